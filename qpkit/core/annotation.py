@@ -1,0 +1,114 @@
+"""What a pathologist drew: an object with a shape, a class and a plane. Slide frame, level-0 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+Kind = Literal["annotation", "detection", "cell", "tile", "tma_core"]
+"""QuPath's object types, in its own words."""
+
+RoiShape = Literal["rectangle", "ellipse", "line", "polygon", "polyline", "points", "geometry"]
+"""How QuPath holds the shape; a rectangle and an ellipse can be edited as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Where in a stack an object lies. c is a channel or -1 for all, as in QuPath's ImagePlane."""
+
+    c: int = -1
+    z: int = 0
+    t: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PathClass:
+    """A class as QuPath knows it; "Tumor: Positive" has two names.
+
+    Args:
+        names: From the base class to the most derived one; at least one, none blank.
+        color: Signed 32-bit ARGB as QuPath stores it, or None where the file has none.
+    """
+
+    names: tuple[str, ...]
+    color: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.names or not all(name.strip() for name in self.names):
+            raise ValueError(f"a class needs names that are not blank, got {self.names!r}")
+
+    def __str__(self) -> str:
+        return ": ".join(self.names)
+
+    @classmethod
+    def parse(cls, text: str, color: int | None = None) -> PathClass:
+        """Read "Tumor: Positive" as QuPath's PathClass.fromString does (split at ':', blanks trimmed)."""
+        return cls(tuple(part.strip() for part in text.split(":") if part.strip()), color)
+
+    @property
+    def rgb(self) -> tuple[int, int, int] | None:
+        """Red, green, blue in 0..255, or None without a colour."""
+        if self.color is None:
+            return None
+        return (self.color >> 16) & 255, (self.color >> 8) & 255, self.color & 255
+
+
+def argb(red: int, green: int, blue: int) -> int:
+    """Pack red, green, blue (0..255) into QuPath's signed 32-bit ARGB with full opacity."""
+    return ((255 << 24) | (red << 16) | (green << 8) | blue) - (1 << 32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One object of a QuPath hierarchy (annotation, detection, cell, tile or TMA core).
+
+    Args:
+        geometry: Slide frame, exactly as stored (may be invalid; rings closed). Ellipses come as polygons.
+        shape: How QuPath holds the geometry, or None where the source does not say.
+        path_class: None for an unclassified object.
+        kind: QuPath's object type.
+        id: UUID string; None where the file has none (QuPath before 0.4).
+        plane: Channel, z and t.
+        name: What the user called it.
+        color: The object's own colour (signed ARGB), not its class's.
+        measurements: In the file's order; may be NaN or infinite.
+        metadata: Free text by key; QuPath's reserved "Object ID" is not in it.
+        parent: Position of the parent in the list that the object came with; None below the root.
+        locked: Whether QuPath's user locked it.
+        nucleus: Slide frame; only for cells.
+        is_missing: Only for TMA cores.
+    """
+
+    geometry: BaseGeometry
+    shape: RoiShape | None = None
+    path_class: PathClass | None = None
+    kind: Kind = "annotation"
+    id: str | None = None
+    plane: Plane = Plane()
+    name: str | None = None
+    color: int | None = None
+    measurements: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    parent: int | None = None
+    locked: bool = False
+    nucleus: BaseGeometry | None = None
+    is_missing: bool = False
+
+    @property
+    def class_name(self) -> str | None:
+        """The full class name, "Tumor: Positive"; None if unclassified."""
+        return None if self.path_class is None else str(self.path_class)
+
+
+def ellipse(x: float, y: float, x2: float, y2: float, *, vertices: int = 360) -> shapely.Polygon:
+    """Draw the ellipse in the box (x, y)-(x2, y2) as a polygon with `vertices` corners on the curve."""
+    import numpy as np
+
+    angle = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
+    centre_x, centre_y = (x + x2) / 2, (y + y2) / 2
+    ring = np.stack([centre_x + (x2 - x) / 2 * np.cos(angle), centre_y + (y2 - y) / 2 * np.sin(angle)], axis=1)
+    return shapely.Polygon(ring)

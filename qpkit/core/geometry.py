@@ -1,0 +1,88 @@
+"""The two frames of vector data, and the only place that converts between them.
+
+`slide`: level-0 pixels as QuPath stores them. `level`: slide / downsample. Tile-local arrays are core.tiles' business.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.affinity import affine_transform
+from shapely.geometry.base import BaseGeometry
+
+SNAP = 256
+"""Level coordinates are rounded to 1/SNAP px before anything is cut into tiles.
+
+All later arithmetic on them is exact in doubles, so neighbouring tiles see the same vertex (law 1)."""
+
+QUPATH_DECIMALS = 2
+"""QuPath 0.6+ rounds GeometryROI vertices to 0.01 px, and every GeoJSON export has two decimals."""
+
+
+def slide_to_level(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
+    """Move a geometry from the slide frame to the level frame and snap it to 1/256 level px.
+
+    Args:
+        geometry: Slide frame.
+        downsample: Slide pixels per level pixel, > 0.
+
+    Returns:
+        The geometry in the level frame; may be invalid if the input was.
+    """
+
+    def to_grid(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.round(xy / downsample * SNAP) / SNAP, dtype=np.float64)
+
+    snapped: BaseGeometry = shapely.transform(geometry, to_grid)
+    return snapped
+
+
+def level_to_slide(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
+    """Move a geometry from the level frame to the slide frame (no rounding)."""
+    moved: BaseGeometry = affine_transform(geometry, [downsample, 0, 0, downsample, 0, 0])
+    return moved
+
+
+def round_for_qupath(geometry: BaseGeometry) -> BaseGeometry:
+    """Round slide coordinates to what every QuPath version keeps: 0.01 px, then float32.
+
+    Polygon vertices are float32 in .qpdata, and QuPath 0.6+ rounds geometries to 0.01 px; a shape that is valid
+    after both is valid in every version. Returns doubles that are float32-representable.
+    """
+
+    def rounded(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.round(xy, QUPATH_DECIMALS).astype(np.float32).astype(np.float64)
+
+    result: BaseGeometry = shapely.transform(geometry, rounded)
+    return result
+
+
+def polygons_of(geometry: BaseGeometry) -> list[shapely.Polygon]:
+    """List the non-empty polygons inside a geometry of any kind; lines and points are left out."""
+    return [
+        part
+        for part in shapely.get_parts(shapely.get_parts(shapely.get_parts(geometry)))
+        if isinstance(part, shapely.Polygon) and not part.is_empty
+    ]
+
+
+def has_area(geometry: BaseGeometry) -> bool:
+    """Say whether a geometry has polygons in it (lines and points have no pixels of their own)."""
+    return bool(polygons_of(geometry))
+
+
+def mend(geometry: BaseGeometry) -> tuple[BaseGeometry, bool]:
+    """Make a geometry valid if it is not, keeping the area parts.
+
+    Returns:
+        (geometry, was_mended). A bow tie becomes a MultiPolygon of both lobes, as in QuPath's own getGeometry().
+        The result may be empty if no area was left.
+    """
+    if geometry.is_valid:
+        return geometry, False
+    valid = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    parts = polygons_of(valid)
+    if not parts:
+        return shapely.Polygon(), True
+    return (parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)), True

@@ -1,0 +1,100 @@
+"""Write beside, then rename: nothing that qpkit writes is ever seen half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from qpkit.errors import OutputError
+
+_SAMPLE_BYTES: Final = 1 << 20
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary file in the same folder, flush it to disk and rename it over `path`.
+
+    Raises:
+        OutputError: The disk is full or the folder cannot be written; `path` is as it was before.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as err:
+        raise OutputError(f"{path}: cannot be written ({err.strerror or err}); nothing was changed") from err
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling folder to write into; rename it to `path` when the block ends well.
+
+    On any error (Ctrl-C and a full disk too) the sibling is removed and `path` is as it was before.
+
+    Args:
+        path: The folder to make; its parents are made too.
+        overwrite: Replace a folder that is there; without it a non-empty one is refused.
+
+    Raises:
+        OutputError: `path` holds something already, or cannot be written.
+    """
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
+    beside = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        _swap(beside, path)
+    except OSError as err:
+        if isinstance(err, OutputError) or err.errno is None or err.filename is None and err.errno != 28:
+            raise
+        raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put `new` in the place of `path`; an old folder goes only after the new one stands."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f"{path.name}.old-{os.getpid()}")
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Hash a whole file, hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def quick_hash(path: Path) -> str:
+    """Hash size, first and last MiB of a file (or each file of a folder): enough to tell slides apart, in no time."""
+    digest = hashlib.sha256()
+    for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if not part.is_file():
+            continue
+        size = part.stat().st_size
+        digest.update(str(size).encode())
+        with part.open("rb") as file:
+            digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def safe_name(text: str) -> str:
+    """Turn a slide's name into a file name that every system takes: letters, digits, '-', '_' and '.' stay."""
+    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._") or "slide"

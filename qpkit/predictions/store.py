@@ -1,0 +1,217 @@
+"""Rasters and predictions.json on disk. Knows nothing of models, projects or polygons.
+
+A label raster is a tiled, deflated uint8 GeoTIFF with overviews in the frame of the run's resolution: pixel (row r,
+column c) covers slide px [c * downsample, (c + 1) * downsample) x [r * downsample, ...). The transform says the same,
+the resolution tags give um per px, the colour table the classes' colours, so that any viewer (QuPath too) shows it.
+A probability raster has one uint8 band per trained value, 255 = probability 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
+from qpkit.errors import FormatError
+from qpkit.files import replace_file
+
+INFO_NAME = "predictions.json"
+FORMAT = "qpkit predictions 1"
+BLOCK: Final = 512
+
+
+class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One slide's rasters and where the slide was.
+
+    Args:
+        name: Slide or entry name, unique in the set.
+        image: Path of the slide when it was predicted.
+        entry: Id of the QuPath entry, or "" for a slide without a project.
+        width, height: Level-0 px of the slide.
+        downsample: Slide px per raster px.
+        mpp: um per raster px, or None if unknown.
+        labels: Label raster, relative to predictions.json.
+        probabilities: Probability raster, relative, or None.
+    """
+
+    name: str
+    image: str
+    entry: str = ""
+    width: int
+    height: int
+    downsample: float
+    mpp: float | None = None
+    labels: str
+    probabilities: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSet:
+    """A predictions folder, opened.
+
+    Args:
+        root: The folder.
+        run: Id of the run that made it; imports replace objects by it.
+        model: Name of the recipe or model.
+        label_map: What the rasters' values mean; a probability raster's band i is trained_values[i].
+        slides: In the order predicted.
+        info: Everything else that predictions.json says (settings, versions, provenance).
+    """
+
+    root: Path
+    run: str
+    model: str
+    label_map: LabelMap
+    slides: tuple[SlidePrediction, ...]
+    info: Mapping[str, Any]
+
+
+class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    format: str
+    run: str
+    model: str
+    labels: dict[str, Any]
+    slides: list[SlidePrediction]
+    info: dict[str, Any]
+
+
+def write_predictions(predictions: PredictionSet) -> None:
+    """Write predictions.json into predictions.root."""
+    record = _File(
+        format=FORMAT,
+        run=predictions.run,
+        model=predictions.model,
+        labels=label_map_to_builtins(predictions.label_map),
+        slides=list(predictions.slides),
+        info=dict(predictions.info),
+    )
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+    replace_file(predictions.root / INFO_NAME, text + b"\n")
+
+
+def read_predictions(root: Path) -> PredictionSet:
+    """Open a predictions folder.
+
+    Raises:
+        FormatError: predictions.json is missing, damaged or of another version, or a raster is gone.
+    """
+    path = root / INFO_NAME
+    if not path.is_file():
+        raise FormatError(f"{root}: no {INFO_NAME} there; make one with: qpkit predict RUN PROJECT -o {root}")
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=_File)
+    except msgspec.DecodeError as err:
+        raise FormatError(f"{path}: not a predictions file ({err})") from err
+    if record.format != FORMAT:
+        raise FormatError(f"{path}: format is {record.format!r}, this qpkit reads {FORMAT!r}")
+    named = [name for slide in record.slides for name in (slide.labels, slide.probabilities) if name]
+    gone = [name for name in named if not (root / name).is_file()]
+    if gone:
+        raise FormatError(f"{path}: rasters are gone: {', '.join(gone)}; predict again")
+    return PredictionSet(
+        root=root,
+        run=record.run,
+        model=record.model,
+        label_map=label_map_from_builtins(record.labels),
+        slides=tuple(record.slides),
+        info=record.info,
+    )
+
+
+class RasterWriter:
+    """Windows of uint8 into a raster that create_raster opened."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.width: int = dataset.width
+        self.height: int = dataset.height
+        self.bands: int = dataset.count
+
+    def write(self, pixels: NDArray[np.uint8], *, x: int, y: int) -> None:
+        """Write (h, w) or (bands, h, w) uint8 with its top-left corner at column x, row y; what sticks out is cut."""
+        stack = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+        stack = stack[:, : max(0, self.height - y), : max(0, self.width - x)]
+        if stack.shape[1] and stack.shape[2]:
+            self._dataset.write(stack, window=Window(x, y, stack.shape[2], stack.shape[1]))
+
+
+@contextlib.contextmanager
+def create_raster(
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    downsample: float,
+    mpp: float | None,
+    bands: int = 1,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
+    nearest: bool = True,
+) -> Iterator[RasterWriter]:
+    """Create a tiled GeoTIFF with overviews and give a writer for its windows; unwritten pixels are 0.
+
+    Args:
+        path: File to make.
+        width, height: Raster px.
+        downsample: Slide px per raster px (goes into the transform).
+        mpp: um per raster px (goes into the resolution tags), or None.
+        bands: 1 for labels, one per trained value for probabilities.
+        colors: RGB by value: a colour table, for one band only.
+        nearest: Overviews pick a pixel (labels) instead of averaging (probabilities).
+    """
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": bands,
+        "width": width,
+        "height": height,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "interleave": "band",
+        "bigtiff": "if_safer",
+        "transform": Affine(downsample, 0, 0, 0, downsample, 0),
+    }
+    with _quiet():
+        with rasterio.open(path, "w", **profile) as dataset:
+            if mpp is not None:
+                per_cm = f"{1e4 / mpp:.6f}"
+                dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
+            if colors is not None and bands == 1:
+                dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
+            yield RasterWriter(dataset)
+        factors = _overview_factors(width, height)
+        if factors:
+            with rasterio.open(path, "r+", BIGTIFF="IF_SAFER") as dataset:
+                dataset.build_overviews(factors, Resampling.nearest if nearest else Resampling.average)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """GDAL warns that a raster without a map projection has none; slides never have one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _overview_factors(width: int, height: int) -> list[int]:
+    """2, 4, 8 ... until the smaller copy fits one block."""
+    factors = []
+    factor = 2
+    while max(width, height) / (factor / 2) > BLOCK:
+        factors.append(factor)
+        factor *= 2
+    return factors
