@@ -28,12 +28,14 @@ class SlideInfo:
         width, height: Level-0 px.
         downsamples: Slide px per px of each level the file holds, ascending, the first is 1.0.
         mpp: um per level-0 px, or None where neither the file nor the project says it.
+        mpp_note: Why mpp is None, in words for the user.
     """
 
     width: int
     height: int
     downsamples: tuple[float, ...] = (1.0,)
     mpp: float | None = None
+    mpp_note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

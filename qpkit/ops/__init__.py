@@ -1,0 +1,1 @@
+"""Pure work on values: rasterize, vectorize, merge, tissue. No files."""

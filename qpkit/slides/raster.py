@@ -1,0 +1,68 @@
+"""Plain pictures (PNG, JPEG, striped TIFF ...) through rasterio: one level, no um per px."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from qpkit.core.tiles import SlideInfo
+from qpkit.errors import FormatError
+
+
+class RasterReader:
+    """Reads windows of an 8-bit RGB, grey or palette picture.
+
+    Raises:
+        FormatError: GDAL does not know the file, or its pixels are not 8 bit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._dataset = rasterio.open(path)
+        except RasterioError as err:
+            raise FormatError(f"{path}: no reader knows this file ({err})") from err
+        if self._dataset.dtypes[0] != "uint8" or self._dataset.count > 4:
+            kind = f"{self._dataset.count} channels of {self._dataset.dtypes[0]}"
+            self._dataset.close()
+            raise FormatError(f"{path}: {kind} are not 8-bit RGB or grey; convert it to RGB first")
+        self._palette = self._read_palette()
+        self.info = SlideInfo(
+            width=self._dataset.width, height=self._dataset.height, mpp=None, mpp_note="a plain picture does not say it"
+        )
+
+    def _read_palette(self) -> NDArray[np.uint8] | None:
+        if self._dataset.count != 1 or self._dataset.colorinterp[0] != rasterio.enums.ColorInterp.palette:
+            return None
+        table = np.zeros((256, 3), dtype=np.uint8)
+        for value, color in self._dataset.colormap(1).items():
+            table[value] = color[:3]
+        return table
+
+    def level_size(self, level: int) -> tuple[int, int]:
+        """(width, height) in px; there is only level 0."""
+        return self.info.width, self.info.height
+
+    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Read a rectangle. Returns (height, width, 3) uint8."""
+        bands = [1, 2, 3] if self._dataset.count >= 3 else [1]
+        try:
+            pixels = self._dataset.read(bands, window=Window(x, y, width, height))
+        except RasterioError as err:
+            raise FormatError(f"{self._path}: pixels cannot be read ({err})") from err
+        if self._palette is not None:
+            return self._palette[pixels[0]]
+        stacked = np.moveaxis(pixels, 0, -1)
+        return np.ascontiguousarray(np.broadcast_to(stacked, (height, width, 3)))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._dataset.close()
