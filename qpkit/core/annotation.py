@@ -25,6 +25,10 @@ class Plane:
     t: int = 0
 
 
+DEFAULT_PLANE = Plane()
+"""Where everything on an ordinary RGB slide lies."""
+
+
 @dataclass(frozen=True, slots=True)
 class PathClass:
     """A class as QuPath knows it; "Tumor: Positive" has two names.

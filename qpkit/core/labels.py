@@ -144,12 +144,12 @@ def label_map_from_builtins(tables: Any) -> LabelMap:
     try:
         table = msgspec.convert(tables, _LabelTable)
     except msgspec.ValidationError as err:
-        raise LabelError(f"{err}; known keys are background, ignore, unannotated, unlisted, regions, ignored "
-                         "and [[class]] with name, value, from, color") from err
+        raise LabelError(
+            f"{err}; known keys are background, ignore, unannotated, unlisted, regions, ignored "
+            "and [[class]] with name, value, from, color"
+        ) from err
     return LabelMap(
-        classes=tuple(
-            LabelClass(c.name, c.value, tuple(c.source or [c.name]), _argb(c.color)) for c in table.classes
-        ),
+        classes=tuple(LabelClass(c.name, c.value, tuple(c.source or [c.name]), _argb(c.color)) for c in table.classes),
         background=table.background,
         ignore=table.ignore,
         unannotated=table.unannotated,

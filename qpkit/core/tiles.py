@@ -102,7 +102,7 @@ class TileGrid:
     def __post_init__(self) -> None:
         if self.tile_size < 1 or self.downsample <= 0 or self.halo < 0:
             raise ConfigError(
-                f"tile size {self.tile_size} px, halo {self.halo} px and downsample {self.downsample} do not make a grid"
+                f"tile size {self.tile_size} px, halo {self.halo} px and downsample {self.downsample} make no grid"
             )
         if not 0 <= self.overlap < self.tile_size:
             raise ConfigError(f"overlap {self.overlap} px has to be from 0 to tile size - 1 ({self.tile_size - 1})")
@@ -152,3 +152,14 @@ class TileGrid:
 def _steps(length: int, size: int, overlap: int) -> int:
     stride = size - overlap
     return max(1, math.ceil((length - overlap) / stride))
+
+
+def downsample_for(mpp: float, slide_mpp: float) -> float:
+    """Slide px per px at `mpp` on a slide of `slide_mpp` um/px.
+
+    A whole number is taken when it is right to 1 in 10,000, so that the last digits of a scanner's calibration do
+    not turn every read into a resampling; pixels and masks use the same number, so they always agree.
+    """
+    downsample = mpp / slide_mpp
+    whole = round(downsample)
+    return float(whole) if whole and abs(downsample - whole) <= 1e-4 * whole else downsample

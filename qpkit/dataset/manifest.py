@@ -162,7 +162,9 @@ def read_tile_set(root: Path) -> TileSet:
     """
     info_path, table_path = root / INFO_NAME, root / TABLE_NAME
     if not info_path.is_file() or not table_path.is_file():
-        raise FormatError(f"{root}: no {INFO_NAME} and {TABLE_NAME} there; make them with: qpkit export PROJECT -o {root}")
+        raise FormatError(
+            f"{root}: no {INFO_NAME} and {TABLE_NAME} there; make them with: qpkit export PROJECT -o {root}"
+        )
     try:
         info = msgspec.json.decode(info_path.read_bytes(), type=dict[str, Any])
         table = pq.read_table(table_path)

@@ -20,11 +20,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
+from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError
 from qpkit.files import replace_file
 
@@ -129,6 +130,39 @@ def read_predictions(root: Path) -> PredictionSet:
         slides=tuple(record.slides),
         info=record.info,
     )
+
+
+def read_strips(path: Path, *, rows: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read a raster strip by strip from the top: (y, (bands, h, w) uint8) with at most `rows` rows each.
+
+    Raises:
+        FormatError: The file is damaged or not an 8-bit raster.
+    """
+    try:
+        with _quiet(), rasterio.open(path) as dataset:
+            if dataset.dtypes[0] != "uint8":
+                raise FormatError(f"{path}: values are {dataset.dtypes[0]}, labels have to be uint8")
+            for y in range(0, dataset.height, rows):
+                height = min(rows, dataset.height - y)
+                yield y, dataset.read(window=Window(0, y, dataset.width, height))
+    except RasterioError as err:
+        raise FormatError(f"{path}: raster cannot be read ({err})") from err
+
+
+def read_window(path: Path, tile: Tile, *, raster_downsample: float) -> NDArray[np.uint8]:
+    """Read the labels under a tile of any downsample, nearest pixel; outside the raster is 0.
+
+    Returns:
+        (h, w) uint8 with h, w = tile.array_shape.
+    """
+    rows, columns = tile.array_shape
+    scale = tile.downsample / raster_downsample
+    window = Window(tile.array_x * scale, tile.array_y * scale, columns * scale, rows * scale)
+    with _quiet(), rasterio.open(path) as dataset:
+        pixels = dataset.read(
+            1, window=window, out_shape=(rows, columns), boundless=True, fill_value=0, resampling=Resampling.nearest
+        )
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 class RasterWriter:

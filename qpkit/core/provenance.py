@@ -1,0 +1,67 @@
+"""How an imported prediction says what it is, and how to see that a person has changed it since.
+
+Everything is kept in the object's own metadata, which every QuPath from 0.2 on carries along.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import Final
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation
+
+RUN_KEY: Final = "qpkit run"
+MODEL_KEY: Final = "qpkit model"
+CLASS_KEY: Final = "qpkit class"
+SHAPE_KEY: Final = "qpkit shape"
+
+_NAMESPACE: Final = uuid.UUID("7c1bd2f4-53a8-4d36-9f0e-2f8b6f1a90c5")
+_SHAPE_TOLERANCE_PX: Final = 0.05
+
+
+def prediction_id(run: str, slide: str, class_name: str, geometry: BaseGeometry) -> str:
+    """The id of a predicted object: the same for the same run, slide, class and shape (law 6)."""
+    return str(uuid.uuid5(_NAMESPACE, f"{run}/{slide}/{class_name}/{geometry.normalize().wkb_hex}"))
+
+
+def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) -> dict[str, str]:
+    """The metadata of a predicted object."""
+    return {RUN_KEY: run, MODEL_KEY: model, CLASS_KEY: class_name, SHAPE_KEY: _shape(geometry)}
+
+
+def is_prediction(item: Annotation) -> bool:
+    """Say whether qpkit put this object there."""
+    return RUN_KEY in item.metadata
+
+
+def is_untouched(item: Annotation) -> bool:
+    """Say whether a predicted object is as qpkit wrote it: same class, same shape, not locked.
+
+    Shapes are compared by bounds, centroid (0.05 px) and area (0.1 %), because QuPath 0.6+ rounds vertices again
+    when it saves and turns rings around.
+    """
+    if item.class_name != item.metadata.get(CLASS_KEY) or item.locked:
+        return False
+    try:
+        then = [float(part) for part in item.metadata.get(SHAPE_KEY, "").split()]
+    except ValueError:
+        return False
+    now = _measures(item.geometry)
+    if len(then) != len(now):
+        return False
+    moved = any(abs(a - b) > _SHAPE_TOLERANCE_PX for a, b in zip(then[1:], now[1:], strict=True))
+    return not moved and math.isclose(then[0], now[0], rel_tol=1e-3, abs_tol=0.5)
+
+
+def _shape(geometry: BaseGeometry) -> str:
+    return " ".join(f"{value:.2f}" for value in _measures(geometry))
+
+
+def _measures(geometry: BaseGeometry) -> tuple[float, ...]:
+    """Area (px2), centroid x and y, bounds."""
+    centre = shapely.centroid(geometry)
+    return geometry.area, centre.x, centre.y, *geometry.bounds

@@ -1,0 +1,1 @@
+"""Pictures from values (matplotlib, no screen needed)."""

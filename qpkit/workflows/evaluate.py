@@ -1,0 +1,218 @@
+"""qpkit evaluate: label rasters against what the pathologist drew, pixel by pixel and lesion by lesion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Annotation
+from qpkit.core.labels import LabelMap
+from qpkit.core.provenance import is_prediction
+from qpkit.core.tiles import Tile
+from qpkit.errors import LabelError, ProjectError
+from qpkit.files import new_folder, safe_name
+from qpkit.ops.compare import Scores, confusion, scores
+from qpkit.ops.merge import merge
+from qpkit.ops.rasterize import Painting
+from qpkit.ops.vectorize import mean_inside, vectorize
+from qpkit.predictions import PredictionSet, SlidePrediction
+from qpkit.predictions.store import read_strips
+from qpkit.workflows import OnProgress, no_progress
+from qpkit.workflows.overlay import write_overlay
+from qpkit.workflows.sources import SlideInput
+
+STRIP_PX: Final = 1024
+
+LESION_OVERLAP: Final = 0.5
+"""A lesion counts as found if at least this share of its pixels is predicted as its class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesions:
+    """Connected areas of one class: how many there are and how many were found."""
+
+    total: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideScores:
+    """One slide (or all of them pooled).
+
+    Args:
+        name: Slide name, or "all".
+        confusion: Pixels, rows true and columns predicted, in the order of `values`; unknown pixels left out.
+        scores: By class name, background included.
+        lesions: By class name.
+        outside_mm2: Area predicted as each class where the truth is unknown; None without um per px.
+        seconds: Wall time.
+    """
+
+    name: str
+    confusion: list[list[int]]
+    scores: Mapping[str, Scores]
+    lesions: Mapping[str, Lesions]
+    outside_mm2: Mapping[str, float] | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What qpkit evaluate found; `values` orders every confusion matrix."""
+
+    run: str
+    values: tuple[int, ...]
+    slides: tuple[SlideScores, ...]
+    pooled: SlideScores
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    matrix: NDArray[np.int64]
+    lesions: dict[str, Lesions]
+    outside: dict[str, int]
+
+
+def evaluate(
+    predictions: PredictionSet,
+    inputs: Sequence[SlideInput],
+    *,
+    labels: LabelMap | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> Evaluation:
+    """Compare predictions with the annotations of the same slides.
+
+    Pixels that the label map leaves unknown (outside regions, ignored classes) count neither way; what is predicted
+    there is reported as an area of its own.
+
+    Args:
+        predictions: Opened predictions folder.
+        inputs: Slides with their annotations; those without a prediction are left out.
+        labels: Other rules than the run's own label map (it has to have the same classes and values).
+        out: Folder for evaluation.json and one overlay PNG per slide; None writes nothing.
+
+    Raises:
+        ProjectError: No slide has a prediction.
+        LabelError: The label maps do not have the same values.
+    """
+    rules = labels or predictions.label_map
+    if rules.trained_values != predictions.label_map.trained_values:
+        raise LabelError(
+            f"label map has values {rules.trained_values}, the predictions {predictions.label_map.trained_values}"
+        )
+    pairs = _pairs(predictions, inputs)
+    rows: list[SlideScores] = []
+    counts: list[_Counts] = []
+    for number, (slide, item) in enumerate(pairs):
+        on_progress(number, len(pairs), slide.name)
+        start = time.perf_counter()
+        counts.append(_compare(predictions, slide, item, rules))
+        rows.append(_scores(slide.name, rules, counts[-1], _mm2(slide), time.perf_counter() - start))
+    areas = {_mm2(slide) for slide, _ in pairs}
+    pooled = _scores("all", rules, _sum(counts), areas.pop() if len(areas) == 1 else None, sum(r.seconds for r in rows))
+    result = Evaluation(run=predictions.run, values=rules.trained_values, slides=tuple(rows), pooled=pooled)
+    if out is not None:
+        with new_folder(out, overwrite=overwrite) as root:
+            _write(result, root)
+            for slide, item in pairs:
+                write_overlay(predictions, slide, item, rules, root / f"{safe_name(slide.name)}.png")
+    on_progress(len(pairs), len(pairs), "done")
+    return result
+
+
+def truth_of(item: SlideInput) -> list[Annotation]:
+    """The annotations of a slide that people drew."""
+    return [o for o in item.objects() if o.kind == "annotation" and not is_prediction(o)]
+
+
+def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:
+    by_name = {slide.name: slide for slide in predictions.slides}
+    by_file = {Path(slide.image).name: slide for slide in predictions.slides}
+    found = [(by_name.get(i.source.name) or by_file.get(i.source.path.name), i) for i in inputs]
+    pairs = [(slide, item) for slide, item in found if slide is not None]
+    if not pairs:
+        raise ProjectError(f"{predictions.root}: none of its slides ({', '.join(by_name)}) is among those given")
+    return pairs
+
+
+def _compare(predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap) -> _Counts:
+    painting = Painting(
+        truth_of(item), rules, downsample=slide.downsample, slide_size=(item.info.width, item.info.height)
+    )
+    values = rules.trained_values
+    matrix = np.zeros((len(values), len(values)), dtype=np.int64)
+    outside = np.zeros(256, dtype=np.int64)
+    lesions = []
+    for y, predicted, truth in _strip_pairs(predictions, slide, painting):
+        matrix += confusion(truth, predicted, values=values, ignore=rules.ignore)
+        outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
+        lesions.append(vectorize(truth, skip={rules.background, rules.ignore}, y=y))
+    polygons = merge(lesions)
+    found = {}
+    for cls in rules.classes:
+        hits = (
+            (y, (predicted == cls.value).astype(np.uint8))
+            for y, predicted in ((y, p[0]) for y, p in read_strips(predictions.root / slide.labels, rows=STRIP_PX))
+        )
+        shares = mean_inside(polygons.get(cls.value, []), hits)
+        found[cls.name] = Lesions(total=len(shares), found=int((shares >= LESION_OVERLAP).sum()))
+    return _Counts(matrix, found, {c.name: int(outside[c.value]) for c in rules.classes})
+
+
+def _strip_pairs(
+    predictions: PredictionSet, slide: SlidePrediction, painting: Painting
+) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """(y, predicted, truth) strips from the top."""
+    for row, (y, bands) in enumerate(read_strips(predictions.root / slide.labels, rows=STRIP_PX)):
+        height, width = bands.shape[1:]
+        tile = Tile(col=0, row=row, x=0, y=y, width=width, height=height, downsample=slide.downsample)
+        yield y, bands[0], painting.draw(tile)
+
+
+def _scores(name: str, rules: LabelMap, counts: _Counts, mm2: float | None, seconds: float) -> SlideScores:
+    per_class = {rules.name_of(v): scores(counts.matrix, i) for i, v in enumerate(rules.trained_values)}
+    return SlideScores(
+        name=name,
+        confusion=counts.matrix.tolist(),
+        scores=per_class,
+        lesions=counts.lesions,
+        outside_mm2=None if mm2 is None else {k: round(v * mm2, 5) for k, v in counts.outside.items()},
+        seconds=round(seconds, 2),
+    )
+
+
+def _mm2(slide: SlidePrediction) -> float | None:
+    """Area of a raster pixel in mm2."""
+    return None if slide.mpp is None else slide.mpp**2 / 1e6
+
+
+def _sum(counts: Sequence[_Counts]) -> _Counts:
+    names = counts[0].lesions
+    return _Counts(
+        np.sum([c.matrix for c in counts], axis=0),
+        {
+            n: Lesions(total=sum(c.lesions[n].total for c in counts), found=sum(c.lesions[n].found for c in counts))
+            for n in names
+        },
+        {n: sum(c.outside[n] for c in counts) for n in names},
+    )
+
+
+def evaluation_to_builtins(result: Evaluation) -> dict[str, Any]:
+    """Plain values for evaluation.json and --json."""
+    plain: dict[str, Any] = msgspec.to_builtins(result)
+    return {**plain, "lesion_overlap": LESION_OVERLAP}
+
+
+def _write(result: Evaluation, root: Path) -> None:
+    text = msgspec.json.format(msgspec.json.encode(evaluation_to_builtins(result)), indent=2)
+    (root / "evaluation.json").write_bytes(text + b"\n")

@@ -1,0 +1,288 @@
+"""qpkit import-predictions: label rasters to valid polygons in the QuPath project they came from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import LabelMap
+from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
+from qpkit.errors import ConfigError, ProjectError
+from qpkit.files import new_folder, safe_name
+from qpkit.ops.merge import merge, simplify_together, to_slide
+from qpkit.ops.vectorize import mean_inside, vectorize
+from qpkit.predictions import PredictionSet, SlidePrediction
+from qpkit.predictions.store import read_strips
+from qpkit.qupath import Entry, Project, write_geojson
+from qpkit.workflows import OnProgress, no_progress
+
+STRIP_PX: Final = 1024
+"""Raster rows read at once: memory does not grow with the slide."""
+
+ProgressState = tuple[int, int, OnProgress]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSettings:
+    """How rasters become objects.
+
+    Args:
+        kind: QuPath's object type.
+        min_area_um2: Smaller polygons are dropped and counted.
+        simplify_um: Tolerance of the simplification that all polygons of a slide share; 0 keeps every pixel corner.
+    """
+
+    kind: Literal["annotation", "detection"] = "annotation"
+    min_area_um2: float = 0.0
+    simplify_um: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("--min-area-um2", self.min_area_um2), ("--simplify-um", self.simplify_um)):
+            if not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(f"{name} {value}: has to be 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideImport:
+    """What became of one slide's prediction.
+
+    Args:
+        name: Slide or entry name.
+        objects: Objects of the prediction, by class.
+        area_mm2: Their area by class; None without um per px.
+        too_small: Polygons under the minimum area.
+        mended: Polygons that rounding to QuPath's precision had made invalid, and that were mended.
+        added, removed, unchanged: Objects in the project.
+        kept_edited: Objects of earlier imports that a person has changed since; they stay.
+        seconds: Wall time.
+    """
+
+    name: str
+    objects: Mapping[str, int]
+    area_mm2: Mapping[str, float] | None
+    too_small: int
+    mended: int
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    kept_edited: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shapes:
+    """Polygons of one slide, ready for QuPath."""
+
+    objects: list[Annotation]
+    too_small: int
+    mended: int
+
+
+def import_predictions(
+    predictions: PredictionSet,
+    project: Project,
+    settings: ImportSettings,
+    *,
+    on_progress: OnProgress = no_progress,
+) -> list[SlideImport]:
+    """Put the objects of a predictions folder into the project's .qpdata files.
+
+    What an earlier import put there and nobody has touched since is replaced; human objects, and predictions that a
+    person has edited, stay. The same run imported twice changes no byte.
+
+    Raises:
+        ProjectError: A slide of the predictions is not in the project, or is of another size there.
+        FormatError: A .qpdata cannot be read or must not be rewritten; entries before it are done.
+    """
+    entries = [_entry_of(slide, project) for slide in predictions.slides]
+    total = len(entries)
+    reports = []
+    for number, (slide, entry) in enumerate(zip(predictions.slides, entries, strict=True)):
+        start = time.perf_counter()
+        on_progress(number, total, slide.name)
+        shapes = _shapes(predictions, slide, settings)
+        added, removed, unchanged, edited = _replace(entry, shapes.objects)
+        reports.append(
+            _report(
+                slide,
+                shapes,
+                added=added,
+                removed=removed,
+                unchanged=unchanged,
+                kept_edited=edited,
+                seconds=time.perf_counter() - start,
+            )
+        )
+    on_progress(total, total, "done")
+    return reports
+
+
+def predictions_to_geojson(
+    predictions: PredictionSet,
+    out: Path,
+    settings: ImportSettings,
+    *,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> list[SlideImport]:
+    """Write one GeoJSON file per slide instead of touching a project.
+
+    Raises:
+        OutputError: `out` holds something.
+    """
+    reports = []
+    with new_folder(out, overwrite=overwrite) as root:
+        for number, slide in enumerate(predictions.slides):
+            start = time.perf_counter()
+            on_progress(number, len(predictions.slides), slide.name)
+            shapes = _shapes(predictions, slide, settings)
+            write_geojson(root / f"{safe_name(slide.name)}.geojson", shapes.objects)
+            reports.append(_report(slide, shapes, added=len(shapes.objects), seconds=time.perf_counter() - start))
+    on_progress(len(reports), len(reports), "done")
+    return reports
+
+
+def _report(slide: SlidePrediction, shapes: _Shapes, **counts: float) -> SlideImport:
+    per_class = Counter(o.class_name or "" for o in shapes.objects)
+    areas = None
+    if slide.mpp is not None:
+        um2 = Counter[str]()
+        for item in shapes.objects:
+            um2[item.class_name or ""] += item.measurements["Area µm^2"]  # type: ignore[assignment]
+        areas = {name: value / 1e6 for name, value in um2.items()}
+    return SlideImport(
+        name=slide.name,
+        objects=per_class,
+        area_mm2=areas,
+        too_small=shapes.too_small,
+        mended=shapes.mended,
+        **counts,  # type: ignore[arg-type]
+    )
+
+
+def _replace(entry: Entry, new: Sequence[Annotation]) -> tuple[int, int, int, int]:
+    """Bring one entry's predictions up to date. Returns (added, removed, unchanged, kept because edited)."""
+    there = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
+    untouched = {o.id for o in there if o.id is not None and is_untouched(o)}
+    known = {o.id for o in there}
+    wanted = {o.id for o in new}
+    remove = {i for i in untouched if i not in wanted}
+    add = [o for o in new if o.id not in known]
+    if remove or add:
+        entry.replace_objects(remove=remove, add=add)
+    return len(add), len(remove), len(untouched & wanted), len(there) - len(untouched)
+
+
+def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
+    """The project's entry of a predicted slide: by name, else by the image file's name."""
+    named = [e for e in project.entries if e.name == slide.name]
+    same = [e for e in named if str(e.id) == slide.entry] or named
+    if not same:
+        file = Path(slide.image).name
+        same = [e for e in project.entries if e.image_name == file]
+    if len(same) != 1:
+        there = ", ".join(repr(e.name) for e in project.entries) or "none"
+        why = "several entries" if same else "no entry"
+        raise ProjectError(f"{project.path}: {why} for predicted slide {slide.name!r} (entries: {there})")
+    size = same[0].image_size
+    if size is not None and size != (slide.width, slide.height):
+        raise ProjectError(
+            f"entry {same[0].name!r}: is {size[0]} x {size[1]} px, the predicted slide was "
+            f"{slide.width} x {slide.height}; predict the project's own image"
+        )
+    return same[0]
+
+
+def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings) -> _Shapes:
+    labels = predictions.label_map
+    skip = {labels.background, labels.ignore}
+    strips = (vectorize(values[0], skip=skip, y=y) for y, values in _strips(predictions, slide.labels))
+    by_value = merge(strips)
+    flat = [(value, polygon) for value, polygons in by_value.items() for polygon in polygons]
+    um2_per_px = math.nan if slide.mpp is None else slide.mpp**2
+    if settings.min_area_um2 or settings.simplify_um:
+        _require_mpp(slide)
+    large = [(v, p) for v, p in flat if not p.area * um2_per_px < settings.min_area_um2]
+    means = _mean_probabilities(predictions, slide, large)
+    tolerance = settings.simplify_um / slide.mpp if slide.mpp and settings.simplify_um else 0.0
+    outlines = simplify_together([p for _, p in large], tolerance)
+    objects: list[Annotation] = []
+    mended = 0
+    numbers: Counter[int] = Counter()
+    for (value, _), outline, mean in zip(large, outlines, means, strict=True):
+        parts, was_mended = to_slide(outline, slide.downsample)
+        mended += was_mended
+        for part in parts:
+            numbers[value] += 1
+            objects.append(_object(predictions, slide, settings, value, part, mean, numbers[value]))
+    return _Shapes(objects=objects, too_small=len(flat) - len(large), mended=mended)
+
+
+def _require_mpp(slide: SlidePrediction) -> None:
+    if slide.mpp is None:
+        raise ConfigError(
+            f"{slide.name}: no um/px known, so --min-area-um2 and --simplify-um mean nothing; leave them out"
+        )
+
+
+def _strips(predictions: PredictionSet, name: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    return read_strips(predictions.root / name, rows=STRIP_PX)
+
+
+def _mean_probabilities(
+    predictions: PredictionSet, slide: SlidePrediction, polygons: Sequence[tuple[int, shapely.Polygon]]
+) -> list[float | None]:
+    """Mean probability of each polygon's own class, 0..1; None without a probability raster."""
+    if slide.probabilities is None:
+        return [None] * len(polygons)
+    bands = {value: band for band, value in enumerate(predictions.label_map.trained_values)}
+    means: list[float | None] = [None] * len(polygons)
+    for value in {v for v, _ in polygons}:
+        own = [i for i, (v, _) in enumerate(polygons) if v == value]
+        strips = ((y, p[bands[value]]) for y, p in _strips(predictions, slide.probabilities))
+        for i, mean in zip(own, mean_inside([polygons[i][1] for i in own], strips), strict=True):
+            means[i] = float(mean) / 255
+    return means
+
+
+def _object(
+    predictions: PredictionSet,
+    slide: SlidePrediction,
+    settings: ImportSettings,
+    value: int,
+    polygon: shapely.Polygon,
+    mean: float | None,
+    number: int,
+) -> Annotation:
+    name = predictions.label_map.name_of(value)
+    path_class = PathClass.parse(name, color_of(predictions.label_map, value))
+    measurements = {}
+    if mean is not None:
+        measurements["Mean probability"] = round(mean, 4)
+    if slide.mpp is not None:
+        measurements["Area µm^2"] = round(polygon.area * (slide.mpp / slide.downsample) ** 2, 2)
+    return Annotation(
+        geometry=polygon,
+        shape="polygon" if not polygon.interiors else "geometry",
+        path_class=path_class,
+        kind=settings.kind,
+        id=prediction_id(predictions.run, slide.name, str(path_class), polygon),
+        name=f"{name} {number} ({predictions.run})",
+        measurements=measurements,
+        metadata=provenance(predictions.run, predictions.model, str(path_class), polygon),
+    )
+
+
+def color_of(labels: LabelMap, value: int) -> int | None:
+    """Signed ARGB of a label value, or None if its class has no colour."""
+    return next((c.color for c in labels.classes if c.value == value), None)

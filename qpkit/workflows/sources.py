@@ -1,0 +1,148 @@
+"""What the user points at - a project, slides, a slide with a GeoJSON file - as slides with their objects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.tiles import SlideInfo
+from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.files import quick_hash, sha256
+from qpkit.qupath import Entry, Project, open_project, read_geojson
+from qpkit.slides import SlideSource, open_slide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideInput:
+    """One slide and where its objects come from.
+
+    Args:
+        source: Name, file and um per px (not None once `resolve_mpp` was called).
+        info: The slide as numbers, with the same um per px.
+        entry: Its entry in a QuPath project, or None.
+        annotation_file: A GeoJSON file, or None.
+        metadata: The entry's metadata.
+    """
+
+    source: SlideSource
+    info: SlideInfo
+    entry: Entry | None = None
+    annotation_file: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def objects(self) -> list[Annotation]:
+        """Read the slide's objects; every call reads them anew."""
+        if self.entry is not None:
+            return self.entry.objects() if self.entry.has_data else []
+        return [] if self.annotation_file is None else read_geojson(self.annotation_file)
+
+    def hashes(self) -> dict[str, str]:
+        """Tell the inputs apart: sha256 of the objects' file, a quick hash (size, both ends) of the slide's."""
+        found = {"slide": self.source.path.name, "slide_quick_hash": quick_hash(self.source.path)}
+        file = self.annotation_file
+        if self.entry is not None and self.entry.has_data:
+            file = self.entry.data_path
+        return found if file is None else found | {"annotations_sha256": sha256(file)}
+
+
+def is_project(path: Path) -> bool:
+    """Say whether a path looks like a QuPath project: a .qpproj file or a folder that holds one."""
+    return path.suffix == ".qpproj" or (path.is_dir() and any(path.glob("*.qpproj")))
+
+
+def slide_inputs(
+    paths: Sequence[Path],
+    *,
+    annotations: Path | None = None,
+    entries: Sequence[str] = (),
+    slide_mpp: float | None = None,
+) -> list[SlideInput]:
+    """List the slides behind projects and slide files; each is opened once to see that it can be.
+
+    Args:
+        paths: QuPath projects and slide files, in any mix.
+        annotations: GeoJSON with the objects of the one slide in `paths`.
+        entries: Only these entries of the projects, by name or id.
+        slide_mpp: um per px of the slides that state none, neither in the project nor in the file.
+
+    Raises:
+        ProjectError: An image is missing, an entry does not exist, or nothing is left.
+        FormatError: A file cannot be read, or a slide has no um per px.
+    """
+    if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
+        raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
+    inputs: list[SlideInput] = []
+    for path in paths:
+        if is_project(path):
+            inputs += _project_inputs(open_project(path), entries)
+        else:
+            inputs.append(_open(SlideSource(name=path.name, path=path), annotation_file=annotations))
+    if not inputs:
+        raise ProjectError(f"{', '.join(map(str, paths))}: no images in it; add images in QuPath first")
+    return _unique_names([_with_mpp(item, slide_mpp) for item in inputs])
+
+
+def project_classes(paths: Sequence[Path]) -> list[PathClass]:
+    """Classes of the projects' class lists, in their order, without repetition."""
+    classes = [c for path in paths if is_project(path) for c in open_project(path).classes]
+    return list({str(c): c for c in reversed(classes)}.values())[::-1]
+
+
+def _project_inputs(project: Project, wanted: Sequence[str]) -> list[SlideInput]:
+    known = {str(e.id) for e in project.entries} | {e.name for e in project.entries}
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        there = ", ".join(repr(e.name) for e in project.entries)
+        raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
+    chosen = [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
+    return [_entry_input(entry) for entry in chosen]
+
+
+def _entry_input(entry: Entry) -> SlideInput:
+    if entry.server.type != "uri":
+        raise ProjectError(
+            f"entry {entry.name!r}: QuPath shows its image {entry.server.type}, which qpkit does not read yet; "
+            "leave it out with --entry"
+        )
+    source = SlideSource(name=entry.name, path=entry.image_path(), entry=str(entry.id), mpp=entry.mpp())
+    return replace(_open(source), entry=entry, metadata=entry.metadata)
+
+
+def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideInput:
+    with open_slide(source.path, mpp=source.mpp) as slide:
+        return SlideInput(source=source, info=slide.info, annotation_file=annotation_file)
+
+
+def _with_mpp(item: SlideInput, slide_mpp: float | None) -> SlideInput:
+    mpp = item.info.mpp if item.info.mpp is not None else slide_mpp
+    return replace(item, source=replace(item.source, mpp=mpp), info=replace(item.info, mpp=mpp))
+
+
+def require_mpp(inputs: Sequence[SlideInput]) -> None:
+    """Raise unless every slide has its um per px.
+
+    Raises:
+        FormatError: Names every slide without, and how to state it.
+    """
+    without = [f"{i.source.name} ({i.info.mpp_note or 'not stated'})" for i in inputs if i.info.mpp is None]
+    if without:
+        raise FormatError(
+            f"no um/px known for {'; '.join(without)}; state it with --slide-mpp, "
+            "set the pixel size in QuPath, or export at a --downsample"
+        )
+
+
+def _unique_names(inputs: list[SlideInput]) -> list[SlideInput]:
+    """Entries of one name get their id added, so that files and tables tell them apart."""
+    counts = Counter(i.source.name for i in inputs)
+
+    def unique(item: SlideInput, position: int) -> SlideInput:
+        if counts[item.source.name] == 1:
+            return item
+        suffix = item.source.entry or str(position)
+        return replace(item, source=replace(item.source, name=f"{item.source.name} ({suffix})"))
+
+    return [unique(item, i) for i, item in enumerate(inputs, start=1)]
