@@ -1,0 +1,33 @@
+"""Tiles for the tests of training, and no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_tiles import MakeTiles, square_mask, write_tiles
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture
+def make_tiles(tmp_path: Path) -> MakeTiles:
+    """make_tiles(train={value: tiles}, val={...}) -> folder; value 0 is empty ground, 255 unknown."""
+
+    def make(
+        train: dict[int, int] | None = None, val: dict[int, int] | None = None, *, name: str = "tiles", size: int = 64
+    ) -> Path:
+        rng = np.random.default_rng(1)
+        train = {0: 6, 1: 3, 3: 2} if train is None else train
+        val = {0: 2, 1: 1, 3: 1} if val is None else val
+        masks = []
+        for split, wanted in (("train", train), ("val", val)):
+            for value, count in wanted.items():
+                for _ in range(count):
+                    mask = np.full((size, size), 255, np.uint8) if value == 255 else square_mask(rng, value, size)
+                    masks.append((split, mask))
+        return write_tiles(tmp_path / name, masks)
+
+    return make

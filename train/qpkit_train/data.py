@@ -1,0 +1,225 @@
+"""From files of tiles to batches in memory: read, encode labels, crop. uint8 all the way; no device."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qpkit.core.labels import LabelMap
+from qpkit.dataset import TileRecord, TileSet
+from qpkit.errors import LabelError
+from qpkit_train.losses import IGNORE_INDEX
+from qpkit_train.sampler import Epoch, Group
+
+_UNKNOWN = 254
+"""Class index that stands for a value the label map does not have, until the reader refuses the mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some tiles or crops.
+
+    Args:
+        images: (n, 3, h, w) uint8 RGB.
+        targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+
+class TileReader:
+    """Reads tiles as pixels and class indices, and keeps them in memory up to a bound.
+
+    What is in the cache stays there: dropping the oldest for the newest would miss every time when epochs read all
+    tiles in turn.
+
+    Args:
+        tile_set: Where the files are.
+        cache_mb: Bound of the cache, MB.
+    """
+
+    def __init__(self, tile_set: TileSet, *, cache_mb: int = 0) -> None:
+        self._tile_set = tile_set
+        self._table = class_index_table(tile_set.labels)
+        self._room = cache_mb * 1_000_000
+        self._cache: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+
+    def read(self, tile: TileRecord) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read (h, w, 3) uint8 pixels and (h, w) uint8 class indices of one tile; do not write into them.
+
+        Raises:
+            FormatError: A file is gone, damaged or of a wrong size.
+            LabelError: The mask has a value that the label map does not.
+        """
+        kept = self._cache.get(tile.mask)
+        if kept is not None:
+            return kept
+        image, mask = self._tile_set.read_image(tile), self._tile_set.read_mask(tile)
+        target = self._table[mask]
+        if (target == _UNKNOWN).any():
+            values = np.unique(mask[target == _UNKNOWN]).tolist()
+            raise LabelError(
+                f"{self._tile_set.root / tile.mask}: mask has value {', '.join(map(str, values))}, the label map only "
+                f"{', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
+            )
+        size = image.nbytes + target.nbytes
+        if size <= self._room:
+            self._room -= size
+            self._cache[tile.mask] = image, target
+        return image, target
+
+
+def class_index_table(labels: LabelMap) -> NDArray[np.uint8]:
+    """(256,) uint8: class index by mask value.
+
+    Raises:
+        LabelError: More than 253 classes, which no mask with ignore can tell apart here.
+    """
+    if len(labels.trained_values) >= _UNKNOWN:
+        raise LabelError(f"{len(labels.trained_values)} classes are more than the 253 that can be trained")
+    table = np.full(256, _UNKNOWN, np.uint8)
+    table[labels.ignore] = IGNORE_INDEX
+    for index, value in enumerate(labels.trained_values):
+        table[value] = index
+    return table
+
+
+class EpochBatches:
+    """The batches of one training epoch, crops included.
+
+    The crop at position p of epoch e depends on (seed, e, p) alone. A crop shows at least one pixel of what its tile
+    was drawn for: a lesion for a positive tile, known background for a negative one.
+
+    Args:
+        reader: Of the tiles.
+        tiles: The list that the epoch's indices point into.
+        epoch: What to show.
+        groups: The sampler's.
+        crop_px: Side of the crops; 0 or more than the tile for whole tiles.
+        key: (seed, epoch number).
+    """
+
+    def __init__(
+        self,
+        reader: TileReader,
+        tiles: Sequence[TileRecord],
+        epoch: Epoch,
+        *,
+        groups: Sequence[Group],
+        crop_px: int,
+        key: tuple[int, int],
+    ) -> None:
+        self._reader, self._tiles, self._epoch, self._groups = reader, tiles, epoch, groups
+        self._crop_px, self._key = crop_px, key
+
+    def __len__(self) -> int:
+        return len(self._epoch)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Read batch `index`; errors as TileReader.read."""
+        start, stop = self._epoch.starts[index : index + 2]
+        return _stack([self._crop_at(position) for position in range(start, stop)])
+
+    def _crop_at(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image, target = self._reader.read(self._tiles[self._epoch.tiles[position]])
+        side = self._crop_px
+        if not side or side >= target.shape[0]:
+            return image, target
+        wanted = self._groups[self._epoch.groups[position]].wanted
+        rng = np.random.default_rng((*self._key, position))
+        row, col = crop_corner(target, wanted, side=side, rng=rng)
+        return image[row : row + side, col : col + side], target[row : row + side, col : col + side]
+
+
+class WholeTiles:
+    """Batches of whole tiles in their order, for validation."""
+
+    def __init__(self, reader: TileReader, tiles: Sequence[TileRecord], *, batch_size: int) -> None:
+        self._reader, self._tiles, self._batch_size = reader, tiles, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._tiles) // self._batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Read batch `index`; errors as TileReader.read."""
+        start = index * self._batch_size
+        return _stack([self._reader.read(tile) for tile in self._tiles[start : start + self._batch_size]])
+
+
+def crop_corner(
+    target: NDArray[np.uint8], wanted: Sequence[int], *, side: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Choose the top-left (row, col) of a crop that holds a random pixel of the wanted classes.
+
+    Args:
+        target: (h, w) class indices, h and w at least `side`.
+        wanted: Class indices; where the tile has none of them, any known pixel will do, then any pixel.
+        side: Of the crop, px.
+        rng: Drawn from twice or three times.
+    """
+    pixels = np.flatnonzero(np.isin(target, np.asarray(wanted, np.uint8)))
+    if not len(pixels):
+        pixels = np.flatnonzero(target != IGNORE_INDEX)
+    height, width = target.shape
+    at = int(pixels[rng.integers(len(pixels))]) if len(pixels) else int(rng.integers(target.size))
+    row, col = divmod(at, width)
+    return _corner(row, side, height, rng), _corner(col, side, width, rng)
+
+
+def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
+    """Draw a start so that [start, start + side) holds `at` and lies in [0, length)."""
+    return int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
+
+
+def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> Batch:
+    images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1)
+    return Batch(images, torch.from_numpy(np.stack([target for _, target in pairs])))
+
+
+class Prefetcher:
+    """Iterates over batches, reading some ahead in threads (Pillow decodes without Python's lock).
+
+    Args:
+        batches: Read by index, in order.
+        workers: Threads; 0 reads each batch when it is asked for.
+
+    Attributes:
+        waited: Seconds that the consumer spent waiting for batches so far.
+    """
+
+    def __init__(self, batches: EpochBatches | WholeTiles, *, workers: int) -> None:
+        self._batches, self._workers = batches, workers
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        source = self._ahead() if self._workers else (self._batches[i] for i in range(len(self._batches)))
+        while True:
+            started = time.perf_counter()
+            batch = next(source, None)
+            self.waited += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
+
+    def _ahead(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(self._workers) as pool:
+            running: deque[Future[Batch]] = deque()
+            try:
+                for index in range(len(self._batches)):
+                    running.append(pool.submit(self._batches.__getitem__, index))
+                    if len(running) > self._workers:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()

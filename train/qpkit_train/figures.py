@@ -1,0 +1,83 @@
+"""Tables and pictures of a training: curves and confusion matrices, as CSV and PNG bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from qpkit_train.metrics import row_normalized
+
+
+def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
+    """One row per epoch: epoch, lr, train_loss, val_loss, mean_dice, mean_iou, dice_<class> ...; blank for None."""
+    plain = ["epoch", "lr", "train_loss", "val_loss", "mean_dice", "mean_iou"]
+    rows: list[list[Any]] = [[*plain, *(f"dice_{name}" for name in names)]]
+    rows += [[*(row[key] for key in plain), *(row["dice"][name] for name in names)] for row in history]
+    return _csv(rows)
+
+
+def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
+    """Loss over epochs on the left, Dice of each class on the right."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for key, label in (("train_loss", "training"), ("val_loss", "validation")):
+        left.plot(epochs, _numbers([row[key] for row in history]), marker=".", label=label)
+    for name in names:
+        right.plot(epochs, _numbers([row["dice"][name] for row in history]), marker=".", label=name)
+    left.set(xlabel="epoch", ylabel="loss")
+    right.set(xlabel="epoch", ylabel="Dice on validation tiles", ylim=(0, 1))
+    for axes in (left, right):
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """Pixels by true class (rows) and predicted class (columns), then the same as shares of each row."""
+    rows: list[list[Any]] = [["true \\ predicted", *names, *(f"share_{name}" for name in names)]]
+    for name, counts, shares in zip(names, confusion, row_normalized(confusion), strict=True):
+        rows.append([name, *counts.tolist(), *(round(share, 6) for share in shares.tolist())])
+    return _csv(rows)
+
+
+def confusion_png(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """Raw pixels on the left, shares of each true class on the right; both coloured by share."""
+    shares = row_normalized(confusion)
+    side = 2.5 + 0.7 * len(names)
+    figure = Figure(figsize=(2 * side, side), layout="constrained")
+    texts = (np.vectorize("{:,}".format, otypes=[str])(confusion), np.vectorize("{:.3f}".format, otypes=[str])(shares))
+    for axes, text, title in zip(figure.subplots(1, 2), texts, ("pixels", "share of the true class"), strict=True):
+        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+        axes.set(title=title, xlabel="predicted", ylabel="true")
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        for (row, col), share in np.ndenumerate(shares):
+            color = "white" if share > 0.5 else "black"
+            axes.text(col, row, text[row, col], ha="center", va="center", color=color, fontsize="small")
+    return _png(figure)
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    """Matplotlib leaves a gap where there is no number."""
+    return [float("nan") if value is None else value for value in values]
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    return stream.getvalue()

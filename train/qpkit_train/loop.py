@@ -1,0 +1,428 @@
+"""Training, read from top to bottom: fit() sets the stage, _Training runs epochs, every epoch ends in the run folder.
+
+Works on CUDA, MPS or CPU by itself. A training that was killed goes on with resume=True from its last whole epoch and,
+on a CPU, ends with the same bits as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qpkit.core.labels import label_map_to_builtins
+from qpkit.dataset import TileSet, read_tile_set
+from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.errors import ConfigError, OutputError
+from qpkit.files import replace_file, sha256
+from qpkit_train import checkpoint, figures
+from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.checkpoint import RunFile, State
+from qpkit_train.config import Recipe
+from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
+from qpkit_train.devices import choose_precision, device_name
+from qpkit_train.losses import IGNORE_INDEX, make_loss
+from qpkit_train.material import Material, class_weights, measuring_batch, split_material
+from qpkit_train.metrics import accuracy, class_scores, confusion_of, empty_confusion, mean_score
+from qpkit_train.models.registry import build_model
+from qpkit_train.report import FitReport
+from qpkit_train.schedule import Watch, learning_rate
+
+OnProgress = Callable[[int, int, str], None]
+
+_CHECK_EVERY: Final = 16
+"""Steps between looks at the loss on an accelerator, where every look waits for the device."""
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report to nobody."""
+
+
+def fit(
+    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = _silent
+) -> FitReport:
+    """Train a model on a folder of tiles and leave a run folder.
+
+    Without a validation split the tiles of the first training epoch are measured instead (whole, not augmented); the
+    report says so, because such figures are too good.
+
+    Args:
+        tiles_root: What `qpkit export` wrote.
+        run_root: Folder to make, or one that a killed training of the same recipe and tiles left, with `resume`.
+        recipe: All settings.
+        resume: Go on where the folder stands; starts anew where there is none yet.
+        on_progress: Called with (steps done, steps in all, text) after every step.
+
+    Raises:
+        FormatError: Tiles or run folder damaged.
+        LabelError: No training tile shows a class, or a mask has a value that the label map does not.
+        ConfigError: The recipe does not fit the tiles, weights cannot be had, or the loss is no longer a number.
+        OutputError: `run_root` holds another run, or holds one and `resume` is not set.
+    """
+    tile_set = read_tile_set(tiles_root)
+    data = split_material(tile_set, recipe)
+    fabric = _fabric(recipe)
+    file = _run_file(tile_set, recipe, data, fabric)
+    _claim(run_root, file, resume=resume)
+    training = _Training(run_root, recipe, data, fabric, file)
+    state = checkpoint.read_state(run_root, run=file.id) if resume else None
+    resumed_from = training.restore(state) if state is not None else 0
+    if not resumed_from:
+        checkpoint.write_run_file(run_root, file)
+    training.run(on_progress)
+    return training.finish(resumed_from)
+
+
+def _fabric(recipe: Recipe) -> Fabric:
+    """Take the best device there is; Fabric is asked twice because the precision depends on its choice."""
+    with _quiet():
+        device = Fabric(accelerator="auto", devices=1).device
+        return Fabric(accelerator="auto", devices=1, precision=choose_precision(recipe.precision, device.type))
+
+
+def _run_file(tile_set: TileSet, recipe: Recipe, data: Material, fabric: Fabric) -> RunFile:
+    table = sha256(tile_set.root / TABLE_NAME)
+    downsamples = {tile.downsample for tile in tile_set.tiles}
+    return RunFile(
+        format=checkpoint.FORMAT,
+        id=checkpoint.run_id(recipe, tile_set.labels, table),
+        status="running",
+        recipe=msgspec.to_builtins(recipe),
+        labels=label_map_to_builtins(tile_set.labels),
+        mpp=None if math.isnan(tile_set.mpp) else tile_set.mpp,
+        downsample=downsamples.pop() if len(downsamples) == 1 else None,
+        tile_size_px=tile_set.tile_size,
+        tiles={
+            "path": str(tile_set.root.resolve()),
+            "sha256": table,
+            "train": len(data.train),
+            "val": len(tile_set.of_split("val")),
+            "validated_on": data.validated_on,
+        },
+        sampler=data.sampler.describe(),
+        notes=list(data.notes),
+        versions=checkpoint.versions(),
+        device=device_name(fabric.device),
+        precision=choose_precision(recipe.precision, fabric.device.type),
+    )
+
+
+def _claim(root: Path, file: RunFile, *, resume: bool) -> None:
+    """Make the run folder, or make sure that it may be gone on with."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not root.is_dir() or not (root / checkpoint.RUN_NAME).is_file():
+            raise OutputError(f"{root}: there is something already that is no run; choose another folder")
+        there = checkpoint.read_run_file(root)
+        if there.id != file.id:
+            raise OutputError(
+                f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
+            )
+        if not resume:
+            raise OutputError(f"{root}: holds this run already ({there.status}); go on with --resume")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"{root}: cannot be made ({err.strerror})") from err
+
+
+class _Training:
+    """A model, its optimizer, and where they stand."""
+
+    def __init__(self, root: Path, recipe: Recipe, data: Material, fabric: Fabric, file: RunFile) -> None:
+        self.root, self.recipe, self.data, self.fabric, self.file = root, recipe, data, fabric, file
+        with _seeded(recipe.seed, 0, fabric.device):
+            network = build_model(recipe.model, len(data.names))
+        self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
+        self.optimizer = _optimizer(recipe, self.network)
+        with _quiet():
+            self.model, self.fabric_optimizer = fabric.setup(self.network, self.optimizer)
+        self.loss = make_loss(recipe.loss.terms, background=data.background, class_weights=self._class_weights())
+        self.augment = Augmenter(recipe.augment, seed=recipe.seed)
+        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
+        self.steps_per_epoch = int(file.sampler["batches"])
+        self.epoch, self.steps = 0, 0
+        self.clock = time.perf_counter()
+        self.watch = Watch()
+        self.history: list[dict[str, Any]] = []
+        self.confusion = empty_confusion(len(data.names))
+        self.seconds = self.training_seconds = self.waiting_seconds = 0.0
+
+    def _class_weights(self) -> Tensor | None:
+        weights = class_weights(self.recipe, self.data.names, self.file.sampler["pixels_per_epoch"])
+        return None if weights is None else torch.tensor(weights, dtype=torch.float32, device=self.fabric.device)
+
+    def restore(self, state: State) -> int:
+        """Stand where `state` says; returns the epochs that were done."""
+        checkpoint.load_weights(self.network, self.root / state.model, run=self.file.id)
+        tensors = checkpoint.read_tensors(self.root / state.optimizer, run=self.file.id)
+        checkpoint.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
+        if state.precision_state:
+            self.fabric.strategy.precision.load_state_dict(state.precision_state)
+        self.epoch, self.steps, self.watch, self.history = state.epoch, state.steps, state.watch, list(state.history)
+        self.confusion = np.array(state.confusion, np.int64)
+        self.seconds, self.training_seconds = state.seconds, state.training_seconds
+        self.waiting_seconds = state.waiting_seconds
+        return state.epoch
+
+    def run(self, on_progress: OnProgress) -> None:
+        """Train epoch by epoch until the last one or until patience ends."""
+        while not self.is_over():
+            rate, train_loss = self._train_epoch(on_progress)
+            confusion, val_loss = self._measure()
+            row = self._history_row(rate, train_loss, val_loss, confusion)
+            self.history.append(row)
+            self.epoch += 1
+            self._judge(row, confusion)
+            self._save()
+
+    def is_over(self) -> bool:
+        """Say whether no epoch is left to train."""
+        stopping = self.recipe.early_stopping
+        return self.epoch >= self.recipe.optim.epochs or self.watch.should_stop(stopping.patience)
+
+    def _train_epoch(self, on_progress: OnProgress) -> tuple[float, float]:
+        """Train one epoch; gives the last learning rate and the mean loss."""
+        batches = EpochBatches(
+            self.reader,
+            self.data.train,
+            self.data.sampler.epoch(self.epoch),
+            groups=self.data.sampler.groups,
+            crop_px=self.recipe.data.crop_px,
+            key=(self.recipe.seed, self.epoch),
+        )
+        source = Prefetcher(batches, workers=self.recipe.data.workers)
+        total = self.recipe.optim.epochs * self.steps_per_epoch
+        losses: list[Tensor] = []
+        rate, shown = 0.0, math.nan
+        started = time.perf_counter()
+        self.model.train()
+        with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
+            for step, batch in enumerate(source):
+                rate = self._set_rate()
+                losses.append(self._step(batch, step))
+                self.steps += 1
+                if self.fabric.device.type == "cpu" or step % _CHECK_EVERY == 0:
+                    shown = self._checked(losses[-1], step)
+                on_progress(self.steps, total, f"epoch {self.epoch + 1}/{self.recipe.optim.epochs} loss {shown:.4f}")
+        mean = self._checked(torch.stack(losses).mean(), len(losses) - 1)
+        self.training_seconds += time.perf_counter() - started
+        self.waiting_seconds += source.waited
+        return rate, mean
+
+    def _set_rate(self) -> float:
+        rate = learning_rate(
+            self.recipe.optim,
+            step=self.steps,
+            steps_per_epoch=self.steps_per_epoch,
+            plateau_factor=self.watch.plateau_factor,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _step(self, batch: Batch, step: int) -> Tensor:
+        images, targets = self._on_device(batch)
+        pixels, targets = self.augment(images, targets, epoch=self.epoch, step=step)
+        loss = self.loss(*self._forward(pixels, targets))
+        self.fabric_optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if self.recipe.optim.clip_norm:
+            self.fabric.clip_gradients(
+                self.model, self.fabric_optimizer, max_norm=self.recipe.optim.clip_norm, error_if_nonfinite=False
+            )
+        self.fabric_optimizer.step()
+        return loss.detach()
+
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        device = self.fabric.device
+        if device.type != "cuda":
+            return batch.images.to(device), batch.targets.to(device)
+        images, targets = batch.images.contiguous().pin_memory(), batch.targets.pin_memory()
+        return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+
+    def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out."""
+        padded, known = pad_to_stride(normalize(pixels, self.recipe.data.normalization), targets)
+        assert known is not None
+        logits: Tensor = self.model(padded.contiguous(memory_format=torch.channels_last))
+        return logits, known.long()
+
+    def _checked(self, loss: Tensor, step: int) -> float:
+        value = float(loss)
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"{self.root}: the loss became {value} in epoch {self.epoch + 1} at step {step + 1}; lower optim.lr "
+                f"(now {self.recipe.optim.lr:g}), set optim.clip_norm=1, or take precision=32-true "
+                f"(now {self.file.precision})"
+            )
+        return value
+
+    def _measure(self) -> tuple[NDArray[np.int64], float]:
+        """Confusion matrix and loss (mean over known pixels) on whole tiles, without augmentation."""
+        classes = len(self.data.names)
+        confusion, weighted, pixels = empty_confusion(classes), 0.0, 0
+        source = WholeTiles(self.reader, self.data.measured, batch_size=measuring_batch(self.recipe, self.data))
+        self.model.eval()
+        with torch.inference_mode():
+            for batch in Prefetcher(source, workers=self.recipe.data.workers):
+                images, targets = self._on_device(batch)
+                logits, known = self._forward(images.float() / 255, targets)
+                count = int((known != IGNORE_INDEX).sum())
+                weighted += float(self.loss(logits, known)) * count
+                pixels += count
+                height, width = targets.shape[1:]
+                predicted = logits[..., :height, :width].argmax(dim=1).to(torch.uint8).cpu().numpy()
+                confusion += confusion_of(batch.targets.numpy(), predicted, classes)
+        return confusion, weighted / max(pixels, 1)
+
+    def _history_row(
+        self, rate: float, train_loss: float, val_loss: float, confusion: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        scores = class_scores(confusion, self.data.names)
+        return {
+            "epoch": self.epoch + 1,
+            "lr": rate,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "mean_dice": mean_score(scores, "dice", background=self.data.background),
+            "mean_iou": mean_score(scores, "iou", background=self.data.background),
+            "dice": {score.name: score.dice for score in scores},
+        }
+
+    def _judge(self, row: dict[str, Any], confusion: NDArray[np.int64]) -> None:
+        """Keep the weights if this epoch is the best so far."""
+        value = -row["val_loss"] if self.data.metric == "loss" else row[f"mean_{self.data.metric}"]
+        self.watch = self.watch.after(
+            -math.inf if value is None else value,
+            epoch=self.epoch,
+            min_delta=self.recipe.early_stopping.min_delta,
+            optim=self.recipe.optim,
+        )
+        if self.watch.best_epoch == self.epoch:
+            self.confusion = confusion
+            best = self.root / checkpoint.BEST_NAME
+            checkpoint.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)
+
+    def _save(self) -> None:
+        model, optimizer = checkpoint.epoch_files(self.epoch)
+        tensors, plain = checkpoint.split_optimizer(self.optimizer)
+        run = self.file.id
+        checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
+        checkpoint.save_tensors(self.root / optimizer, tensors, run=run, epoch=self.epoch)
+        self._draw()
+        self.seconds, self.clock = self.seconds + time.perf_counter() - self.clock, time.perf_counter()
+        state = State(
+            run=run,
+            epoch=self.epoch,
+            watch=self.watch,
+            history=self.history,
+            confusion=self.confusion.tolist(),
+            model=model,
+            optimizer=optimizer,
+            optimizer_plain=plain,
+            precision_state=self.fabric.strategy.precision.state_dict(),
+            seconds=self.seconds,
+            training_seconds=self.training_seconds,
+            waiting_seconds=self.waiting_seconds,
+            steps=self.steps,
+        )
+        checkpoint.write_state(self.root, state)
+        checkpoint.write_run_file(self.root, self._described("running"))
+
+    def _draw(self) -> None:
+        names = self.data.names
+        replace_file(self.root / "curves.csv", figures.curves_csv(self.history, names))
+        replace_file(self.root / "curves.png", figures.curves_png(self.history, names))
+        replace_file(self.root / "confusion.csv", figures.confusion_csv(self.confusion, names))
+        replace_file(self.root / "confusion.png", figures.confusion_png(self.confusion, names))
+
+    def _described(self, status: str) -> RunFile:
+        """run.json as things stand."""
+        scores = class_scores(self.confusion, self.data.names)
+        metrics = {
+            "accuracy": accuracy(self.confusion),
+            "mean_dice": mean_score(scores, "dice", background=self.data.background),
+            "mean_iou": mean_score(scores, "iou", background=self.data.background),
+            "classes": msgspec.to_builtins(scores),
+        }
+        return msgspec.structs.replace(
+            self.file,
+            status=status,
+            epochs=self.epoch,
+            best_epoch=self.watch.best_epoch,
+            metrics=metrics,
+            seconds=round(self.seconds, 3),
+            seconds_per_step=round(self.training_seconds / max(self.steps, 1), 5),
+            waiting_share=round(self.waiting_seconds / max(self.training_seconds, 1e-9), 4),
+        )
+
+    def finish(self, resumed_from: int) -> FitReport:
+        """Mark the run as finished and report."""
+        file = self._described("finished")
+        checkpoint.write_run_file(self.root, file)
+        return FitReport(
+            run=file.id,
+            root=self.root,
+            recipe=self.recipe.name,
+            device=file.device,
+            precision=file.precision,
+            epochs=self.epoch,
+            best_epoch=file.best_epoch,
+            stopped_early=self.epoch < self.recipe.optim.epochs,
+            resumed_from=resumed_from,
+            scores=class_scores(self.confusion, self.data.names),
+            mean_dice=file.metrics["mean_dice"],
+            mean_iou=file.metrics["mean_iou"],
+            accuracy=file.metrics["accuracy"],
+            validated_on=self.data.validated_on,
+            train_tiles=len(self.data.train),
+            val_tiles=file.tiles["val"],
+            steps=self.steps,
+            seconds=file.seconds,
+            seconds_per_step=file.seconds_per_step,
+            waiting_share=file.waiting_share,
+            sampler=file.sampler,
+            notes=self.data.notes,
+        )
+
+
+def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimizer:
+    optim = recipe.optim
+    if optim.name == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
+    kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    return kind(network.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+
+
+@contextmanager
+def _seeded(seed: int, part: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators (initial weights, dropout) for a block and put them back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.default_rng((seed, part, 2)).integers(2**62)))
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Fabric warns of settings that the user did not make, and tells stderr what the report says anyway."""
+    log = logging.getLogger("lightning_fabric")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

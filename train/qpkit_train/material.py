@@ -1,0 +1,117 @@
+"""What a training works on: the tiles of each split, the sampler over them, and the weights that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qpkit.dataset import TileRecord, TileSet
+from qpkit.errors import ConfigError, LabelError
+from qpkit_train.config import Recipe
+from qpkit_train.sampler import BalancedSampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is trained and measured on.
+
+    Args:
+        tile_set: Of everything.
+        train: Tiles of the train split.
+        measured: Tiles that the best epoch is chosen on.
+        validated_on: Where those are from, "val" or "train".
+        metric: What chooses the best epoch: "dice", "iou" or "loss".
+        names: Of the model's channels.
+        background: Channel of the background.
+        sampler: Of the training epochs.
+        notes: What the user has to know.
+    """
+
+    tile_set: TileSet
+    train: tuple[TileRecord, ...]
+    measured: tuple[TileRecord, ...]
+    validated_on: str
+    metric: str
+    names: tuple[str, ...]
+    background: int
+    sampler: BalancedSampler
+    notes: tuple[str, ...]
+
+
+def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
+    """Sort a set of tiles into what is trained on and what is measured on.
+
+    Without a labelled tile in the val split, the tiles of the first training epoch are measured instead.
+
+    Raises:
+        LabelError: There is no training tile, or none shows a class.
+        ConfigError: The sampler's ratio does not fit the classes.
+    """
+    train, val = tile_set.of_split("train"), tile_set.of_split("val")
+    labels = tile_set.labels
+    if not train:
+        raise LabelError(f"{tile_set.root}: no tile is in the train split; export again with another split")
+    sampler = BalancedSampler(
+        train,
+        labels,
+        ratio=recipe.sampler.ratio,
+        batch_size=recipe.data.batch_size,
+        seed=recipe.seed,
+        steps_per_epoch=recipe.optim.steps_per_epoch,
+    )
+    measured = tuple(tile for tile in val if any(tile.pixels.get(value) for value in labels.trained_values))
+    notes = list(sampler.notes)
+    if not measured:
+        notes.append(
+            "no labelled tile is in the val split: the best epoch was chosen on training tiles, "
+            "so the figures are better than the model is"
+        )
+        measured = tuple(train[i] for i in np.unique(sampler.epoch(0).tiles))
+    classes = [value for value in labels.trained_values if value != labels.background]
+    metric = recipe.early_stopping.metric
+    if metric != "loss" and not any(tile.pixels.get(value) for tile in measured for value in classes):
+        notes.append(f"no validation tile shows a class: the best epoch was chosen by loss instead of {metric}")
+        metric = "loss"
+    return Material(
+        train=train,
+        measured=measured,
+        validated_on="val" if val and measured[0].split == "val" else "train",
+        metric=metric,
+        names=tuple(labels.name_of(value) for value in labels.trained_values),
+        background=labels.trained_values.index(labels.background),
+        sampler=sampler,
+        tile_set=tile_set,
+        notes=tuple(notes),
+    )
+
+
+def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int]) -> list[float] | None:
+    """Weights of the loss in the order of the classes, or None for all equal.
+
+    Args:
+        recipe: Says which; "balanced" is inverse to `pixels` with mean 1.
+        names: Of the classes.
+        pixels: That an epoch shows, by class.
+
+    Raises:
+        ConfigError: The recipe weighs a class that is not there.
+    """
+    wanted = recipe.loss.class_weights
+    if wanted == "none":
+        return None
+    if isinstance(wanted, dict):
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise ConfigError(f"loss.class_weights: no class {', '.join(unknown)}; the tiles have {', '.join(names)}")
+        return [wanted.get(name, 1.0) for name in names]
+    rarity = [1 / max(pixels[name], 1) if pixels[name] else 0.0 for name in names]
+    return [value * len(names) / sum(rarity) for value in rarity]
+
+
+def measuring_batch(recipe: Recipe, data: Material) -> int:
+    """Whole tiles per batch that hold about as many pixels as a training batch."""
+    side, crop = data.tile_set.tile_size, recipe.data.crop_px
+    crop = crop if 0 < crop < side else side
+    return max(1, recipe.data.batch_size * crop**2 // side**2)
