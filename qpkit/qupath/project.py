@@ -1,0 +1,223 @@
+"""A QuPath project on disk: its entries, their images and objects. Opens v0.2 to v0.7.
+
+Source: qupath.lib.projects.DefaultProject, v0.2.3 to v0.7.0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+import msgspec
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError
+from qpkit.qupath.entry_files import EntryFiles, Stamp
+from qpkit.qupath.project_classes import read_classes
+from qpkit.qupath.qpdata import QpData
+from qpkit.qupath.server import Server, parse_server
+from qpkit.qupath.uris import file_path, rebased
+
+_REFUSED: Final = ("v0.2.0-m1", "v0.2.0-m2")
+_CLOSE: Final = "QuPath has to be closed while qpkit writes"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An open project.
+
+    Args:
+        path: The .qpproj file.
+        version: QuPath's version that wrote it; "" if it does not say.
+        entries: In the project's order.
+        classes: The class list with colours (classifiers/classes.json).
+        record: The whole project.qpproj as JSON, unknown keys too.
+        stamp: State of the file when it was read.
+    """
+
+    path: Path
+    version: str
+    entries: tuple[Entry, ...]
+    classes: tuple[PathClass, ...]
+    record: Mapping[str, Any] = field(repr=False)
+    stamp: Stamp = field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder."""
+        return self.path.parent
+
+    def entry(self, name: str) -> Entry:
+        """Find an entry by its name.
+
+        Raises:
+            ProjectError: None or several are called so.
+        """
+        found = [entry for entry in self.entries if entry.name == name]
+        if len(found) != 1:
+            raise ProjectError(f"{self.path}: {len(found)} entries are called {name!r}; exactly one is needed")
+        return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a project.
+
+    Args:
+        id: QuPath's number; the data is in data/<id>.
+        name: As shown in QuPath.
+        metadata: The user's own keys and values.
+        tags: v0.6 and later.
+        server: How QuPath opens the image.
+        description: The user's text, or None.
+        project_path: The .qpproj file.
+        project_uri: Where the project was when QuPath last saved it, or None.
+        files: The entry's data folder, and what it looked like when read.
+    """
+
+    id: int
+    name: str
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+    server: Server = field(repr=False)
+    description: str | None
+    project_path: Path
+    project_uri: str | None
+    files: EntryFiles = field(repr=False)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether QuPath has saved objects for it."""
+        return self.files.data.exists()
+
+    def mpp(self) -> float | None:
+        """Pixel size in um, None if QuPath does not know one (or x and y differ by more than 1 %)."""
+        return self.server.mpp()
+
+    def image_path(self) -> Path:
+        """Find the image file; if it is not where it was, look relative to the project as QuPath does.
+
+        Raises:
+            ProjectError: No such file; the message says where it was looked for.
+        """
+        where = f"{self.project_path}: entry {self.id} ({self.name!r})"
+        uri = self.server.innermost.uri
+        stored = None if uri is None else file_path(uri)
+        if stored is None:
+            raise ProjectError(f"{where}: its image is no file ({uri or self.server.innermost.type}); export it first")
+        tried = [stored, *self._moved(stored)]
+        for candidate in tried:
+            if isinstance(candidate, type(PurePath())) and Path(candidate).exists():
+                return Path(candidate)
+        places = " and ".join(str(candidate) for candidate in tried)
+        raise ProjectError(
+            f"{where}: the image {uri} is not there (looked for {places}); put the image back, "
+            "or open the project in QuPath, which asks for the new place, and save it"
+        )
+
+    def _moved(self, stored: PurePath) -> list[PurePath]:
+        """Where the image would be had it moved along with the project."""
+        old = None if self.project_uri is None else file_path(self.project_uri)
+        if old is None:
+            return []
+        new = rebased(stored, old.parent, self.project_path.resolve().parent)
+        return [new] if new is not None and new != stored else []
+
+    def read(self) -> QpData:
+        """Read the entry's data file, and remember its state for a later write.
+
+        Raises:
+            ProjectError: QuPath has saved none.
+            FormatError: It is damaged.
+        """
+        if not self.has_data:
+            raise ProjectError(f"{self.files.data}: entry {self.name!r} has no data yet; open and save it in QuPath")
+        return QpData.parse(self.files.read(), source=str(self.files.data))
+
+    def objects(self) -> list[Annotation]:
+        """List the entry's objects; none if QuPath has saved no data."""
+        return self.read().objects() if self.has_data else []
+
+
+def open_project(path: os.PathLike[str] | str) -> Project:
+    """Open a project.
+
+    Args:
+        path: A .qpproj file, or a folder that holds exactly one.
+
+    Raises:
+        ProjectError: There is none.
+        FormatError: Damaged, foreign or of an unknown version.
+    """
+    file = _project_file(Path(path))
+    stamp = Stamp.of(file)
+    record = _decode(file)
+    _check_version(file, record)
+    images = record.get("images", [])
+    if not isinstance(images, list):
+        raise FormatError(f"{file}: 'images' is not a list; the project is damaged, see {file.name}.backup")
+    entries = tuple(_entry(file, record, item, stamp, index) for index, item in enumerate(images))
+    ids = [entry.id for entry in entries]
+    if len(set(ids)) != len(ids):
+        raise FormatError(f"{file}: two entries share one entryID, so they would share their data; mend it in QuPath")
+    return Project(file, str(record.get("version", "")), entries, read_classes(file.parent), record, stamp)
+
+
+def _project_file(path: Path) -> Path:
+    if not path.is_dir():
+        if not path.exists():
+            raise ProjectError(f"{path}: there is no such project")
+        return path
+    found = sorted(item for item in path.glob("*.qpproj") if item.is_file())
+    if len(found) != 1:
+        names = ", ".join(item.name for item in found) or "none"
+        raise ProjectError(f"{path}: exactly one .qpproj file is expected there, found {names}; name the file")
+    return found[0]
+
+
+def _decode(file: Path) -> dict[str, Any]:
+    try:
+        record = msgspec.json.decode(file.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise FormatError(f"{file}: not a QuPath project ({err}); the last good one may be {file.name}.backup") from err
+    except OSError as err:
+        raise ProjectError(f"{file}: cannot be read ({err.strerror})") from err
+    if not isinstance(record, dict):
+        raise FormatError(f"{file}: not a QuPath project (no JSON object)")
+    return record
+
+
+def _check_version(file: Path, record: Mapping[str, Any]) -> None:
+    images = record.get("images")
+    first = images[0] if isinstance(images, list) and images else None
+    if isinstance(first, dict) and "path" in first and "serverBuilder" not in first:
+        raise UnsupportedVersionError(f"{file}: a project of QuPath 0.1; open and save it once in QuPath 0.2 or later")
+    if record.get("version") in _REFUSED:
+        raise UnsupportedVersionError(f"{file}: a project of QuPath {record['version']}, which QuPath refuses too")
+    if "version" not in record and "lastID" not in record and "images" not in record:
+        raise FormatError(f"{file}: not a QuPath project (it has no version and no images)")
+
+
+def _entry(file: Path, project: Mapping[str, Any], record: object, stamp: Stamp, index: int) -> Entry:
+    where = f"{file}: image {index + 1}"
+    if not isinstance(record, dict):
+        raise FormatError(f"{where} is not an object")
+    number = record.get("entryID")
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise FormatError(f"{where} has no entryID")
+    name, description, uri = record.get("imageName"), record.get("description"), project.get("uri")
+    tags, metadata = record.get("tags"), record.get("metadata")
+    return Entry(
+        id=number,
+        name=name if isinstance(name, str) else str(number),
+        metadata={str(k): str(v) for k, v in metadata.items()} if isinstance(metadata, dict) else {},
+        tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        server=parse_server(record.get("serverBuilder"), where),
+        description=description if isinstance(description, str) else None,
+        project_path=file,
+        project_uri=uri if isinstance(uri, str) else None,
+        files=EntryFiles(file.parent / "data" / str(number), file, stamp),
+    )
