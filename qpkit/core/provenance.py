@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Iterable
 from typing import Final
 
 import shapely
@@ -65,3 +66,8 @@ def _measures(geometry: BaseGeometry) -> tuple[float, ...]:
     """Area (px2), centroid x and y, bounds."""
     centre = shapely.centroid(geometry)
     return geometry.area, centre.x, centre.y, *geometry.bounds
+
+
+def drawn_by_people(objects: Iterable[Annotation]) -> list[Annotation]:
+    """The annotations (not detections, cells, tiles) that qpkit did not import."""
+    return [o for o in objects if o.kind == "annotation" and not is_prediction(o)]

@@ -21,7 +21,7 @@ from qpkit.slides.resample import area_resample
 OUTSIDE: Final = 255
 """Grey level of pixels outside the slide: glass, as scanners show it."""
 
-_BAND_PX: Final = 1 << 23
+_BAND_PX: Final = 1 << 21
 """Source pixels read at once for a thumbnail: a slide with one level only is read strip by strip."""
 
 _MAX_PLAUSIBLE_MPP: Final = 30.0
@@ -141,7 +141,14 @@ def judged_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, 
     A size that no microscope has is refused: 72 dpi in a resolution tag reads as 352.8 um/px. Pixels that are not
     square within 1 % are refused too.
     """
-    if mpp_x is None or mpp_y is None or not math.isfinite(mpp_x) or not math.isfinite(mpp_y) or mpp_x <= 0 or mpp_y <= 0:
+    if (
+        mpp_x is None
+        or mpp_y is None
+        or not math.isfinite(mpp_x)
+        or not math.isfinite(mpp_y)
+        or mpp_x <= 0
+        or mpp_y <= 0
+    ):
         return None, "the file does not say it"
     if not _MIN_PLAUSIBLE_MPP <= mpp_x <= _MAX_PLAUSIBLE_MPP:
         return None, f"the file says {mpp_x:.5g} um/px ({25400 / mpp_x:.0f} dpi), which no slide scanner has"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -67,7 +68,7 @@ def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.floor(mixed + 0.5), dtype=np.uint8)
 
 
-def _bounds(properties: dict[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:
     """(x, y, width, height) of the scanned area in level-0 px; the whole slide where nothing is said."""
     keys = ("openslide.bounds-x", "openslide.bounds-y", "openslide.bounds-width", "openslide.bounds-height")
     x, y, width, height = (_number(properties, key) for key in keys)
@@ -75,7 +76,7 @@ def _bounds(properties: dict[str, str], size: tuple[int, int]) -> tuple[int, int
     return left, top, int(width or size[0] - left), int(height or size[1] - top)
 
 
-def _number(properties: dict[str, str], key: str) -> float | None:
+def _number(properties: Mapping[str, str], key: str) -> float | None:
     try:
         return float(properties[key])
     except (KeyError, ValueError):

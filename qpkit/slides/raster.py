@@ -36,7 +36,10 @@ class RasterReader:
             raise FormatError(f"{path}: {kind} are not 8-bit RGB or grey; convert it to RGB first")
         self._palette = self._read_palette()
         self.info = SlideInfo(
-            width=self._dataset.width, height=self._dataset.height, mpp=None, mpp_note="a plain picture does not say it"
+            width=self._dataset.width,
+            height=self._dataset.height,
+            mpp=None,
+            mpp_note="a plain picture does not say it",
         )
 
     def _read_palette(self) -> NDArray[np.uint8] | None:
@@ -59,7 +62,7 @@ class RasterReader:
         except RasterioError as err:
             raise FormatError(f"{self._path}: pixels cannot be read ({err})") from err
         if self._palette is not None:
-            return self._palette[pixels[0]]
+            return np.asarray(self._palette[pixels[0]], dtype=np.uint8)
         stacked = np.moveaxis(pixels, 0, -1)
         return np.ascontiguousarray(np.broadcast_to(stacked, (height, width, 3)))
 

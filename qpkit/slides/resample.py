@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,7 @@ def area_resample(
     return np.asarray(np.floor(both + 0.5), dtype=np.uint8)
 
 
-def _mean_between(values: NDArray[np.generic], edges: NDArray[np.float64], *, axis: int) -> NDArray[np.float64]:
+def _mean_between(values: NDArray[np.generic], edges: NDArray[np.floating[Any]], *, axis: int) -> NDArray[np.float64]:
     """Mean of `values` along `axis` between consecutive `edges` (in px from the start of the axis)."""
     length = values.shape[axis]
     clipped = np.clip(edges, 0, length)

@@ -98,7 +98,7 @@ def _pixel_size(tiff: Any, page: Any) -> tuple[float | None, float | None]:
     """(x, y) um per px from OME-XML, else from the resolution tags, else (None, None)."""
     if tiff.is_ome and tiff.ome_metadata:
         return _ome_pixel_size(tiff.ome_metadata)
-    per_unit = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit), None)
+    per_unit = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
     x, y = page.get_resolution()
     if per_unit is None or not x or not y:
         return None, None

@@ -12,9 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import is_prediction
+from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError, ProjectError
 from qpkit.files import new_folder, safe_name
@@ -129,11 +128,6 @@ def evaluate(
     return result
 
 
-def truth_of(item: SlideInput) -> list[Annotation]:
-    """The annotations of a slide that people drew."""
-    return [o for o in item.objects() if o.kind == "annotation" and not is_prediction(o)]
-
-
 def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:
     by_name = {slide.name: slide for slide in predictions.slides}
     by_file = {Path(slide.image).name: slide for slide in predictions.slides}
@@ -146,7 +140,10 @@ def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tup
 
 def _compare(predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap) -> _Counts:
     painting = Painting(
-        truth_of(item), rules, downsample=slide.downsample, slide_size=(item.info.width, item.info.height)
+        drawn_by_people(item.objects()),
+        rules,
+        downsample=slide.downsample,
+        slide_size=(item.info.width, item.info.height),
     )
     values = rules.trained_values
     matrix = np.zeros((len(values), len(values)), dtype=np.int64)

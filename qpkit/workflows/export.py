@@ -24,7 +24,7 @@ from qpkit.core.labels import (
     label_map_to_builtins,
     with_colors,
 )
-from qpkit.core.provenance import is_prediction
+from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.dataset.manifest import TileRecord, write_tile_set
 from qpkit.dataset.pairs import PairWriter, pair_names
@@ -168,8 +168,8 @@ def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classe
 def _drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], int]:
     """Annotations to draw, and how many of qpkit's own imports were left out."""
     annotations = [o for o in objects if o.kind == "annotation"]
-    human = [o for o in annotations if settings.with_predictions or not is_prediction(o)]
-    return human, len(annotations) - len(human)
+    chosen = annotations if settings.with_predictions else drawn_by_people(annotations)
+    return chosen, len(annotations) - len(chosen)
 
 
 def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileGrid:

@@ -101,3 +101,16 @@ class ExportSettings:
             "seed": self.seed,
             "with_predictions": self.with_predictions,
         }
+
+
+def parse_unannotated(text: str) -> Unannotated:
+    """Read "ignore" or "background".
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if text == "ignore":
+        return "ignore"
+    if text == "background":
+        return "background"
+    raise ConfigError(f"--unannotated {text!r}: has to be ignore or background")

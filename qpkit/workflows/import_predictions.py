@@ -230,9 +230,7 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
 
 def _require_mpp(slide: SlidePrediction) -> None:
     if slide.mpp is None:
-        raise ConfigError(
-            f"{slide.name}: no um/px known, so --min-area-um2 and --simplify-um mean nothing; leave them out"
-        )
+        raise ConfigError(f"{slide.name}: no um/px known; leave --min-area-um2 and --simplify-um out")
 
 
 def _strips(predictions: PredictionSet, name: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:

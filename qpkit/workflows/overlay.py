@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import is_prediction
+from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Region, Tile
 from qpkit.ops.rasterize import Painting
 from qpkit.predictions import PredictionSet, SlidePrediction
@@ -36,7 +36,7 @@ def write_overlay(
         rules: How annotations become truth.
         path: PNG to write.
     """
-    annotations = [o for o in item.objects() if o.kind == "annotation" and not is_prediction(o)]
+    annotations = drawn_by_people(item.objects())
     whole = Region(x=0, y=0, width=item.info.width, height=item.info.height)
     zooms = _places(annotations_of_interest(annotations, rules), item)
     with open_slide(item.source.path, mpp=item.info.mpp) as pixels:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import LabelMap, parse_label_map
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
 from qpkit.files import quick_hash, sha256
 from qpkit.qupath import Entry, Project, open_project, read_geojson
 from qpkit.slides import SlideSource, open_slide
@@ -44,7 +45,7 @@ class SlideInput:
         found = {"slide": self.source.path.name, "slide_quick_hash": quick_hash(self.source.path)}
         file = self.annotation_file
         if self.entry is not None and self.entry.has_data:
-            file = self.entry.data_path
+            file = self.entry.files.data
         return found if file is None else found | {"annotations_sha256": sha256(file)}
 
 
@@ -146,3 +147,16 @@ def _unique_names(inputs: list[SlideInput]) -> list[SlideInput]:
         return replace(item, source=replace(item.source, name=f"{item.source.name} ({suffix})"))
 
     return [unique(item, i) for i, item in enumerate(inputs, start=1)]
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a labels.toml.
+
+    Raises:
+        LabelError: The file is missing, not TOML, or has faults; the message names the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise LabelError(f"{path}: label map cannot be read ({err})") from err
+    return parse_label_map(text, source=str(path))

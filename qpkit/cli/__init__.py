@@ -1,0 +1,61 @@
+"""The command line: parses, calls one workflow, shows its report, maps errors to exit codes.
+
+Exit codes: 0 done, 1 something in the input or the system (one line on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from qpkit import __version__
+from qpkit.cli import evaluate, export, import_predictions, info, predict, train
+from qpkit.cli._console import fail
+from qpkit.errors import QpkitError
+
+app = typer.Typer(
+    help="From QuPath annotations to a trained segmentation model and back, without QuPath or Java.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"qpkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """From QuPath annotations to a trained segmentation model and back, without QuPath or Java."""
+
+
+app.command("export")(export.command)
+app.command("train")(train.command)
+app.command("recipes")(train.recipes_command)
+app.command("predict")(predict.command)
+app.command("import-predictions")(import_predictions.command)
+app.command("evaluate")(evaluate.command)
+app.command("info")(info.command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; never shows a traceback for what a user can cause."""
+    try:
+        code = app(args, standalone_mode=False)
+    except QpkitError as err:
+        fail(str(err))
+    except click.ClickException as err:
+        err.show()
+        sys.exit(err.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        fail("interrupted; nothing was left half-written")
+    except OSError as err:
+        fail(f"{err.filename or 'system'}: {err.strerror or err}")
+    sys.exit(code if isinstance(code, int) else 0)

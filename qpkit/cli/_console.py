@@ -1,0 +1,130 @@
+"""How qpkit talks: progress and words on stderr, results on stdout, colours only for people."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+_LINE_SECONDS = 10.0
+"""Between two plain progress lines when nobody watches."""
+
+
+def out() -> Console:
+    """The console for results; 120 columns when it is no terminal, so that tables do not break."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def say(text: str) -> None:
+    """Tell a person something (stderr)."""
+    typer.echo(text, err=True)
+
+
+def fail(text: str) -> NoReturn:
+    """One line on stderr, exit code 1."""
+    line = " ".join(text.split())
+    typer.secho(f"qpkit: {line}", err=True, fg="red" if sys.stderr.isatty() else None)
+    sys.exit(1)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+@contextmanager
+def progress(verb: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Give an on_progress: a live bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+    if sys.stderr.isatty():
+        with _bar(verb) as update:
+            yield update
+    else:
+        yield _plain_lines(verb)
+
+
+@contextmanager
+def _bar(verb: str) -> Iterator[Callable[[int, int, str], None]]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(verb, total=None)
+
+        def update(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{verb} {text}"[:60])
+
+        yield update
+
+
+def _plain_lines(verb: str) -> Callable[[int, int, str], None]:
+    start = last = time.monotonic()
+
+    def update(done: int, total: int, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _LINE_SECONDS or not done:
+            return
+        last = now
+        rate = done / (now - start)
+        left = (total - done) / rate if rate else 0
+        say(f"{verb}: {done}/{total} {text} ({rate:.1f}/s, {left:.0f} s left)")
+
+    return update
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; numbers stand right."""
+    grid = Table(title=title, title_justify="left", title_style="bold")
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left")
+    for row in rows:
+        grid.add_row(*(Text(_cell(value)) for value in row))
+    out().print(grid)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def took(start: float) -> str:
+    """ "12.3 s, 410 MB at most": wall time since `start` (time.perf_counter) and the process's peak memory."""
+    seconds = f"{time.perf_counter() - start:.1f} s"
+    try:
+        import resource
+    except ImportError:  # Windows has no resource module
+        return seconds
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    megabytes = peak / 1024 if sys.platform != "darwin" else peak / 1024**2
+    return f"{seconds}, {megabytes:.0f} MB of memory at most"

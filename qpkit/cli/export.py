@@ -1,0 +1,119 @@
+"""qpkit export."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from qpkit.cli._console import progress, say, table, took
+
+if TYPE_CHECKING:
+    from qpkit.workflows.export import ExportReport
+
+
+def command(
+    paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
+    out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
+    annotations: Path | None = typer.Option(None, help="GeoJSON with the annotations of the one SLIDE."),
+    entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),
+    mpp: float | None = typer.Option(None, help="um per px of the tiles. Default: the finest that all slides have."),
+    downsample: float | None = typer.Option(None, help="Slide px per tile px, instead of --mpp."),
+    slide_mpp: float | None = typer.Option(None, help="um per px of the slides that do not state theirs."),
+    tile_size: int = typer.Option(512, help="Tile px."),
+    overlap: int = typer.Option(0, help="Tile px shared by neighbours."),
+    labels: Path | None = typer.Option(None, help="labels.toml. Default: one label per class of the project."),
+    unannotated: str | None = typer.Option(None, help="ignore or background: what lies outside every region."),
+    tissue: str = typer.Option("std:12.5", help="std:NUMBER, otsu or none: which tiles are glass."),
+    only_annotated: bool = typer.Option(False, "--only-annotated", help="Drop tiles that no annotation reaches."),
+    split: str = typer.Option("slide", help="slide, patient:KEY, metadata:KEY or tile (leaks)."),
+    seed: int = typer.Option(0, help="Of the split."),
+    with_predictions: bool = typer.Option(
+        False, "--with-predictions", help="Draw what qpkit imported into the project, too."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
+) -> None:
+    """Write annotations as tiles and masks at a stated resolution."""
+    from qpkit.dataset.splits import SplitRule
+    from qpkit.workflows.export import export_tiles
+    from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_unannotated
+    from qpkit.workflows.sources import project_classes, read_label_map, slide_inputs
+
+    start = time.perf_counter()
+    settings = ExportSettings(
+        mpp=mpp,
+        downsample=downsample,
+        tile_size=tile_size,
+        overlap=overlap,
+        labels=read_label_map(labels) if labels else None,
+        unannotated=parse_unannotated(unannotated) if unannotated else None,
+        tissue=TissueRule.parse(tissue),
+        only_annotated=only_annotated,
+        split=SplitRule.parse(split),
+        seed=seed,
+        with_predictions=with_predictions,
+    )
+    inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp)
+    with progress("export") as update:
+        report = export_tiles(
+            inputs, out, settings, classes=project_classes(paths), overwrite=overwrite, on_progress=update
+        )
+    _show(report, out, start)
+
+
+def _show(report: ExportReport, out: Path, start: float) -> None:
+    labels = report.labels
+    rows = [
+        (
+            s.name,
+            s.downsample,
+            s.tiles_in_grid,
+            s.tiles_kept,
+            s.dropped.get("glass", 0),
+            s.dropped.get("without annotation", 0),
+            sum(s.audit.drawn.values()),
+            s.audit.mended,
+            round(s.seconds, 1),
+        )
+        for s in report.slides
+    ]
+    columns = ("slide", "downsample", "grid", "kept", "glass", "no annotation", "objects drawn", "mended", "s")
+    table(f"Tiles ({_resolution(report.mpp)})", columns, rows)
+    pixel_rows = []
+    for value in labels.values:
+        kept = sum(s.pixels.get(value, 0) for s in report.slides)
+        dropped = sum(s.dropped_pixels.get(value, 0) for s in report.slides)
+        pixel_rows.append((value, labels.name_of(value), kept, dropped))
+    table("Mask pixels", ("value", "class", "kept", "in dropped glass tiles"), pixel_rows)
+    split_rows = [(name, c["groups"], c["tiles"], c["positive"]) for name, c in report.splits.items()]
+    table("Splits", ("split", "groups", "tiles", "with a class"), split_rows)
+    for line in _remarks(report):
+        say(f"note: {line}")
+    say(f"{report.tiles_kept:,} tiles in {out} ({took(start)})")
+
+
+def _resolution(mpp: float | None) -> str:
+    return "um/px differ or are unknown" if mpp is None else f"{mpp:.4g} um/px"
+
+
+def _remarks(report: ExportReport) -> list[str]:
+    """Everything that was not drawn or decided by a default, in words."""
+    remarks = list(report.notes)
+    if report.skipped:
+        remarks.append(f"{len(report.skipped)} slide(s) without annotations left out: {', '.join(report.skipped)}")
+    for slide in report.slides:
+        audit = slide.audit
+        if audit.unlisted:
+            names = ", ".join(f"{name} ({count})" for name, count in audit.unlisted.items())
+            remarks.append(f"{slide.name}: classes not in the label map, {report.labels.unlisted}: {names}")
+        if audit.without_area:
+            remarks.append(f"{slide.name}: {audit.without_area} object(s) without area (points, lines) not drawn")
+        if audit.other_plane:
+            remarks.append(f"{slide.name}: {audit.other_plane} object(s) on other planes not drawn")
+        if slide.predictions_left_out:
+            remarks.append(f"{slide.name}: {slide.predictions_left_out} imported prediction(s) not drawn")
+    if report.labels.unannotated == "background" and not report.labels.regions:
+        remarks.append("what nobody annotated counts as background; --unannotated ignore says it is unknown")
+    return remarks

@@ -1,0 +1,51 @@
+"""qpkit predict."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from qpkit.cli._console import progress, say, table, took
+from qpkit.cli.train import trainer
+
+
+def command(
+    run: Path = typer.Argument(..., help="Run folder that qpkit train made."),
+    paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
+    out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
+    entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),
+    slide_mpp: float | None = typer.Option(None, help="um per px of the slides that do not state theirs."),
+    probabilities: bool = typer.Option(False, "--probabilities", help="Write a raster of probabilities too."),
+    halo: int = typer.Option(128, help="Tile px read around each tile so that the model sees its surroundings."),
+    tile_size: int = typer.Option(768, help="Tile px that the model is sure of at a time."),
+    batch_size: int = typer.Option(2, help="Tiles at a time."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
+) -> None:
+    """Predict whole slides with a trained model."""
+    from qpkit.workflows.sources import require_mpp, slide_inputs
+
+    start = time.perf_counter()
+    module = trainer("predict")
+    inputs = slide_inputs(paths, entries=entry, slide_mpp=slide_mpp)
+    require_mpp(inputs)
+    with progress("predict") as update:
+        report = module.predict(
+            run,
+            [item.source for item in inputs],
+            out,
+            probabilities=probabilities,
+            halo_px=halo,
+            tile_px=tile_size,
+            batch_size=batch_size,
+            overwrite=overwrite,
+            on_progress=update,
+        )
+    _show(report, out, start)
+
+
+def _show(report: Any, out: Path, start: float) -> None:
+    table("Predicted", ("slide",), [(str(s),) for s in report.slides])
+    say(f"predictions in {out} ({took(start)})")

@@ -1,0 +1,59 @@
+"""qpkit train and qpkit recipes. The trainer is imported inside the commands only: without torch they say so."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import typer
+
+from qpkit.cli._console import progress, say, table, took
+from qpkit.errors import MissingExtraError
+
+
+def trainer(module: str) -> ModuleType:
+    """Import a module of qpkit_train.
+
+    Raises:
+        MissingExtraError: torch or what belongs to it is not installed.
+    """
+    try:
+        return importlib.import_module(f"qpkit_train.{module}")
+    except ModuleNotFoundError as err:
+        if err.name and err.name.startswith("qpkit"):
+            raise
+        raise MissingExtraError(f"{err.name} is not installed; pip install 'qpkit[train]'") from err
+
+
+def command(
+    tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
+    out: Path = typer.Option(..., "-o", "--out", help="Run folder to make (or to resume)."),
+    recipe: str = typer.Option("unet-resnet34", help="Name of a shipped recipe (see: qpkit recipes) or a TOML file."),
+    setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+) -> None:
+    """Train a segmentation model on exported tiles."""
+    start = time.perf_counter()
+    config, loop = trainer("config"), trainer("loop")
+    chosen = config.load_recipe(recipe, setting)
+    with progress("train") as update:
+        report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
+    _show(report, out, start)
+
+
+def _show(report: Any, out: Path, start: float) -> None:
+    say(str(report))
+    say(f"run in {out} ({took(start)})")
+
+
+def recipes_command() -> None:
+    """List the shipped recipes."""
+    config = trainer("config")
+    rows = []
+    for name in config.list_recipes():
+        recipe = config.load_recipe(name)
+        rows.append((name, recipe.model.architecture, recipe.model.encoder, recipe.loss.terms, recipe.optim.epochs))
+    table("Recipes", ("name", "architecture", "encoder", "loss", "epochs"), rows)

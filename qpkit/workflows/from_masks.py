@@ -1,0 +1,226 @@
+"""Label images of other programs as a predictions folder, so that they take the same way into QuPath."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qpkit.core.labels import LabelMap, with_colors
+from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.files import safe_name
+from qpkit.ops.rasterize import count_values
+from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
+from qpkit.qupath import Entry, Project
+from qpkit.report.figures import label_colors
+from qpkit.workflows import OnProgress, no_progress
+
+_SUFFIXES: Final = (".png", ".tif", ".tiff")
+
+_TILE_NAME: Final = re.compile(
+    r"^(?P<slide>.*?) *\[(?:d=(?P<d>[\d.]+),)?x=(?P<x>-?\d+),y=(?P<y>-?\d+),w=(?P<w>\d+),h=(?P<h>\d+)[^\]]*\]"
+)
+"""What QuPath's TileExporter calls a tile: "NAME [d=2,x=0,y=1024,w=1024,h=1024].png", d left out at 1, all in
+slide px; label tiles may have more behind the bracket. Source: TileExporter, same in 0.2-0.7."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mask:
+    """One label image: which slide, its corner in slide px, slide px per px."""
+
+    path: Path
+    slide: str
+    x: float
+    y: float
+    downsample: float
+
+
+def masks_as_predictions(
+    folder: Path,
+    project: Project,
+    labels: LabelMap,
+    out: Path,
+    *,
+    table: Path | None = None,
+    on_progress: OnProgress = no_progress,
+) -> PredictionSet:
+    """Put label images together into one raster per slide.
+
+    Args:
+        folder: PNG or TIFF label images.
+        project: Gives the slides' sizes and um per px.
+        labels: What the values mean.
+        out: Existing empty folder for the rasters and predictions.json.
+        table: CSV with columns file, slide, x, y and optionally downsample, in slide px; None reads file names as
+            QuPath's tile exporter writes them.
+
+    Returns:
+        The predictions; the run's id comes from the images' content, so importing the same images twice changes
+        nothing.
+
+    Raises:
+        FormatError: A name or a row does not say where an image lies, or an image holds unknown values.
+        ConfigError: Images of one slide do not lie on one pixel grid.
+        ProjectError: A slide is not in the project.
+    """
+    masks = _from_table(folder, table) if table else _from_names(folder)
+    by_entry: dict[int, list[_Mask]] = defaultdict(list)
+    entries = {entry.id: entry for entry in project.entries}
+    for mask in masks:
+        by_entry[_entry_named(project, mask.slide).id].append(mask)
+    colored = with_colors(labels, project.classes)
+    digest = hashlib.sha256()
+    slides = []
+    for number, (entry_id, own) in enumerate(sorted(by_entry.items())):
+        on_progress(number, len(by_entry), entries[entry_id].name)
+        slides.append(_write_raster(entries[entry_id], own, colored, out, digest))
+    predictions = PredictionSet(
+        root=out,
+        run=f"masks-{digest.hexdigest()[:8]}",
+        model="masks",
+        label_map=colored,
+        slides=tuple(slides),
+        info={"masks": len(masks)},
+    )
+    write_predictions(predictions)
+    return predictions
+
+
+def _from_names(folder: Path) -> list[_Mask]:
+    masks = []
+    for path in _images(folder):
+        match = _TILE_NAME.match(path.name)
+        if match is None:
+            raise FormatError(
+                f"{path}: the name does not say where it lies, as 'NAME [x=0,y=1024,w=512,h=512].png' does; "
+                "give a --table with file,slide,x,y,downsample"
+            )
+        downsample = float(match["d"]) if match["d"] else int(match["w"]) / _size(path)[0]
+        masks.append(
+            _Mask(path=path, slide=match["slide"], x=int(match["x"]), y=int(match["y"]), downsample=downsample)
+        )
+    return masks
+
+
+def _from_table(folder: Path, table: Path) -> list[_Mask]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as err:
+        raise FormatError(f"{table}: table cannot be read ({err})") from err
+    return [_from_row(folder, table, number, row) for number, row in enumerate(rows, start=2)]
+
+
+def _from_row(folder: Path, table: Path, number: int, row: dict[str, str]) -> _Mask:
+    try:
+        mask = _Mask(
+            path=folder / row["file"],
+            slide=row["slide"],
+            x=float(row["x"]),
+            y=float(row["y"]),
+            downsample=float(row.get("downsample") or 1),
+        )
+    except (KeyError, TypeError, ValueError) as err:
+        raise FormatError(f"{table}: line {number} needs file, slide, x, y as numbers of slide px ({err})") from err
+    if not mask.path.is_file():
+        raise FormatError(f"{table}: line {number}: no file {mask.path}")
+    return mask
+
+
+def _images(folder: Path) -> list[Path]:
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
+    if not found:
+        raise FormatError(f"{folder}: no label images (PNG or TIFF) there")
+    return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as err:
+        raise FormatError(f"{path}: label image cannot be read ({err})") from err
+
+
+def _entry_named(project: Project, slide: str) -> Entry:
+    """The entry with this name, with or without the file's extension (QuPath's exporter strips it)."""
+    found = [e for e in project.entries if slide in (e.name, Path(e.name).stem)]
+    if len(found) != 1:
+        there = ", ".join(repr(e.name) for e in project.entries) or "none"
+        raise ProjectError(f"{project.path}: {len(found)} entries for masks of slide {slide!r} (entries: {there})")
+    return found[0]
+
+
+def _write_raster(
+    entry: Entry, masks: Sequence[_Mask], labels: LabelMap, out: Path, digest: hashlib._Hash
+) -> SlidePrediction:
+    downsample = masks[0].downsample
+    width, height = entry.image_size or (0, 0)
+    if not width or not height:
+        raise ProjectError(f"entry {entry.name!r}: the project does not say how large its image is; open it in QuPath")
+    mpp = entry.mpp()
+    name = f"{safe_name(entry.name)}.labels.tif"
+    with create_raster(
+        out / name,
+        width=math.ceil(width / downsample - 1e-6),
+        height=math.ceil(height / downsample - 1e-6),
+        downsample=downsample,
+        mpp=None if mpp is None else mpp * downsample,
+        colors=label_colors(labels),
+    ) as raster:
+        for mask in masks:
+            pixels = _read(mask.path, labels)
+            digest.update(f"{entry.name}/{mask.x}/{mask.y}/{mask.downsample}".encode() + pixels.tobytes())
+            raster.write(pixels, x=_on_grid(mask, mask.x, downsample), y=_on_grid(mask, mask.y, downsample))
+    return SlidePrediction(
+        name=entry.name,
+        image=entry.image_name,
+        entry=str(entry.id),
+        width=width,
+        height=height,
+        downsample=downsample,
+        mpp=None if mpp is None else mpp * downsample,
+        labels=name,
+    )
+
+
+def _read(path: Path, labels: LabelMap) -> NDArray[np.uint8]:
+    """Label values as background where the map says ignore; 8-bit grey or palette images."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise FormatError(f"{path}: mode {image.mode} is not a label image (8-bit grey or palette)")
+            pixels = np.array(image, dtype=np.uint8)
+    except OSError as err:
+        raise FormatError(f"{path}: label image cannot be read ({err})") from err
+    try:
+        count_values(pixels, labels.values)
+    except ValueError as err:
+        raise FormatError(f"{path}: {err}") from err
+    pixels[pixels == labels.ignore] = labels.background
+    return pixels
+
+
+def _on_grid(mask: _Mask, position: float, downsample: float) -> int:
+    """Raster px of a mask's edge.
+
+    Raises:
+        ConfigError: It lies between pixels, or the mask has another downsample than its slide's others.
+    """
+    place = position / downsample
+    if mask.downsample != downsample or abs(place - round(place)) > 1e-3:
+        raise ConfigError(
+            f"{mask.path}: {position:g} slide px at downsample {mask.downsample:g} is not on the pixel grid of "
+            f"downsample {downsample:g} that its slide's other masks have; import them in runs of one grid each"
+        )
+    return round(place)

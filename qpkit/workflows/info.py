@@ -1,0 +1,183 @@
+"""qpkit info: what a path holds, whatever it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qpkit.core.annotation import Annotation
+from qpkit.core.provenance import is_prediction
+from qpkit.dataset import read_tile_set
+from qpkit.dataset.manifest import INFO_NAME as TILES_INFO
+from qpkit.errors import FormatError, ProjectError, QpkitError
+from qpkit.predictions import read_predictions
+from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
+from qpkit.qupath import Entry, QpData, open_project, read_geojson
+from qpkit.slides import open_slide
+from qpkit.workflows.sources import is_project
+
+RUN_INFO = "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What was found.
+
+    Args:
+        kind: "QuPath project", "slide", "QuPath data", "GeoJSON", "tiles", "run" or "predictions".
+        facts: Single values by name.
+        rows: A table: one dict per entry, class, split ... with the same keys.
+    """
+
+    kind: str
+    facts: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def describe(path: Path) -> Info:
+    """Look at a project, slide, .qpdata, GeoJSON, tiles, run or predictions.
+
+    Raises:
+        ProjectError: Nothing is there.
+        FormatError: It is none of these, or damaged.
+    """
+    if not path.exists():
+        raise ProjectError(f"{path}: there is no such file or folder")
+    if is_project(path):
+        return _project(path)
+    if path.is_dir():
+        return _folder(path)
+    name = path.name.lower()
+    if name.endswith(".qpdata"):
+        return _qpdata(path)
+    if name.endswith((".geojson", ".json", ".geojson.gz", ".json.gz")):
+        return _objects("GeoJSON", {"file": str(path)}, read_geojson(path))
+    return _slide(path)
+
+
+def _folder(path: Path) -> Info:
+    if (path / TILES_INFO).is_file():
+        return _tiles(path)
+    if (path / PREDICTIONS_INFO).is_file():
+        return _predictions(path)
+    if (path / RUN_INFO).is_file():
+        return _run(path)
+    if any(path.glob("*.dcm")):
+        return _slide(path)
+    raise FormatError(f"{path}: no QuPath project, tiles, run, predictions or DICOM slide in this folder")
+
+
+def _project(path: Path) -> Info:
+    project = open_project(path)
+    classes = ", ".join(str(c) for c in project.classes)
+    facts = {"file": str(project.path), "QuPath": project.version, "entries": len(project.entries), "classes": classes}
+    return Info(kind="QuPath project", facts=facts, rows=[_entry(e) for e in project.entries])
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    size = entry.image_size
+    row: dict[str, Any] = {
+        "id": entry.id,
+        "name": entry.name,
+        "px": "-" if size is None else f"{size[0]} x {size[1]}",
+        "mpp": entry.mpp(),
+        "metadata": ", ".join(f"{k}={v}" for k, v in entry.metadata.items()) or "-",
+    }
+    try:
+        objects = entry.objects() if entry.has_data else []
+        row |= {"objects": len(objects), "classes": _class_counts(objects)}
+    except QpkitError as err:
+        row |= {"objects": None, "classes": str(err)}
+    try:
+        row["image"] = str(entry.image_path())
+    except QpkitError:
+        row["image"] = "missing"
+    return row
+
+
+def _class_counts(objects: Sequence[Annotation]) -> str:
+    counts = Counter(o.class_name or "(none)" for o in objects)
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
+
+
+def _qpdata(path: Path) -> Info:
+    data = QpData.parse(path.read_bytes(), source=str(path))
+    facts = {"file": str(path), "image type": data.image_type, "stains": data.stains, "workflow": len(data.workflow)}
+    return _objects("QuPath data", facts, data.objects())
+
+
+def _objects(kind: str, facts: dict[str, Any], objects: Sequence[Annotation]) -> Info:
+    groups = Counter((o.kind, o.class_name or "(none)") for o in objects)
+    area = Counter[tuple[str, str]]()
+    for item in objects:
+        area[item.kind, item.class_name or "(none)"] += round(item.geometry.area)
+    rows = [
+        {"type": key[0], "class": key[1], "objects": count, "area px2": area[key]}
+        for key, count in sorted(groups.items())
+    ]
+    predicted = sum(map(is_prediction, objects))
+    return Info(kind=kind, facts=facts | {"objects": len(objects), "imported by qpkit": predicted}, rows=rows)
+
+
+def _slide(path: Path) -> Info:
+    with open_slide(path) as slide:
+        info, reader = slide.info, type(slide.reader).__name__
+    return Info(
+        kind="slide",
+        facts={
+            "file": str(path),
+            "px": f"{info.width} x {info.height}",
+            "um/px": info.mpp if info.mpp is not None else f"unknown: {info.mpp_note}",
+            "reader": reader,
+        },
+        rows=[{"level": i, "downsample": d} for i, d in enumerate(info.downsamples)],
+    )
+
+
+def _tiles(path: Path) -> Info:
+    tiles = read_tile_set(path)
+    rows = []
+    for slide in dict.fromkeys(t.slide for t in tiles.tiles):
+        own = [t for t in tiles.tiles if t.slide == slide]
+        pixels = Counter[int]()
+        for tile in own:
+            pixels.update(tile.pixels)
+        shares = {tiles.labels.name_of(v): pixels[v] for v in tiles.labels.values}
+        splits = "/".join(sorted({t.split for t in own}))
+        rows.append({"slide": slide, "split": splits, "tiles": len(own)} | {f"px {n}": c for n, c in shares.items()})
+    mpp = None if tiles.mpp != tiles.mpp else tiles.mpp
+    facts = {"folder": str(path), "tiles": len(tiles.tiles), "tile px": tiles.tile_size, "um/px": mpp}
+    return Info(kind="tiles", facts=facts, rows=rows)
+
+
+def _predictions(path: Path) -> Info:
+    found = read_predictions(path)
+    rows = [
+        {
+            "slide": s.name,
+            "px": f"{s.width} x {s.height}",
+            "downsample": s.downsample,
+            "um/px": s.mpp,
+            "labels": s.labels,
+        }
+        for s in found.slides
+    ]
+    classes = ", ".join(f"{c.value} {c.name}" for c in found.label_map.classes)
+    facts = {"folder": str(path), "run": found.run, "model": found.model, "labels": classes}
+    return Info(kind="predictions", facts=facts, rows=rows)
+
+
+def _run(path: Path) -> Info:
+    try:
+        run = msgspec.json.decode((path / RUN_INFO).read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as err:
+        raise FormatError(f"{path / RUN_INFO}: damaged ({err})") from err
+    facts = {"folder": str(path)} | {k: v for k, v in run.items() if not isinstance(v, dict | list)}
+    scores = run.get("validation") or {}
+    rows = [{"class": name, **values} for name, values in scores.items() if isinstance(values, dict)]
+    return Info(kind="run", facts=facts, rows=rows)
