@@ -7,6 +7,13 @@ import torch
 from qpkit_train.config import Precision
 
 
+def pick_device() -> torch.device:
+    """CUDA, MPS or CPU, in this order, as Lightning Fabric's "auto" chooses."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
 def device_name(device: torch.device) -> str:
     """Name a device for people: "cuda (NVIDIA H100)", "mps" or "cpu (2 threads)"."""
     if device.type == "cuda":

@@ -22,23 +22,22 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qpkit.core.labels import label_map_to_builtins
-from qpkit.dataset import TileSet, read_tile_set
-from qpkit.dataset.manifest import TABLE_NAME
-from qpkit.errors import ConfigError, OutputError
-from qpkit.files import replace_file, sha256
+from qpkit.dataset import read_tile_set
+from qpkit.errors import ConfigError
+from qpkit.files import replace_file
 from qpkit_train import checkpoint, figures
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.config import Recipe
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
-from qpkit_train.devices import choose_precision, device_name
+from qpkit_train.devices import choose_precision, pick_device
 from qpkit_train.losses import IGNORE_INDEX, make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
 from qpkit_train.metrics import accuracy, class_scores, confusion_of, empty_confusion, mean_score
 from qpkit_train.models.registry import build_model
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
+from qpkit_train.start import claim, run_file
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -74,8 +73,8 @@ def fit(
     tile_set = read_tile_set(tiles_root)
     data = split_material(tile_set, recipe)
     fabric = _fabric(recipe)
-    file = _run_file(tile_set, recipe, data, fabric)
-    _claim(run_root, file, resume=resume)
+    file = run_file(tile_set, recipe, data, fabric.device)
+    claim(run_root, file, resume=resume)
     training = _Training(run_root, recipe, data, fabric, file)
     state = checkpoint.read_state(run_root, run=file.id) if resume else None
     resumed_from = training.restore(state) if state is not None else 0
@@ -86,55 +85,10 @@ def fit(
 
 
 def _fabric(recipe: Recipe) -> Fabric:
-    """Take the best device there is; Fabric is asked twice because the precision depends on its choice."""
+    """Take the best device there is, in the precision that suits it."""
+    precision = choose_precision(recipe.precision, pick_device().type)
     with _quiet():
-        device = Fabric(accelerator="auto", devices=1).device
-        return Fabric(accelerator="auto", devices=1, precision=choose_precision(recipe.precision, device.type))
-
-
-def _run_file(tile_set: TileSet, recipe: Recipe, data: Material, fabric: Fabric) -> RunFile:
-    table = sha256(tile_set.root / TABLE_NAME)
-    downsamples = {tile.downsample for tile in tile_set.tiles}
-    return RunFile(
-        format=checkpoint.FORMAT,
-        id=checkpoint.run_id(recipe, tile_set.labels, table),
-        status="running",
-        recipe=msgspec.to_builtins(recipe),
-        labels=label_map_to_builtins(tile_set.labels),
-        mpp=None if math.isnan(tile_set.mpp) else tile_set.mpp,
-        downsample=downsamples.pop() if len(downsamples) == 1 else None,
-        tile_size_px=tile_set.tile_size,
-        tiles={
-            "path": str(tile_set.root.resolve()),
-            "sha256": table,
-            "train": len(data.train),
-            "val": len(tile_set.of_split("val")),
-            "validated_on": data.validated_on,
-        },
-        sampler=data.sampler.describe(),
-        notes=list(data.notes),
-        versions=checkpoint.versions(),
-        device=device_name(fabric.device),
-        precision=choose_precision(recipe.precision, fabric.device.type),
-    )
-
-
-def _claim(root: Path, file: RunFile, *, resume: bool) -> None:
-    """Make the run folder, or make sure that it may be gone on with."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        if not root.is_dir() or not (root / checkpoint.RUN_NAME).is_file():
-            raise OutputError(f"{root}: there is something already that is no run; choose another folder")
-        there = checkpoint.read_run_file(root)
-        if there.id != file.id:
-            raise OutputError(
-                f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
-            )
-        if not resume:
-            raise OutputError(f"{root}: holds this run already ({there.status}); go on with --resume")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"{root}: cannot be made ({err.strerror})") from err
+        return Fabric(accelerator="auto", devices=1, precision=precision)
 
 
 class _Training:

@@ -1,0 +1,154 @@
+"""From a run and slides to rasters of predictions: tiles with a halo at the run's um/px, tissue only.
+
+Every tile is read with `halo_px` more on each side, which are predicted and thrown away. As tile and halo are
+multiples of the network's stride, a pixel of tissue gets the same answer whatever the tile size, as long as the halo
+covers the receptive field; for a deeper network the border effect is smaller the wider the halo is. Only which
+tiles count as tissue depends on the tile size. Memory holds some batches of tiles, never a slide.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qpkit.errors import FormatError, QpkitError
+from qpkit.files import new_folder, safe_name
+from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
+from qpkit.slides import SlideSource, open_slide
+from qpkit_train.augment import STRIDE
+from qpkit_train.checkpoint import load_run, versions
+from qpkit_train.predictor import Predictor
+from qpkit_train.slide_job import OnProgress, PredictSettings, SlideJob, SlideReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictReport:
+    """What predicting came to.
+
+    Args:
+        root: Predictions folder.
+        run: Id.
+        model: Name of the recipe.
+        device, precision: What it ran on.
+        tile_px, halo_px: As used, multiples of the network's stride.
+        slides: Those predicted, in order.
+        skipped: (name, reason) of slides that could not be.
+        seconds: In all.
+    """
+
+    root: Path
+    run: str
+    model: str
+    device: str
+    precision: str
+    tile_px: int
+    halo_px: int
+    slides: tuple[SlideReport, ...]
+    skipped: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report to nobody."""
+
+
+def predict(
+    run_root: Path,
+    sources: Sequence[SlideSource],
+    out: Path,
+    *,
+    probabilities: bool = False,
+    halo_px: int = 64,
+    tile_px: int = 512,
+    batch_size: int = 4,
+    only_tissue: bool = True,
+    overwrite: bool = False,
+    on_progress: OnProgress = _silent,
+) -> PredictReport:
+    """Predict slides with a run's best epoch.
+
+    Args:
+        run_root: What fit() left.
+        sources: Slides; names have to differ.
+        out: Folder to make; it appears when everything is done, or not at all.
+        probabilities: Write a raster of probabilities beside each one of labels, too.
+        halo_px: Context around each tile, px at the run's um/px; rounded up to a multiple of 32.
+        tile_px: Side of a tile without halo; rounded up to a multiple of 32.
+        batch_size: Tiles at once.
+        only_tissue: Leave tiles without tissue at the background's value.
+        overwrite: Replace a folder that is there.
+        on_progress: Called with (tiles done, tiles in all, text), slide by slide.
+
+    Raises:
+        FormatError: The run is damaged, or none of the slides can be predicted (no um/px, not readable ...); single
+            ones are skipped and reported.
+        OutputError: `out` is taken or cannot be written.
+    """
+    started = time.perf_counter()
+    run = load_run(run_root)
+    settings = PredictSettings(
+        tile_px=_whole_strides(tile_px),
+        halo_px=_whole_strides(halo_px),
+        batch_size=batch_size,
+        only_tissue=only_tissue,
+        probabilities=probabilities,
+    )
+    predictor = Predictor(run)
+    slides: list[SlidePrediction] = []
+    reports: list[SlideReport] = []
+    skipped: list[tuple[str, str]] = []
+    with new_folder(out, overwrite=overwrite) as root:
+        for source, stem in zip(sources, _stems(sources), strict=True):
+            try:
+                with open_slide(source.path, mpp=source.mpp) as slide:
+                    job = SlideJob(run, source, slide, root, stem, settings)
+                    reports.append(job.run_with(predictor, on_progress))
+                    slides.append(job.described())
+            except QpkitError as err:
+                skipped.append((source.name, str(err)))
+        if not slides:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped) or "no slides were given"
+            raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
+        info = {
+            "settings": asdict(settings),
+            "device": predictor.device_name,
+            "precision": predictor.precision,
+            "versions": versions(),
+            "trained": {"tiles": run.file.tiles, "best_epoch": run.file.best_epoch, "metrics": run.file.metrics},
+            "slides": [asdict(report) for report in reports],
+            "skipped": [list(pair) for pair in skipped],
+        }
+        write_predictions(
+            PredictionSet(
+                root=root,
+                run=run.id,
+                model=run.recipe.name,
+                label_map=run.labels,
+                slides=tuple(slides),
+                info=info,
+            )
+        )
+    return PredictReport(
+        root=out,
+        run=run.id,
+        model=run.recipe.name,
+        device=predictor.device_name,
+        precision=predictor.precision,
+        tile_px=settings.tile_px,
+        halo_px=settings.halo_px,
+        slides=tuple(reports),
+        skipped=tuple(skipped),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _whole_strides(px: int) -> int:
+    return -(-px // STRIDE) * STRIDE
+
+
+def _stems(sources: Sequence[SlideSource]) -> list[str]:
+    """File names that differ even where names differ only in what safe_name takes away."""
+    stems = [safe_name(source.name) for source in sources]
+    return [stem if stems.count(stem) == 1 else f"{stem}-{i}" for i, stem in enumerate(stems, start=1)]

@@ -1,0 +1,265 @@
+"""One slide's prediction: which tiles, in which batches, and where the answers go. Memory holds a few batches."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qpkit.core.annotation import PathClass
+from qpkit.core.labels import LabelMap
+from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
+from qpkit.errors import FormatError
+from qpkit.ops.tissue import tissue_mask, tissue_share
+from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
+from qpkit.slides import Slide, SlideSource
+from qpkit_train.checkpoint import Run
+from qpkit_train.predictor import Predictor
+
+OnProgress = Callable[[int, int, str], None]
+
+_READ_AHEAD: Final = 2
+"""Batches that are read while one is predicted."""
+
+_PALETTE: Final = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
+"""Colours of classes without one of their own; Okabe and Ito's, told apart by colour-blind readers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """How slides are predicted.
+
+    Args:
+        tile_px, halo_px: px at the run's um/px, multiples of the network's stride.
+        batch_size: Tiles at once.
+        only_tissue: Leave tiles without tissue at the background's value.
+        probabilities: Write a raster of probabilities beside each one of labels.
+    """
+
+    tile_px: int
+    halo_px: int
+    batch_size: int
+    only_tissue: bool
+    probabilities: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideReport:
+    """What predicting one slide came to.
+
+    Args:
+        name: Of the slide.
+        tiles, predicted: In the grid, and those with tissue.
+        tissue: Share of the slide that is tissue, 0..1.
+        seconds: Reading and writing included.
+        mm2_per_second: Of predicted tiles; None without um/px.
+        pixels: Raster pixels by class name, in predicted tiles.
+        notes: What the user has to know.
+    """
+
+    name: str
+    tiles: int
+    predicted: int
+    tissue: float
+    seconds: float
+    mm2_per_second: float | None
+    pixels: dict[str, int]
+    notes: tuple[str, ...]
+
+
+class SlideJob:
+    """One slide: which tiles, and where the answers go."""
+
+    def __init__(
+        self,
+        run: Run,
+        source: SlideSource,
+        slide: Slide,
+        root: Path,
+        stem: str,
+        settings: PredictSettings,
+    ) -> None:
+        self.run, self.source, self.slide, self.root = run, source, slide, root
+        self.info = slide.info
+        self.grid = TileGrid(
+            slide_width=self.info.width,
+            slide_height=self.info.height,
+            tile_size=settings.tile_px,
+            halo=settings.halo_px,
+            downsample=_downsample(run, self.info, source.name),
+        )
+        self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
+        self.settings = settings
+        self.labels_name = f"{stem}.labels.tif"
+        self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
+        self.values = np.array(run.labels.trained_values, np.uint8)
+        self.background = run.labels.trained_values.index(run.labels.background)
+
+    def described(self) -> SlidePrediction:
+        """Row of predictions.json."""
+        return SlidePrediction(
+            name=self.source.name,
+            image=str(self.source.path),
+            entry=self.source.entry,
+            width=self.info.width,
+            height=self.info.height,
+            downsample=self.grid.downsample,
+            mpp=self.mpp,
+            labels=self.labels_name,
+            probabilities=self.probabilities_name,
+        )
+
+    def run_with(self, predictor: Predictor, on_progress: OnProgress) -> SlideReport:
+        """Predict the slide into its rasters."""
+        started = time.perf_counter()
+        tissue, wanted, notes = self._choose_tiles()
+        counts = np.zeros(len(self.values), np.int64)
+        done = 0
+        with ExitStack() as stack:
+            labels, chances = self._open_rasters(stack)
+            for tile in self.grid:
+                if (tile.col, tile.row) not in wanted:
+                    self._write_background(tile, labels, chances)
+            for tiles, pixels in self._batches(list(wanted.values())):
+                answer = predictor.chances(pixels, halo=self.grid.halo)
+                counts += self._write(tiles, answer, labels, chances)
+                done += len(tiles)
+                on_progress(done, len(wanted), self.source.name)
+        seconds = time.perf_counter() - started
+        return SlideReport(
+            name=self.source.name,
+            tiles=len(self.grid),
+            predicted=len(wanted),
+            tissue=round(tissue, 4),
+            seconds=round(seconds, 3),
+            mm2_per_second=self._speed(len(wanted), seconds),
+            pixels={self.run.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
+            notes=notes,
+        )
+
+    def _choose_tiles(self) -> tuple[float, dict[tuple[int, int], Tile], tuple[str, ...]]:
+        """Tissue share of the slide, the tiles to predict by (col, row), and notes."""
+        everything = {(tile.col, tile.row): tile for tile in self.grid}
+        if not self.settings.only_tissue:
+            return 1.0, everything, ()
+        mask = tissue_mask(self.slide.thumbnail())
+        if not mask.any():
+            return 0.0, everything, ("no tissue could be told from glass: all tiles were predicted",)
+        size = self.info.width, self.info.height
+        wanted = {key: tile for key, tile in everything.items() if tissue_share(mask, tile.slide_region, *size) > 0}
+        return float(mask.mean()), wanted, ()
+
+    def _open_rasters(self, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
+        width, height = self.grid.level_width, self.grid.level_height
+        downsample, mpp = self.grid.downsample, self.mpp
+        labels = stack.enter_context(
+            create_raster(
+                self.root / self.labels_name,
+                width=width,
+                height=height,
+                downsample=downsample,
+                mpp=mpp,
+                colors=_colors(self.run.labels),
+            )
+        )
+        if self.probabilities_name is None:
+            return labels, None
+        chances = create_raster(
+            self.root / self.probabilities_name,
+            width=width,
+            height=height,
+            downsample=downsample,
+            mpp=mpp,
+            bands=len(self.values),
+            nearest=False,
+        )
+        return labels, stack.enter_context(chances)
+
+    def _write_background(self, tile: Tile, labels: RasterWriter, chances: RasterWriter | None) -> None:
+        """Say background where nothing was predicted; unwritten pixels are 0, which is enough if that means it."""
+        shape = tile.height, tile.width
+        if self.run.labels.background != 0:
+            labels.write(np.full(shape, self.run.labels.background, np.uint8), x=tile.x, y=tile.y)
+        if chances is not None:
+            sure = np.zeros((len(self.values), *shape), np.uint8)
+            sure[self.background] = 255
+            chances.write(sure, x=tile.x, y=tile.y)
+
+    def _write(
+        self, tiles: Sequence[Tile], answer: Tensor, labels: RasterWriter, chances: RasterWriter | None
+    ) -> NDArray[np.int64]:
+        """Write a batch; gives the pixels by class index that lie inside the raster."""
+        indices = answer.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        bytes_ = None if chances is None else (answer * 255).round().to(torch.uint8).cpu().numpy()
+        counts = np.zeros(len(self.values), np.int64)
+        for i, tile in enumerate(tiles):
+            labels.write(self.values[indices[i]], x=tile.x, y=tile.y)
+            if chances is not None and bytes_ is not None:
+                chances.write(bytes_[i], x=tile.x, y=tile.y)
+            inside = indices[i][: labels.height - tile.y, : labels.width - tile.x]
+            counts += np.bincount(inside.ravel(), minlength=len(counts))
+        return counts
+
+    def _batches(self, tiles: Sequence[Tile]) -> Iterator[tuple[Sequence[Tile], NDArray[np.uint8]]]:
+        """Read tiles in one thread, a few batches ahead of the model."""
+        size = self.settings.batch_size
+        parts = [tiles[i : i + size] for i in range(0, len(tiles), size)]
+        with ThreadPoolExecutor(1) as pool:
+            running: deque[tuple[Sequence[Tile], Future[NDArray[np.uint8]]]] = deque()
+            try:
+                for part in parts:
+                    running.append((part, pool.submit(self._read, part)))
+                    if len(running) > _READ_AHEAD:
+                        done, future = running.popleft()
+                        yield done, future.result()
+                while running:
+                    done, future = running.popleft()
+                    yield done, future.result()
+            finally:
+                for _, future in running:
+                    future.cancel()
+
+    def _read(self, tiles: Sequence[Tile]) -> NDArray[np.uint8]:
+        return np.stack([self.slide.read(tile) for tile in tiles])
+
+    def _speed(self, tiles: int, seconds: float) -> float | None:
+        if self.mpp is None:
+            return None
+        return round(tiles * (self.grid.tile_size * self.mpp / 1000) ** 2 / max(seconds, 1e-9), 4)
+
+
+def _downsample(run: Run, info: SlideInfo, name: str) -> float:
+    """Slide px per px at the run's um/px.
+
+    Raises:
+        FormatError: The slide's um/px are unknown, or the run has neither um/px nor one downsample.
+    """
+    if run.mpp is None:
+        if run.downsample is None:
+            raise FormatError(f"{run.root}: neither um/px nor one downsample is known of the tiles it was trained on")
+        return run.downsample
+    if info.mpp is None:
+        raise FormatError(
+            f"{name}: um/px is unknown ({info.mpp_note or 'not stated'}); the model expects {run.mpp:g} um/px, "
+            "so state the slide's with --slide-mpp or set it in QuPath"
+        )
+    return downsample_for(run.mpp, info.mpp)
+
+
+def _colors(labels: LabelMap) -> dict[int, tuple[int, int, int]]:
+    """RGB by value; background black, so that an overlay shows only classes."""
+    colors: dict[int, tuple[int, int, int]] = {labels.background: (0, 0, 0)}
+    for i, item in enumerate(labels.classes):
+        own = PathClass((item.name,), item.color).rgb
+        colors[item.value] = own if own is not None else _PALETTE[i % len(_PALETTE)]
+    return colors

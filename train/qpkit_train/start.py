@@ -1,0 +1,70 @@
+"""A run folder at its start: what run.json says before the first epoch, and whether the folder may be used."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+import torch
+
+from qpkit.core.labels import label_map_to_builtins
+from qpkit.dataset import TileSet
+from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.errors import OutputError
+from qpkit.files import sha256
+from qpkit_train.checkpoint import FORMAT, RUN_NAME, RunFile, read_run_file, run_id, versions
+from qpkit_train.config import Recipe
+from qpkit_train.devices import choose_precision, device_name
+from qpkit_train.material import Material
+
+
+def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.device) -> RunFile:
+    """Describe a run before its first epoch."""
+    table = sha256(tile_set.root / TABLE_NAME)
+    downsamples = {tile.downsample for tile in tile_set.tiles}
+    return RunFile(
+        format=FORMAT,
+        id=run_id(recipe, tile_set.labels, table),
+        status="running",
+        recipe=msgspec.to_builtins(recipe),
+        labels=label_map_to_builtins(tile_set.labels),
+        mpp=None if math.isnan(tile_set.mpp) else tile_set.mpp,
+        downsample=downsamples.pop() if len(downsamples) == 1 else None,
+        tile_size_px=tile_set.tile_size,
+        tiles={
+            "path": str(tile_set.root.resolve()),
+            "sha256": table,
+            "train": len(data.train),
+            "val": len(tile_set.of_split("val")),
+            "validated_on": data.validated_on,
+        },
+        sampler=data.sampler.describe(),
+        notes=list(data.notes),
+        versions=versions(),
+        device=device_name(device),
+        precision=choose_precision(recipe.precision, device.type),
+    )
+
+
+def claim(root: Path, file: RunFile, *, resume: bool) -> None:
+    """Make the run folder, or make sure that it may be gone on with.
+
+    Raises:
+        OutputError: It holds something else, or this run and `resume` is not set, or it cannot be made.
+        FormatError: Its run.json is damaged.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not root.is_dir() or not (root / RUN_NAME).is_file():
+            raise OutputError(f"{root}: there is something already that is no run; choose another folder")
+        there = read_run_file(root)
+        if there.id != file.id:
+            raise OutputError(
+                f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
+            )
+        if not resume:
+            raise OutputError(f"{root}: holds this run already ({there.status}); go on with --resume")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"{root}: cannot be made ({err.strerror})") from err
