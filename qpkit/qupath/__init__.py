@@ -1,7 +1,20 @@
 """QuPath's own files: projects, .qpdata and GeoJSON, read and written without Java."""
 
+from qpkit.qupath.geojson import GeoJsonReport, read_geojson, write_geojson
 from qpkit.qupath.project import Entry, Project, open_project
+from qpkit.qupath.project_writer import add_image, create_project
 from qpkit.qupath.qpdata import QpData, WorkflowStep, new_qpdata
 from qpkit.qupath.server import Server
 
-__all__ = ["Entry", "Project", "QpData", "Server", "WorkflowStep", "new_qpdata", "open_project"]
+__all__ = [
+    "Entry",
+    "GeoJsonReport",
+    "Project",
+    "QpData",
+    "Server",
+    "WorkflowStep",
+    "new_qpdata",
+    "open_project",
+    "read_geojson",
+    "write_geojson",
+]

@@ -16,13 +16,13 @@ import msgspec
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError
 from qpkit.qupath.entry_files import EntryFiles, Stamp
+from qpkit.qupath.entry_update import replace_objects
 from qpkit.qupath.project_classes import read_classes
 from qpkit.qupath.qpdata import QpData
 from qpkit.qupath.server import Server, parse_server
 from qpkit.qupath.uris import file_path, rebased
 
 _REFUSED: Final = ("v0.2.0-m1", "v0.2.0-m2")
-_CLOSE: Final = "QuPath has to be closed while qpkit writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,25 @@ class Entry:
     def objects(self) -> list[Annotation]:
         """List the entry's objects; none if QuPath has saved no data."""
         return self.read().objects() if self.has_data else []
+
+    def replace_objects(self, *, remove: Collection[str], add: Sequence[Annotation]) -> None:
+        """Remove the objects with these ids and add others, in one safe write.
+
+        QuPath must be closed. The file is replaced only if it reads back as it should and neither it nor the project
+        changed since they were read; the first data file that qpkit replaces stays beside it as
+        `data.qpdata.qpkit-backup`. Then summary.json and the class list are brought up to date. Nothing to remove
+        and nothing to add touches no byte; an entry without data gets a new data file.
+
+        Args:
+            remove: Object ids; unknown ones are ignored. What was below a removed object moves up to its parent.
+            add: Put flat under the root. Objects without an id get one made from their content.
+
+        Raises:
+            ProjectError: The files changed since they were read.
+            FormatError: The file is not understood in full, or an id is there already.
+            OutputError: It cannot be written; the old file is still there.
+        """
+        replace_objects(self.files, remove=remove, add=add, server=self.server, entry_id=self.id)
 
 
 def open_project(path: os.PathLike[str] | str) -> Project:

@@ -106,7 +106,7 @@ def _check(numbers: NDArray[np.float64], node: Obj | None) -> None:
 
 def box_polygon(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:
     """Draw a rectangle from its corner (x, y), first along x; may be degenerate."""
-    return shapely.Polygon([(x, y), (x2, y), (x2, y2), (x, y2)])
+    return shapely.Polygon([(x, y), (x2, y), (x2, y2), (x, y2), (x, y)])
 
 
 def exact_ellipse(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:

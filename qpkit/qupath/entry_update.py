@@ -1,0 +1,91 @@
+"""Change the objects of one entry safely: read, edit, check, back up, replace; then the counts and the class list."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qpkit.core.annotation import Annotation
+from qpkit.errors import FormatError
+from qpkit.qupath.entry_files import EntryFiles
+from qpkit.qupath.object_writer import identified
+from qpkit.qupath.project_classes import add_classes
+from qpkit.qupath.qpdata import QpData, new_qpdata
+from qpkit.qupath.server import Server
+from qpkit.qupath.summary import write_summary
+
+
+def replace_objects(
+    files: EntryFiles, *, remove: Collection[str], add: Sequence[Annotation], server: Server, entry_id: int
+) -> None:
+    """See `Entry.replace_objects`."""
+    if files.data_stamp is not None:
+        files.check_unchanged()
+    old = files.read() if files.data.exists() else None
+    data = _opened(files, old, server, entry_id)
+    before = {annotation.id for annotation in data.objects() if annotation.id is not None}
+    kept = [annotation for annotation in data.objects() if annotation.id is None or annotation.id not in set(remove)]
+    added = identified(add, before - set(remove))
+    if not added and len(kept) == len(data.objects()):
+        return
+    data.remove(remove)
+    data.add(added)
+    content = data.to_bytes()
+    if content != old:
+        _check(content, kept, added, source=str(files.data))
+        files.replace_data(content)
+        _follow_up(files, data, server.metadata, added)
+
+
+def write_new_data(files: EntryFiles, data: QpData, server: Server) -> None:
+    """Write the first data file of an entry, with its summary and classes."""
+    content = data.to_bytes()
+    _check(content, [], data.objects(), source=str(files.data))
+    files.replace_data(content)
+    _follow_up(files, data, server.metadata, data.objects())
+
+
+def project_entry_id(project: Path, entry_id: int) -> str:
+    """The text by which an image's properties name its entry (rewritten by QuPath when it opens the image)."""
+    return f"{project}::{entry_id}"
+
+
+def _opened(files: EntryFiles, old: bytes | None, server: Server, entry_id: int) -> QpData:
+    if old is not None:
+        return QpData.parse(old, source=str(files.data))
+    return new_qpdata(
+        image_type="UNSET",
+        server=server.record,
+        properties={"PROJECT_ENTRY_ID": project_entry_id(files.project, entry_id)},
+        source=str(files.data),
+    )
+
+
+def _check(content: bytes, kept: Sequence[Annotation], added: Sequence[Annotation], *, source: str) -> None:
+    """Read back what is about to be written: nothing else may have changed.
+
+    Raises:
+        FormatError: It reads differently; nothing is written.
+    """
+    found = QpData.parse(content, source=source).objects()
+    new = {annotation.id for annotation in added}
+    others = [annotation for annotation in found if annotation.id not in new]
+    if len(found) != len(kept) + len(added) or [_apart(a) for a in others] != [_apart(a) for a in kept]:
+        raise FormatError(
+            f"{source}: not written, because the new file would not read back as it should; please report this"
+        )
+
+
+def _apart(annotation: Annotation) -> tuple[object, ...]:
+    """Everything but the place in the tree, comparable (NaN equals NaN)."""
+    alone = dataclasses.replace(annotation, parent=None)
+    nucleus = None if annotation.nucleus is None else annotation.nucleus.wkb
+    return (alone.geometry.wkb, nucleus, repr(dataclasses.replace(alone, nucleus=None)))
+
+
+def _follow_up(files: EntryFiles, data: QpData, server: Mapping[str, Any], added: Sequence[Annotation]) -> None:
+    """Bring summary.json and classes.json up to date."""
+    write_summary(files.summary, objects=data.objects(), image_type=data.image_type, server=server, data=files.data)
+    add_classes(files.project.parent, [item.path_class for item in added if item.path_class is not None])

@@ -1,0 +1,193 @@
+"""Make new projects and add images to them, in the form that QuPath 0.2.3 to 0.7.0 open.
+
+Source: files written by qupath.lib.projects.DefaultProject (v0.5.1) and what the other versions made of them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.errors import OutputError, ProjectError
+from qpkit.files import replace_file
+from qpkit.qupath.entry_update import project_entry_id, write_new_data
+from qpkit.qupath.project import Entry, Project, open_project
+from qpkit.qupath.project_classes import add_classes
+from qpkit.qupath.qpdata import new_qpdata
+from qpkit.qupath.uris import file_uri
+
+OPENSLIDE: Final = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"
+
+_NAMESPACE: Final = uuid.UUID("1f0f7b8e-5b6c-5a5e-8c39-2b6f0d4a9e11")
+_RGB: Final = (("Red", -65536), ("Green", -16711936), ("Blue", -16776961))
+_STAINS: Final[Mapping[str, str]] = {
+    "BRIGHTFIELD_H_E": '{"Name" : "H&E default", "Stain 1" : "Hematoxylin", '
+    '"Values 1" : "0.65110783 0.70119304 0.29049426", "Stain 2" : "Eosin", '
+    '"Values 2" : "0.21589894 0.80119605 0.55809725", "Background" : " 255 255 255"}',
+    "BRIGHTFIELD_H_DAB": '{"Name" : "H-DAB default", "Stain 1" : "Hematoxylin", '
+    '"Values 1" : "0.65110783 0.70119304 0.29049426", "Stain 2" : "DAB", '
+    '"Values 2" : "0.26916626 0.56824332 0.77758910", "Background" : " 255 255 255"}',
+}
+"""QuPath's default vectors, as v0.5.1 writes them."""
+
+
+def create_project(
+    folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass] = ()
+) -> Project:
+    """Make an empty project.
+
+    Args:
+        folder: Made if it is missing.
+        version: The QuPath version that it says it is of.
+        timestamp_ms: Creation time since 1970; given, so that the output is the same every time.
+        classes: The class list.
+
+    Raises:
+        OutputError: There is a project already.
+    """
+    if folder.is_dir() and any(folder.glob("*.qpproj")):
+        raise OutputError(f"{folder}: there is a project already; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder.resolve() / "project.qpproj"
+    record = {
+        "version": version,
+        "createTimestamp": timestamp_ms,
+        "modifyTimestamp": timestamp_ms,
+        "uri": file_uri(file),
+        "lastID": 0,
+        "images": [],
+    }
+    replace_file(file, _pretty(record))
+    add_classes(file.parent, classes)
+    return open_project(file)
+
+
+def add_image(
+    project: Project,
+    image: Path,
+    *,
+    width: int,
+    height: int,
+    mpp: float | None,
+    name: str | None = None,
+    downsamples: Sequence[float] = (1.0,),
+    image_type: str = "BRIGHTFIELD_H_E",
+    metadata: Mapping[str, str] | None = None,
+    objects: Sequence[Annotation] = (),
+    provider: str | None = OPENSLIDE,
+    args: Sequence[str] = (),
+) -> Entry:
+    """Add an 8-bit RGB image, with its objects, as a new entry.
+
+    The project file is read anew, so several images can be added one after the other; `project` itself is not changed
+    (open it again to see them).
+
+    Args:
+        project: Where to add it. QuPath has to be closed.
+        image: The file.
+        width: Level-0 px.
+        height: Level-0 px.
+        mpp: um per px, or None.
+        name: Shown in QuPath; the file's name by default.
+        downsamples: Of the pyramid's levels.
+        image_type: QuPath's enum name.
+        metadata: Keys and values shown in QuPath.
+        objects: Added flat under the root.
+        provider: The reader's Java class; None lets QuPath (0.3 and later) choose.
+        args: The reader's arguments.
+
+    Raises:
+        ProjectError: The image is missing.
+        OutputError: The project cannot be written.
+    """
+    if not image.exists():
+        raise ProjectError(f"{image}: there is no such image; nothing was added")
+    now = open_project(project.path)
+    number = max([0, _last_id(now.record), *(entry.id for entry in now.entries)]) + 1
+    builder = _builder(
+        image.resolve(), provider, args, _server_metadata(name or image.name, width, height, mpp, downsamples)
+    )
+    entry = {
+        "serverBuilder": builder,
+        "entryID": number,
+        "randomizedName": str(uuid.uuid5(_NAMESPACE, f"{now.record.get('uri')} {number} {builder['uri']}")),
+        "imageName": name or image.name,
+        "metadata": dict(metadata or {}),
+    }
+    images = now.record.get("images", [])
+    _write_project(now, {**now.record, "lastID": number, "images": [*images, entry]})
+    made = next(item for item in open_project(now.path).entries if item.id == number)
+    data = new_qpdata(
+        image_type=image_type,
+        server=builder,
+        objects=objects,
+        stains=_STAINS.get(image_type),
+        properties={"PROJECT_ENTRY_ID": project_entry_id(now.path, number)},
+        qupath_version=now.version or "0.5.1",
+        source=str(made.files.data),
+    )
+    write_new_data(made.files, data, made.server)
+    return made
+
+
+def _last_id(record: Mapping[str, Any]) -> int:
+    last = record.get("lastID")
+    return last if isinstance(last, int) else 0
+
+
+def _write_project(project: Project, record: Mapping[str, Any]) -> None:
+    """Replace project.qpproj; the previous one becomes .backup, as QuPath does at every sync.
+
+    `uri` stays what it was: QuPath needs the old place to find images that moved along with the project.
+    """
+    replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
+    replace_file(project.path, _pretty(record))
+
+
+def _pretty(record: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=2)
+
+
+def _builder(image: Path, provider: str | None, args: Sequence[str], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Make a "uri" builder; `args` must be a list (absent, some versions fail)."""
+    builder: dict[str, Any] = {"builderType": "uri"}
+    if provider is not None:
+        builder["providerClassName"] = provider
+    return {**builder, "uri": file_uri(image), "args": list(args), "metadata": metadata}
+
+
+def _server_metadata(
+    name: str, width: int, height: int, mpp: float | None, downsamples: Sequence[float]
+) -> dict[str, Any]:
+    """Describe an 8-bit RGB pyramid; QuPath imposes this on the image when it opens it."""
+    size = {"value": 1.0, "unit": "px"} if mpp is None else {"value": mpp, "unit": "µm"}
+    levels = [
+        {"downsample": float(d), "width": max(1, int(width / d)), "height": max(1, int(height / d))}
+        for d in downsamples
+    ]
+    return {
+        "name": name,
+        "width": width,
+        "height": height,
+        "sizeZ": 1,
+        "sizeT": 1,
+        "channelType": "DEFAULT",
+        "isRGB": True,
+        "pixelType": "UINT8",
+        "levels": levels,
+        "channels": [{"name": channel, "color": color} for channel, color in _RGB],
+        "pixelCalibration": {
+            "pixelWidth": size,
+            "pixelHeight": size,
+            "zSpacing": {"value": 1.0, "unit": "z-slice"},
+            "timeUnit": "SECONDS",
+            "timepoints": [],
+        },
+        "preferredTileWidth": 512,
+        "preferredTileHeight": 512,
+    }
