@@ -1,0 +1,165 @@
+"""Reading, cropping and augmenting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.config import AugmentConfig
+from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
+from qpkit_train.losses import IGNORE_INDEX
+from qpkit_train.sampler import BalancedSampler
+from tiny_tiles import LABELS, MakeTiles
+
+from qpkit.dataset import read_tile_set
+from qpkit.errors import FormatError, LabelError
+
+PLAIN = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0, hue=0)
+
+
+def test_masks_become_class_indices_and_unknown_pixels_ignore(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles(train={0: 1, 3: 1, 255: 1}))
+    reader = TileReader(tile_set)
+    ground, other, unknown = (reader.read(tile)[1] for tile in tile_set.tiles[:3])
+    assert set(np.unique(ground)) == {0}
+    assert set(np.unique(other)) == {0, 2}
+    assert set(np.unique(unknown)) == {IGNORE_INDEX}
+
+
+def test_a_mask_value_outside_the_map_is_an_error_that_names_file_and_value(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles())
+    path = tile_set.root / tile_set.tiles[0].mask
+    Image.fromarray(np.full((64, 64), 7, np.uint8)).save(path)
+    with pytest.raises(LabelError, match=r"0-mask\.png: mask has value 7, the label map only 0, 1, 3, 255"):
+        TileReader(tile_set).read(tile_set.tiles[0])
+
+
+def test_a_missing_tile_is_an_error_that_names_it(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles())
+    (tile_set.root / tile_set.tiles[2].image).unlink()
+    batches = WholeTiles(TileReader(tile_set), tile_set.tiles, batch_size=2)
+    for workers in (0, 2):
+        with pytest.raises(FormatError, match=r"2\.png: tile cannot be read"):
+            list(Prefetcher(batches, workers=workers))
+
+
+def test_the_cache_changes_no_pixel_and_keeps_its_bound(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles())
+    bare, cached = TileReader(tile_set), TileReader(tile_set, cache_mb=1)
+    for _ in range(2):
+        for tile in tile_set.tiles:
+            for one, other in zip(bare.read(tile), cached.read(tile), strict=True):
+                assert np.array_equal(one, other)
+    tile = tile_set.tiles[0]
+    (tile_set.root / tile.image).unlink()
+    cached.read(tile)
+    with pytest.raises(FormatError):
+        bare.read(tile)
+
+
+def epoch_batches(root: Path, *, epoch: int = 0, crop: int = 32) -> EpochBatches:
+    tile_set = read_tile_set(root)
+    train = tile_set.of_split("train")
+    sampler = BalancedSampler(train, LABELS, ratio=[1, 3], batch_size=4, seed=0)
+    return EpochBatches(
+        TileReader(tile_set), train, sampler.epoch(epoch), groups=sampler.groups, crop_px=crop, key=(0, epoch)
+    )
+
+
+def test_threads_give_the_batches_that_no_threads_give(make_tiles: MakeTiles) -> None:
+    root = make_tiles()
+    plain, threaded = (list(Prefetcher(epoch_batches(root), workers=n)) for n in (0, 3))
+    assert len(plain) == len(threaded) > 1
+    for one, other in zip(plain, threaded, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.targets, other.targets)
+
+
+def test_crops_differ_between_epochs_and_not_between_runs(make_tiles: MakeTiles) -> None:
+    root = make_tiles()
+    first, again, later = (epoch_batches(root, epoch=e)[0].images for e in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+
+
+def test_every_crop_of_a_positive_tile_shows_a_class(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles())
+    train = tile_set.of_split("train")
+    sampler = BalancedSampler(train, LABELS, ratio=[1, 1], batch_size=5, seed=0)
+    for epoch in range(4):
+        drawn = sampler.epoch(epoch)
+        batches = EpochBatches(TileReader(tile_set), train, drawn, groups=sampler.groups, crop_px=32, key=(0, epoch))
+        targets = torch.cat([batches[i].targets for i in range(len(batches))])
+        assert (targets > 0).flatten(1).any(dim=1).tolist() == (drawn.groups == 0).tolist()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 20))
+def test_a_crop_lies_in_its_tile_and_holds_a_wanted_pixel(seed: int, side: int, marked: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = np.full((20, 20), IGNORE_INDEX, np.uint8)
+    target.flat[rng.choice(400, 30, replace=False)] = 0
+    target.flat[rng.choice(400, marked, replace=False)] = 1
+    row, col = crop_corner(target, (1,), side=side, rng=rng)
+    assert 0 <= row <= 20 - side
+    assert 0 <= col <= 20 - side
+    assert (target[row : row + side, col : col + side] == 1).any()
+
+
+@given(st.integers(0, 50), st.integers(0, 50))
+@settings(deadline=None)
+def test_image_and_mask_move_together(epoch: int, step: int) -> None:
+    targets = torch.randint(0, 200, (5, 8, 8), generator=torch.manual_seed(epoch), dtype=torch.uint8)
+    images = targets[:, None].expand(5, 3, 8, 8)
+    config = AugmentConfig(hflip=0.5, vflip=0.5, rot90=True, brightness=0, contrast=0, saturation=0, hue=0)
+    moved, moved_targets = Augmenter(config, seed=1)(images, targets, epoch=epoch, step=step)
+    assert torch.equal((moved[:, 0] * 255).round().to(torch.uint8), moved_targets)
+    for before, after in zip(targets, moved_targets, strict=True):
+        turns = [torch.rot90(flipped, k) for flipped in (before, before.flip(0)) for k in range(4)]
+        assert any(torch.equal(after, turned) for turned in turns)
+
+
+def test_without_strength_nothing_changes() -> None:
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    targets = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    changed, _ = Augmenter(PLAIN, seed=0)(images, targets, epoch=0, step=0)
+    assert torch.equal(changed, images.float() / 255)
+
+
+@pytest.mark.parametrize("field", ["brightness", "contrast", "saturation", "hue", "stain"])
+def test_every_colour_change_changes_colours_within_bounds_and_repeats(field: str) -> None:
+    images = torch.randint(60, 200, (4, 3, 8, 8), dtype=torch.uint8)
+    targets = torch.randint(0, 3, (4, 8, 8), dtype=torch.uint8)
+    config = AugmentConfig(**{**{f: getattr(PLAIN, f) for f in PLAIN.__struct_fields__}, field: 0.3})
+    augment = Augmenter(config, seed=0)
+    changed, same_targets = augment(images, targets, epoch=0, step=0)
+    again, _ = augment(images, targets, epoch=0, step=0)
+    other, _ = augment(images, targets, epoch=0, step=1)
+    assert torch.equal(same_targets, targets)
+    assert torch.equal(changed, again)
+    assert not torch.equal(changed, other)
+    difference = (changed - images.float() / 255).abs()
+    assert 0.001 < difference.mean() < 0.5
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+
+def test_hue_and_saturation_leave_grey_alone() -> None:
+    grey = torch.full((2, 3, 4, 4), 128, dtype=torch.uint8)
+    config = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0.5, hue=0.3)
+    changed, _ = Augmenter(config, seed=0)(grey, torch.zeros(2, 4, 4, dtype=torch.uint8), epoch=0, step=0)
+    assert torch.allclose(changed, grey.float() / 255, atol=1e-5)
+
+
+def test_padding_is_ignored_and_normalisation_is_imagenets() -> None:
+    images = normalize(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 40, 33), "imagenet")
+    padded, targets = pad_to_stride(images, torch.zeros(1, 40, 33, dtype=torch.uint8))
+    assert targets is not None
+    assert padded.shape == (1, 3, 64, 64)
+    assert padded.abs().max() < 1e-6
+    assert (targets == IGNORE_INDEX).sum() == 64 * 64 - 40 * 33
