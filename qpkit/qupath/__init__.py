@@ -13,6 +13,8 @@ __all__ = [
     "QpData",
     "Server",
     "WorkflowStep",
+    "add_image",
+    "create_project",
     "new_qpdata",
     "open_project",
     "read_geojson",

@@ -127,7 +127,7 @@ def _annotation(
         measurements=_measurements(properties.get("measurements")),
         metadata=_metadata(metadata) if isinstance(metadata, dict) else {},
         parent=parent,
-        locked=str(properties.get("isLocked")).lower() == "true" and kind in ("annotation", "tma_core"),
+        locked=str(properties.get("isLocked")).lower() == "true",
         nucleus=None if nucleus is None else read_shape(nucleus).geometry,
         is_missing=properties.get("isMissing") is True,
     )

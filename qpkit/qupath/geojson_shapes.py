@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Plane, RoiShape
 from qpkit.core.geometry import QUPATH_DECIMALS, mend
 from qpkit.errors import FormatError, GeometryError
-from qpkit.qupath.rois import Roi, exact_ellipse
+from qpkit.qupath.rois import NO_ROI, Roi, exact_ellipse
 
 
 def read_shape(record: object, *, ellipse: bool = False) -> Roi:
@@ -32,6 +32,8 @@ def read_shape(record: object, *, ellipse: bool = False) -> Roi:
     """
     if not isinstance(record, dict):
         raise FormatError("it has no geometry")
+    if not record:  # how 0.4 and later export an object without a ROI
+        return NO_ROI
     kind = record.get("type")
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:

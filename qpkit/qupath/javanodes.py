@@ -205,7 +205,8 @@ class Array:
 
     def numbers(self) -> NDArray[np.float64]:
         """Elements of a [F or [D as doubles, shape (n,)."""
-        return np.frombuffer(self.data, ">f4" if self.code == "F" else ">f8").astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return np.frombuffer(self.data, ">f4" if self.code == "F" else ">f8").astype(np.float64)
 
 
 @dataclass(slots=True, eq=False)

@@ -165,9 +165,7 @@ class _Reader:
         return self.data[start:stop]
 
     def _byte(self) -> int:
-        if self.pos >= self.end:
-            raise self._fail("the stream ends too early")
-        byte = self.data[self.pos]
+        byte = self._peek()
         self.pos += 1
         return byte
 

@@ -19,7 +19,7 @@ from qpkit.qupath.vocabulary import MEASUREMENTS, OBJECTS, Vocabulary
 
 _CLASS_OF: Final = {kind: name for name, kind in KINDS.items()}
 _NO_PROBABILITY: Final = bytes.fromhex("7ff8000000000000")
-"""Class probability: Java's NaN, which is what every version writes for "unset"."""
+"""Class probability "unset": Java's NaN. (A probability that is set stays in objects that are not replaced.)"""
 
 _NAMESPACE: Final = uuid.UUID("8f3d5c0e-6a0b-5d1c-9e57-3f4c8a2b7d10")
 

@@ -151,7 +151,7 @@ def _read_roi_part(cursor: _Cursor, body: Body) -> None:
     body.path_class = value
     body.roi = cursor.obj()
     kind = KINDS[cursor.node.class_name]
-    tail = cursor.block(9 if kind == "tma_core" else 8)  # class probability, always NaN; then isMissing
+    tail = cursor.block(9 if kind == "tma_core" else 8)  # class probability (NaN if unset), then isMissing
     if kind == "tma_core":
         body.is_missing = tail[8] != 0
     if kind == "cell":

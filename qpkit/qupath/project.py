@@ -6,7 +6,7 @@ Source: qupath.lib.projects.DefaultProject, v0.2.3 to v0.7.0.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -93,6 +93,19 @@ class Entry:
         """Whether QuPath has saved objects for it."""
         return self.files.data.exists()
 
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(width, height) in level-0 px as QuPath shows the image, or None where the project does not say it."""
+        width, height = self.server.metadata.get("width"), self.server.metadata.get("height")
+        return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+    @property
+    def image_name(self) -> str:
+        """The image file's name as stored, wherever it is now; "" for an image that is no file."""
+        uri = self.server.innermost.uri
+        stored = None if uri is None else file_path(uri)
+        return "" if stored is None else stored.name
+
     def mpp(self) -> float | None:
         """Pixel size in um, None if QuPath does not know one (or x and y differ by more than 1 %)."""
         return self.server.mpp()
@@ -123,7 +136,7 @@ class Entry:
         old = None if self.project_uri is None else file_path(self.project_uri)
         if old is None:
             return []
-        new = rebased(stored, old.parent, self.project_path.resolve().parent)
+        new = rebased(stored, old.parent, self.project_path.absolute().parent)
         return [new] if new is not None and new != stored else []
 
     def read(self) -> QpData:

@@ -31,7 +31,7 @@ _STAINS: Final[Mapping[str, str]] = {
     '"Values 2" : "0.21589894 0.80119605 0.55809725", "Background" : " 255 255 255"}',
     "BRIGHTFIELD_H_DAB": '{"Name" : "H-DAB default", "Stain 1" : "Hematoxylin", '
     '"Values 1" : "0.65110783 0.70119304 0.29049426", "Stain 2" : "DAB", '
-    '"Values 2" : "0.26916626 0.56824332 0.77758910", "Background" : " 255 255 255"}',
+    '"Values 2" : "0.26916687 0.56824117 0.77759319", "Background" : " 255 255 255"}',
 }
 """QuPath's default vectors, as v0.5.1 writes them."""
 
@@ -53,7 +53,7 @@ def create_project(
     if folder.is_dir() and any(folder.glob("*.qpproj")):
         raise OutputError(f"{folder}: there is a project already; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder.resolve() / "project.qpproj"
+    file = folder.absolute() / "project.qpproj"
     record = {
         "version": version,
         "createTimestamp": timestamp_ms,
@@ -110,7 +110,7 @@ def add_image(
     now = open_project(project.path)
     number = max([0, _last_id(now.record), *(entry.id for entry in now.entries)]) + 1
     builder = _builder(
-        image.resolve(), provider, args, _server_metadata(name or image.name, width, height, mpp, downsamples)
+        image.absolute(), provider, args, _server_metadata(name or image.name, width, height, mpp, downsamples)
     )
     entry = {
         "serverBuilder": builder,

@@ -188,7 +188,8 @@ def _xy_bytes(fields: _Fields, node: Obj) -> tuple[bytes, bytes]:
 
 def _xy(x: bytes, y: bytes, node: Obj | None) -> NDArray[np.float64]:
     """Points (n, 2) from two big-endian float32 columns."""
-    points = np.stack([np.frombuffer(x, ">f4"), np.frombuffer(y, ">f4")], axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN in a damaged file
+        points = np.stack([np.frombuffer(x, ">f4"), np.frombuffer(y, ">f4")], axis=1).astype(np.float64)
     _check(points.ravel(), node)
     return points
 

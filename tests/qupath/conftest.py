@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from qupath_files import SHARED
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with files written by QuPath itself."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared QuPath files (../shared) are not here")
+    return SHARED
+
+
+@pytest.fixture
+def project_copy(shared: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copy a fixture project to a place where it may be changed."""
+
+    def copy(version: str) -> Path:
+        target = tmp_path / version
+        shutil.copytree(shared / "fixtures/qupath" / version / "project", target, copy_function=shutil.copyfile)
+        for folder in [target, *(item for item in target.rglob("*") if item.is_dir())]:
+            folder.chmod(0o755)
+        return target
+
+    return copy
