@@ -207,7 +207,7 @@ def _color(value: Any, what: str) -> int:
 
 
 def _measurements(record: Any) -> dict[str, float]:
-    """Read a map, or v0.2's list of {name, value}; nulls and nested values are left out, as in v0.5 and later."""
+    """Read a map or a list of {name, value}; nulls, booleans and nested values are left out, as in v0.5+."""
     if isinstance(record, list):
         if not all(isinstance(item, dict) and "name" in item for item in record):
             raise FormatError("its measurements are not a list of {name, value}")
@@ -215,7 +215,7 @@ def _measurements(record: Any) -> dict[str, float]:
     else:
         pairs = list(record.items()) if isinstance(record, dict) else []
     try:
-        return {name: float(value) for name, value in pairs if value is not None and not isinstance(value, dict | list)}
+        return {name: float(value) for name, value in pairs if not isinstance(value, bool | dict | list | None)}
     except ValueError as err:
         raise FormatError(f"a measurement is no number ({err})") from err
 

@@ -10,13 +10,12 @@ Source: "Java Object Serialization Specification", chapter 6 (stream version 5).
 
 from __future__ import annotations
 
-import gc
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from qpkit.errors import FormatError
+from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.javanodes import (
     BLOCK_DATA,
     ENUM,
@@ -68,7 +67,6 @@ MAX_DEPTH: Final = 20_000
 MAX_CLASS_DEPTH: Final = 60
 """Superclasses and objects in class annotations, for which the parser does recurse."""
 
-_GC_PAUSE_BYTES: Final = 1 << 20
 _INT: Final = struct.Struct(">i")
 _USHORT: Final = struct.Struct(">H")
 _LONG: Final = struct.Struct(">q")
@@ -86,21 +84,8 @@ def parse(data: bytes, *, until: str | None = None) -> Stream:
     """
     if data[:4] != MAGIC:
         raise FormatError(f"not a Java serialization stream (starts with {data[:4].hex(' ') or 'nothing'}) at byte 0")
-    with _gc_paused(len(data) > _GC_PAUSE_BYTES):
+    with gc_paused(len(data)):
         return _Reader(data).stream(until)
-
-
-@contextmanager
-def _gc_paused(pause: bool) -> Iterator[None]:
-    """Many small nodes and no garbage: the cycle collector would only walk them again and again."""
-    pause = pause and gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if pause:
-            gc.enable()
 
 
 class _Reader:

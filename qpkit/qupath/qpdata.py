@@ -20,6 +20,7 @@ import msgspec
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
 from qpkit.qupath import javastream, javavalues
+from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.hierarchy import Hierarchy, read_annotations, read_hierarchy
 from qpkit.qupath.javanodes import Block, Content, Enum, JavaString, Obj, Reset, Stream, Value
 from qpkit.qupath.javavalues import Plain
@@ -39,6 +40,7 @@ CONNECTIONS: Final = "OBJECT_CONNECTIONS"
 _KNOWN_VERSIONS: Final = (2, 3)
 _HEADER: Final = "Data file version "
 _END: Final = "EOF"
+_BYTES_PER_OBJECT: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,9 @@ class QpData:
             FormatError: Damaged, truncated or foreign; the message has the byte offset.
         """
         try:
-            made = cls(javastream.parse(data, until=_END), source=source, original=data)
-            made.objects()
+            with gc_paused(len(data)):
+                made = cls(javastream.parse(data, until=_END), source=source, original=data)
+                made.objects()
         except FormatError as err:
             if str(err).startswith(source):
                 raise
@@ -193,12 +196,17 @@ class QpData:
             raise FormatError(
                 f"{self.source}: {len(twice)} object ids are there already, {twice[0]} first; remove them before adding"
             )
+        with gc_paused(_BYTES_PER_OBJECT * len(ready)):
+            self._append(ready)
+            self._changed()
+
+    def _append(self, ready: Sequence[Annotation]) -> None:
+        """Put objects under the root; class objects of the file are used again."""
         writer = ObjectWriter(self._words)
         for placed in self._hierarchy.objects:
             writer.know(placed.body.path_class)
         root = self._hierarchy.root
         root.set_children([*root.children, *writer.write_all(ready)])
-        self._changed()
 
     def remove(self, ids: Collection[str]) -> int:
         """Remove exactly the objects with these ids; what was below one moves up to its parent, in its place.

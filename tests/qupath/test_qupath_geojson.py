@@ -82,7 +82,8 @@ def assert_equal(found: Annotation, theirs: dict[str, Any], name: str) -> None:
     assert (found.nucleus is None) == (theirs.get("nucleus") is None), name
     expected = {key: float(value) for key, value in theirs.get("measurements", {}).items()}
     ours = {
-        key: float(np.float32(value)) if abs(value) < 3e38 else math.inf for key, value in found.measurements.items()
+        k: float(np.float32(v)) if not abs(v) >= 3e38 else math.copysign(math.inf, v)
+        for k, v in found.measurements.items()
     }
     assert ours == pytest.approx(expected, nan_ok=True), name
     if found.shape == "ellipse":
