@@ -216,7 +216,7 @@ def _measurements(record: Any) -> dict[str, float]:
         pairs = list(record.items()) if isinstance(record, dict) else []
     try:
         return {name: float(value) for name, value in pairs if not isinstance(value, bool | dict | list | None)}
-    except ValueError as err:
+    except (ValueError, OverflowError) as err:
         raise FormatError(f"a measurement is no number ({err})") from err
 
 

@@ -152,6 +152,8 @@ def write_shape(geometry: BaseGeometry, shape: RoiShape | None, plane: Plane) ->
         raise GeometryError("a shape has coordinates that are not finite; QuPath cannot import it")
     if isinstance(geometry, shapely.GeometryCollection) and not geometry.is_empty:
         raise GeometryError("a GeometryCollection cannot be imported by QuPath 0.6; split it into its parts")
+    if shape == "ellipse" and not geometry.is_empty:  # only its box counts for 0.4 and later
+        geometry = exact_ellipse(*np.round(geometry.bounds, QUPATH_DECIMALS).tolist())
     rounded, mended = _round(geometry)
     if rounded.is_empty:
         return None

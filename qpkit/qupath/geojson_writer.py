@@ -6,6 +6,7 @@ or refused here. Source: the table of import tests, v0.2.3 to v0.7.0.
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import uuid
@@ -46,7 +47,8 @@ class GeoJsonReport:
 def write_geojson(path: os.PathLike[str] | str, objects: Sequence[Annotation]) -> GeoJsonReport:
     """Write objects flat, as QuPath imports them.
 
-    Coordinates have two decimals; measurements only finite numbers; absent things are left out, never null.
+    Coordinates have two decimals; measurements only finite numbers; absent things are left out, never null. A name
+    that ends in .gz is compressed (QuPath 0.4 and later read it).
 
     Raises:
         GeometryError: A shape that QuPath cannot import (GeometryCollection, not finite).
@@ -60,7 +62,8 @@ def write_geojson(path: os.PathLike[str] | str, objects: Sequence[Annotation]) -
             features.append(made[0])
             mended += made[1]
     content = orjson.dumps({"type": "FeatureCollection", "features": features})
-    replace_file(Path(path), content)
+    file = Path(path)
+    replace_file(file, gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
     return GeoJsonReport(len(features), mended, len(objects) - len(features))
 
 

@@ -181,13 +181,13 @@ def read_path_class(node: Obj | None) -> PathClass | None:
     while current is not None:
         if not isinstance(current, Obj) or current.class_name != _PREFIX + "classes.PathClass":
             raise fail(f"a PathClass is expected, not {describe(current)}", node)
-        fields = dict(zip(("colorRGB", "name", "parentClass"), current.parts[-1].objects, strict=False))
+        fields = current.fields()
         if current is node:
-            color = int_or_none(fields.get("colorRGB"), node)
-        name = text_or_none(fields.get("name"), node)
+            color = int_or_none(_node(fields.get("colorRGB")), node)
+        name = text_or_none(_node(fields.get("name")), node)
         if name is not None:
             names.append(name)
-        current = fields.get("parentClass")
+        current = _node(fields.get("parentClass"))
         if len(names) > _MAX_CLASS_NAMES or (name is None and current is not None):
             raise fail("a PathClass with parents that make no sense", node)
     if not names:

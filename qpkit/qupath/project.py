@@ -123,7 +123,7 @@ class Entry:
             raise ProjectError(f"{where}: its image is no file ({uri or self.server.innermost.type}); export it first")
         tried = [stored, *self._moved(stored)]
         for candidate in tried:
-            if isinstance(candidate, type(PurePath())) and Path(candidate).exists():
+            if isinstance(candidate, type(PurePath())) and _is_there(Path(candidate)):
                 return Path(candidate)
         places = " and ".join(str(candidate) for candidate in tried)
         raise ProjectError(
@@ -196,6 +196,14 @@ def open_project(path: os.PathLike[str] | str) -> Project:
     if len(set(ids)) != len(ids):
         raise FormatError(f"{file}: two entries share one entryID, so they would share their data; mend it in QuPath")
     return Project(file, str(record.get("version", "")), entries, read_classes(file.parent), record, stamp)
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether a file can be seen; a folder that may not be entered is as good as none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _project_file(path: Path) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from qpkit.qupath.hierarchy import Hierarchy, read_annotations, read_hierarchy
 from qpkit.qupath.javanodes import Block, Content, Enum, JavaString, Obj, Reset, Stream, Value
 from qpkit.qupath.javavalues import Plain
 from qpkit.qupath.object_writer import ObjectWriter, identified
-from qpkit.qupath.objects import OBJECT_ID
+from qpkit.qupath.objects import OBJECT_ID, ROOT
 from qpkit.qupath.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ _KNOWN_VERSIONS: Final = (2, 3)
 _HEADER: Final = "Data file version "
 _END: Final = "EOF"
 _BYTES_PER_OBJECT: Final = 300
+_NAMESPACE: Final = uuid.UUID("c0a3d1b2-7d0e-5a43-9b1f-5f2e6c8d9a07")
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +332,11 @@ def new_qpdata(
     """
     words = Vocabulary()
     record = {"dataVersion": 3, "qupathVersion": qupath_version, **({"server": server} if server is not None else {})}
-    root = words.external("qupath.lib.objects.PathRootObject", [None, None, None, Block(struct.pack(">i", 0))])
+    root_id = words.object_array([JavaString(uuid.uuid5(_NAMESPACE, f"root {image_type} {properties} {server}"))])
+    metadata = words.external(
+        "qupath.lib.objects.MetadataMap", [words.integer(1), words.object_array([words.string(OBJECT_ID)]), root_id]
+    )
+    root = words.external(ROOT, [None, None, metadata, None, Block(struct.pack(">i", 0))])
     header = (_HEADER + "3").encode("ascii")
     contents: list[Content] = [
         Block(struct.pack(">H", len(header)) + header),

@@ -10,7 +10,7 @@ from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.qupath.rois import box_polygon, exact_ellipse
 
 _COORDINATE = st.integers(-20_000_00, 100_000_00).map(lambda n: float(np.float32(n / 100)))
-_SIZE = st.integers(1, 5000).map(lambda n: n / 4)
+_SIZE = st.integers(16, 5000).map(lambda n: n / 4)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _NAME = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"], exclude_characters=":"), min_size=1, max_size=8)
 _COLOR = st.integers(-(1 << 24), -1)

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,31 @@ def test_what_qupath_cannot_import_is_not_written(tmp_path: Path, bad: Annotatio
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_geojson(tmp_path / "no" / "a.geojson", [])
+
+
+def test_a_compressed_file_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson.gz"
+    write_geojson(path, [Annotation(geometry=shapely.box(0, 0, 4, 4), name="µ")])
+    assert path.read_bytes()[:2] == b"\x1f\x8b" and read_geojson(path)[0].name == "µ"
+
+
+def test_random_damage_ends_in_a_format_error_or_a_reading(shared: Path, tmp_path: Path) -> None:
+    """Values of any JSON type in any place."""
+    document = json.loads((shared / "fixtures/qupath/v0.5.1/expected/entry-3.export.geojson").read_text())
+    rng = random.Random(5)
+    odd: list[Any] = [None, True, -1, 1e300, 10**400, "x", "", [], {}, [[]], [None], {"a": 1}, "\ud800"]
+    features = document["features"][:4]
+    for _ in range(1500):
+        damaged = json.loads(json.dumps(features))
+        place: Any = damaged
+        while isinstance(place, dict | list) and place:
+            key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
+            if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.3:
+                place[key] = rng.choice(odd)
+                break
+            place = place[key]
+        (tmp_path / "a.json").write_text(json.dumps(damaged))
+        try:
+            read_geojson(tmp_path / "a.json")
+        except FormatError as err:
+            assert "\n" not in str(err)

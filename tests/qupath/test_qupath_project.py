@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -380,3 +381,27 @@ def test_a_copied_object_keeps_its_fields_through_a_project(project_copy: Copy) 
     assert [comparable(a) for a in found] == [comparable(a) for a in source]
     assert QpData.parse(target.files.read(), source="x").unknown == []
     assert dataclasses.replace(found[0]) == found[0]
+
+
+def test_random_damage_of_a_project_ends_in_a_format_error_or_a_reading(project_copy: Copy) -> None:
+    folder = project_copy("v0.7.0")
+    path = folder / "project.qpproj"
+    record = json.loads(path.read_text())
+    record["images"] = [record["images"][0], record["images"][8]]
+    rng = random.Random(9)
+    odd: list[Any] = [None, True, -1, 1e300, "x", "", "file:/a b", "file:/%00", [], {}, [[]], [None], {"a": 1}]
+    for _ in range(800):
+        damaged = json.loads(json.dumps(record))
+        place: Any = damaged
+        while isinstance(place, dict | list) and place:
+            key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
+            if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.2:
+                place[key] = rng.choice(odd)
+                break
+            place = place[key]
+        path.write_text(json.dumps(damaged))
+        try:
+            for item in open_project(path).entries:
+                _ = item.mpp(), item.has_data, item.image_path()
+        except (FormatError, ProjectError) as err:
+            assert "\n" not in str(err)
