@@ -56,7 +56,7 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield beside
         _swap(beside, path)
     except OSError as err:
-        if isinstance(err, OutputError) or err.errno is None or err.filename is None and err.errno != 28:
+        if isinstance(err, OutputError) or err.errno is None or (err.filename is None and err.errno != 28):
             raise
         raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
     finally:

@@ -5,9 +5,6 @@ Exit codes: 0 done, 1 something in the input or the system (one line on stderr),
 
 from __future__ import annotations
 
-import sys
-
-import click
 import typer
 
 from qpkit import __version__
@@ -46,16 +43,13 @@ app.command("info")(info.command)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; never shows a traceback for what a user can cause."""
+    """Run the command line; never shows a traceback for what a user can cause.
+
+    Typer itself ends with 2 on wrong usage and with 1 on Ctrl-C ("Aborted").
+    """
     try:
-        code = app(args, standalone_mode=False)
+        app(args)
     except QpkitError as err:
         fail(str(err))
-    except click.ClickException as err:
-        err.show()
-        sys.exit(err.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        fail("interrupted; nothing was left half-written")
     except OSError as err:
         fail(f"{err.filename or 'system'}: {err.strerror or err}")
-    sys.exit(code if isinstance(code, int) else 0)

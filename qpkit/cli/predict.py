@@ -47,5 +47,15 @@ def command(
 
 
 def _show(report: Any, out: Path, start: float) -> None:
-    table("Predicted", ("slide",), [(str(s),) for s in report.slides])
-    say(f"predictions in {out} ({took(start)})")
+    rows = []
+    for slide in report.slides:
+        pixels = ", ".join(f"{name} {count:,}" for name, count in slide.pixels.items())
+        rows.append((slide.name, slide.tiles, slide.predicted, pixels, slide.mm2_per_second, slide.seconds))
+        for line in slide.notes:
+            say(f"note: {slide.name}: {line}")
+    table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
+    for name, reason in report.skipped:
+        say(f"skipped {name}: {reason}")
+    say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")
+    if report.skipped:
+        raise typer.Exit(1)

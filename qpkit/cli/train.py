@@ -45,8 +45,20 @@ def command(
 
 
 def _show(report: Any, out: Path, start: float) -> None:
-    say(str(report))
-    say(f"run in {out} ({took(start)})")
+    drawn = report.sampler
+    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
+    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+    scores = [(s.name, s.support, s.dice, s.iou, s.precision, s.recall) for s in report.scores]
+    where = "validation" if report.validated_on == "val" else "TRAINING (there is no validation split)"
+    title = f"Epoch {report.best_epoch} of {report.epochs}, best on the {where} tiles"
+    table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
+    for line in report.notes:
+        say(f"note: {line}")
+    say(
+        f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "
+        f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
+    )
+    say(f"run {report.run} in {out} ({took(start)})")
 
 
 def recipes_command() -> None:

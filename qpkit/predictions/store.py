@@ -229,7 +229,7 @@ def create_raster(
             yield RasterWriter(dataset)
         factors = _overview_factors(width, height)
         if factors:
-            with rasterio.open(path, "r+", BIGTIFF="IF_SAFER") as dataset:
+            with rasterio.Env(BIGTIFF_OVERVIEW="IF_SAFER"), rasterio.open(path, "r+") as dataset:
                 dataset.build_overviews(factors, Resampling.nearest if nearest else Resampling.average)
 
 

@@ -230,7 +230,7 @@ class QpData:
         for body in [*(placed.body for placed in reversed(self._hierarchy.objects)), self._hierarchy.root]:
             if any(id(child) in gone for child in body.children):
                 body.set_children(_lifted(body.children, gone))
-        self._drop_connections()
+        self._drop_property(CONNECTIONS)
         self._changed()
         return len(gone)
 
@@ -257,17 +257,13 @@ class QpData:
         node = self._places.properties
         return None if node is None else javavalues.map_contents(node)
 
-    def _drop_connections(self) -> None:
-        self._drop_property(CONNECTIONS)
-
     def _drop_property(self, key: str) -> None:
-        contents = self._property_contents()
-        if contents is not None and key in [item for item in contents[1::2] if isinstance(item, JavaString)]:
-            at = 1 + 2 * [item if isinstance(item, JavaString) else None for item in contents[1::2]].index(
-                JavaString(key)
-            )
-            del contents[at : at + 2]
-            _count(contents, -1)
+        contents = self._property_contents() or []
+        for at in range(1, len(contents), 2):  # behind the size block: key, value, key, value
+            if isinstance(contents[at], JavaString) and contents[at] == key:
+                del contents[at : at + 2]
+                _count(contents, -1)
+                return
 
     def _read_header(self) -> tuple[int, str]:
         """Read "Data file version 3" and the string behind it."""

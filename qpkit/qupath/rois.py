@@ -148,7 +148,8 @@ def _read_wkb(fields: _Fields, node: Obj) -> BaseGeometry:
     if not isinstance(wkb, Array) or wkb.code != "B":
         raise fail("a GeometryROI without its geometry", node)
     try:
-        geometry: BaseGeometry = shapely.from_wkb(wkb.data)
+        with np.errstate(all="ignore"):  # GEOS may raise floating point flags on damaged numbers
+            geometry: BaseGeometry = shapely.from_wkb(wkb.data)
     except shapely.errors.GEOSException as err:
         raise fail(f"a GeometryROI cannot be read ({err})", node) from err
     _check(shapely.get_coordinates(geometry).ravel(), node)

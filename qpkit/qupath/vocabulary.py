@@ -157,11 +157,18 @@ class Vocabulary:
         return self._booleans[value]
 
     def obj(self, name: str, fields: Mapping[str, Value | Primitive], own: Sequence[Content] = ()) -> Obj:
-        """Make an object with fields of its whole chain; `own` is what its class writes itself behind them."""
+        """Make an object with fields of its whole chain; `own` is what its class writes itself behind them.
+
+        Raises:
+            FormatError: A number is out of Java's range (a colour or plane beyond 32 bits).
+        """
         node = Obj(self.desc(name))
         for desc in node.desc.chain:
             assert isinstance(desc, ClassDesc)
-            raw = desc.layout.pack(*(fields[key] for key in desc.primitives))
+            try:
+                raw = desc.layout.pack(*(fields[key] for key in desc.primitives))
+            except struct.error as err:
+                raise FormatError(f"a number does not fit into a {name} ({err})") from err
             objects: list[Value] = [fields[key] for key in desc.objects]  # type: ignore[misc]  # not primitive
             node.parts.append(Part(raw, objects))
         node.parts[-1].annotation.extend(own)

@@ -1,0 +1,44 @@
+"""What all rooms' tests use: the shared data (skipped with a reason where it is missing) and the generated study."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import make_samples
+import pytest
+from hypothesis import settings
+
+settings.register_profile("qpkit", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("qpkit")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"the shared data are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def composed(shared: Path) -> Path:
+    return shared / "data" / "projects" / "composed-train"
+
+
+@pytest.fixture(scope="session")
+def made_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study of samples/, drawn once; do not write into it."""
+    folder = tmp_path_factory.mktemp("samples") / "study"
+    make_samples.make(folder)
+    return folder
+
+
+@pytest.fixture
+def study(made_study: Path, tmp_path: Path) -> Path:
+    """A copy of the study that a test may write into."""
+    folder = tmp_path / "study"
+    shutil.copytree(made_study, folder)
+    return folder

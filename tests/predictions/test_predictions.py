@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openslide
+import pytest
+import rasterio
+
+from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.core.tiles import Tile
+from qpkit.errors import FormatError
+from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
+from qpkit.predictions.store import read_strips, read_window
+
+LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",), -3670016), LabelClass("Stroma", 2, ("Stroma",))))
+
+
+def labels(height: int = 1300, width: int = 1700) -> np.ndarray:
+    rows, columns = np.mgrid[0:height, 0:width]
+    return ((np.hypot(rows - 600, columns - 900) < 400) + 2 * (columns > 1400)).astype(np.uint8).clip(0, 2)
+
+
+def write(path: Path, pixels: np.ndarray, tile: int = 512) -> None:
+    height, width = pixels.shape
+    colors = {1: (200, 0, 0), 2: (0, 150, 0)}
+    with create_raster(path, width=width, height=height, downsample=2.0, mpp=0.5, colors=colors) as raster:
+        for y in range(0, height, tile):
+            for x in range(0, width, tile):
+                padded = np.zeros((tile, tile), dtype=np.uint8)
+                part = pixels[y : y + tile, x : x + tile]
+                padded[: part.shape[0], : part.shape[1]] = part
+                raster.write(padded, x=x, y=y)
+
+
+def test_a_raster_reads_back_strip_by_strip(tmp_path: Path) -> None:
+    pixels = labels()
+    write(tmp_path / "a.tif", pixels)
+    strips = list(read_strips(tmp_path / "a.tif", rows=300))
+    assert [y for y, _ in strips] == [0, 300, 600, 900, 1200]
+    assert np.array_equal(np.concatenate([s[0] for _, s in strips]), pixels)
+
+
+def test_a_raster_is_a_tiled_georeferenced_pyramid_with_its_resolution(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", labels())
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert dataset.profile["tiled"]
+        assert dataset.overviews(1) == [2, 4]
+        assert dataset.transform * (10, 20) == (20.0, 40.0)
+        assert dataset.tags()["TIFFTAG_XRESOLUTION"].startswith("20000")
+        assert dataset.colormap(1)[1][:3] == (200, 0, 0)
+
+
+def test_openslide_which_qupath_uses_opens_a_raster_in_its_colours(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", labels())
+    slide = openslide.OpenSlide(tmp_path / "a.tif")
+    assert slide.dimensions == (1700, 1300)
+    assert slide.level_count == 3
+    assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.5)
+    assert slide.read_region((900, 600), 0, (1, 1)).getpixel((0, 0))[:3] == (200, 0, 0)
+
+
+@pytest.mark.parametrize("downsample", [2.0, 4.0, 7.3])
+def test_a_window_of_any_downsample_shows_the_raster(tmp_path: Path, downsample: float) -> None:
+    pixels = labels()
+    write(tmp_path / "a.tif", pixels)
+    tile = Tile(col=0, row=0, x=-10, y=5, width=150, height=100, downsample=downsample)
+    window = read_window(tmp_path / "a.tif", tile, raster_downsample=2.0)
+    assert window.shape == (100, 150)
+    assert (window[:, :10] == 0).all()
+    step = downsample / 2
+    rows = ((np.arange(5, 105) + 0.5) * step).astype(int)
+    columns = ((np.arange(0, 140) + 0.5) * step).astype(int)
+    expected = pixels[rows.clip(0, 1299)][:, columns.clip(0, 1699)]
+    assert (window[:, 10:] == expected).mean() > 0.98
+
+
+def prediction_set(root: Path, **changes: object) -> PredictionSet:
+    slide = SlidePrediction(
+        name="s", image="/x/s.svs", width=3400, height=2600, downsample=2.0, mpp=0.5, labels="a.tif"
+    )
+    values: dict[str, object] = {
+        "root": root, "run": "r", "model": "m", "label_map": LABELS, "slides": (slide,), "info": {"halo": 64},
+    }  # fmt: skip
+    return PredictionSet(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_predictions_read_back_as_written(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", labels(600, 600))
+    written = prediction_set(tmp_path)
+    write_predictions(written)
+    assert read_predictions(tmp_path) == written
+
+
+def test_predictions_without_their_rasters_or_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="qpkit predict"):
+        read_predictions(tmp_path)
+    write_predictions(prediction_set(tmp_path))
+    with pytest.raises(FormatError, match=r"rasters are gone: a\.tif"):
+        read_predictions(tmp_path)
+    (tmp_path / "predictions.json").write_text('{"format": "other"}')
+    with pytest.raises(FormatError, match="not a predictions file"):
+        read_predictions(tmp_path)
+
+
+def test_a_damaged_raster_is_a_format_error(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0 nothing")
+    with pytest.raises(FormatError, match="cannot be read"):
+        list(read_strips(tmp_path / "a.tif", rows=10))
