@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import random
 import struct
 import time
@@ -408,3 +409,53 @@ def test_the_shared_files_are_where_the_tests_look() -> None:
     if not SHARED.is_dir():
         pytest.skip("the shared QuPath files (../shared) are not here")
     assert (SHARED / "fixtures/qupath/README.md").is_file()
+
+
+# Old and odd hierarchies
+
+
+def _oldest(stream: Stream) -> None:
+    """Take out what the first versions did not write: the lock and the metadata."""
+    waiting = [item for item in stream.contents if _is_hierarchy(item)]
+    while waiting:
+        node = waiting.pop()
+        assert isinstance(node, Obj)
+        children = [item for part in node.parts for item in [*part.objects, *part.annotation] if isinstance(item, Obj)]
+        waiting += [child for child in children if ".objects.Path" in child.class_name or "TMACore" in child.class_name]
+        if "lib.objects.Path" in node.class_name or "TMACore" in node.class_name:
+            node.annotation[:] = [
+                item
+                for item in node.annotation
+                if not (isinstance(item, Obj) and item.class_name.endswith(("MetadataMap", "lang.Boolean")))
+            ]
+
+
+@pytest.mark.parametrize("entry", [1, 2, 3, 4])
+def test_the_oldest_bodies_are_read(shared: Path, entry: int) -> None:
+    content = (shared / f"fixtures/qupath/v0.5.1/project/data/{entry}/data.qpdata").read_bytes()
+    expected = QpData.parse(content, source="x").objects()
+    found = QpData.parse(edited(content, _oldest), source="x").objects()
+    bare = [dataclasses.replace(a, id=None, metadata={}, locked=False) for a in expected]
+    assert [comparable(a, parent=True) for a in found] == [comparable(a, parent=True) for a in bare]
+
+
+def test_a_very_deep_hierarchy_is_read_edited_and_written() -> None:
+    depth = 3000
+    data = new_qpdata(image_type="OTHER", objects=[small() for _ in range(depth)])
+    bodies = [placed.body for placed in data._hierarchy.objects]
+    data._hierarchy.root.set_children([bodies[0].node])
+    for above, below in itertools.pairwise(bodies):
+        above.set_children([below.node])
+    data._changed()
+    again = QpData.parse(data.to_bytes(), source="deep")
+    assert [a.parent for a in again.objects()] == [None, *range(depth - 1)]
+    assert again.remove([str(a.id) for a in again.objects()[::2]]) == depth // 2
+    assert [a.parent for a in again.objects()] == [None, *range(depth // 2 - 1)]
+
+
+def test_the_same_object_twice_in_a_hierarchy_is_refused() -> None:
+    data = new_qpdata(image_type="OTHER", objects=[small()])
+    body = data._hierarchy.objects[0].body
+    body.set_children([body.node])
+    with pytest.raises(FormatError, match="twice"):
+        QpData.parse(write(data._stream), source="x")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import random
 import shutil
 from collections.abc import Callable
@@ -405,3 +406,8 @@ def test_random_damage_of_a_project_ends_in_a_format_error_or_a_reading(project_
                 _ = item.mpp(), item.has_data, item.image_path()
         except (FormatError, ProjectError) as err:
             assert "\n" not in str(err)
+
+
+def test_entries_travel_to_other_processes(project_copy: Copy) -> None:
+    target = pickle.loads(pickle.dumps(open_project(project_copy("v0.5.1")))).entries[0]
+    assert len(target.objects()) == 24
