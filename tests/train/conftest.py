@@ -7,9 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_tiles import MakeTiles, square_mask, write_tiles
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Threads that wait for a busy core make tiny networks ten times slower."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ TINY = (
     "data.crop_px=0",
     "data.workers=0",
     "model.encoder_depth=3",
-    "model.options.decoder_channels=[32,16,8]",
+    "model.options.decoder_channels=[64,32,16]",
     "optim.epochs=2",
     "precision=32-true",
 )
