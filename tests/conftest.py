@@ -30,10 +30,10 @@ def composed(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def made_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study of samples/, drawn once; do not write into it."""
-    folder = tmp_path_factory.mktemp("samples") / "study"
-    make_samples.make(folder)
-    return folder
+    """The study of samples/, drawn once and then moved, so that its image URIs are stale; do not write into it."""
+    folder = tmp_path_factory.mktemp("samples")
+    make_samples.make(folder / "drawn")
+    return (folder / "drawn").rename(folder / "study")
 
 
 @pytest.fixture

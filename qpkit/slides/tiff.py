@@ -29,10 +29,10 @@ class TiffReader:
         self._path = path
         try:
             self._tiff = tifffile.TiffFile(path)
-            self._pages = [level.keyframe for level in self._tiff.series[0].levels]
-        except (tifffile.TiffFileError, ValueError, IndexError, OSError) as err:
-            raise FormatError(f"{path}: not a TIFF that can be read ({err})") from err
+        except (tifffile.TiffFileError, ValueError, OSError) as err:
+            raise FormatError(f"{path}: not a TIFF ({err})") from err
         try:
+            self._pages = self._levels()
             self._check()
             sizes = [(int(page.imagewidth), int(page.imagelength)) for page in self._pages]
             mpp, note = judged_mpp(*_pixel_size(self._tiff, self._pages[0]))
@@ -42,6 +42,13 @@ class TiffReader:
         downsamples = nominal_downsamples(sizes)
         self.info = SlideInfo(width=sizes[0][0], height=sizes[0][1], downsamples=downsamples, mpp=mpp, mpp_note=note)
         self._sizes = sizes
+
+    def _levels(self) -> list[Any]:
+        """One page (its keyframe) per level of the first image."""
+        try:
+            return [level.keyframe for level in self._tiff.series[0].levels]
+        except (tifffile.TiffFileError, ValueError, IndexError) as err:
+            raise FormatError(f"{self._path}: a TIFF without an image ({err})") from err
 
     def _check(self) -> None:
         for page in self._pages:
