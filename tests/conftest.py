@@ -6,9 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-import make_samples
 import pytest
 from hypothesis import settings
+
+import make_samples
 
 settings.register_profile("qpkit", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("qpkit")

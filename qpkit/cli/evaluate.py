@@ -57,6 +57,6 @@ def _show(result: Evaluation) -> None:
             lesions = slide.lesions.get(name)
             found = f"{lesions.found} of {lesions.total}" if lesions else "-"
             outside = None if slide.outside_mm2 is None else slide.outside_mm2.get(name)
-            rows.append((slide.name, name, s.pixels, s.dice, s.iou, s.precision, s.recall, found, outside))
+            rows.append((slide.name, name, s.support, s.dice, s.iou, s.precision, s.recall, found, outside))
     columns = ("slide", "class", "pixels", "Dice", "IoU", "precision", "recall", "lesions found", "mm2 outside regions")
     table(f"Run {result.run} against the annotations", columns, rows)

@@ -6,7 +6,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -207,6 +207,19 @@ def default_label_map(classes: Sequence[PathClass]) -> LabelMap:
         regions=regions,
         ignored=ignored,
     )
+
+
+_PALETTE: Final = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
+"""Colours of classes without one of their own: Okabe and Ito's, told apart by colour-blind readers."""
+
+
+def label_colors(labels: LabelMap) -> dict[int, tuple[int, int, int]]:
+    """RGB by value: each class's own colour, or one of a fixed list."""
+    colors: dict[int, tuple[int, int, int]] = {}
+    for number, item in enumerate(labels.classes):
+        own = PathClass((item.name,), item.color).rgb
+        colors[item.value] = own or _PALETTE[number % len(_PALETTE)]
+    return colors
 
 
 def with_colors(labels: LabelMap, classes: Iterable[PathClass]) -> LabelMap:

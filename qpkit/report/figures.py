@@ -13,10 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from qpkit.core.annotation import PathClass
-from qpkit.core.labels import LabelMap
+from qpkit.core.labels import LabelMap, label_colors
 
-_FALLBACK: Final = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (140, 86, 75))
 _TINT: Final = 0.45
 _TRUTH_INK: Final = (10, 10, 10)
 
@@ -30,15 +28,6 @@ class Panel:
     truth: NDArray[np.uint8]
     predicted: NDArray[np.uint8]
     um_per_px: float | None = None
-
-
-def label_colors(labels: LabelMap) -> dict[int, tuple[int, int, int]]:
-    """RGB by value: the class's own colour, or one of a fixed list."""
-    colors: dict[int, tuple[int, int, int]] = {}
-    for number, item in enumerate(labels.classes):
-        own = PathClass((item.name,), item.color).rgb
-        colors[item.value] = own or _FALLBACK[number % len(_FALLBACK)]
-    return colors
 
 
 def overlay(panel: Panel, labels: LabelMap) -> NDArray[np.uint8]:

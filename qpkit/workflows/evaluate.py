@@ -17,7 +17,7 @@ from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError, ProjectError
 from qpkit.files import new_folder, safe_name
-from qpkit.ops.compare import Scores, confusion, scores
+from qpkit.ops.compare import ClassScore, class_indices, class_scores, confusion_of, empty_confusion
 from qpkit.ops.merge import merge
 from qpkit.ops.rasterize import Painting
 from qpkit.ops.vectorize import mean_inside, vectorize
@@ -56,7 +56,7 @@ class SlideScores:
 
     name: str
     confusion: list[list[int]]
-    scores: Mapping[str, Scores]
+    scores: Mapping[str, ClassScore]
     lesions: Mapping[str, Lesions]
     outside_mm2: Mapping[str, float] | None
     seconds: float
@@ -146,11 +146,11 @@ def _compare(predictions: PredictionSet, slide: SlidePrediction, item: SlideInpu
         slide_size=(item.info.width, item.info.height),
     )
     values = rules.trained_values
-    matrix = np.zeros((len(values), len(values)), dtype=np.int64)
+    matrix = empty_confusion(len(values))
     outside = np.zeros(256, dtype=np.int64)
     lesions = []
     for y, predicted, truth in _strip_pairs(predictions, slide, painting):
-        matrix += confusion(truth, predicted, values=values, ignore=rules.ignore)
+        matrix += confusion_of(class_indices(truth, values), class_indices(predicted, values), len(values))
         outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
         lesions.append(vectorize(truth, skip={rules.background, rules.ignore}, y=y))
     polygons = merge(lesions)
@@ -176,11 +176,11 @@ def _strip_pairs(
 
 
 def _scores(name: str, rules: LabelMap, counts: _Counts, mm2: float | None, seconds: float) -> SlideScores:
-    per_class = {rules.name_of(v): scores(counts.matrix, i) for i, v in enumerate(rules.trained_values)}
+    names = [rules.name_of(value) for value in rules.trained_values]
     return SlideScores(
         name=name,
         confusion=counts.matrix.tolist(),
-        scores=per_class,
+        scores={score.name: score for score in class_scores(counts.matrix, names)},
         lesions=counts.lesions,
         outside_mm2=None if mm2 is None else {k: round(v * mm2, 5) for k, v in counts.outside.items()},
         seconds=round(seconds, 2),

@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qpkit.core.labels import LabelMap, with_colors
+from qpkit.core.labels import LabelMap, label_colors, with_colors
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import safe_name
 from qpkit.ops.rasterize import count_values
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
 from qpkit.qupath import Entry, Project
-from qpkit.report.figures import label_colors
 from qpkit.workflows import OnProgress, no_progress
 
 _SUFFIXES: Final = (".png", ".tif", ".tiff")

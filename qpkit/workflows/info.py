@@ -178,6 +178,5 @@ def _run(path: Path) -> Info:
     except msgspec.DecodeError as err:
         raise FormatError(f"{path / RUN_INFO}: damaged ({err})") from err
     facts = {"folder": str(path)} | {k: v for k, v in run.items() if not isinstance(v, dict | list)}
-    scores = run.get("validation") or {}
-    rows = [{"class": name, **values} for name, values in scores.items() if isinstance(values, dict)]
+    rows = (run.get("metrics") or {}).get("classes", [])
     return Info(kind="run", facts=facts, rows=rows)

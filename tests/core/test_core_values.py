@@ -8,7 +8,6 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import shapes, stars
 
 from qpkit.core.annotation import Annotation, PathClass, argb, ellipse
 from qpkit.core.geometry import level_to_slide, mend, polygons_of, round_for_qupath, slide_to_level
@@ -16,6 +15,7 @@ from qpkit.core.labels import default_label_map, label_map_from_builtins, label_
 from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import ConfigError, LabelError
+from strategies import shapes, stars
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(7, 700), st.floats(0.3, 9))

@@ -5,7 +5,6 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import annotations, stars
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import slide_to_level
@@ -13,6 +12,7 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.rasterize import Painting, count_values, rasterize
+from strategies import annotations, stars
 
 LABELS = LabelMap(
     classes=(LabelClass("Stroma", 1, ("Stroma",)), LabelClass("Tumor", 2, ("Tumor",))),

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.features import rasterize as gdal_rasterize
-from strategies import label_rasters
 
-from qpkit.ops.compare import confusion, scores
+from qpkit.ops.compare import IGNORE_INDEX, class_indices, class_scores, confusion_of
 from qpkit.ops.merge import merge, simplify_together, to_slide
 from qpkit.ops.vectorize import mean_inside, vectorize
+from strategies import label_rasters
 
 
 def redraw(polygons: dict[int, list[shapely.Polygon]], shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -107,19 +107,19 @@ def test_means_inside_polygons_do_not_depend_on_strips(labels: NDArray[np.uint8]
 @given(label_rasters(), label_rasters())
 def test_a_confusion_matrix_counts_every_known_pixel_once(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
     rows, columns = min(a.shape[0], b.shape[0]), min(a.shape[1], b.shape[1])
-    truth, predicted = a[:rows, :columns], b[:rows, :columns]
-    matrix = confusion(truth, predicted, values=(0, 1), ignore=2)
-    assert matrix.sum() == (truth != 2).sum()
-    perfect = confusion(truth, truth, values=(0, 1), ignore=2)
-    assert scores(perfect, 1).dice in (None, 1.0)
-    for index, value in enumerate((0, 1)):
-        found = scores(perfect, index)
-        assert found.pixels == (truth == value).sum()
+    truth = class_indices(a[:rows, :columns], values=(0, 1))
+    predicted = class_indices(b[:rows, :columns], values=(0, 1, 2)).clip(0, 1)
+    matrix = confusion_of(truth, predicted, 2)
+    assert matrix.sum() == (a[:rows, :columns] != 2).sum()
+    known = truth != IGNORE_INDEX
+    for score in class_scores(confusion_of(truth, np.where(known, truth, 0).astype(np.uint8), 2), ["a", "b"]):
+        assert score.dice in (None, 1.0)
 
 
 def test_scores_are_the_textbooks() -> None:
-    found = scores(np.array([[50, 10], [5, 35]]), 1)
+    found = class_scores(np.array([[50, 10], [5, 35]]), ["background", "lesion"])[1]
     assert found.precision == pytest.approx(35 / 45)
     assert found.recall == pytest.approx(35 / 40)
     assert found.dice == pytest.approx(70 / 85)
     assert found.iou == pytest.approx(35 / 50)
+    assert (found.support, found.predicted) == (40, 45)

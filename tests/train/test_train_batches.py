@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from qpkit_train.augment import Augmenter, normalize, pad_to_stride
-from qpkit_train.config import AugmentConfig
-from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
-from qpkit_train.losses import IGNORE_INDEX
-from qpkit_train.sampler import BalancedSampler
 from tiny_tiles import LABELS, MakeTiles
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
+from qpkit.ops.compare import IGNORE_INDEX
+from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.config import AugmentConfig
+from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
+from qpkit_train.sampler import BalancedSampler
 
 PLAIN = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0, hue=0)
 

@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny_tiles import MakeTiles, paint, square_mask, tiny_recipe, write_tiles
+
+from qpkit.dataset import read_tile_set
+from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
 from qpkit_train.augment import normalize
 from qpkit_train.checkpoint import load_run, read_state
 from qpkit_train.config import Recipe
@@ -18,11 +23,6 @@ from qpkit_train.devices import choose_precision
 from qpkit_train.loop import fit
 from qpkit_train.losses import make_loss
 from qpkit_train.models.registry import build_model
-from safetensors.torch import load_file, save_file
-from tiny_tiles import MakeTiles, paint, square_mask, tiny_recipe, write_tiles
-
-from qpkit.dataset import read_tile_set
-from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
 
 
 class Killed(Exception):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, mean_score
 from qpkit_train import figures
 from qpkit_train.config import LossName, OptimConfig
-from qpkit_train.losses import IGNORE_INDEX, make_loss
-from qpkit_train.metrics import accuracy, class_scores, confusion_of, mean_score
+from qpkit_train.losses import make_loss
 from qpkit_train.schedule import Watch, learning_rate
 
 TERMS: tuple[LossName, ...] = ("bce", "ce", "dice", "bce+dice", "ce+dice")

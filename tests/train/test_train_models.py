@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from qpkit_train.config import ModelConfig
-from qpkit_train.models.registry import build_model
 from safetensors.torch import save_file
 
 from qpkit.errors import ConfigError
+from qpkit_train.config import ModelConfig
+from qpkit_train.models.registry import build_model
 
 SMALL = {"encoder_depth": 3, "options": {"decoder_channels": [16, 8, 8]}}
 

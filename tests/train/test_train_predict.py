@@ -9,14 +9,14 @@ import pytest
 import rasterio
 import tifffile
 from numpy.typing import NDArray
-from qpkit_train.checkpoint import load_run
-from qpkit_train.loop import fit
-from qpkit_train.predict import predict
 from tiny_tiles import paint, square_mask, tiny_recipe, write_tiles
 
 from qpkit.errors import FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
+from qpkit_train.checkpoint import load_run
+from qpkit_train.loop import fit
+from qpkit_train.predict import predict
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from qpkit_train.config import RECIPES, list_recipes, load_recipe, recipe_from_builtins
 
 from qpkit.errors import ConfigError
+from qpkit_train.config import RECIPES, list_recipes, load_recipe, recipe_from_builtins
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qpkit_train.sampler import BalancedSampler
 from tiny_tiles import LABELS, record
 
 from qpkit.dataset import TileRecord
 from qpkit.errors import ConfigError, LabelError
+from qpkit_train.sampler import BalancedSampler
 
 
 def tiles_of(*values: tuple[int, ...]) -> list[TileRecord]:

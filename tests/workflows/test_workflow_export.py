@@ -108,7 +108,7 @@ def test_imported_predictions_are_not_taken_for_annotations(study: Path, tmp_pat
 
     copy = replace(tumour, id="11111111-2222-4333-8444-555555555555", metadata={"qpkit run": "r"})
     entry.replace_objects(remove=(), add=[copy])
-    report, tiles = export(study, tmp_path / "out")
+    report, _ = export(study, tmp_path / "out")
     assert report.slides[0].predictions_left_out == 1
     again, _ = export(study, tmp_path / "with", with_predictions=True)
     assert again.slides[0].audit.drawn["Tumor"] == report.slides[0].audit.drawn["Tumor"] + 1

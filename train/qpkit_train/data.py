@@ -16,7 +16,7 @@ from torch import Tensor
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.errors import LabelError
-from qpkit_train.losses import IGNORE_INDEX
+from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.sampler import Epoch, Group
 
 _UNKNOWN = 254

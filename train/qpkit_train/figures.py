@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from qpkit_train.metrics import row_normalized
+from qpkit.ops.compare import row_normalized
 
 
 def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:

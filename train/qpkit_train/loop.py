@@ -25,15 +25,15 @@ from torch import Tensor
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.files import replace_file
+from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, empty_confusion, mean_score
 from qpkit_train import checkpoint, figures
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.config import Recipe
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
 from qpkit_train.devices import choose_precision, pick_device
-from qpkit_train.losses import IGNORE_INDEX, make_loss
+from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
-from qpkit_train.metrics import accuracy, class_scores, confusion_of, empty_confusion, mean_score
 from qpkit_train.models.registry import build_model
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate

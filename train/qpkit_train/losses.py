@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.config import LossName
-
-IGNORE_INDEX: Final = 255
-"""Class index of a pixel about which nothing is known; a model has at most 255 classes."""
 
 _SMOOTH: Final = 1.0
 """Pixels added to both sides of the Dice quotient: a few false pixels on a tiny object do not make it jump."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpkit_train.metrics import ClassScore
+from qpkit.ops.compare import ClassScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qpkit.core.annotation import PathClass
-from qpkit.core.labels import LabelMap
+from qpkit.core.labels import label_colors
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
 from qpkit.ops.tissue import tissue_mask, tissue_share
@@ -30,9 +29,6 @@ OnProgress = Callable[[int, int, str], None]
 
 _READ_AHEAD: Final = 2
 """Batches that are read while one is predicted."""
-
-_PALETTE: Final = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
-"""Colours of classes without one of their own; Okabe and Ito's, told apart by colour-blind readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +165,7 @@ class SlideJob:
                 height=height,
                 downsample=downsample,
                 mpp=mpp,
-                colors=_colors(self.run.labels),
+                colors=label_colors(self.run.labels),
             )
         )
         if self.probabilities_name is None:
@@ -254,12 +250,3 @@ def _downsample(run: Run, info: SlideInfo, name: str) -> float:
             "so state the slide's with --slide-mpp or set it in QuPath"
         )
     return downsample_for(run.mpp, info.mpp)
-
-
-def _colors(labels: LabelMap) -> dict[int, tuple[int, int, int]]:
-    """RGB by value; background black, so that an overlay shows only classes."""
-    colors: dict[int, tuple[int, int, int]] = {labels.background: (0, 0, 0)}
-    for i, item in enumerate(labels.classes):
-        own = PathClass((item.name,), item.color).rgb
-        colors[item.value] = own if own is not None else _PALETTE[i % len(_PALETTE)]
-    return colors

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from qpkit.cli import app, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(arg) for arg in args])
+    shown = capsys.readouterr()
+    code = ended.value.code
+    return (0 if code is None else int(code)), shown.out, shown.err
+
+
+def test_help_imports_neither_numpy_nor_torch() -> None:
+    code = "import sys, qpkit.cli; print([m for m in ('numpy', 'torch', 'shapely') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_version_and_help_end_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version")[0] == 0
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(verb in out for verb in ("export", "train", "predict", "import-predictions", "evaluate", "info"))
+
+
+def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "export")[0] == 2
+    assert run(capsys, "export", "x", "-o", "y", "--tile-sise", "3")[0] == 2
+
+
+def bad_labels(study: Path, text: str) -> Path:
+    path = study / "bad.toml"
+    path.write_text(text)
+    return path
+
+
+BAD = {
+    "no such project": (lambda s: ["export", s / "gone.qpproj"], "gone.qpproj"),
+    "foreign project": (lambda s: [("project.qpproj", b"{}"), "export", s], "project.qpproj"),
+    "missing image": (lambda s: [("slides/patient_B.tif", None), "export", s], "patient_B.tif"),
+    "truncated data": (lambda s: [("data/2/data.qpdata", 700), "export", s], "data.qpdata"),
+    "foreign data": (lambda s: [("data/2/data.qpdata", b"PK\3\4zip"), "export", s], "data.qpdata"),
+    "truncated slide": (lambda s: [("slides/patient_B.tif", 90_000), "export", s], "patient_B.tif"),
+    "unknown label key": (lambda s: ["export", s, "--labels", bad_labels(s, "colour = 1")], "bad.toml"),
+    "label class twice": (
+        lambda s: ["export", s, "--labels", bad_labels(s, '[[class]]\nname="A"\nvalue=1\n' * 2)],
+        "'A' is there 2 times",
+    ),
+    "no labels file": (lambda s: ["export", s, "--labels", s / "no.toml"], "no.toml"),
+    "two resolutions": (lambda s: ["export", s, "--mpp", "0.5", "--downsample", "2"], "--downsample"),
+    "unknown split key": (lambda s: ["export", s, "--split", "patient:Case"], "'Case'"),
+    "two slides for one geojson": (lambda s: ["export", s, "--annotations", s / "labels.toml"], "--annotations"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_exit_1_and_nothing_written(
+    case: str, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, said = BAD[case]
+    args = make(study)
+    if isinstance(args[0], tuple):
+        relative, change = args.pop(0)
+        path = study / relative
+        if change is None:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:change] if isinstance(change, int) else change)
+    code, _, err = run(capsys, *args, "-o", tmp_path / "out")
+    lines = [line for line in err.splitlines() if line.startswith("qpkit:")]
+    assert code == 1
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["study"]
+
+
+def test_without_torch_training_says_what_to_install(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [m for m in sys.modules if m.startswith("qpkit_train")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for args in (["train", tmp_path, "-o", tmp_path / "r"], ["predict", tmp_path, study, "-o", tmp_path / "p"]):
+        code, _, err = run(capsys, *args)
+        assert code == 1
+        assert "pip install 'qpkit[train]'" in err
+
+
+def test_export_then_info_as_json(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "export", study, "-o", tmp_path / "t", "--tissue", "otsu", "--tile-size", "512")
+    assert code == 0
+    assert "Tumor" in out
+    assert "counts as background" in err
+    code, out, _ = run(capsys, "info", tmp_path / "t", "--json")
+    assert json.loads(out)["kind"] == "tiles"
+    code, _, err = run(capsys, "export", study, "-o", tmp_path / "t")
+    assert (code, "something already" in err) == (1, True)
+    assert run(capsys, "export", study, "-o", tmp_path / "t", "--overwrite", "--entry", "2")[0] == 0
+    assert json.loads(run(capsys, "info", tmp_path / "t", "--json")[1])["rows"][0]["slide"] == "patient_B.tif"
+
+
+@pytest.mark.parametrize("what", ["project.qpproj", "slides/patient_A.tif", "data/1/data.qpdata", "."])
+def test_info_shows_a_table_and_json(study: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "info", study / what)[0] == 0
+    assert json.loads(run(capsys, "info", study / what, "--json")[1])["kind"]
+
+
+def test_ctrl_c_is_one_line_exit_1_and_leaves_nothing(study: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from qpkit.cli import main; main()"]
+    args = ["export", str(study), "-o", str(tmp_path / "out"), "--tile-size", "32", "--tissue", "none"]
+    process = subprocess.Popen(command + args, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out.partial-*/images/*/*.png")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["study"]
+
+
+def documented_commands() -> list[str]:
+    """Every qpkit line in a code block of the README and the docs, continuation lines joined."""
+    lines = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```[^\n]*\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S):
+            joined = re.sub(r"\\\n\s*", " ", block)
+            lines += [line.strip() for line in joined.splitlines() if line.strip().startswith("qpkit ")]
+    return lines
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_every_documented_command_exists_with_its_options(line: str) -> None:
+    _, verb, *words = shlex.split(line.split("#")[0])
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known

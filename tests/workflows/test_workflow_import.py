@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from numpy.typing import NDArray
+from predictions_made_up import predict_truth
+from rasterio.features import rasterize as gdal_rasterize
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.core.provenance import is_prediction
+from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
+from qpkit.predictions import read_predictions
+from qpkit.predictions.store import read_strips
+from qpkit.qupath import open_project, read_geojson
+from qpkit.workflows.import_predictions import ImportSettings, import_predictions, predictions_to_geojson
+
+LABELS = LabelMap(
+    classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Immune cells", 2, ("Immune cells",))),
+    ignored=("Ignore*",),
+)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def predicted(project: Path, entry: int = 4) -> list[Annotation]:
+    return [o for o in open_project(project).entry(name(entry)).objects() if is_prediction(o)]
+
+
+def name(entry: int) -> str:
+    return f"patient_{' ABCD'[entry]}.tif"
+
+
+def specks(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    worn = labels.copy()
+    worn[100:102, 700:703] = 1
+    return worn
+
+
+def test_drawing_the_imported_objects_gives_the_predicted_raster(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS, entries=(3, 4))
+    import_predictions(made, open_project(study), ImportSettings())
+    for slide in made.slides:
+        ((_, bands),) = read_strips(made.root / slide.labels, rows=10_000)
+        objects = [o for o in open_project(study).entry(slide.name).objects() if is_prediction(o)]
+        values = {"Tumor": 1, "Immune cells": 2}
+        shapes = [(shapely.transform(o.geometry, lambda xy: xy / 2), values[str(o.path_class)]) for o in objects]
+        assert np.array_equal(gdal_rasterize(shapes, out_shape=bands[0].shape), bands[0])
+
+
+def test_objects_carry_class_colour_name_measurements_and_the_run(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    (report,) = import_predictions(made, open_project(study), ImportSettings())
+    objects = predicted(study)
+    assert report.objects == {"Tumor": 3, "Immune cells": 4}
+    assert len(objects) == report.added == 7
+    human = [
+        o for o in open_project(study).entry(name(4)).objects() if o.class_name == "Tumor" and not is_prediction(o)
+    ]
+    area = sum(o.measurements["Area µm^2"] for o in objects if o.class_name == "Tumor")
+    assert area == pytest.approx(sum(o.geometry.area for o in human) * 0.25, rel=0.01)
+    assert report.area_mm2 is not None
+    assert report.area_mm2["Tumor"] == pytest.approx(area / 1e6)
+    for item in objects:
+        assert item.kind == "annotation"
+        assert item.geometry.is_valid
+        assert item.measurements["Mean probability"] == pytest.approx(0.8)
+        assert item.metadata["qpkit run"] == "run-1"
+        assert "run-1" in (item.name or "")
+    assert {o.path_class for o in objects if o.class_name == "Tumor"} == {PathClass(("Tumor",), -3670016)}
+    assert sum(len(p.interiors) for o in objects for p in shapely.get_parts(o.geometry)) == 1
+
+
+def test_human_objects_and_the_rest_of_the_file_stay_equal_in_every_field(study: Path, tmp_path: Path) -> None:
+    before = open_project(study).entry(name(4)).read()
+    objects = before.objects()
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    import_predictions(made, open_project(study), ImportSettings())
+    after = open_project(study).entry(name(4)).read()
+    assert [o for o in after.objects() if not is_prediction(o)] == objects
+    for part in ("data_version", "server", "image_type", "stains", "workflow", "properties", "tma_grid"):
+        assert getattr(after, part) == getattr(before, part)
+
+
+def test_the_same_run_imported_twice_changes_no_byte(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS, entries=(3, 4))
+    import_predictions(made, open_project(study), ImportSettings(simplify_um=1.0))
+    before = files(study)
+    reports = import_predictions(read_predictions(made.root), open_project(study), ImportSettings(simplify_um=1.0))
+    assert files(study) == before
+    assert [(r.added, r.removed) for r in reports] == [(0, 0), (0, 0)]
+    assert sum(r.unchanged for r in reports) == 6 + 7
+
+
+def test_a_new_run_replaces_what_an_earlier_run_put_there_and_nothing_else(study: Path, tmp_path: Path) -> None:
+    first = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    import_predictions(first, open_project(study), ImportSettings())
+    human = [o for o in open_project(study).entry(name(4)).objects() if not is_prediction(o)]
+    second = predict_truth(study, tmp_path / "b", LABELS, run="run-2", change=specks)
+    (report,) = import_predictions(second, open_project(study), ImportSettings())
+    assert (report.added, report.removed, report.unchanged) == (8, 7, 0)
+    assert {o.metadata["qpkit run"] for o in predicted(study)} == {"run-2"}
+    assert [o for o in open_project(study).entry(name(4)).objects() if not is_prediction(o)] == human
+
+
+def test_what_a_reviewer_changed_is_kept(study: Path, tmp_path: Path) -> None:
+    first = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    import_predictions(first, open_project(study), ImportSettings())
+    entry = open_project(study).entry(name(4))
+    touched = next(o for o in predicted(study) if o.class_name == "Tumor")
+    corrected = replace(touched, path_class=PathClass(("Necrosis",), -1))
+    entry.replace_objects(remove={touched.id or ""}, add=[corrected])
+    for made in (first, predict_truth(study, tmp_path / "b", LABELS, run="run-2")):
+        (report,) = import_predictions(made, open_project(study), ImportSettings())
+        assert report.kept_edited == 1
+        assert [o.id for o in predicted(study) if o.class_name == "Necrosis"] == [touched.id]
+
+
+def test_small_polygons_are_left_out_and_counted(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS, change=specks)
+    (report,) = import_predictions(made, open_project(study), ImportSettings(min_area_um2=6.1))
+    assert report.too_small == 1
+    assert report.objects["Tumor"] == 3
+    (report,) = import_predictions(made, open_project(study), ImportSettings(min_area_um2=5.9))
+    assert (report.too_small, report.added, report.objects["Tumor"]) == (0, 1, 4)
+
+
+def test_detections_can_be_asked_for(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    import_predictions(made, open_project(study), ImportSettings(kind="detection"))
+    assert {o.kind for o in predicted(study)} == {"detection"}
+
+
+def test_new_classes_reach_the_projects_class_list(study: Path, tmp_path: Path) -> None:
+    labels = LabelMap(classes=(LabelClass("Lesion", 1, ("Tumor",), -16711936),))
+    made = predict_truth(study, tmp_path / "pred", labels)
+    import_predictions(made, open_project(study), ImportSettings())
+    assert PathClass(("Lesion",), -16711936) in open_project(study).classes
+    assert [str(c) for c in open_project(study).classes][:3] == ["Tumor", "Immune cells", "Ignore*"]
+
+
+def test_geojson_files_hold_the_same_objects_and_touch_no_project(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    before = files(study)
+    predictions_to_geojson(made, tmp_path / "out", ImportSettings())
+    assert files(study) == before
+    written = read_geojson(tmp_path / "out" / f"{name(4)}.geojson")
+    import_predictions(made, open_project(study), ImportSettings())
+    inside = predicted(study)
+    assert {o.id for o in written} == {o.id for o in inside}
+    by_id = {o.id: o.geometry for o in inside}
+    assert all(shapely.hausdorff_distance(o.geometry, by_id[o.id]) < 0.011 for o in written)
+    with pytest.raises(OutputError):
+        predictions_to_geojson(made, tmp_path / "out", ImportSettings())
+
+
+def test_predictions_for_another_project_are_refused_before_anything_is_written(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    before = files(study)
+    strange = replace(made, slides=(*made.slides, type(made.slides[0])(
+        name="other.svs", image="/x/other.svs", width=10, height=10, downsample=1.0, labels=made.slides[0].labels,
+    )))  # fmt: skip
+    with pytest.raises(ProjectError, match=r"no entry for predicted slide 'other\.svs'"):
+        import_predictions(strange, open_project(study), ImportSettings())
+    assert files(study) == before
+
+
+def test_predictions_of_another_image_size_are_refused(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    fields = made.slides[0]
+    wrong = type(fields)(**{f: getattr(fields, f) for f in fields.__struct_fields__} | {"width": 99})
+    with pytest.raises(ProjectError, match="99 x 2048"):
+        import_predictions(replace(made, slides=(wrong,)), open_project(study), ImportSettings())
+
+
+def test_a_truncated_qpdata_is_refused_and_left_alone(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    data = open_project(study).entry(name(4)).files.data
+    data.write_bytes(data.read_bytes()[:-500])
+    before = files(study)
+    with pytest.raises(FormatError):
+        import_predictions(made, open_project(study), ImportSettings())
+    assert files(study) == before
+
+
+@pytest.mark.parametrize("bad", [{"min_area_um2": -1.0}, {"simplify_um": float("nan")}])
+def test_impossible_settings_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        ImportSettings(**bad)  # type: ignore[arg-type]
+
+
+def test_memory_does_not_grow_with_the_strips(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    seen: list[int] = []
+
+    def watched(path: Path, *, rows: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for y, bands in read_strips(path, rows=100):
+            seen.append(bands.shape[1])
+            yield y, bands
+
+    monkeypatch.setattr("qpkit.workflows.import_predictions.read_strips", watched)
+    (report,) = import_predictions(made, open_project(study), ImportSettings())
+    assert report.objects == {"Tumor": 3, "Immune cells": 4}
+    assert max(seen) == 100
+    assert len(seen) > 20
+
+
+@pytest.mark.parametrize("version", ["0.5.1", "0.7.0"])
+def test_composed_train_keeps_every_object_quPath_wrote(composed: Path, tmp_path: Path, version: str) -> None:
+    import shutil
+
+    project = tmp_path / "composed" / "project"
+    shutil.copytree(composed / f"qupath-{version}", project, copy_function=shutil.copyfile)
+    (tmp_path / "composed" / "slides").symlink_to(composed / "slides")
+    for folder in [project, *(p for p in project.rglob("*") if p.is_dir())]:
+        folder.chmod(0o755)
+    labels = LabelMap(classes=(LabelClass("Stroma", 2, ("Stroma",)), LabelClass("Tumor", 1, ("Tumor",))))
+    made = predict_truth(project, tmp_path / "pred", labels, downsample=3.7, entries=(3,))
+    before = open_project(project).entries[2].read()
+    (report,) = import_predictions(made, open_project(project), ImportSettings(simplify_um=2.0, min_area_um2=50))
+    after = open_project(project).entries[2].read()
+    assert report.added > 10
+    assert [o for o in after.objects() if not is_prediction(o)] == before.objects()
+    assert all(o.geometry.is_valid for o in after.objects() if is_prediction(o))
+    for part in ("server", "image_type", "stains", "workflow", "properties"):
+        assert getattr(after, part) == getattr(before, part)
+    once = files(project)
+    import_predictions(made, open_project(project), ImportSettings(simplify_um=2.0, min_area_um2=50))
+    assert files(project) == once
