@@ -22,6 +22,7 @@ def command(
     halo: int = typer.Option(128, help="Tile px read around each tile so that the model sees its surroundings."),
     tile_size: int = typer.Option(768, help="Tile px that the model is sure of at a time."),
     batch_size: int = typer.Option(2, help="Tiles at a time."),
+    everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
 ) -> None:
     """Predict whole slides with a trained model."""
@@ -40,6 +41,7 @@ def command(
             halo_px=halo,
             tile_px=tile_size,
             batch_size=batch_size,
+            only_tissue=not everything,
             overwrite=overwrite,
             on_progress=update,
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
+from skimage.measure import label
+from skimage.morphology import dilation
 
-from qpkit.core.tiles import Region
+from qpkit.core.tiles import Region, Tile
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -47,6 +49,31 @@ def _span(start: float, stop: float, length: int) -> tuple[int, int]:
     if first == last and first < length and stop > 0:
         last = first + 1
     return first, last
+
+
+def solid_tissue(mask: NDArray[np.bool_], *, largest_hole: float) -> NDArray[np.bool_]:
+    """Fill glass inside tissue (lumens, fat) up to a size, and grow the tissue by one px so that no edge is cut.
+
+    Args:
+        mask: (h, w) bool, True is tissue.
+        largest_hole: Mask px; larger patches of glass stay glass.
+
+    Returns:
+        (h, w) bool.
+    """
+    patches = label(~mask, connectivity=1)
+    small = np.bincount(patches.ravel()) <= largest_hole
+    small[0] = True
+    return np.asarray(dilation(small[patches]), dtype=np.bool_)
+
+
+def tissue_of_tile(mask: NDArray[np.bool_], tile: Tile, slide_width: int, slide_height: int) -> NDArray[np.bool_]:
+    """Look up the core of a tile in a mask of the whole slide: (tile.height, tile.width) bool, nearest mask px."""
+    rows, columns = mask.shape
+    y = (tile.y + np.arange(tile.height) + 0.5) * tile.downsample * rows / slide_height
+    x = (tile.x + np.arange(tile.width) + 0.5) * tile.downsample * columns / slide_width
+    inside = np.ix_(np.minimum(y.astype(np.int64), rows - 1), np.minimum(x.astype(np.int64), columns - 1))
+    return np.asarray(mask[inside], dtype=np.bool_)
 
 
 def rgb_std(pixels: NDArray[np.uint8]) -> float:

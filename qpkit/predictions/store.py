@@ -9,6 +9,7 @@ A probability raster has one uint8 band per trained value, 255 = probability 1.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -163,6 +164,11 @@ def read_window(path: Path, tile: Tile, *, raster_downsample: float) -> NDArray[
             1, window=window, out_shape=(rows, columns), boundless=True, fill_value=0, resampling=Resampling.nearest
         )
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def strip_count(slide: SlidePrediction, *, rows: int) -> int:
+    """How many strips read_strips gives for a slide's label raster."""
+    return math.ceil(math.ceil(slide.height / slide.downsample - 1e-6) / rows)
 
 
 class RasterWriter:

@@ -77,16 +77,24 @@ class TiffReader:
 
     def _decode(self, page: Any, index: int) -> NDArray[np.uint8]:
         """One tile as (h, w, 3); an empty one is black, as tifffile and QuPath show it."""
-        handle = self._tiff.filehandle
+        content = self._content(page, index)
         try:
-            handle.seek(page.dataoffsets[index])
-            content = handle.read(page.databytecounts[index])
             pixels = page.decode(content, index, jpegtables=page.jpegtables)[0] if content else None
         except (tifffile.TiffFileError, ValueError, RuntimeError, IndexError) as err:
             raise FormatError(f"{self._path}: tile {index} cannot be decoded ({err})") from err
         if pixels is None:
             return np.zeros((int(page.tilelength), int(page.tilewidth), 3), dtype=np.uint8)
         return np.broadcast_to(pixels[0], (*pixels.shape[1:3], 3)) if pixels.shape[3] == 1 else pixels[0, ..., :3]
+
+    def _content(self, page: Any, index: int) -> bytes:
+        """The compressed bytes of one tile; none for a tile that was never written."""
+        size = page.databytecounts[index] if index < len(page.databytecounts) else -1
+        handle = self._tiff.filehandle
+        handle.seek(page.dataoffsets[index] if size > 0 else 0)
+        content: bytes = handle.read(max(size, 0))
+        if len(content) != size:
+            raise FormatError(f"{self._path}: the file ends before tile {index}; copy it again")
+        return content
 
     def close(self) -> None:
         """Release the file."""

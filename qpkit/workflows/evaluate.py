@@ -22,8 +22,8 @@ from qpkit.ops.merge import merge
 from qpkit.ops.rasterize import Painting
 from qpkit.ops.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
-from qpkit.predictions.store import read_strips
-from qpkit.workflows import OnProgress, no_progress
+from qpkit.predictions.store import read_strips, strip_count
+from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.overlay import write_overlay
 from qpkit.workflows.sources import SlideInput
 
@@ -111,10 +111,10 @@ def evaluate(
     pairs = _pairs(predictions, inputs)
     rows: list[SlideScores] = []
     counts: list[_Counts] = []
-    for number, (slide, item) in enumerate(pairs):
-        on_progress(number, len(pairs), slide.name)
+    tick = Ticker(sum(strip_count(slide, rows=STRIP_PX) + 1 for slide, _ in pairs), on_progress)
+    for slide, item in pairs:
         start = time.perf_counter()
-        counts.append(_compare(predictions, slide, item, rules))
+        counts.append(_compare(predictions, slide, item, rules, tick))
         rows.append(_scores(slide.name, rules, counts[-1], _mm2(slide), time.perf_counter() - start))
     areas = {_mm2(slide) for slide, _ in pairs}
     pooled = _scores("all", rules, _sum(counts), areas.pop() if len(areas) == 1 else None, sum(r.seconds for r in rows))
@@ -124,7 +124,6 @@ def evaluate(
             _write(result, root)
             for slide, item in pairs:
                 write_overlay(predictions, slide, item, rules, root / f"{safe_name(slide.name)}.png")
-    on_progress(len(pairs), len(pairs), "done")
     return result
 
 
@@ -138,7 +137,9 @@ def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tup
     return pairs
 
 
-def _compare(predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap) -> _Counts:
+def _compare(
+    predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap, tick: Ticker
+) -> _Counts:
     painting = Painting(
         drawn_by_people(item.objects()),
         rules,
@@ -153,6 +154,7 @@ def _compare(predictions: PredictionSet, slide: SlidePrediction, item: SlideInpu
         matrix += confusion_of(class_indices(truth, values), class_indices(predicted, values), len(values))
         outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
         lesions.append(vectorize(truth, skip={rules.background, rules.ignore}, y=y))
+        tick(slide.name)
     polygons = merge(lesions)
     found = {}
     for cls in rules.classes:
@@ -162,6 +164,7 @@ def _compare(predictions: PredictionSet, slide: SlidePrediction, item: SlideInpu
         )
         shares = mean_inside(polygons.get(cls.value, []), hits)
         found[cls.name] = Lesions(total=len(shares), found=int((shares >= LESION_OVERLAP).sum()))
+    tick(slide.name)
     return _Counts(matrix, found, {c.name: int(outside[c.value]) for c in rules.classes})
 
 

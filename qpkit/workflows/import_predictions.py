@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
@@ -22,14 +20,12 @@ from qpkit.files import new_folder, safe_name
 from qpkit.ops.merge import merge, simplify_together, to_slide
 from qpkit.ops.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
-from qpkit.predictions.store import read_strips
+from qpkit.predictions.store import read_strips, strip_count
 from qpkit.qupath import Entry, Project, write_geojson
-from qpkit.workflows import OnProgress, no_progress
+from qpkit.workflows import OnProgress, Ticker, no_progress
 
 STRIP_PX: Final = 1024
 """Raster rows read at once: memory does not grow with the slide."""
-
-ProgressState = tuple[int, int, OnProgress]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +56,7 @@ class SlideImport:
         name: Slide or entry name.
         objects: Objects of the prediction, by class.
         area_mm2: Their area by class; None without um per px.
-        too_small: Polygons under the minimum area.
+        too_small: Polygons under the minimum area, or of which QuPath's precision left nothing.
         mended: Polygons that rounding to QuPath's precision had made invalid, and that were mended.
         added, removed, unchanged: Objects in the project.
         kept_edited: Objects of earlier imports that a person has changed since; they stay.
@@ -105,12 +101,11 @@ def import_predictions(
         FormatError: A .qpdata cannot be read or must not be rewritten; entries before it are done.
     """
     entries = [_entry_of(slide, project) for slide in predictions.slides]
-    total = len(entries)
+    tick = _ticker(predictions, on_progress)
     reports = []
-    for number, (slide, entry) in enumerate(zip(predictions.slides, entries, strict=True)):
+    for slide, entry in zip(predictions.slides, entries, strict=True):
         start = time.perf_counter()
-        on_progress(number, total, slide.name)
-        shapes = _shapes(predictions, slide, settings)
+        shapes = _shapes(predictions, slide, settings, tick)
         added, removed, unchanged, edited = _replace(entry, shapes.objects)
         reports.append(
             _report(
@@ -123,7 +118,6 @@ def import_predictions(
                 seconds=time.perf_counter() - start,
             )
         )
-    on_progress(total, total, "done")
     return reports
 
 
@@ -140,16 +134,20 @@ def predictions_to_geojson(
     Raises:
         OutputError: `out` holds something.
     """
+    tick = _ticker(predictions, on_progress)
     reports = []
     with new_folder(out, overwrite=overwrite) as root:
-        for number, slide in enumerate(predictions.slides):
+        for slide in predictions.slides:
             start = time.perf_counter()
-            on_progress(number, len(predictions.slides), slide.name)
-            shapes = _shapes(predictions, slide, settings)
+            shapes = _shapes(predictions, slide, settings, tick)
             write_geojson(root / f"{safe_name(slide.name)}.geojson", shapes.objects)
             reports.append(_report(slide, shapes, added=len(shapes.objects), seconds=time.perf_counter() - start))
-    on_progress(len(reports), len(reports), "done")
     return reports
+
+
+def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
+    """One step per strip of the label rasters and one per slide for the rest."""
+    return Ticker(sum(strip_count(s, rows=STRIP_PX) + 1 for s in predictions.slides), on_progress)
 
 
 def _report(slide: SlidePrediction, shapes: _Shapes, **counts: float) -> SlideImport:
@@ -203,11 +201,14 @@ def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
     return same[0]
 
 
-def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings) -> _Shapes:
+def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, tick: Ticker) -> _Shapes:
     labels = predictions.label_map
     skip = {labels.background, labels.ignore}
-    strips = (vectorize(values[0], skip=skip, y=y) for y, values in _strips(predictions, slide.labels))
-    by_value = merge(strips)
+    pieces = []
+    for y, values in read_strips(predictions.root / slide.labels, rows=STRIP_PX):
+        pieces.append(vectorize(values[0], skip=skip, y=y))
+        tick(slide.name)
+    by_value = merge(pieces)
     flat = [(value, polygon) for value, polygons in by_value.items() for polygon in polygons]
     um2_per_px = math.nan if slide.mpp is None else slide.mpp**2
     if settings.min_area_um2 or settings.simplify_um:
@@ -217,24 +218,22 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
     tolerance = settings.simplify_um / slide.mpp if slide.mpp and settings.simplify_um else 0.0
     outlines = simplify_together([p for _, p in large], tolerance)
     objects: list[Annotation] = []
-    mended = 0
+    mended = vanished = 0
     numbers: Counter[int] = Counter()
     for (value, _), outline, mean in zip(large, outlines, means, strict=True):
         parts, was_mended = to_slide(outline, slide.downsample)
         mended += was_mended
+        vanished += not parts
         for part in parts:
             numbers[value] += 1
             objects.append(_object(predictions, slide, settings, value, part, mean, numbers[value]))
-    return _Shapes(objects=objects, too_small=len(flat) - len(large), mended=mended)
+    tick(slide.name)
+    return _Shapes(objects=objects, too_small=len(flat) - len(large) + vanished, mended=mended)
 
 
 def _require_mpp(slide: SlidePrediction) -> None:
     if slide.mpp is None:
         raise ConfigError(f"{slide.name}: no um/px known; leave --min-area-um2 and --simplify-um out")
-
-
-def _strips(predictions: PredictionSet, name: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    return read_strips(predictions.root / name, rows=STRIP_PX)
 
 
 def _mean_probabilities(
@@ -247,7 +246,8 @@ def _mean_probabilities(
     means: list[float | None] = [None] * len(polygons)
     for value in {v for v, _ in polygons}:
         own = [i for i, (v, _) in enumerate(polygons) if v == value]
-        strips = ((y, p[bands[value]]) for y, p in _strips(predictions, slide.probabilities))
+        raster = predictions.root / slide.probabilities
+        strips = ((y, chances[bands[value]]) for y, chances in read_strips(raster, rows=STRIP_PX))
         for i, mean in zip(own, mean_inside([polygons[i][1] for i in own], strips), strict=True):
             means[i] = float(mean) / 255
     return means

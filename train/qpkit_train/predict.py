@@ -77,7 +77,7 @@ def predict(
         halo_px: Context around each tile, px at the run's um/px; rounded up to a multiple of 32.
         tile_px: Side of a tile without halo; rounded up to a multiple of 32.
         batch_size: Tiles at once.
-        only_tissue: Leave tiles without tissue at the background's value.
+        only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text), slide by slide.
 

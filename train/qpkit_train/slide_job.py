@@ -19,13 +19,16 @@ from torch import Tensor
 from qpkit.core.labels import label_colors
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
-from qpkit.ops.tissue import tissue_mask, tissue_share
+from qpkit.ops.tissue import solid_tissue, tissue_mask, tissue_of_tile, tissue_share
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.slides import Slide, SlideSource
 from qpkit_train.checkpoint import Run
 from qpkit_train.predictor import Predictor
 
 OnProgress = Callable[[int, int, str], None]
+
+_LARGEST_LUMEN_MM2: Final = 0.01
+"""Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
 
 _READ_AHEAD: Final = 2
 """Batches that are read while one is predicted."""
@@ -38,7 +41,7 @@ class PredictSettings:
     Args:
         tile_px, halo_px: px at the run's um/px, multiples of the network's stride.
         batch_size: Tiles at once.
-        only_tissue: Leave tiles without tissue at the background's value.
+        only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
         probabilities: Write a raster of probabilities beside each one of labels.
     """
 
@@ -100,6 +103,7 @@ class SlideJob:
         self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
         self.values = np.array(run.labels.trained_values, np.uint8)
         self.background = run.labels.trained_values.index(run.labels.background)
+        self.tissue: NDArray[np.bool_] | None = None
 
     def described(self) -> SlidePrediction:
         """Row of predictions.json."""
@@ -152,8 +156,16 @@ class SlideJob:
         if not mask.any():
             return 0.0, everything, ("no tissue could be told from glass: all tiles were predicted",)
         size = self.info.width, self.info.height
+        mask = self.tissue = solid_tissue(mask, largest_hole=self._lumen_px(mask))
         wanted = {key: tile for key, tile in everything.items() if tissue_share(mask, tile.slide_region, *size) > 0}
         return float(mask.mean()), wanted, ()
+
+    def _lumen_px(self, mask: NDArray[np.bool_]) -> float:
+        """Px of the tissue mask in the largest lumen; none is filled without um/px."""
+        if self.info.mpp is None:
+            return 0
+        um_per_px = self.info.mpp * self.info.width / mask.shape[1]
+        return float(_LARGEST_LUMEN_MM2 * 1e6 / um_per_px**2)
 
     def _open_rasters(self, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
         width, height = self.grid.level_width, self.grid.level_height
@@ -194,11 +206,17 @@ class SlideJob:
     def _write(
         self, tiles: Sequence[Tile], answer: Tensor, labels: RasterWriter, chances: RasterWriter | None
     ) -> NDArray[np.int64]:
-        """Write a batch; gives the pixels by class index that lie inside the raster."""
+        """Write a batch, background on glass; gives the pixels by class index that lie inside the raster."""
         indices = answer.argmax(dim=1).to(torch.uint8).cpu().numpy()
         bytes_ = None if chances is None else (answer * 255).round().to(torch.uint8).cpu().numpy()
         counts = np.zeros(len(self.values), np.int64)
         for i, tile in enumerate(tiles):
+            if self.tissue is not None:
+                glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
+                indices[i][glass] = self.background
+                if bytes_ is not None:
+                    bytes_[i][:, glass] = 0
+                    bytes_[i][self.background, glass] = 255
             labels.write(self.values[indices[i]], x=tile.x, y=tile.y)
             if chances is not None and bytes_ is not None:
                 chances.write(bytes_[i], x=tile.x, y=tile.y)
