@@ -12,6 +12,8 @@ from qpkit.cli import evaluate, export, import_predictions, info, predict, train
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     help="From QuPath annotations to a trained segmentation model and back, without QuPath or Java.",
     no_args_is_help=True,
@@ -45,10 +47,14 @@ app.command("info")(info.command)
 def main(args: list[str] | None = None) -> None:
     """Run the command line; never shows a traceback for what a user can cause.
 
-    Typer itself ends with 2 on wrong usage and with 1 on Ctrl-C ("Aborted").
+    Typer itself ends with 2 on wrong usage and, silently, with 130 on Ctrl-C.
     """
     try:
         app(args)
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+        fail("interrupted; nothing was left half-written")
     except QpkitError as err:
         fail(str(err))
     except OSError as err:

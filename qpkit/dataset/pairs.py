@@ -43,10 +43,11 @@ class PairWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            while self._pending:
+        try:
+            while self._pending and kind is None:
                 self._pending.popleft().result()
-        self._pool.shutdown(cancel_futures=kind is not None)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
 
     def write(self, image: NDArray[np.uint8], mask: NDArray[np.uint8], names: tuple[str, str]) -> None:
         """Hand over an (h, w, 3) image and an (h, w) mask, both uint8, with their relative paths.

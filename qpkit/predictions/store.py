@@ -19,7 +19,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import rasterio
+import tifffile
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what build_overviews raises has no public name
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
@@ -27,7 +29,7 @@ from rasterio.windows import Window
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
 from qpkit.core.tiles import Tile
-from qpkit.errors import FormatError
+from qpkit.errors import FormatError, OutputError
 from qpkit.files import replace_file
 
 INFO_NAME = "predictions.json"
@@ -233,10 +235,38 @@ def create_raster(
             if colors is not None and bands == 1:
                 dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
             yield RasterWriter(dataset)
-        factors = _overview_factors(width, height)
-        if factors:
-            with rasterio.Env(BIGTIFF_OVERVIEW="IF_SAFER"), rasterio.open(path, "r+") as dataset:
-                dataset.build_overviews(factors, Resampling.nearest if nearest else Resampling.average)
+        _check_complete(path)
+        _build_overviews(path, _overview_factors(width, height), Resampling.nearest if nearest else Resampling.average)
+        _check_complete(path)
+
+
+def _build_overviews(path: Path, factors: list[int], resampling: Resampling) -> None:
+    if not factors:
+        return
+    try:
+        with rasterio.Env(BIGTIFF_OVERVIEW="IF_SAFER"), rasterio.open(path, "r+") as dataset:
+            dataset.build_overviews(factors, resampling)
+    except (RasterioError, CPLE_BaseError) as err:
+        raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
+
+
+def _check_complete(path: Path) -> None:
+    """Make sure that every tile is in the file: GDAL says nothing when the disk fills up while it closes a file.
+
+    Raises:
+        OutputError: A tile is missing or lies behind the end of the file.
+    """
+    size = path.stat().st_size
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            ends = [
+                o + n for page in tiff.pages for o, n in zip(page.dataoffsets, page.databytecounts, strict=True) if n
+            ]
+            tiles = sum(len(page.dataoffsets) for page in tiff.pages)
+    except (tifffile.TiffFileError, ValueError, IndexError) as err:
+        raise OutputError(f"{path}: raster was not written in full ({err}); is the disk full?") from err
+    if len(ends) < tiles or max(ends, default=0) > size:
+        raise OutputError(f"{path}: raster was not written in full; is the disk full?")
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import rasterio
 
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
-from qpkit.errors import FormatError
+from qpkit.errors import FormatError, OutputError
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
-from qpkit.predictions.store import read_strips, read_window
+from qpkit.predictions.store import _check_complete, read_strips, read_window
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",), -3670016), LabelClass("Stroma", 2, ("Stroma",))))
 
@@ -101,6 +101,16 @@ def test_predictions_without_their_rasters_or_of_another_kind_are_refused(tmp_pa
     (tmp_path / "predictions.json").write_text('{"format": "other"}')
     with pytest.raises(FormatError, match="not a predictions file"):
         read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.01])
+def test_a_raster_that_did_not_fit_on_the_disk_is_noticed(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "a.tif"
+    write(path, labels())
+    _check_complete(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(OutputError, match="is the disk full"):
+        _check_complete(path)
 
 
 def test_a_damaged_raster_is_a_format_error(tmp_path: Path) -> None:

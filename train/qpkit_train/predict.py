@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qpkit.errors import FormatError, QpkitError
+from qpkit.errors import FormatError, OutputError, QpkitError
 from qpkit.files import new_folder, safe_name
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.slides import SlideSource, open_slide
@@ -106,6 +106,8 @@ def predict(
                     job = SlideJob(run, source, slide, root, stem, settings)
                     reports.append(job.run_with(predictor, on_progress))
                     slides.append(job.described())
+            except OutputError:
+                raise
             except QpkitError as err:
                 skipped.append((source.name, str(err)))
         if not slides:
