@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from skimage.filters import gaussian
 
-from qpkit.core.annotation import Annotation, PathClass, argb, ellipse
-from qpkit.core.geometry import polygons_of, round_for_qupath
+from qpkit.core.annotation import Annotation, PathClass, argb
+from qpkit.core.geometry import ellipse, polygons_of, round_for_qupath
 from qpkit.qupath import add_image, create_project
 
 WIDTH, HEIGHT = 2816, 2048

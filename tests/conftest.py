@@ -10,11 +10,10 @@ import pytest
 from hypothesis import settings
 
 import make_samples
+from shared_data import SHARED
 
 settings.register_profile("qpkit", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("qpkit")
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import shapely
 from shapely.geometry.base import BaseGeometry
 
 Kind = Literal["annotation", "detection", "cell", "tile", "tma_core"]
@@ -106,13 +105,3 @@ class Annotation:
     def class_name(self) -> str | None:
         """The full class name, "Tumor: Positive"; None if unclassified."""
         return None if self.path_class is None else str(self.path_class)
-
-
-def ellipse(x: float, y: float, x2: float, y2: float, *, vertices: int = 360) -> shapely.Polygon:
-    """Draw the ellipse in the box (x, y)-(x2, y2) as a polygon with `vertices` corners on the curve."""
-    import numpy as np
-
-    angle = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
-    centre_x, centre_y = (x + x2) / 2, (y + y2) / 2
-    ring = np.stack([centre_x + (x2 - x) / 2 * np.cos(angle), centre_y + (y2 - y) / 2 * np.sin(angle)], axis=1)
-    return shapely.Polygon(ring)

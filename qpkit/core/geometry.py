@@ -86,3 +86,18 @@ def mend(geometry: BaseGeometry) -> tuple[BaseGeometry, bool]:
     if not parts:
         return shapely.Polygon(), True
     return (parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)), True
+
+
+def ellipse(x: float, y: float, x2: float, y2: float, *, vertices: int = 360) -> shapely.Polygon:
+    """Draw the ellipse in the box (x, y)-(x2, y2) as a polygon whose bounds are the box, bit for bit.
+
+    Args:
+        x, y, x2, y2: Corners, x <= x2 and y <= y2.
+        vertices: Corners on the curve, a multiple of four.
+    """
+    angle = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
+    ring = np.stack([(x + x2) / 2 + (x2 - x) / 2 * np.cos(angle), (y + y2) / 2 + (y2 - y) / 2 * np.sin(angle)], axis=1)
+    ring = np.clip(ring, (x, y), (x2, y2))
+    quarter = vertices // 4
+    ring[0, 0], ring[quarter, 1], ring[2 * quarter, 0], ring[3 * quarter, 1] = x2, y2, x, y
+    return shapely.Polygon(ring)

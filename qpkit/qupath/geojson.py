@@ -111,7 +111,7 @@ def _read_feature(feature: Any, parent: int | None, objects: list[Annotation], d
 def _annotation(
     feature: Mapping[str, Any], properties: Mapping[str, Any], kind: Kind, parent: int | None
 ) -> Annotation:
-    roi = read_shape(feature.get("geometry"), ellipse=kind == "tma_core")
+    roi = read_shape(feature.get("geometry"), is_ellipse=kind == "tma_core")
     nucleus = feature.get("nucleusGeometry") if kind == "cell" else None
     name, color = properties.get("name"), properties.get("color", properties.get("colorRGB"))
     metadata = properties.get("metadata")

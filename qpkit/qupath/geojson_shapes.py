@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Plane, RoiShape
-from qpkit.core.geometry import QUPATH_DECIMALS, mend
+from qpkit.core.geometry import QUPATH_DECIMALS, ellipse, mend
 from qpkit.errors import FormatError, GeometryError
-from qpkit.qupath.rois import NO_ROI, Roi, exact_ellipse
+from qpkit.qupath.rois import NO_ROI, Roi
 
 
-def read_shape(record: object, *, ellipse: bool = False) -> Roi:
+def read_shape(record: object, *, is_ellipse: bool = False) -> Roi:
     """Read a geometry object.
 
     Args:
         record: Decoded JSON.
-        ellipse: It is one even without "isEllipse" (a TMA core).
+        is_ellipse: It is one even without "isEllipse" (a TMA core).
 
     Returns:
         Slide frame, and the ROI kind that QuPath's import makes of it: a five-point axis-parallel ring is a
@@ -42,8 +42,8 @@ def read_shape(record: object, *, ellipse: bool = False) -> Roi:
         geometry, shape = read(record.get("coordinates"))
     except (ValueError, TypeError, OverflowError, shapely.errors.GEOSException) as err:
         raise FormatError(f"its {kind} has coordinates that cannot be read ({str(err).strip()})") from err
-    if (ellipse or record.get("isEllipse") is True) and not geometry.is_empty:
-        return Roi(exact_ellipse(*geometry.bounds), "ellipse", _plane(record.get("plane")))
+    if (is_ellipse or record.get("isEllipse") is True) and not geometry.is_empty:
+        return Roi(ellipse(*geometry.bounds), "ellipse", _plane(record.get("plane")))
     return Roi(geometry, shape, _plane(record.get("plane")))
 
 
@@ -153,7 +153,7 @@ def write_shape(geometry: BaseGeometry, shape: RoiShape | None, plane: Plane) ->
     if isinstance(geometry, shapely.GeometryCollection) and not geometry.is_empty:
         raise GeometryError("a GeometryCollection cannot be imported by QuPath 0.6; split it into its parts")
     if shape == "ellipse" and not geometry.is_empty:  # only its box counts for 0.4 and later
-        geometry = exact_ellipse(*np.round(geometry.bounds, QUPATH_DECIMALS).tolist())
+        geometry = ellipse(*np.round(geometry.bounds, QUPATH_DECIMALS).tolist())
     rounded, mended = _round(geometry)
     if rounded.is_empty:
         return None

@@ -15,7 +15,8 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from qpkit.core.annotation import Plane, RoiShape, ellipse
+from qpkit.core.annotation import Plane, RoiShape
+from qpkit.core.geometry import ellipse
 from qpkit.errors import FormatError
 from qpkit.qupath.javanodes import Array, Obj, Primitive, Value
 from qpkit.qupath.javavalues import fail
@@ -109,15 +110,6 @@ def box_polygon(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:
     return shapely.Polygon([(x, y), (x2, y), (x2, y2), (x, y2), (x, y)])
 
 
-def exact_ellipse(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:
-    """Draw core's ellipse so that its bounds are the box, bit for bit."""
-    ring = shapely.get_coordinates(ellipse(x, y, x2, y2))
-    ring = np.clip(ring, (x, y), (x2, y2))
-    quarter = (len(ring) - 1) // 4
-    ring[[0, -1], 0], ring[quarter, 1], ring[2 * quarter, 0], ring[3 * quarter, 1] = x2, y2, x, y
-    return shapely.Polygon(ring)
-
-
 def _read_rectangle(fields: _Fields, node: Obj) -> BaseGeometry:
     x, y, x2, y2 = _box(fields, node)
     return box_polygon(min(x, x2), min(y, y2), max(x, x2), max(y, y2))
@@ -125,7 +117,7 @@ def _read_rectangle(fields: _Fields, node: Obj) -> BaseGeometry:
 
 def _read_ellipse(fields: _Fields, node: Obj) -> BaseGeometry:
     x, y, x2, y2 = _box(fields, node)
-    return exact_ellipse(min(x, x2), min(y, y2), max(x, x2), max(y, y2))
+    return ellipse(min(x, x2), min(y, y2), max(x, x2), max(y, y2))
 
 
 def _read_line(fields: _Fields, node: Obj) -> BaseGeometry:

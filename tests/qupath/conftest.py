@@ -5,15 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from qupath_files import SHARED
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with files written by QuPath itself."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared QuPath files (../shared) are not here")
-    return SHARED
 
 
 @pytest.fixture

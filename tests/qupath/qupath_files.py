@@ -11,7 +11,6 @@ from typing import Any
 
 from qpkit.core.annotation import Annotation
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 VERSIONS = ("v0.2.3", "v0.3.2", "v0.4.4", "v0.5.1", "v0.6.0", "v0.7.0")
 
 

@@ -7,7 +7,8 @@ import shapely
 from hypothesis import strategies as st
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
-from qpkit.qupath.rois import box_polygon, exact_ellipse
+from qpkit.core.geometry import ellipse
+from qpkit.qupath.rois import box_polygon
 
 _COORDINATE = st.integers(-20_000_00, 100_000_00).map(lambda n: float(np.float32(n / 100)))
 _SIZE = st.integers(16, 5000).map(lambda n: n / 4)
@@ -39,7 +40,7 @@ def shapes(draw: st.DrawFn) -> tuple[shapely.Geometry, str]:
     kind = draw(st.sampled_from(["rectangle", "ellipse", "line", "polygon", "polyline", "points", "geometry"]))
     if kind in ("rectangle", "ellipse"):
         box = draw(boxes())
-        return (box_polygon(*box) if kind == "rectangle" else exact_ellipse(*box)), kind
+        return (box_polygon(*box) if kind == "rectangle" else ellipse(*box)), kind
     if kind == "polygon":
         return draw(stars()), kind
     if kind == "geometry":

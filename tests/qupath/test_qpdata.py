@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import shapely
 from hypothesis import given, settings
-from qupath_files import SHARED, VERSIONS, comparable, data_files, oracle
+from qupath_files import VERSIONS, comparable, data_files, oracle
 from qupath_strategies import lists
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
@@ -22,6 +22,7 @@ from qpkit.errors import FormatError, GeometryError
 from qpkit.qupath import QpData, new_qpdata, read_geojson
 from qpkit.qupath.javanodes import Block, JavaString, Obj, Stream
 from qpkit.qupath.javastream import parse, write
+from shared_data import SHARED
 
 ENTRIES = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
 SHAPES = {
