@@ -29,6 +29,7 @@ def command(
     tissue: str = typer.Option("std:12.5", help="std:NUMBER, otsu or none: which tiles are glass."),
     only_annotated: bool = typer.Option(False, "--only-annotated", help="Drop tiles that no annotation reaches."),
     split: str = typer.Option("slide", help="slide, patient:KEY, metadata:KEY or tile (leaks)."),
+    fractions: str = typer.Option("8:1:1", help="train:val:test, for splits that are drawn."),
     seed: int = typer.Option(0, help="Of the split."),
     with_predictions: bool = typer.Option(
         False, "--with-predictions", help="Draw what qpkit imported into the project, too."
@@ -36,7 +37,7 @@ def command(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
 ) -> None:
     """Write annotations as tiles and masks at a stated resolution."""
-    from qpkit.dataset.splits import SplitRule
+    from qpkit.dataset.splits import SplitRule, parse_fractions
     from qpkit.workflows.export import export_tiles
     from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_unannotated
     from qpkit.workflows.sources import project_classes, read_label_map, slide_inputs
@@ -52,6 +53,7 @@ def command(
         tissue=TissueRule.parse(tissue),
         only_annotated=only_annotated,
         split=SplitRule.parse(split),
+        fractions=parse_fractions(fractions),
         seed=seed,
         with_predictions=with_predictions,
     )

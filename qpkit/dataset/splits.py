@@ -87,6 +87,21 @@ class SplitRule:
         return metadata[self.key]
 
 
+def parse_fractions(text: str) -> tuple[float, float, float]:
+    """Read "8:1:1" as train : val : test.
+
+    Raises:
+        ConfigError: Not three numbers, a negative one, or nothing to train on.
+    """
+    try:
+        train, val, test = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise ConfigError(f"--fractions {text!r}: has to be train:val:test, such as 8:1:1") from None
+    if not (train > 0 and val >= 0 and test >= 0):
+        raise ConfigError(f"--fractions {text!r}: none may be negative and train has to be positive")
+    return train, val, test
+
+
 def draw_splits(
     groups: Sequence[str], *, seed: int, fractions: tuple[float, float, float] = FRACTIONS
 ) -> dict[str, Split]:
@@ -98,13 +113,8 @@ def draw_splits(
     Args:
         groups: Names, repeated or not; their order does not matter.
         seed: Of the draw.
-        fractions: train, val, test; any scale.
-
-    Raises:
-        ConfigError: A fraction is negative, or there is nothing to train on.
+        fractions: train, val, test as parse_fractions gives them; any scale.
     """
-    if min(fractions) < 0 or fractions[0] <= 0:
-        raise ConfigError(f"split fractions {fractions}: none may be negative and train has to be positive")
     names = sorted(set(groups))
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     val, test = _held_out(len(names), fractions)

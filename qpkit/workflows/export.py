@@ -296,12 +296,13 @@ def _with_splits(
         named = {i.source.name: rule.named_split(i.source.name, i.metadata) or "train" for i in inputs}
         return [replace(r, split=named[r.slide]) for r in records], []
     if rule.by == "tile":
-        drawn = draw_splits([r.image for r in records], seed=settings.seed)
+        drawn = draw_splits([r.image for r in records], seed=settings.seed, fractions=settings.fractions)
         leak = "split by tile: tiles of one slide, and neighbours, are in different splits (leakage)"
         return [replace(r, group=r.image, split=drawn[r.image]) for r in records], [leak]
     groups = [settings.split.group_of(i.source.name, i.metadata) for i in inputs]
-    drawn = draw_splits(groups, seed=settings.seed)
-    missing = {"val", "test"} - set(drawn.values())
+    drawn = draw_splits(groups, seed=settings.seed, fractions=settings.fractions)
+    wanted = {name for name, share in zip(("val", "test"), settings.fractions[1:], strict=True) if share}
+    missing = wanted - set(drawn.values())
     notes = [f"only {len(set(groups))} {rule.by}(s): no {' and no '.join(sorted(missing))} split"] if missing else []
     return [replace(r, split=drawn[r.group]) for r in records], notes
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from qpkit.core.labels import LabelMap, Unannotated
-from qpkit.dataset.splits import SplitRule
+from qpkit.dataset.splits import FRACTIONS, SplitRule
 from qpkit.errors import ConfigError
 
 OTSU_MIN_SHARE = 0.05
@@ -65,6 +65,7 @@ class ExportSettings:
         tissue: Which tiles are glass.
         only_annotated: Drop tiles in which no object says anything.
         split: How tiles are shared out.
+        fractions: train, val, test, for splits that are drawn.
         seed: Of the split.
         with_predictions: Draw objects that qpkit itself imported, too.
     """
@@ -78,6 +79,7 @@ class ExportSettings:
     tissue: TissueRule = TissueRule()
     only_annotated: bool = False
     split: SplitRule = SplitRule()
+    fractions: tuple[float, float, float] = FRACTIONS
     seed: int = 0
     with_predictions: bool = False
 
@@ -98,6 +100,7 @@ class ExportSettings:
             "tissue": str(self.tissue),
             "only_annotated": self.only_annotated,
             "split": str(self.split),
+            "fractions": list(self.fractions),
             "seed": self.seed,
             "with_predictions": self.with_predictions,
         }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins
 from qpkit.dataset import TileRecord, read_tile_set, write_tile_set
 from qpkit.dataset.pairs import PairWriter, pair_names
-from qpkit.dataset.splits import SplitRule, draw_splits
+from qpkit.dataset.splits import SplitRule, draw_splits, parse_fractions
 from qpkit.errors import ConfigError, FormatError
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),))
@@ -98,9 +98,15 @@ def test_fractions_are_kept_as_far_as_groups_allow(count: int, seed: int) -> Non
         assert sorted(values) == ["train", "val"]
 
 
-def test_impossible_fractions_are_refused() -> None:
-    with pytest.raises(ConfigError):
-        draw_splits(["a"], seed=0, fractions=(0, 1, 1))
+@pytest.mark.parametrize("text", ["0:1:1", "8:-1:1", "8:2", "a:b:c", "nan:1:1"])
+def test_impossible_fractions_are_refused(text: str) -> None:
+    assert parse_fractions("7:2:1") == (7, 2, 1)
+    with pytest.raises(ConfigError, match="--fractions"):
+        parse_fractions(text)
+
+
+def test_a_split_that_nobody_wants_stays_empty() -> None:
+    assert "test" not in draw_splits([f"g{i}" for i in range(9)], seed=0, fractions=(8, 2, 0)).values()
 
 
 @pytest.mark.parametrize("text", ["slide", "tile", "patient:Case ID", "metadata:Split"])
