@@ -29,7 +29,7 @@ from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.dataset.manifest import TileRecord, write_tile_set
 from qpkit.dataset.pairs import PairWriter, pair_names
 from qpkit.dataset.splits import draw_splits
-from qpkit.errors import ProjectError
+from qpkit.errors import LabelError, ProjectError
 from qpkit.files import new_folder
 from qpkit.ops.rasterize import PaintAudit, Painting, count_values
 from qpkit.ops.tissue import rgb_std, tissue_mask, tissue_share
@@ -113,6 +113,7 @@ def export_tiles(
         require_mpp(inputs)
     used, skipped, in_use = _survey(inputs, settings)
     labels = _label_map(in_use, settings, classes)
+    _require_drawn(labels, in_use)
     mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
     grids = [_grid(item.info, mpp, settings) for item in used]
     total = sum(len(grid) for grid in grids)
@@ -163,6 +164,17 @@ def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classe
     every = [*classes, *(c for name, c in in_use.items() if name not in known)]
     labels = with_colors(settings.labels, every) if settings.labels else default_label_map(every)
     return replace(labels, unannotated=settings.unannotated) if settings.unannotated else labels
+
+
+def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
+    """Raise if not one annotation would be drawn: masks of nothing but background teach the wrong thing."""
+    if not any(labels.knows(name) for name in in_use):
+        there = ", ".join(map(repr, sorted(in_use))) or "none"
+        wanted = ", ".join(repr(source) for item in labels.classes for source in item.sources) or "none"
+        raise LabelError(
+            f"no annotation has a class that the label map draws (classes of the annotations: {there}; "
+            f"of the label map: {wanted}); classify them in QuPath or name their classes in --labels"
+        )
 
 
 def _drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], int]:

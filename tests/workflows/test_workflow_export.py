@@ -11,7 +11,7 @@ from qpkit.core.labels import parse_label_map
 from qpkit.core.tiles import Tile
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.dataset.splits import SplitRule
-from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
+from qpkit.errors import ConfigError, FormatError, LabelError, OutputError, ProjectError
 from qpkit.ops.rasterize import Painting
 from qpkit.qupath import open_project, write_geojson
 from qpkit.slides import open_slide
@@ -191,6 +191,12 @@ def test_slides_and_projects_without_annotations_are_refused(study: Path, tmp_pa
         entry.files.data.unlink()
     with pytest.raises(ProjectError, match="none of 4 slides"):
         export(study, tmp_path / "out")
+
+
+def test_masks_of_nothing_but_background_are_refused(study: Path, tmp_path: Path) -> None:
+    labels = parse_label_map('[[class]]\nname = "Necrosis"\nvalue = 1', source="labels.toml")
+    with pytest.raises(LabelError, match="'Immune cells', 'Tumor'; of the label map: 'Necrosis'"):
+        export(study, tmp_path / "out", labels=labels)
 
 
 def test_a_slide_nobody_annotated_is_left_out_and_named(study: Path, tmp_path: Path) -> None:
