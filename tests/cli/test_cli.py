@@ -10,10 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
+from predictions_made_up import predict_truth
 
 from qpkit.cli import app, main
+from qpkit.qupath import open_project
+from qpkit.workflows.sources import read_label_map
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -152,3 +157,40 @@ def test_every_documented_command_exists_with_its_options(line: str) -> None:
     command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_masks_of_another_program_reach_the_project(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    square = np.zeros((100, 200), dtype=np.uint8)
+    square[20:40, 50:90] = 1
+    Image.fromarray(square).save(masks / "patient_D [d=2,x=400,y=200,w=400,h=200]-labelled.png")
+    words = ["import-predictions", masks, study, "--from-masks", "--labels", study / "labels.toml"]
+    assert run(capsys, *words, "--as", "detections")[0] == 0
+    (found,) = [o for o in open_project(study).entry("patient_D.tif").objects() if o.kind == "detection"]
+    assert found.geometry.bounds == (500, 240, 580, 280)
+    assert found.class_name == "Tumor"
+    assert "needs --labels" in run(capsys, "import-predictions", masks, study, "--from-masks")[2]
+    assert "go with --from-masks" in run(capsys, *words[:3], "--labels", study / "labels.toml")[2]
+
+
+def test_predictions_are_imported_written_and_evaluated(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = read_label_map(study / "labels.toml")
+    made = predict_truth(study, tmp_path / "pred", labels)
+    assert "Tumor 3" in run(capsys, "import-predictions", made.root, study, "--simplify-um", "1")[1]
+    assert run(capsys, "import-predictions", made.root, study, "--geojson-only", tmp_path / "json")[0] == 0
+    assert [p.name for p in (tmp_path / "json").iterdir()] == ["patient_D.tif.geojson"]
+    code, out, _ = run(capsys, "evaluate", made.root, study, "-o", tmp_path / "eval", "--json")
+    assert code == 0
+    assert json.loads(out)["pooled"]["scores"]["Tumor"]["dice"] == 1.0
+    assert "3 of 3" in run(capsys, "evaluate", made.root, study)[1]
+
+
+def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "recipes")
+    assert code == 0
+    assert "unet-resnet34" in out
