@@ -56,13 +56,15 @@ def solid_tissue(mask: NDArray[np.bool_], *, largest_hole: float) -> NDArray[np.
 
     Args:
         mask: (h, w) bool, True is tissue.
-        largest_hole: Mask px; larger patches of glass stay glass.
+        largest_hole: Mask px; larger patches of glass, and those at the mask's edge, stay glass.
 
     Returns:
         (h, w) bool.
     """
     patches = label(~mask, connectivity=1)
     small = np.bincount(patches.ravel()) <= largest_hole
+    for edge in (patches[0], patches[-1], patches[:, 0], patches[:, -1]):
+        small[edge] = False
     small[0] = True
     return np.asarray(dilation(small[patches]), dtype=np.bool_)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -130,7 +129,12 @@ def test_info_shows_a_table_and_json(study: Path, what: str, capsys: pytest.Capt
 def test_ctrl_c_is_one_line_exit_1_and_leaves_nothing(study: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from qpkit.cli import main; main()"]
     args = ["export", str(study), "-o", str(tmp_path / "out"), "--tile-size", "32", "--tissue", "none"]
-    process = subprocess.Popen(command + args, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+    process = subprocess.Popen(
+        command + args,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out.partial-*/images/*/*.png")) and time.monotonic() < deadline:
         time.sleep(0.05)
