@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +95,20 @@ def quick_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def safe_name(text: str) -> str:
-    """Turn a slide's name into a file name that every system takes: letters, digits, '-', '_' and '.' stay."""
-    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._") or "slide"
+def safe_names(texts: Sequence[str]) -> list[str]:
+    """Turn slides' names into file names that every system takes, all different (upper and lower case are alike).
+
+    Letters, digits, '-', '_' and '.' stay; names that would be the same get a number: "a_b.svs", "a_b.svs_2".
+    """
+    plain = [re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._") or "slide" for text in texts]
+    taken = {name.lower() for name in plain}
+    used: set[str] = set()
+    result = []
+    for name in plain:
+        number, unique = 1, name
+        while unique.lower() in used or (number > 1 and unique.lower() in taken):
+            number += 1
+            unique = f"{name}_{number}"
+        used.add(unique.lower())
+        result.append(unique)
+    return result

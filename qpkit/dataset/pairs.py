@@ -11,17 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qpkit.files import safe_name
-
 _WAITING = 16
 """Tiles that may wait for their encoder; bounds the memory."""
 
 
-def pair_names(slide: str, x: int, y: int) -> tuple[str, str]:
-    """Relative paths of a tile's image and mask: images/SLIDE/SLIDE_x123_y456.png and masks/... (level px)."""
-    folder = safe_name(slide)
-    name = f"{folder}_x{x}_y{y}.png"
-    return f"images/{folder}/{name}", f"masks/{folder}/{name}"
+def pair_names(stem: str, x: int, y: int) -> tuple[str, str]:
+    """Relative paths of a tile's image and mask: images/STEM/STEM_x123_y456.png and masks/... (level px)."""
+    name = f"{stem}_x{x}_y{y}.png"
+    return f"images/{stem}/{name}", f"masks/{stem}/{name}"
 
 
 class PairWriter:

@@ -16,7 +16,7 @@ from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError, ProjectError
-from qpkit.files import new_folder, safe_name
+from qpkit.files import new_folder, safe_names
 from qpkit.ops.compare import ClassScore, class_indices, class_scores, confusion_of, empty_confusion
 from qpkit.ops.merge import merge
 from qpkit.ops.rasterize import Painting
@@ -122,8 +122,8 @@ def evaluate(
     if out is not None:
         with new_folder(out, overwrite=overwrite) as root:
             _write(result, root)
-            for slide, item in pairs:
-                write_overlay(predictions, slide, item, rules, root / f"{safe_name(slide.name)}.png")
+            for (slide, item), stem in zip(pairs, safe_names([s.name for s, _ in pairs]), strict=True):
+                write_overlay(predictions, slide, item, rules, root / f"{stem}.png")
     return result
 
 

@@ -5,54 +5,26 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 import qpkit
-from qpkit.core.annotation import Annotation, PathClass
-from qpkit.core.labels import (
-    LabelMap,
-    default_label_map,
-    label_map_to_builtins,
-    with_colors,
-)
-from qpkit.core.provenance import drawn_by_people
-from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
+from qpkit.core.annotation import PathClass
+from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
+from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
 from qpkit.dataset.manifest import TileRecord, write_tile_set
-from qpkit.dataset.pairs import PairWriter, pair_names
 from qpkit.dataset.splits import draw_splits
 from qpkit.errors import LabelError, ProjectError
-from qpkit.files import new_folder
-from qpkit.ops.rasterize import PaintAudit, Painting, count_values
-from qpkit.ops.tissue import rgb_std, tissue_mask, tissue_share
-from qpkit.slides import Slide, open_slide
-from qpkit.workflows import OnProgress, no_progress
+from qpkit.files import new_folder, safe_names
+from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.export_settings import ExportSettings
+from qpkit.workflows.export_slide import SlideExport, SlideReport, drawable
 from qpkit.workflows.sources import SlideInput, require_mpp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideReport:
-    """What became of one slide. Pixels are tile px by mask value; `audit` counts its objects."""
-
-    name: str
-    downsample: float
-    tiles_in_grid: int
-    tiles_kept: int
-    dropped: Mapping[str, int]
-    pixels: Mapping[int, int]
-    dropped_pixels: Mapping[int, int]
-    audit: PaintAudit
-    predictions_left_out: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +43,6 @@ class ExportReport:
     def tiles_kept(self) -> int:
         """Tiles written, all slides together."""
         return sum(slide.tiles_kept for slide in self.slides)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts of one slide while it is being exported."""
-
-    dropped: Counter[str] = field(default_factory=Counter)
-    pixels: Counter[int] = field(default_factory=Counter)
-    dropped_pixels: Counter[int] = field(default_factory=Counter)
-    records: list[TileRecord] = field(default_factory=list)
 
 
 def export_tiles(
@@ -112,20 +74,20 @@ def export_tiles(
     if settings.downsample is None:
         require_mpp(inputs)
     used, skipped, in_use = _survey(inputs, settings)
+    _check_split(used, settings)
     labels = _label_map(in_use, settings, classes)
     _require_drawn(labels, in_use)
     mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
     grids = [_grid(item.info, mpp, settings) for item in used]
-    total = sum(len(grid) for grid in grids)
     with new_folder(out, overwrite=overwrite) as root:
         records: list[TileRecord] = []
         reports = []
-        done = 0
-        for item, grid in zip(used, grids, strict=True):
-            report, tally = _export_slide(item, grid, labels, settings, root, (done, total, on_progress))
-            reports.append(report)
-            records += tally.records
-            done += len(grid)
+        tick = Ticker(sum(len(grid) for grid in grids), on_progress)
+        stems = safe_names([item.source.name for item in used])
+        for item, grid, stem in zip(used, grids, stems, strict=True):
+            export = SlideExport(item, grid, labels, settings)
+            reports.append(export.run(root, stem, tick))
+            records += export.records
         records, notes = _with_splits(records, used, settings)
         result = ExportReport(
             mpp=_common_mpp(records),
@@ -143,20 +105,27 @@ def export_tiles(
 def _survey(
     inputs: Sequence[SlideInput], settings: ExportSettings
 ) -> tuple[list[SlideInput], list[str], dict[str, PathClass]]:
-    """Slides with objects, names of those without (an image nobody annotated is not a negative), classes in use."""
+    """Slides with annotations, names of those without (what nobody annotated is not a negative), classes in use."""
     used, skipped, in_use = [], [], dict[str, PathClass]()
     for item in inputs:
-        objects = item.objects()
-        if not objects:
+        annotations, _ = drawable(item.objects(), settings)
+        in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class}
+        if annotations:
+            used.append(item)
+        else:
             skipped.append(item.source.name)
-            continue
-        used.append(item)
-        in_use |= {str(o.path_class): o.path_class for o in _drawable(objects, settings)[0] if o.path_class}
     if not used:
         raise ProjectError(
             f"none of {len(inputs)} slides has an annotation; annotate in QuPath and save, or pass --annotations"
         )
     return used, skipped, in_use
+
+
+def _check_split(inputs: Sequence[SlideInput], settings: ExportSettings) -> None:
+    """Find out before the work whether every slide has the metadata that the split needs."""
+    for item in inputs:
+        settings.split.group_of(item.source.name, item.metadata)
+        settings.split.named_split(item.source.name, item.metadata)
 
 
 def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classes: Sequence[PathClass]) -> LabelMap:
@@ -177,13 +146,6 @@ def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
         )
 
 
-def _drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], int]:
-    """Annotations to draw, and how many of qpkit's own imports were left out."""
-    annotations = [o for o in objects if o.kind == "annotation"]
-    chosen = annotations if settings.with_predictions else drawn_by_people(annotations)
-    return chosen, len(annotations) - len(chosen)
-
-
 def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileGrid:
     if settings.downsample is not None:
         downsample = settings.downsample
@@ -195,107 +157,6 @@ def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileG
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         downsample=downsample,
-    )
-
-
-def _export_slide(
-    item: SlideInput,
-    grid: TileGrid,
-    labels: LabelMap,
-    settings: ExportSettings,
-    root: Path,
-    progress: tuple[int, int, OnProgress],
-) -> tuple[SlideReport, _Tally]:
-    start = time.perf_counter()
-    done, total, on_progress = progress
-    annotations, left_out = _drawable(item.objects(), settings)
-    size = (item.info.width, item.info.height)
-    painting = Painting(annotations, labels, downsample=grid.downsample, slide_size=size)
-    tally = _Tally()
-    with open_slide(item.source.path, mpp=item.info.mpp) as slide, PairWriter(root) as writer:
-        tissue = tissue_mask(slide.thumbnail())
-        for number, tile in enumerate(grid, start=1):
-            _export_tile(item, tile, slide, painting, tissue, settings, writer, tally)
-            on_progress(done + number, total, item.source.name)
-    report = SlideReport(
-        name=item.source.name,
-        downsample=grid.downsample,
-        tiles_in_grid=len(grid),
-        tiles_kept=len(tally.records),
-        dropped=tally.dropped,
-        pixels=tally.pixels,
-        dropped_pixels=tally.dropped_pixels,
-        audit=painting.audit,
-        predictions_left_out=left_out,
-        seconds=time.perf_counter() - start,
-    )
-    return report, tally
-
-
-def _export_tile(
-    item: SlideInput,
-    tile: Tile,
-    slide: Slide,
-    painting: Painting,
-    tissue: NDArray[np.bool_],
-    settings: ExportSettings,
-    writer: PairWriter,
-    tally: _Tally,
-) -> None:
-    mask = painting.draw(tile)
-    pixels = count_values(mask, painting.labels.values)
-    if settings.only_annotated and not _says_anything(painting, tile, mask):
-        tally.dropped["without annotation"] += 1
-        return
-    image = slide.read(tile)
-    std = rgb_std(image)
-    share = tissue_share(tissue, tile.slide_region, item.info.width, item.info.height)
-    if not settings.tissue.keeps(std, share):
-        tally.dropped["glass"] += 1
-        tally.dropped_pixels.update(pixels)
-        return
-    names = pair_names(item.source.name, tile.x, tile.y)
-    writer.write(image, mask, names)
-    tally.pixels.update(pixels)
-    tally.records.append(_record(item, tile, std=std, tissue=share, pixels=pixels, names=names, settings=settings))
-
-
-def _says_anything(painting: Painting, tile: Tile, mask: NDArray[np.uint8]) -> bool:
-    """Whether some pixel lies in a class or a region, whatever the rest of the slide counts as."""
-    if painting.labels.unannotated == "background":
-        mask = painting.draw(tile, unannotated="ignore")
-    return bool((mask != painting.labels.ignore).any())
-
-
-def _record(
-    item: SlideInput,
-    tile: Tile,
-    *,
-    std: float,
-    tissue: float,
-    pixels: Mapping[int, int],
-    names: tuple[str, str],
-    settings: ExportSettings,
-) -> TileRecord:
-    region = tile.slide_region
-    return TileRecord(
-        slide=item.source.name,
-        entry=item.source.entry,
-        group=settings.split.group_of(item.source.name, item.metadata),
-        split="train",
-        col=tile.col,
-        row=tile.row,
-        x=region.x,
-        y=region.y,
-        width=region.width,
-        height=region.height,
-        downsample=tile.downsample,
-        mpp=math.nan if item.info.mpp is None else item.info.mpp * tile.downsample,
-        tissue=round(tissue, 4),
-        std=round(std, 3),
-        pixels=pixels,
-        image=names[0],
-        mask=names[1],
     )
 
 

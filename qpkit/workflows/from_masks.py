@@ -18,11 +18,11 @@ from PIL import Image
 
 from qpkit.core.labels import LabelMap, label_colors, with_colors
 from qpkit.errors import ConfigError, FormatError, ProjectError
-from qpkit.files import safe_name
+from qpkit.files import safe_names
 from qpkit.ops.rasterize import count_values
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
 from qpkit.qupath import Entry, Project
-from qpkit.workflows import OnProgress, no_progress
+from qpkit.workflows import OnProgress, Ticker, no_progress
 
 _SUFFIXES: Final = (".png", ".tif", ".tiff")
 
@@ -79,10 +79,13 @@ def masks_as_predictions(
         by_entry[_entry_named(project, mask.slide).id].append(mask)
     colored = with_colors(labels, project.classes)
     digest = hashlib.sha256()
+    tick = Ticker(len(by_entry), on_progress)
+    stems = safe_names([entries[entry_id].name for entry_id in sorted(by_entry)])
     slides = []
-    for number, (entry_id, own) in enumerate(sorted(by_entry.items())):
-        on_progress(number, len(by_entry), entries[entry_id].name)
-        slides.append(_write_raster(entries[entry_id], own, colored, out, digest))
+    for entry_id, stem in zip(sorted(by_entry), stems, strict=True):
+        entry = entries[entry_id]
+        slides.append(_write_raster(entry, by_entry[entry_id], colored, out / f"{stem}.labels.tif", digest))
+        tick(entry.name)
     predictions = PredictionSet(
         root=out,
         run=f"masks-{digest.hexdigest()[:8]}",
@@ -161,16 +164,15 @@ def _entry_named(project: Project, slide: str) -> Entry:
 
 
 def _write_raster(
-    entry: Entry, masks: Sequence[_Mask], labels: LabelMap, out: Path, digest: hashlib._Hash
+    entry: Entry, masks: Sequence[_Mask], labels: LabelMap, path: Path, digest: hashlib._Hash
 ) -> SlidePrediction:
     downsample = masks[0].downsample
     width, height = entry.image_size or (0, 0)
     if not width or not height:
         raise ProjectError(f"entry {entry.name!r}: the project does not say how large its image is; open it in QuPath")
     mpp = entry.mpp()
-    name = f"{safe_name(entry.name)}.labels.tif"
     with create_raster(
-        out / name,
+        path,
         width=math.ceil(width / downsample - 1e-6),
         height=math.ceil(height / downsample - 1e-6),
         downsample=downsample,
@@ -189,7 +191,7 @@ def _write_raster(
         height=height,
         downsample=downsample,
         mpp=None if mpp is None else mpp * downsample,
-        labels=name,
+        labels=path.name,
     )
 
 

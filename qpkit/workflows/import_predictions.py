@@ -16,7 +16,7 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
 from qpkit.errors import ConfigError, ProjectError
-from qpkit.files import new_folder, safe_name
+from qpkit.files import new_folder, safe_names
 from qpkit.ops.merge import merge, simplify_together, to_slide
 from qpkit.ops.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
@@ -137,10 +137,10 @@ def predictions_to_geojson(
     tick = _ticker(predictions, on_progress)
     reports = []
     with new_folder(out, overwrite=overwrite) as root:
-        for slide in predictions.slides:
+        for slide, stem in zip(predictions.slides, safe_names([s.name for s in predictions.slides]), strict=True):
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
-            write_geojson(root / f"{safe_name(slide.name)}.geojson", shapes.objects)
+            write_geojson(root / f"{stem}.geojson", shapes.objects)
             reports.append(_report(slide, shapes, added=len(shapes.objects), seconds=time.perf_counter() - start))
     return reports
 

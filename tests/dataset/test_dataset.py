@@ -25,7 +25,7 @@ def write(root: Path, size: int = 8) -> tuple[list[TileRecord], list[np.ndarray]
         for col in range(3):
             image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
             mask = rng.choice([0, 1, 255], (size, size)).astype(np.uint8)
-            names = pair_names("a slide [1]", col * size, 0)
+            names = pair_names("a_slide_1", col * size, 0)
             writer.write(image, mask, names)
             counts = {int(v): int((mask == v).sum()) for v in np.unique(mask)}
             records.append(

@@ -268,3 +268,20 @@ def test_moved_images_of_composed_train_are_found(composed: Path, version: str) 
     inputs = slide_inputs([composed / f"qupath-{version}"])
     assert all(item.source.path.is_file() for item in inputs)
     assert {item.info.mpp for item in inputs} == {0.5}
+
+
+def test_slides_whose_names_differ_only_in_odd_characters_get_files_of_their_own(study: Path, tmp_path: Path) -> None:
+    file = study / "project.qpproj"
+    text = file.read_text(encoding="utf-8").replace('"imageName": "patient_A.tif"', '"imageName": "slide (1)"')
+    file.write_text(text.replace('"imageName": "patient_B.tif"', '"imageName": "slide [1]"'), encoding="utf-8")
+    _, tiles = export(study, tmp_path / "out", tissue=ALL)
+    assert {"slide (1)", "slide [1]"} < {t.slide for t in tiles.tiles}
+    assert len({t.image for t in tiles.tiles}) == len(tiles.tiles)
+    for tile in tiles.tiles:
+        assert int((tiles.read_mask(tile) == 1).sum()) == tile.pixels.get(1, 0)
+
+
+def test_a_split_that_cannot_be_made_is_refused_before_the_work(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'Case'"):
+        export(study, tmp_path / "out", split=SplitRule("metadata", "Case"))
+    assert [p.name for p in tmp_path.iterdir()] == ["study"]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qpkit.errors import FormatError, OutputError, QpkitError
-from qpkit.files import new_folder, safe_name
+from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.slides import SlideSource, open_slide
 from qpkit_train.augment import STRIDE
@@ -100,7 +100,7 @@ def predict(
     reports: list[SlideReport] = []
     skipped: list[tuple[str, str]] = []
     with new_folder(out, overwrite=overwrite) as root:
-        for source, stem in zip(sources, _stems(sources), strict=True):
+        for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             try:
                 with open_slide(source.path, mpp=source.mpp) as slide:
                     job = SlideJob(run, source, slide, root, stem, settings)
@@ -148,9 +148,3 @@ def predict(
 
 def _whole_strides(px: int) -> int:
     return -(-px // STRIDE) * STRIDE
-
-
-def _stems(sources: Sequence[SlideSource]) -> list[str]:
-    """File names that differ even where names differ only in what safe_name takes away."""
-    stems = [safe_name(source.name) for source in sources]
-    return [stem if stems.count(stem) == 1 else f"{stem}-{i}" for i, stem in enumerate(stems, start=1)]
