@@ -109,7 +109,15 @@ def _entry_input(entry: Entry) -> SlideInput:
             "leave it out with --entry"
         )
     source = SlideSource(name=entry.name, path=entry.image_path(), entry=str(entry.id), mpp=entry.mpp())
-    return replace(_open(source), entry=entry, metadata=entry.metadata)
+    found = replace(_open(source), entry=entry, metadata=entry.metadata)
+    size = (found.info.width, found.info.height)
+    if entry.image_size not in (None, size):
+        width, height = entry.image_size or size
+        raise FormatError(
+            f"entry {entry.name!r}: {source.path} is {size[0]} x {size[1]} px here, but {width} x {height} in QuPath, so "
+            "annotations would not fit; put the right image there, or leave it out with --entry"
+        )
+    return found
 
 
 def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideInput:

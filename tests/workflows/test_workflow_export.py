@@ -220,6 +220,12 @@ def test_a_missing_image_is_named_with_what_to_do(study: Path) -> None:
         slide_inputs([study])
 
 
+def test_an_image_of_another_size_than_in_quPath_is_refused(study: Path) -> None:
+    tifffile.imwrite(study / "slides/patient_C.tif", np.zeros((512, 704, 3), dtype=np.uint8), tile=(256, 256))
+    with pytest.raises(FormatError, match=r"704 x 512 px here, but 2816 x 2048 in QuPath"):
+        slide_inputs([study])
+
+
 def test_an_unknown_entry_is_named_with_those_there_are(study: Path) -> None:
     with pytest.raises(ProjectError, match=r"no entry 'X'; there are 'patient_A"):
         slide_inputs([study], entries=["X"])
