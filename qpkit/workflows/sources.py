@@ -114,7 +114,7 @@ def _entry_input(entry: Entry) -> SlideInput:
     if entry.image_size not in (None, size):
         width, height = entry.image_size or size
         raise FormatError(
-            f"entry {entry.name!r}: {source.path} is {size[0]} x {size[1]} px here, but {width} x {height} in QuPath, so "
+            f"entry {entry.name!r}: {source.path} is {size[0]} x {size[1]} px here, but {width} x {height} in QuPath: "
             "annotations would not fit; put the right image there, or leave it out with --entry"
         )
     return found
