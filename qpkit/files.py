@@ -36,20 +36,25 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling folder to write into; rename it to `path` when the block ends well.
 
     On any error (Ctrl-C and a full disk too) the sibling is removed and `path` is as it was before.
 
     Args:
-        path: The folder to make; its parents are made too.
-        overwrite: Replace a folder that is there; without it a non-empty one is refused.
+        path: The folder to make; its parents are made too. A link is followed.
+        marker: File that tells a folder of this kind, such as "export.json".
+        overwrite: Replace a folder that is there, if it has the marker: never a project, never somebody's files.
 
     Raises:
         OutputError: `path` holds something already, or cannot be written.
     """
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
+    path = path.resolve()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not (path / marker).is_file():
+            raise OutputError(f"{path}: there is something already that is not of this kind; choose another folder")
+        if not overwrite:
+            raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
     beside = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         beside.mkdir(parents=True)

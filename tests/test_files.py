@@ -31,24 +31,26 @@ def test_names_that_would_be_one_file_get_numbers() -> None:
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    with new_folder(out) as root:
+    with new_folder(out, marker="a") as root:
         (root / "a").write_text("1")
         assert not out.exists()
     assert (out / "a").read_text() == "1"
-    with pytest.raises(RuntimeError), new_folder(out, overwrite=True) as root:
+    with pytest.raises(RuntimeError), new_folder(out, marker="a", overwrite=True) as root:
         raise RuntimeError
     assert (out / "a").read_text() == "1"
-    with new_folder(out, overwrite=True) as root:
+    with new_folder(out, marker="a", overwrite=True) as root:
         (root / "b").write_text("2")
     assert [p.name for p in out.iterdir()] == ["b"]
-    with pytest.raises(OutputError, match="--overwrite"), new_folder(out):
+    with pytest.raises(OutputError, match="not of this kind"), new_folder(out, marker="c", overwrite=True):
+        pass
+    with pytest.raises(OutputError, match="--overwrite"), new_folder(out, marker="b"):
         pass
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with new_folder(tmp_path / "out") as root:
+    with new_folder(tmp_path / "out", marker="a") as root:
         (root / "a").write_text("1")
     assert (tmp_path / "out/a").exists()
 

@@ -57,5 +57,7 @@ def main(args: list[str] | None = None) -> None:
         fail("interrupted; nothing was left half-written")
     except QpkitError as err:
         fail(str(err))
+    except MemoryError as err:
+        fail(f"out of memory ({err}); choose smaller tiles or batches")
     except OSError as err:
         fail(f"{err.filename or 'system'}: {err.strerror or err}")

@@ -100,7 +100,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     grid = Table(title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left")
+        grid.add_column(Text(name), justify="right" if numeric else "left")
     for row in rows:
         grid.add_row(*(Text(_cell(value)) for value in row))
     out().print(grid)

@@ -114,6 +114,12 @@ def _remarks(report: ExportReport) -> list[str]:
             remarks.append(f"{slide.name}: {audit.without_area} object(s) without area (points, lines) not drawn")
         if audit.other_plane:
             remarks.append(f"{slide.name}: {audit.other_plane} object(s) on other planes not drawn")
+        if audit.outside:
+            remarks.append(f"{slide.name}: {audit.outside} object(s) lie outside the slide")
+        if slide.detections:
+            remarks.append(f"{slide.name}: {slide.detections} detection(s), cell(s) or tile(s) not drawn")
+        if slide.reviewed_predictions:
+            remarks.append(f"{slide.name}: {slide.reviewed_predictions} reviewed prediction(s) drawn")
         if slide.predictions_left_out:
             remarks.append(f"{slide.name}: {slide.predictions_left_out} imported prediction(s) not drawn")
     if report.labels.unannotated == "background" and not report.labels.regions:

@@ -26,12 +26,11 @@ def command(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
 ) -> None:
     """Predict whole slides with a trained model."""
-    from qpkit.workflows.sources import require_mpp, slide_inputs
+    from qpkit.workflows.sources import slide_inputs
 
     start = time.perf_counter()
     module = trainer("predict")
     inputs = slide_inputs(paths, entries=entry, slide_mpp=slide_mpp)
-    require_mpp(inputs)
     with progress("predict") as update:
         report = module.predict(
             run,

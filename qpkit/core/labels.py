@@ -17,6 +17,10 @@ Unannotated = Literal["ignore", "background"]
 Unlisted = Literal["skip", "ignore", "error"]
 
 
+_RESERVED: Final = ("background", "ignore")
+"""What the two values without a class are called."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelClass:
     """One value of a mask.
@@ -71,6 +75,9 @@ class LabelMap:
                 yield f"value {value} is used {count} times"
             if not 0 <= value <= 255:
                 yield f"value {value} does not fit a mask (0..255)"
+        for name in {c.name for c in self.classes}:
+            if not name.strip() or name in _RESERVED:
+                yield f"a class cannot be called {name!r}"
         for name, count in Counter(c.name for c in self.classes).items():
             if count > 1:
                 yield f"class {name!r} is there {count} times"
@@ -202,7 +209,10 @@ def default_label_map(classes: Sequence[PathClass]) -> LabelMap:
     ignored = tuple(n for n in names if n.endswith("*") and n != "Region*")
     drawn = [c for c in classes if not str(c).endswith("*")]
     return LabelMap(
-        classes=tuple(LabelClass(str(c), i, (str(c),), c.color) for i, c in enumerate(drawn, start=1)),
+        classes=tuple(
+            LabelClass(f"{c} (class)" if str(c) in _RESERVED else str(c), i, (str(c),), c.color)
+            for i, c in enumerate(drawn, start=1)
+        ),
         unannotated="ignore" if regions else "background",
         regions=regions,
         ignored=ignored,

@@ -69,5 +69,5 @@ def _measures(geometry: BaseGeometry) -> tuple[float, ...]:
 
 
 def drawn_by_people(objects: Iterable[Annotation]) -> list[Annotation]:
-    """The annotations (not detections, cells, tiles) that qpkit did not import."""
-    return [o for o in objects if o.kind == "annotation" and not is_prediction(o)]
+    """The annotations (not detections, cells, tiles) that people drew, or imported ones that they changed or locked."""
+    return [o for o in objects if o.kind == "annotation" and not (is_prediction(o) and is_untouched(o))]

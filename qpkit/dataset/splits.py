@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -97,7 +98,7 @@ def parse_fractions(text: str) -> tuple[float, float, float]:
         train, val, test = (float(part) for part in text.split(":"))
     except ValueError:
         raise ConfigError(f"--fractions {text!r}: has to be train:val:test, such as 8:1:1") from None
-    if not (train > 0 and val >= 0 and test >= 0):
+    if not (train > 0 and val >= 0 and test >= 0 and math.isfinite(train + val + test)):
         raise ConfigError(f"--fractions {text!r}: none may be negative and train has to be positive")
     return train, val, test
 

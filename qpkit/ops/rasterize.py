@@ -30,6 +30,7 @@ class PaintAudit:
         drawn: Objects drawn, by QuPath class.
         unlisted: Objects of classes that the label map does not name, by class; "(none)" has no class.
         without_area: Lines, points and empty shapes: they have no pixels.
+        outside: Of the drawn ones, how many do not touch the slide at all.
         other_plane: Objects on another z, t or channel.
         mended: Of the drawn ones, how many were not valid and were mended (make_valid, both lobes of a bow tie).
     """
@@ -39,6 +40,7 @@ class PaintAudit:
     without_area: int
     other_plane: int
     mended: int
+    outside: int
 
 
 class Painting:
@@ -74,7 +76,7 @@ class Painting:
         layers = _layers(labels)
         drawn: Counter[str] = Counter()
         unlisted: Counter[str] = Counter()
-        without_area = other_plane = mended = 0
+        without_area = other_plane = mended = outside = 0
         shapes: list[tuple[int, int, int, BaseGeometry]] = []
         for order, item in enumerate(annotations):
             layer = layers.get(item.class_name) or _unlisted_layer(item, labels)
@@ -82,11 +84,12 @@ class Painting:
                 other_plane += 1
             elif layer is None:
                 unlisted[item.class_name or "(none)"] += 1
-            elif not has_area(item.geometry):
+            elif not has_area(item.geometry) or (shape := _level_shape(item, downsample))[0].is_empty:
                 without_area += 1
             else:
-                geometry, was_mended = _level_shape(item, downsample)
+                geometry, was_mended = shape
                 mended += was_mended
+                outside += not self._touches_slide(geometry)
                 drawn[item.class_name or "(none)"] += 1
                 shapes.append((layer[0], order, layer[1], geometry))
         shapes.sort(key=lambda s: s[:2])
@@ -95,7 +98,12 @@ class Painting:
         self._tree = shapely.STRtree(geometries)
         self._rings: list[dict[str, Any]] = [mapping(geometry) for geometry in geometries]
         self.audit = PaintAudit(
-            drawn=drawn, unlisted=unlisted, without_area=without_area, other_plane=other_plane, mended=mended
+            drawn=drawn,
+            unlisted=unlisted,
+            without_area=without_area,
+            other_plane=other_plane,
+            mended=mended,
+            outside=outside,
         )
 
     def draw(self, tile: Tile, *, unannotated: Unannotated | None = None) -> NDArray[np.uint8]:
@@ -121,6 +129,12 @@ class Painting:
             gdal_rasterize(shapes, out=mask, transform=Affine.translation(tile.array_x, tile.array_y))
         self._ignore_outside(mask, tile)
         return mask
+
+    def _touches_slide(self, geometry: BaseGeometry) -> bool:
+        if self._slide_size is None:
+            return True
+        width, height = self._slide_size
+        return bool(geometry.intersects(shapely.box(0, 0, width / self.downsample, height / self.downsample)))
 
     def _ignore_outside(self, mask: NDArray[np.uint8], tile: Tile) -> None:
         if self._slide_size is None:

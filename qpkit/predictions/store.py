@@ -125,14 +125,38 @@ def read_predictions(root: Path) -> PredictionSet:
     gone = [name for name in named if not (root / name).is_file()]
     if gone:
         raise FormatError(f"{path}: rasters are gone: {', '.join(gone)}; predict again")
+    labels = label_map_from_builtins(record.labels)
+    for slide in record.slides:
+        _check_raster(root / slide.labels, slide, bands=1)
+        if slide.probabilities is not None:
+            _check_raster(root / slide.probabilities, slide, bands=len(labels.trained_values))
     return PredictionSet(
         root=root,
         run=record.run,
         model=record.model,
-        label_map=label_map_from_builtins(record.labels),
+        label_map=labels,
         slides=tuple(record.slides),
         info=record.info,
     )
+
+
+def _check_raster(path: Path, slide: SlidePrediction, *, bands: int) -> None:
+    """Raise FormatError unless a raster is as large as its row of predictions.json makes it."""
+    wanted = (_level_px(slide.width, slide.downsample), _level_px(slide.height, slide.downsample), bands)
+    try:
+        with _quiet(), rasterio.open(path) as dataset:
+            found = (dataset.width, dataset.height, dataset.count)
+    except RasterioError as err:
+        raise FormatError(f"{path}: raster cannot be read ({err})") from err
+    if found != wanted:
+        raise FormatError(
+            f"{path}: is {found[0]} x {found[1]} px with {found[2]} band(s), but {INFO_NAME} makes it "
+            f"{wanted[0]} x {wanted[1]} with {wanted[2]}"
+        )
+
+
+def _level_px(slide_px: int, downsample: float) -> int:
+    return max(1, math.ceil(slide_px / downsample - 1e-6))
 
 
 def read_strips(path: Path, *, rows: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -170,7 +194,7 @@ def read_window(path: Path, tile: Tile, *, raster_downsample: float) -> NDArray[
 
 def strip_count(slide: SlidePrediction, *, rows: int) -> int:
     """How many strips read_strips gives for a slide's label raster."""
-    return math.ceil(math.ceil(slide.height / slide.downsample - 1e-6) / rows)
+    return math.ceil(_level_px(slide.height, slide.downsample) / rows)
 
 
 class RasterWriter:
@@ -185,7 +209,8 @@ class RasterWriter:
     def write(self, pixels: NDArray[np.uint8], *, x: int, y: int) -> None:
         """Write (h, w) or (bands, h, w) uint8 with its top-left corner at column x, row y; what sticks out is cut."""
         stack = pixels[np.newaxis] if pixels.ndim == 2 else pixels
-        stack = stack[:, : max(0, self.height - y), : max(0, self.width - x)]
+        stack = stack[:, max(0, -y) : max(0, self.height - y), max(0, -x) : max(0, self.width - x)]
+        x, y = max(0, x), max(0, y)
         if stack.shape[1] and stack.shape[2]:
             self._dataset.write(stack, window=Window(x, y, stack.shape[2], stack.shape[1]))
 

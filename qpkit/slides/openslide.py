@@ -46,7 +46,7 @@ class OpenSlideReader:
 
     def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Read a rectangle of one level; transparent pixels become white. Returns (height, width, 3) uint8."""
-        downsample = self.info.downsamples[level]
+        downsample = self._slide.level_downsamples[level]  # not the nominal one: OpenSlide divides by its own
         corner = (self._left + round(x * downsample), self._top + round(y * downsample))
         try:
             rgba = np.asarray(self._slide.read_region(corner, level, (width, height)))

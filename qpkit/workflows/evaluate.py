@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from qpkit.errors import LabelError, ProjectError
 from qpkit.files import new_folder, safe_names
 from qpkit.ops.compare import ClassScore, class_indices, class_scores, confusion_of, empty_confusion
 from qpkit.ops.merge import merge
-from qpkit.ops.rasterize import Painting
+from qpkit.ops.rasterize import Painting, count_values
 from qpkit.ops.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count
@@ -28,6 +28,8 @@ from qpkit.workflows.overlay import write_overlay
 from qpkit.workflows.sources import SlideInput
 
 STRIP_PX: Final = 1024
+
+INFO_NAME: Final = "evaluation.json"
 
 LESION_OVERLAP: Final = 0.5
 """A lesion counts as found if at least this share of its pixels is predicted as its class."""
@@ -104,10 +106,8 @@ def evaluate(
         LabelError: The label maps do not have the same values.
     """
     rules = labels or predictions.label_map
-    if rules.trained_values != predictions.label_map.trained_values:
-        raise LabelError(
-            f"label map has values {rules.trained_values}, the predictions {predictions.label_map.trained_values}"
-        )
+    if _meaning(rules) != _meaning(predictions.label_map):
+        raise LabelError(f"label map has {_meaning(rules)}, the predictions have {_meaning(predictions.label_map)}")
     pairs = _pairs(predictions, inputs)
     rows: list[SlideScores] = []
     counts: list[_Counts] = []
@@ -116,11 +116,10 @@ def evaluate(
         start = time.perf_counter()
         counts.append(_compare(predictions, slide, item, rules, tick))
         rows.append(_scores(slide.name, rules, counts[-1], _mm2(slide), time.perf_counter() - start))
-    areas = {_mm2(slide) for slide, _ in pairs}
-    pooled = _scores("all", rules, _sum(counts), areas.pop() if len(areas) == 1 else None, sum(r.seconds for r in rows))
+    pooled = _pooled(rows, _scores("all", rules, _sum(counts), None, sum(r.seconds for r in rows)))
     result = Evaluation(run=predictions.run, values=rules.trained_values, slides=tuple(rows), pooled=pooled)
     if out is not None:
-        with new_folder(out, overwrite=overwrite) as root:
+        with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
             _write(result, root)
             for (slide, item), stem in zip(pairs, safe_names([s.name for s, _ in pairs]), strict=True):
                 write_overlay(predictions, slide, item, rules, root / f"{stem}.png")
@@ -128,13 +127,39 @@ def evaluate(
 
 
 def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:
-    by_name = {slide.name: slide for slide in predictions.slides}
-    by_file = {Path(slide.image).name: slide for slide in predictions.slides}
-    found = [(by_name.get(i.source.name) or by_file.get(i.source.path.name), i) for i in inputs]
+    found = [(_prediction_of(item, predictions), item) for item in inputs]
     pairs = [(slide, item) for slide, item in found if slide is not None]
     if not pairs:
-        raise ProjectError(f"{predictions.root}: none of its slides ({', '.join(by_name)}) is among those given")
+        names = ", ".join(slide.name for slide in predictions.slides)
+        raise ProjectError(f"{predictions.root}: none of its slides ({names}) is among those given")
     return pairs
+
+
+def _prediction_of(item: SlideInput, predictions: PredictionSet) -> SlidePrediction | None:
+    """The prediction of a slide: by name, else by path, else by the file's name.
+
+    Raises:
+        ProjectError: Several fit, or its slide was of another size.
+    """
+    source, every = item.source, predictions.slides
+    same_name = [s for s in every if s.name == source.name]
+    same_path = [s for s in every if Path(s.image).resolve() == source.path.resolve()]
+    same_file = [s for s in every if Path(s.image).name == source.path.name]
+    both = [s for s in same_name if s in same_path]
+    fits = both or same_name or same_path or same_file
+    if len(fits) > 1:
+        names = ", ".join(s.name for s in fits)
+        raise ProjectError(f"{predictions.root}: several predictions fit slide {source.name!r}: {names}")
+    if fits and (fits[0].width, fits[0].height) != (item.info.width, item.info.height):
+        raise ProjectError(
+            f"slide {source.name!r} is {item.info.width} x {item.info.height} px, the predicted one was "
+            f"{fits[0].width} x {fits[0].height}"
+        )
+    return fits[0] if fits else None
+
+
+def _meaning(labels: LabelMap) -> dict[int, str]:
+    return {value: labels.name_of(value) for value in labels.trained_values}
 
 
 def _compare(
@@ -151,7 +176,8 @@ def _compare(
     outside = np.zeros(256, dtype=np.int64)
     lesions = []
     for y, predicted, truth in _strip_pairs(predictions, slide, painting):
-        matrix += confusion_of(class_indices(truth, values), class_indices(predicted, values), len(values))
+        said = np.where(predicted == predictions.label_map.ignore, rules.background, predicted)
+        matrix += confusion_of(class_indices(truth, values), class_indices(said, values), len(values))
         outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
         lesions.append(vectorize(truth, skip={rules.background, rules.ignore}, y=y))
         tick(slide.name)
@@ -175,6 +201,7 @@ def _strip_pairs(
     for row, (y, bands) in enumerate(read_strips(predictions.root / slide.labels, rows=STRIP_PX)):
         height, width = bands.shape[1:]
         tile = Tile(col=0, row=row, x=0, y=y, width=width, height=height, downsample=slide.downsample)
+        count_values(bands[0], predictions.label_map.values)
         yield y, bands[0], painting.draw(tile)
 
 
@@ -188,6 +215,15 @@ def _scores(name: str, rules: LabelMap, counts: _Counts, mm2: float | None, seco
         outside_mm2=None if mm2 is None else {k: round(v * mm2, 5) for k, v in counts.outside.items()},
         seconds=round(seconds, 2),
     )
+
+
+def _pooled(rows: Sequence[SlideScores], pixels: SlideScores) -> SlideScores:
+    """Add the slides' areas (their pixels may differ in size) to what follows from all pixels together."""
+    areas = [row.outside_mm2 for row in rows]
+    if any(area is None for area in areas):
+        return pixels
+    names = areas[0] or {}
+    return replace(pixels, outside_mm2={n: round(sum((a or {})[n] for a in areas), 5) for n in names})
 
 
 def _mm2(slide: SlidePrediction) -> float | None:
@@ -215,4 +251,4 @@ def evaluation_to_builtins(result: Evaluation) -> dict[str, Any]:
 
 def _write(result: Evaluation, root: Path) -> None:
     text = msgspec.json.format(msgspec.json.encode(evaluation_to_builtins(result)), indent=2)
-    (root / "evaluation.json").write_bytes(text + b"\n")
+    (root / INFO_NAME).write_bytes(text + b"\n")

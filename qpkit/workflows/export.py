@@ -15,9 +15,10 @@ import msgspec
 
 import qpkit
 from qpkit.core.annotation import PathClass
+from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
-from qpkit.dataset.manifest import TileRecord, write_tile_set
+from qpkit.dataset.manifest import INFO_NAME, TileRecord, write_tile_set
 from qpkit.dataset.splits import draw_splits
 from qpkit.errors import LabelError, ProjectError
 from qpkit.files import new_folder, safe_names
@@ -79,7 +80,7 @@ def export_tiles(
     _require_drawn(labels, in_use)
     mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
     grids = [_grid(item.info, mpp, settings) for item in used]
-    with new_folder(out, overwrite=overwrite) as root:
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         records: list[TileRecord] = []
         reports = []
         tick = Ticker(sum(len(grid) for grid in grids), on_progress)
@@ -109,7 +110,7 @@ def _survey(
     used, skipped, in_use = [], [], dict[str, PathClass]()
     for item in inputs:
         annotations, _ = drawable(item.objects(), settings)
-        in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class}
+        in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and has_area(a.geometry)}
         if annotations:
             used.append(item)
         else:
@@ -141,7 +142,7 @@ def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
         there = ", ".join(map(repr, sorted(in_use))) or "none"
         wanted = ", ".join(repr(source) for item in labels.classes for source in item.sources) or "none"
         raise LabelError(
-            f"no annotation has a class that the label map draws (classes of the annotations: {there}; "
+            f"no annotation with an area has a class that the label map draws (classes of the annotations: {there}; "
             f"of the label map: {wanted}); classify them in QuPath or name their classes in --labels"
         )
 

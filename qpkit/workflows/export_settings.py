@@ -86,6 +86,8 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if self.mpp is not None and self.downsample is not None:
             raise ConfigError("--mpp and --downsample exclude each other; give one")
+        if self.seed < 0:
+            raise ConfigError(f"--seed {self.seed}: has to be 0 or more")
         for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"{name} {value}: has to be a positive number")

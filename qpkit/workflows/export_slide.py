@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people
+from qpkit.core.provenance import drawn_by_people, is_prediction
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.dataset.manifest import TileRecord
 from qpkit.dataset.pairs import PairWriter, pair_names
@@ -28,7 +28,20 @@ from qpkit.workflows.sources import SlideInput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideReport:
-    """What became of one slide. Pixels are tile px by mask value; `audit` counts its objects."""
+    """What became of one slide.
+
+    Args:
+        name: Slide name.
+        downsample: Slide px per tile px.
+        tiles_in_grid, tiles_kept: Tiles.
+        dropped: Tiles by reason.
+        pixels, dropped_pixels: Tile px by mask value, in the kept tiles and in those dropped as glass.
+        audit: What became of its annotations.
+        predictions_left_out: Imported predictions that nobody has changed, which are not drawn.
+        reviewed_predictions: Imported predictions that a person has changed or locked, which are drawn.
+        detections: Detections, cells, tiles and TMA cores, which are not drawn.
+        seconds: Wall time.
+    """
 
     name: str
     downsample: float
@@ -39,6 +52,8 @@ class SlideReport:
     dropped_pixels: Mapping[int, int]
     audit: PaintAudit
     predictions_left_out: int
+    reviewed_predictions: int
+    detections: int
     seconds: float
 
 
@@ -60,7 +75,10 @@ class SlideExport:
 
     def __init__(self, item: SlideInput, grid: TileGrid, labels: LabelMap, settings: ExportSettings) -> None:
         self._item, self._grid, self._settings = item, grid, settings
-        annotations, self._left_out = drawable(item.objects(), settings)
+        objects = item.objects()
+        annotations, self._left_out = drawable(objects, settings)
+        self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, annotations))
+        self._detections = len(objects) - len(annotations) - self._left_out
         size = (item.info.width, item.info.height)
         self._painting = Painting(annotations, labels, downsample=grid.downsample, slide_size=size)
         self._dropped: Counter[str] = Counter()
@@ -86,6 +104,8 @@ class SlideExport:
             dropped_pixels=self._dropped_pixels,
             audit=self._painting.audit,
             predictions_left_out=self._left_out,
+            reviewed_predictions=self._reviewed,
+            detections=self._detections,
             seconds=time.perf_counter() - start,
         )
 
@@ -98,7 +118,8 @@ class SlideExport:
             self._dropped["without annotation"] += 1
             return
         image = slide.read(tile)
-        std = rgb_std(image)
+        inside = image[: self._grid.level_height - tile.y, : self._grid.level_width - tile.x]
+        std = rgb_std(inside)
         share = tissue_share(tissue, tile.slide_region, slide.info.width, slide.info.height)
         if not self._settings.tissue.keeps(std, share):
             self._dropped["glass"] += 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import msgspec
 import shapely
 
 from qpkit.core.annotation import Annotation, PathClass
@@ -18,11 +19,15 @@ from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, pr
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.files import new_folder, safe_names
 from qpkit.ops.merge import merge, simplify_together, to_slide
+from qpkit.ops.rasterize import count_values
 from qpkit.ops.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count
 from qpkit.qupath import Entry, Project, write_geojson
 from qpkit.workflows import OnProgress, Ticker, no_progress
+
+INFO_NAME: Final = "import.json"
+"""Beside GeoJSON files: which run they are of, and the report."""
 
 STRIP_PX: Final = 1024
 """Raster rows read at once: memory does not grow with the slide."""
@@ -136,12 +141,14 @@ def predictions_to_geojson(
     """
     tick = _ticker(predictions, on_progress)
     reports = []
-    with new_folder(out, overwrite=overwrite) as root:
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         for slide, stem in zip(predictions.slides, safe_names([s.name for s in predictions.slides]), strict=True):
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
             write_geojson(root / f"{stem}.geojson", shapes.objects)
             reports.append(_report(slide, shapes, added=len(shapes.objects), seconds=time.perf_counter() - start))
+        record = {"run": predictions.run, "model": predictions.model, "slides": msgspec.to_builtins(reports)}
+        (root / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return reports
 
 
@@ -171,27 +178,39 @@ def _report(slide: SlidePrediction, shapes: _Shapes, **counts: float) -> SlideIm
 def _replace(entry: Entry, new: Sequence[Annotation]) -> tuple[int, int, int, int]:
     """Bring one entry's predictions up to date. Returns (added, removed, unchanged, kept because edited)."""
     there = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
-    untouched = {o.id for o in there if o.id is not None and is_untouched(o)}
-    known = {o.id for o in there}
-    wanted = {o.id for o in new}
-    remove = {i for i in untouched if i not in wanted}
-    add = [o for o in new if o.id not in known]
+    untouched = {o.id: o for o in there if o.id is not None and is_untouched(o)}
+    edited = {o.id for o in there if o.id not in untouched}
+    unchanged = {o.id for o in new if o.id in untouched and _alike(o, untouched[o.id])}
+    remove = set(untouched) - unchanged
+    add = [o for o in new if o.id not in unchanged and o.id not in edited]
     if remove or add:
         entry.replace_objects(remove=remove, add=add)
-    return len(add), len(remove), len(untouched & wanted), len(there) - len(untouched)
+    return len(add), len(remove), len(unchanged), len(edited)
+
+
+def _alike(new: Annotation, old: Annotation) -> bool:
+    """Whether an object of the same id says the same: its kind and its measurements."""
+    same_names = new.measurements.keys() == old.measurements.keys()
+    return (
+        new.kind == old.kind
+        and same_names
+        and all(math.isclose(value, old.measurements[name], rel_tol=1e-5) for name, value in new.measurements.items())
+    )
 
 
 def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
-    """The project's entry of a predicted slide: by name, else by the image file's name."""
+    """The project's entry of a predicted slide: by name, else by the image file's name, with the id if need be."""
     named = [e for e in project.entries if e.name == slide.name]
-    same = [e for e in named if str(e.id) == slide.entry] or named
-    if not same:
-        file = Path(slide.image).name
-        same = [e for e in project.entries if e.image_name == file]
+    same = named or [e for e in project.entries if e.image_name == Path(slide.image).name]
+    same = [e for e in same if str(e.id) == slide.entry] or same
     if len(same) != 1:
         there = ", ".join(repr(e.name) for e in project.entries) or "none"
         why = "several entries" if same else "no entry"
         raise ProjectError(f"{project.path}: {why} for predicted slide {slide.name!r} (entries: {there})")
+    if same[0].server.type != "uri":
+        raise ProjectError(
+            f"entry {same[0].name!r}: QuPath shows its image {same[0].server.type}, so predictions would not fit"
+        )
     size = same[0].image_size
     if size is not None and size != (slide.width, slide.height):
         raise ProjectError(
@@ -206,6 +225,7 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
     skip = {labels.background, labels.ignore}
     pieces = []
     for y, values in read_strips(predictions.root / slide.labels, rows=STRIP_PX):
+        count_values(values[0], labels.values)
         pieces.append(vectorize(values[0], skip=skip, y=y))
         tick(slide.name)
     by_value = merge(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,10 @@ def slide_inputs(
         ProjectError: An image is missing, an entry does not exist, or nothing is left.
         FormatError: A file cannot be read, or a slide has no um per px.
     """
+    if slide_mpp is not None and not (slide_mpp > 0 and math.isfinite(slide_mpp)):
+        raise ConfigError(f"--slide-mpp {slide_mpp}: has to be a positive number of um per px")
+    if entries and not any(map(is_project, paths)):
+        raise ConfigError("--entry goes with a QuPath project; there is none")
     if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
         raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
     inputs: list[SlideInput] = []
@@ -108,6 +113,7 @@ def _entry_input(entry: Entry) -> SlideInput:
             f"entry {entry.name!r}: QuPath shows its image {entry.server.type}, which qpkit does not read yet; "
             "leave it out with --entry"
         )
+    _check_args(entry)
     source = SlideSource(name=entry.name, path=entry.image_path(), entry=str(entry.id), mpp=entry.mpp())
     found = replace(_open(source), entry=entry, metadata=entry.metadata)
     size = (found.info.width, found.info.height)
@@ -118,6 +124,17 @@ def _entry_input(entry: Entry) -> SlideInput:
             "annotations would not fit; put the right image there, or leave it out with --entry"
         )
     return found
+
+
+def _check_args(entry: Entry) -> None:
+    """Raise ProjectError if QuPath opens another image of the file, or in another frame, than qpkit would."""
+    args = [arg.lower() for arg in entry.server.args]
+    series = args[args.index("--series") + 1 : args.index("--series") + 2] if "--series" in args else ["0"]
+    if "--no-crop" in args or series != ["0"]:
+        raise ProjectError(
+            f"entry {entry.name!r}: QuPath opens its image with {' '.join(entry.server.args)}, which qpkit does not do "
+            "yet; leave it out with --entry"
+        )
 
 
 def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideInput:
@@ -147,14 +164,17 @@ def require_mpp(inputs: Sequence[SlideInput]) -> None:
 def _unique_names(inputs: list[SlideInput]) -> list[SlideInput]:
     """Entries of one name get their id added, so that files and tables tell them apart."""
     counts = Counter(i.source.name for i in inputs)
-
-    def unique(item: SlideInput, position: int) -> SlideInput:
-        if counts[item.source.name] == 1:
-            return item
-        suffix = item.source.entry or str(position)
-        return replace(item, source=replace(item.source, name=f"{item.source.name} ({suffix})"))
-
-    return [unique(item, i) for i, item in enumerate(inputs, start=1)]
+    used = {name for name, count in counts.items() if count == 1}
+    result = []
+    for position, item in enumerate(inputs, start=1):
+        name = plain = item.source.name
+        if counts[plain] > 1:
+            name = f"{plain} ({item.source.entry or position})"
+            while name in used:
+                name += f" #{position}"
+            used.add(name)
+        result.append(replace(item, source=replace(item.source, name=name)))
+    return result
 
 
 def read_label_map(path: Path) -> LabelMap:

@@ -143,6 +143,8 @@ def test_a_label_map_survives_its_plain_form() -> None:
         (LABELS.replace('"Tumor: Positive"', '"Stroma"'), "'Stroma' is used 2 times"),
         (LABELS.replace('"ignore"', '"unknown"'), "unknown"),
         ("[[class", "TOML"),
+        (LABELS.replace('name = "Stroma"', 'name = "background"'), "'background'"),
+        (LABELS.replace('name = "Stroma"', 'name = " "'), "' '"),
         ("background = 0", "class"),
     ],
 )

@@ -86,7 +86,7 @@ def prediction_set(root: Path, **changes: object) -> PredictionSet:
 
 
 def test_predictions_read_back_as_written(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", labels(600, 600))
+    write(tmp_path / "a.tif", labels())
     written = prediction_set(tmp_path)
     write_predictions(written)
     assert read_predictions(tmp_path) == written

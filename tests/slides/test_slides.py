@@ -117,6 +117,24 @@ def test_pyramids_and_pixel_sizes_are_read_from_tiff_tags(tmp_path: Path) -> Non
         assert slide.info.mpp == 0.3
 
 
+def test_levels_of_sizes_that_are_no_multiples_do_not_shift(tmp_path: Path) -> None:
+    """OpenSlide maps positions with its own downsample (4.003 here), qpkit with the nominal one."""
+    coarse = np.repeat(np.repeat(picture(94, 71, seed=5), 8, axis=0), 8, axis=1)[:562, :750]
+    fine = np.repeat(np.repeat(coarse, 4, axis=0), 4, axis=1)
+    fine = np.pad(fine, ((0, 2), (0, 3), (0, 0)), mode="edge")
+    path = tmp_path / "slide.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for number, pixels in enumerate((fine, coarse)):
+            tiff.write(pixels, tile=(256, 256), photometric="rgb", subfiletype=number, metadata=None)
+    with open_slide(path) as slide:
+        assert slide.info.downsamples == (1.0, 4.0)
+        read = slide.read(tile(600, 400, 150, 160, 4.0))
+    wanted = coarse[400:560, 600:750]
+    shifted = coarse[400:560, 599:749]
+    near = np.abs(read[:160].astype(int) - wanted).mean()
+    assert near < 0.5 * np.abs(read[:160].astype(int) - shifted).mean()
+
+
 def test_ome_tiff_pyramids_in_sub_ifds_are_seen(tmp_path: Path) -> None:
     pixels = picture(256, 192)
     path = tmp_path / "slide.ome.tif"
@@ -147,6 +165,7 @@ class FakeOpenSlide:
         self.canvas[40:240, 100:350, 3] = 255
         self.dimensions = (400, 300)
         self.level_dimensions = ((400, 300),)
+        self.level_downsamples = (1.0,)
         bounds = {"x": "100", "y": "40", "width": "250", "height": "200"}
         self.properties = {f"openslide.bounds-{k}": v for k, v in bounds.items()}
 

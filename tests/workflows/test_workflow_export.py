@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import tifffile
 
+from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import parse_label_map
+from qpkit.core.provenance import provenance
 from qpkit.core.tiles import Tile
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.dataset.splits import SplitRule
@@ -104,14 +109,17 @@ def test_imported_predictions_are_not_taken_for_annotations(study: Path, tmp_pat
     project = open_project(study)
     entry = project.entries[0]
     tumour = next(o for o in entry.objects() if o.class_name == "Tumor")
-    from dataclasses import replace
-
-    copy = replace(tumour, id="11111111-2222-4333-8444-555555555555", metadata={"qpkit run": "r"})
+    made = provenance("r", "m", "Tumor", tumour.geometry)
+    copy = replace(tumour, id="11111111-2222-4333-8444-555555555555", metadata=made)
     entry.replace_objects(remove=(), add=[copy])
     report, _ = export(study, tmp_path / "out")
     assert report.slides[0].predictions_left_out == 1
     again, _ = export(study, tmp_path / "with", with_predictions=True)
     assert again.slides[0].audit.drawn["Tumor"] == report.slides[0].audit.drawn["Tumor"] + 1
+    open_project(study).entries[0].replace_objects(remove={copy.id or ""}, add=[replace(copy, locked=True)])
+    reviewed, _ = export(study, tmp_path / "reviewed")
+    assert (reviewed.slides[0].predictions_left_out, reviewed.slides[0].reviewed_predictions) == (0, 1)
+    assert reviewed.slides[0].audit.drawn == again.slides[0].audit.drawn
 
 
 def test_a_slide_with_a_geojson_file_gives_the_projects_masks(study: Path, tmp_path: Path) -> None:
@@ -126,6 +134,44 @@ def test_a_slide_with_a_geojson_file_gives_the_projects_masks(study: Path, tmp_p
     assert len(one.tiles) == len(other.tiles) > 20
     for a, b in zip(one.tiles, other.tiles, strict=True):
         assert np.array_equal(one.read_mask(a), other.read_mask(b))
+
+
+def test_the_padding_of_edge_tiles_is_no_tissue(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "grey.tif", np.full((600, 700, 3), 222, dtype=np.uint8), tile=(256, 256))
+    file = tmp_path / "a.geojson"
+    box = Annotation(geometry=shapely.box(0, 0, 90, 90), path_class=PathClass(("Tumor",)))
+    line = Annotation(geometry=shapely.LineString([(0, 0), (9, 9)]), path_class=PathClass(("Tumor",)))
+    cell = replace(box, kind="detection")
+    far = Annotation(geometry=shapely.box(5000, 0, 5090, 90), path_class=PathClass(("Tumor",)))
+    write_geojson(file, [box, line, cell, far])
+    inputs = slide_inputs([tmp_path / "grey.tif"], annotations=file)
+    report = export_tiles(inputs, tmp_path / "out", ExportSettings(downsample=1))
+    assert (report.tiles_kept, report.slides[0].dropped["glass"]) == (0, 4)
+    assert report.slides[0].dropped_pixels[1] == 8100
+    audit = report.slides[0].audit
+    assert (audit.without_area, audit.outside, report.slides[0].detections) == (1, 1, 1)
+    write_geojson(file, [line])
+    with pytest.raises(LabelError, match="no annotation with an area"):
+        export_tiles(inputs, tmp_path / "lines", ExportSettings(downsample=1))
+
+
+def test_overwriting_replaces_exports_only(study: Path, tmp_path: Path) -> None:
+    inputs = slide_inputs([study])
+    with pytest.raises(OutputError, match="not of this kind"):
+        export_tiles(inputs, study, ExportSettings(), overwrite=True)
+    assert (study / "project.qpproj").is_file()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        export_tiles(inputs, tmp_path / "link", ExportSettings(tile_size=2048), overwrite=True)
+    assert (tmp_path / "disk/export.json").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "link", "study"]
+
+
+def test_two_projects_with_entries_of_one_name_stay_apart(study: Path, tmp_path: Path) -> None:
+    inputs = slide_inputs([study, study], entries=["1"])
+    names = [item.source.name for item in inputs]
+    assert len(set(names)) == 2
 
 
 def test_the_same_export_twice_is_the_same(study: Path, tmp_path: Path) -> None:
@@ -238,6 +284,22 @@ def test_an_unknown_entry_is_named_with_those_there_are(study: Path) -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         ExportSettings(**settings)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.0, float("nan")])
+def test_an_impossible_pixel_size_is_refused(study: Path, bad: float) -> None:
+    with pytest.raises(ConfigError, match="--slide-mpp"):
+        slide_inputs([study], slide_mpp=bad)
+
+
+@pytest.mark.parametrize("args", [["--series", "1"], ["--no-crop"]])
+def test_images_that_quPath_opens_in_another_way_are_refused(study: Path, args: list[str]) -> None:
+    file = study / "project.qpproj"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data["images"][0]["serverBuilder"]["args"] = args
+    file.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ProjectError, match=args[0]):
+        slide_inputs([study])
 
 
 @pytest.mark.parametrize("text", ["std:x", "std:-3", "grey", "otsu:5"])

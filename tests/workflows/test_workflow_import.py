@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from rasterio.features import rasterize as gdal_rasterize
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.provenance import is_prediction
-from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
+from qpkit.errors import ConfigError, FormatError, LabelError, OutputError, ProjectError
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import read_strips
 from qpkit.qupath import open_project, read_geojson
@@ -136,6 +137,57 @@ def test_detections_can_be_asked_for(study: Path, tmp_path: Path) -> None:
     made = predict_truth(study, tmp_path / "pred", LABELS)
     import_predictions(made, open_project(study), ImportSettings(kind="detection"))
     assert {o.kind for o in predicted(study)} == {"detection"}
+
+
+def test_the_same_run_with_other_settings_is_brought_up_to_date(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    import_predictions(made, open_project(study), ImportSettings())
+    (report,) = import_predictions(made, open_project(study), ImportSettings(kind="detection"))
+    assert (report.added, report.removed) == (7, 7)
+    assert {o.kind for o in predicted(study)} == {"detection"}
+
+
+def test_entries_of_one_name_are_told_apart_by_their_id(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    file = study / "project.qpproj"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    for image in data["images"][2:]:
+        image["imageName"] = "same"
+        image["serverBuilder"]["uri"] = data["images"][3]["serverBuilder"]["uri"]
+    file.write_text(json.dumps(data), encoding="utf-8")
+    fields = made.slides[0]
+    named = type(fields)(**{f: getattr(fields, f) for f in fields.__struct_fields__} | {"name": "same (4)"})
+    import_predictions(replace(made, slides=(named,)), open_project(study), ImportSettings())
+    counts = [sum(map(is_prediction, e.objects())) for e in open_project(study).entries]
+    assert counts == [0, 0, 0, 7]
+
+
+def test_an_entry_that_quPath_shows_rotated_is_refused(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    file = study / "project.qpproj"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    inner = data["images"][3]["serverBuilder"]
+    turned = {"builderType": "rotated", "builder": inner, "rotation": "ROTATE_180", "metadata": inner["metadata"]}
+    data["images"][3]["serverBuilder"] = turned
+    file.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ProjectError, match="rotated"):
+        import_predictions(made, open_project(study), ImportSettings())
+
+
+def test_rasters_that_do_not_fit_their_table_are_refused(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    info = made.root / "predictions.json"
+    info.write_text(
+        info.read_text(encoding="utf-8").replace('"downsample": 2.0', '"downsample": 4.0'), encoding="utf-8"
+    )
+    with pytest.raises(FormatError, match="1408 x 1024 px with 1 band"):
+        read_predictions(made.root)
+
+
+def test_values_outside_the_label_map_are_refused(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS, change=lambda labels: labels * 9)
+    with pytest.raises(LabelError, match="9"):
+        import_predictions(made, open_project(study), ImportSettings())
 
 
 def test_new_classes_reach_the_projects_class_list(study: Path, tmp_path: Path) -> None:

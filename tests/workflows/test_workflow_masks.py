@@ -54,6 +54,18 @@ def test_the_run_is_named_by_the_masks_content(study: Path, tmp_path: Path) -> N
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_what_no_mask_covers_is_background(study: Path, tmp_path: Path) -> None:
+    labels = LabelMap(classes=(LabelClass("Tumor", 0, ("Tumor",)),), background=5)
+    for folder in ("masks", "out"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "masks/patient_D [x=-4,y=16,w=8,h=8].png")
+    found = masks_as_predictions(tmp_path / "masks", open_project(study), labels, tmp_path / "out")
+    ((_, bands),) = read_strips(found.root / found.slides[0].labels, rows=10_000)
+    assert (bands[0] == 0).sum() == 4 * 8
+    assert (bands[0][16:24, :4] == 0).all()
+    assert (bands[0] != 0).sum() == (bands[0] == 5).sum()
+
+
 def test_a_table_says_where_masks_lie(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "masks"
     folder.mkdir()
@@ -75,8 +87,13 @@ def test_a_table_says_where_masks_lie(study: Path, tmp_path: Path) -> None:
         ({"mask.png": 0}, FormatError, "does not say where it lies"),
         ({"patient_D [x=0,y=0,w=8,h=8].png": 7}, FormatError, r"values \[7\]"),
         ({"nobody [x=0,y=0,w=8,h=8].png": 0}, ProjectError, "0 entries for masks of slide 'nobody'"),
-        ({"patient_D [d=2,x=1,y=0,w=16,h=16].png": 0}, ConfigError, "not on the pixel grid"),
+        ({"patient_D [d=4,x=1,y=0,w=32,h=32].png": 0}, ConfigError, "not on the pixel grid"),
         ({}, FormatError, "no label images"),
+        ({"patient_D [d=2,x=0,y=0,w=8,h=8].png": 0}, FormatError, "is 8 x 8 px where its name makes it 4 x 4"),
+        ({"patient_D [d=0,x=0,y=0,w=8,h=8].png": 0}, FormatError, "downsample above 0"),
+        ({"patient_D [d=1..2,x=0,y=0,w=8,h=8].png": 0}, FormatError, "downsample above 0"),
+        ({"patient_D [x=90000,y=0,w=8,h=8].png": 0}, FormatError, "lies outside slide"),
+        ({"patient_D [x=0,y=0,w=8,h=8,z=3].png": 0}, FormatError, "only z=0"),
     ],
 )
 def test_masks_that_do_not_fit_are_one_clear_line(

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qpkit.errors import FormatError, OutputError, QpkitError
+from qpkit.errors import ConfigError, FormatError, OutputError, QpkitError
 from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
+from qpkit.predictions.store import INFO_NAME
 from qpkit.slides import SlideSource, open_slide
 from qpkit_train.augment import STRIDE
 from qpkit_train.checkpoint import load_run, versions
@@ -87,6 +88,8 @@ def predict(
         OutputError: `out` is taken or cannot be written.
     """
     started = time.perf_counter()
+    if batch_size < 1:
+        raise ConfigError(f"batch size {batch_size}: has to be 1 or more")
     run = load_run(run_root)
     settings = PredictSettings(
         tile_px=_whole_strides(tile_px),
@@ -99,7 +102,7 @@ def predict(
     slides: list[SlidePrediction] = []
     reports: list[SlideReport] = []
     skipped: list[tuple[str, str]] = []
-    with new_folder(out, overwrite=overwrite) as root:
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             try:
                 with open_slide(source.path, mpp=source.mpp) as slide:
