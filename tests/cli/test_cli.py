@@ -187,7 +187,7 @@ def test_predictions_are_imported_written_and_evaluated(
     made = predict_truth(study, tmp_path / "pred", labels)
     assert "Tumor 3" in run(capsys, "import-predictions", made.root, study, "--simplify-um", "1")[1]
     assert run(capsys, "import-predictions", made.root, study, "--geojson-only", tmp_path / "json")[0] == 0
-    assert [p.name for p in (tmp_path / "json").iterdir()] == ["patient_D.tif.geojson"]
+    assert sorted(p.name for p in (tmp_path / "json").iterdir()) == ["import.json", "patient_D.tif.geojson"]
     code, out, _ = run(capsys, "evaluate", made.root, study, "-o", tmp_path / "eval", "--json")
     assert code == 0
     assert json.loads(out)["pooled"]["scores"]["Tumor"]["dice"] == 1.0
