@@ -50,11 +50,7 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[
         OutputError: `path` holds something already, or cannot be written.
     """
     path = path.resolve()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not (path / marker).is_file():
-            raise OutputError(f"{path}: there is something already that is not of this kind; choose another folder")
-        if not overwrite:
-            raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
+    require_free(path, marker=marker, overwrite=overwrite)
     beside = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         beside.mkdir(parents=True)
@@ -66,6 +62,20 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[
         raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def require_free(path: Path, *, marker: str, overwrite: bool) -> None:
+    """Raise unless new_folder would take this path; for work that ends in a folder, before it begins.
+
+    Raises:
+        OutputError: `path` holds something that is not of this kind, or is and must not be overwritten.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / marker).is_file():
+        raise OutputError(f"{path}: there is something already that is not of this kind; choose another folder")
+    if not overwrite:
+        raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
 
 
 def _swap(new: Path, path: Path) -> None:

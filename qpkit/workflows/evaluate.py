@@ -16,7 +16,7 @@ from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError, ProjectError
-from qpkit.files import new_folder, safe_names
+from qpkit.files import new_folder, require_free, safe_names
 from qpkit.ops.compare import ClassScore, class_indices, class_scores, confusion_of, empty_confusion
 from qpkit.ops.merge import merge
 from qpkit.ops.rasterize import Painting, count_values
@@ -103,8 +103,11 @@ def evaluate(
 
     Raises:
         ProjectError: No slide has a prediction.
-        LabelError: The label maps do not have the same values.
+        LabelError: The label maps do not have the same classes and values, or a raster has others.
+        OutputError: `out` holds something.
     """
+    if out is not None:
+        require_free(out, marker=INFO_NAME, overwrite=overwrite)
     rules = labels or predictions.label_map
     if _meaning(rules) != _meaning(predictions.label_map):
         raise LabelError(f"label map has {_meaning(rules)}, the predictions have {_meaning(predictions.label_map)}")
