@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -57,11 +58,16 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[
         yield beside
         _swap(beside, path)
     except OSError as err:
-        if isinstance(err, OutputError) or err.errno is None or (err.filename is None and err.errno != 28):
+        if isinstance(err, OutputError) or not _is_about(err, beside):
             raise
         raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_about(err: OSError, folder: Path) -> bool:
+    """Whether an error comes from writing into a folder: the disk is full, or the path in it is the folder's."""
+    return err.errno in (errno.ENOSPC, errno.EDQUOT) or str(err.filename or "").startswith(str(folder))
 
 
 def require_free(path: Path, *, marker: str, overwrite: bool) -> None:
