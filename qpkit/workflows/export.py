@@ -209,7 +209,19 @@ def _info(report: ExportReport, inputs: Sequence[SlideInput], settings: ExportSe
         "settings": settings.to_builtins(),
         "versions": versions(),
         "inputs": [{"name": i.source.name, **i.hashes()} for i in inputs],
-        "report": msgspec.to_builtins(replace(report, labels=None), str_keys=True),  # type: ignore[arg-type]
+        "report": _report_to_builtins(report),
+    }
+
+
+def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
+    """The report as plain values; the label map stands beside it."""
+    return {
+        "mpp": report.mpp,
+        "slides": msgspec.to_builtins(report.slides, str_keys=True),
+        "skipped": list(report.skipped),
+        "splits": {name: dict(counts) for name, counts in report.splits.items()},
+        "notes": list(report.notes),
+        "seconds": report.seconds,
     }
 
 

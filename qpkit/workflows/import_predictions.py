@@ -26,6 +26,9 @@ from qpkit.predictions.store import read_strips, strip_count
 from qpkit.qupath import Entry, Project, write_geojson
 from qpkit.workflows import OnProgress, Ticker, no_progress
 
+AREA: Final = "Area µm^2"
+"""QuPath's own name for an area measurement."""
+
 INFO_NAME: Final = "import.json"
 """Beside GeoJSON files: which run they are of, and the report."""
 
@@ -89,6 +92,16 @@ class _Shapes:
     mended: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What became of one entry's objects; as in SlideImport."""
+
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    kept_edited: int = 0
+
+
 def import_predictions(
     predictions: PredictionSet,
     project: Project,
@@ -111,18 +124,7 @@ def import_predictions(
     for slide, entry in zip(predictions.slides, entries, strict=True):
         start = time.perf_counter()
         shapes = _shapes(predictions, slide, settings, tick)
-        added, removed, unchanged, edited = _replace(entry, shapes.objects)
-        reports.append(
-            _report(
-                slide,
-                shapes,
-                added=added,
-                removed=removed,
-                unchanged=unchanged,
-                kept_edited=edited,
-                seconds=time.perf_counter() - start,
-            )
-        )
+        reports.append(_report(slide, shapes, _replace(entry, shapes.objects), start))
     return reports
 
 
@@ -146,7 +148,7 @@ def predictions_to_geojson(
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
             write_geojson(root / f"{stem}.geojson", shapes.objects)
-            reports.append(_report(slide, shapes, added=len(shapes.objects), seconds=time.perf_counter() - start))
+            reports.append(_report(slide, shapes, _Change(added=len(shapes.objects)), start))
         record = {"run": predictions.run, "model": predictions.model, "slides": msgspec.to_builtins(reports)}
         (root / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return reports
@@ -157,26 +159,27 @@ def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
     return Ticker(sum(strip_count(s, rows=STRIP_PX) + 1 for s in predictions.slides), on_progress)
 
 
-def _report(slide: SlidePrediction, shapes: _Shapes, **counts: float) -> SlideImport:
-    per_class = Counter(o.class_name or "" for o in shapes.objects)
-    areas = None
-    if slide.mpp is not None:
-        um2 = Counter[str]()
-        for item in shapes.objects:
-            um2[item.class_name or ""] += item.measurements["Area µm^2"]  # type: ignore[assignment]
-        areas = {name: value / 1e6 for name, value in um2.items()}
+def _report(slide: SlidePrediction, shapes: _Shapes, change: _Change, start: float) -> SlideImport:
+    mm2: dict[str, float] = {}
+    for item in shapes.objects:
+        name = item.class_name or ""
+        mm2[name] = mm2.get(name, 0.0) + item.measurements.get(AREA, 0.0) / 1e6
     return SlideImport(
         name=slide.name,
-        objects=per_class,
-        area_mm2=areas,
+        objects=Counter(o.class_name or "" for o in shapes.objects),
+        area_mm2=None if slide.mpp is None else mm2,
         too_small=shapes.too_small,
         mended=shapes.mended,
-        **counts,  # type: ignore[arg-type]
+        added=change.added,
+        removed=change.removed,
+        unchanged=change.unchanged,
+        kept_edited=change.kept_edited,
+        seconds=time.perf_counter() - start,
     )
 
 
-def _replace(entry: Entry, new: Sequence[Annotation]) -> tuple[int, int, int, int]:
-    """Bring one entry's predictions up to date. Returns (added, removed, unchanged, kept because edited)."""
+def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
+    """Bring one entry's predictions up to date."""
     there = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
     untouched = {o.id: o for o in there if o.id is not None and is_untouched(o)}
     edited = {o.id for o in there if o.id not in untouched}
@@ -185,7 +188,7 @@ def _replace(entry: Entry, new: Sequence[Annotation]) -> tuple[int, int, int, in
     add = [o for o in new if o.id not in unchanged and o.id not in edited]
     if remove or add:
         entry.replace_objects(remove=remove, add=add)
-    return len(add), len(remove), len(unchanged), len(edited)
+    return _Change(added=len(add), removed=len(remove), unchanged=len(unchanged), kept_edited=len(edited))
 
 
 def _alike(new: Annotation, old: Annotation) -> bool:
@@ -288,7 +291,7 @@ def _object(
     if mean is not None:
         measurements["Mean probability"] = round(mean, 4)
     if slide.mpp is not None:
-        measurements["Area µm^2"] = round(polygon.area * (slide.mpp / slide.downsample) ** 2, 2)
+        measurements[AREA] = round(polygon.area * (slide.mpp / slide.downsample) ** 2, 2)
     return Annotation(
         geometry=polygon,
         shape="polygon" if not polygon.interiors else "geometry",
