@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def test_a_tile_set_is_read_as_it_was_written(tmp_path: Path) -> None:
     for record, image, mask in zip(records, pixels[::2], pixels[1::2], strict=True):
         assert np.array_equal(tiles.read_image(record), image)
         assert np.array_equal(tiles.read_mask(record), mask)
+
+
+def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a pair lands in the folder while it is being removed."""
+
+    def slow(path: Path, pixels: object) -> None:
+        if path.name == "x0.png":
+            raise OSError(28, "No space left on device", str(path))
+        time.sleep(0.2)
+        path.touch()
+
+    monkeypatch.setattr("qpkit.dataset.pairs._save", slow)
+    empty = np.zeros((2, 2), dtype=np.uint8)
+    with pytest.raises(OSError, match="No space"), PairWriter(tmp_path) as writer:
+        for number in range(4):
+            writer.write(empty, empty, (f"x{number}.png", f"y{number}.png"))
+    left = sorted(tmp_path.iterdir())
+    time.sleep(0.5)
+    assert sorted(tmp_path.iterdir()) == left
 
 
 def test_a_set_without_a_common_resolution_has_nan(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from PIL import Image
 from predictions_made_up import predict_truth
 
 from qpkit.core.labels import LabelClass, LabelMap
-from qpkit.errors import LabelError, ProjectError
+from qpkit.errors import LabelError, OutputError, ProjectError
 from qpkit.workflows.evaluate import evaluate
 from qpkit.workflows.info import describe
 from qpkit.workflows.sources import slide_inputs
@@ -69,6 +70,27 @@ def test_slides_and_labels_that_do_not_fit_are_refused(study: Path, tmp_path: Pa
     other = LabelMap(classes=(LabelClass("Tumor", 5, ("Tumor",)),))
     with pytest.raises(LabelError, match="5: 'Tumor'"):
         evaluate(made, slide_inputs([study]), labels=other)
+
+
+def test_a_folder_that_is_taken_is_refused_before_the_work(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    steps: list[int] = []
+    with pytest.raises(OutputError, match="not of this kind"):
+        evaluate(made, slide_inputs([study]), out=tmp_path / "out", on_progress=lambda done, *_: steps.append(done))
+    assert steps == []
+
+
+def test_predictions_of_another_slide_are_not_compared(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "pred", LABELS)
+    fields = made.slides[0]
+    other = type(fields)(**{f: getattr(fields, f) for f in fields.__struct_fields__} | {"width": 99, "name": "x"})
+    inputs = slide_inputs([study], entries=["4"])
+    with pytest.raises(ProjectError, match="predicted one was 99 x 2048"):
+        evaluate(replace(made, slides=(other,)), inputs)
+    with pytest.raises(ProjectError, match="several predictions fit"):
+        evaluate(replace(made, slides=(fields, fields)), inputs)
 
 
 def test_info_tells_what_a_path_holds(study: Path, tmp_path: Path) -> None:
