@@ -104,7 +104,7 @@ def _columns(
     classes: Any,
 ) -> Columns:
     if failure:
-        raise FormatError(f"{MESSAGES[failure].format(x, y)} at byte {at}")
+        raise FormatError(f"{MESSAGES[failure].format(int(x), int(y))} at byte {at}")
     nodes, handles, known, end, resets = counts
     types = (np.uint8, np.int64, np.int64, np.int64, np.int32, np.int32)
     cut: list[Any] = [

@@ -196,7 +196,7 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                         failure, at = 14, start[node]
                         break
                     if count >= 1 << 31 or count > (end - pos) // max(size, 1):
-                        failure, at, x, y = 6, start[node], count if count < 1 << 31 else count - (1 << 32), end - pos
+                        failure, at, x, y = 6, start[node], count, end - pos
                         break
                     if size:
                         pos += count * size

@@ -12,6 +12,8 @@ from javatree_reader import parse, write
 from qupath_files import data_files
 
 from qpkit.errors import FormatError
+from qpkit.qupath.javaemit import Emitter
+from qpkit.qupath.javatape import Tape
 from qpkit.qupath.modified_utf8 import decode, encode
 
 _OBJECT_ARRAY = b"\x75\x72\x00\x13[Ljava.lang.Object;" + struct.pack(">qBH", -8012369246846506644, 2, 0) + b"\x78\x70"
@@ -77,38 +79,44 @@ def test_deep_nesting_is_read_and_bottomless_nesting_refused() -> None:
     one = b"\x75\x71\x00\x7e\x00\x00"
     content = deep + b"\x00\x00\x00\x01" + (one + b"\x00\x00\x00\x01") * 5000 + b"\x70"
     assert write(parse(content)) == content
-    with pytest.raises(FormatError, match="deep"):
-        parse(deep + b"\x00\x00\x00\x01" + (one + b"\x00\x00\x00\x01") * 30_000 + b"\x70")
+    assert Emitter(Tape(content)).whole() == content
+    for read in (parse, Tape):
+        with pytest.raises(FormatError, match="deep"):
+            read(deep + b"\x00\x00\x00\x01" + (one + b"\x00\x00\x00\x01") * 30_000 + b"\x70")
 
 
 def test_nested_classes_are_refused_before_python_gives_up() -> None:
     start = b"\x72\x00\x01A" + bytes(8) + b"\x02\x00\x00\x78"
     with pytest.raises(FormatError, match="classes inside each other"):
         parse(MAGIC + b"\x73" + start * 5000)
+    with pytest.raises(FormatError, match="classes inside each other"):
+        Tape(MAGIC + b"\x73" + start * 5000)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        _OBJECT_ARRAY + b"\x7f\xff\xff\xff",
-        _OBJECT_ARRAY + b"\xff\xff\xff\xff",
-        b"\x7c\x7f\xff\xff\xff\xff\xff\xff\xff",
-        b"\x7c\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"\x7a\x7f\xff\xff\xff",
-        b"\x7a\x00\x00\x00\x01a",  # a long block that Java writes as a short one
-        b"\x7d\x7f\xff\xff\xff",
-        b"\x71\x00\x7e\x00\x00",
-        b"\x7b",  # an exception
-        b"\x78",
-        b"\x73\x70",
-        b"\x73\x72\x00\x01A" + bytes(8) + b"\x06\x00\x00\x78\x70",  # serializable and externalizable
-        b"\x73\x72\x00\x01A" + bytes(8) + b"\x02\x00\x00\x78\x71\x00\x7e\x00\x00",  # its own superclass
-        b"\x73\x72\x00\x01A" + bytes(8) + b"\x02\x00\x01Q\x00\x01a\x78\x70",  # unknown field type
-    ],
-)
+HOSTILE = [
+    _OBJECT_ARRAY + b"\x7f\xff\xff\xff",
+    _OBJECT_ARRAY + b"\xff\xff\xff\xff",
+    b"\x7c\x7f\xff\xff\xff\xff\xff\xff\xff",
+    b"\x7c\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\x7a\x7f\xff\xff\xff",
+    b"\x7a\x00\x00\x00\x01a",  # a long block that Java writes as a short one
+    b"\x7d\x7f\xff\xff\xff",
+    b"\x71\x00\x7e\x00\x00",
+    b"\x7b",  # an exception
+    b"\x78",
+    b"\x73\x70",
+    b"\x73\x72\x00\x01A" + bytes(8) + b"\x06\x00\x00\x78\x70",  # serializable and externalizable
+    b"\x73\x72\x00\x01A" + bytes(8) + b"\x02\x00\x00\x78\x71\x00\x7e\x00\x00",  # its own superclass
+    b"\x73\x72\x00\x01A" + bytes(8) + b"\x02\x00\x01Q\x00\x01a\x78\x70",  # unknown field type
+]
+"""Streams (without the magic number) that Java would not write."""
+
+
+@pytest.mark.parametrize("content", HOSTILE)
 def test_hostile_streams_are_refused_with_the_byte(content: bytes) -> None:
-    with pytest.raises(FormatError, match="at byte"):
-        parse(MAGIC + content)
+    for read in (parse, Tape):
+        with pytest.raises(FormatError, match="at byte"):
+            read(MAGIC + content)
 
 
 def test_every_truncation_is_refused_or_a_shorter_stream(shared: Path) -> None:
