@@ -25,25 +25,22 @@ def replace_objects(
         files.check_unchanged()
     old = files.read() if files.data.exists() else None
     data = _opened(files, old, server, entry_id)
-    before = {annotation.id for annotation in data.objects() if annotation.id is not None}
-    kept = [annotation for annotation in data.objects() if annotation.id is None or annotation.id not in set(remove)]
-    added = identified(add, before - set(remove))
+    gone = set(remove)
+    kept = [annotation for annotation in data.objects() if annotation.id is None or annotation.id not in gone]
+    added = identified(add, {annotation.id for annotation in kept if annotation.id is not None})
     if not added and len(kept) == len(data.objects()):
         return
-    data.remove(remove)
-    data.add(added)
+    data.replace(remove=remove, add=added)
     content = data.to_bytes()
     if content != old:
-        _check(content, kept, added, source=str(files.data))
+        _check(data, kept, added)
         files.replace_data(content)
         _follow_up(files, data, server.metadata, added)
 
 
 def write_new_data(files: EntryFiles, data: QpData, server: Server) -> None:
     """Write the first data file of an entry, with its summary and classes."""
-    content = data.to_bytes()
-    _check(content, [], data.objects(), source=str(files.data))
-    files.replace_data(content)
+    files.replace_data(data.to_bytes())
     _follow_up(files, data, server.metadata, data.objects())
 
 
@@ -63,18 +60,18 @@ def _opened(files: EntryFiles, old: bytes | None, server: Server, entry_id: int)
     )
 
 
-def _check(content: bytes, kept: Sequence[Annotation], added: Sequence[Annotation], *, source: str) -> None:
-    """Read back what is about to be written: nothing else may have changed.
+def _check(data: QpData, kept: Sequence[Annotation], added: Sequence[Annotation]) -> None:
+    """Look at what is about to be written, as it was read back after the edit: nothing else may have changed.
 
     Raises:
         FormatError: It reads differently; nothing is written.
     """
-    found = QpData.parse(content, source=source).objects()
+    found = data.objects()
     new = {annotation.id for annotation in added}
     others = [annotation for annotation in found if annotation.id not in new]
     if len(found) != len(kept) + len(added) or [_apart(a) for a in others] != [_apart(a) for a in kept]:
         raise FormatError(
-            f"{source}: not written, because the new file would not read back as it should; please report this"
+            f"{data.source}: not written, because the new file would not read back as it should; please report this"
         )
 
 

@@ -220,6 +220,8 @@ class Tape:
                 pos = self._utf(pos)[1]
             return JavaClass("proxy", 0, 2, (), superclass, row)
         name, pos = self._utf(start + 1)
+        if not name.isprintable():
+            raise FormatError(f"a class with the impossible name {name!r} at byte {start}")
         suid, flags, count = struct.unpack_from(">qBH", self.data, pos)
         pos += 11
         fields = []

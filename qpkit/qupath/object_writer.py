@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -30,10 +31,11 @@ _NAMESPACE: Final = uuid.UUID("8f3d5c0e-6a0b-5d1c-9e57-3f4c8a2b7d10")
 def identified(objects: Sequence[Annotation], taken: Collection[str]) -> list[Annotation]:
     """Give every object without an id one that follows from its content (no randomness), free in `taken`."""
     used = {*taken, *(annotation.id for annotation in objects if annotation.id is not None)}
+    copies: Counter[str] = Counter()
     ready = []
     for annotation in objects:
         if annotation.id is None:
-            made = _content_id(annotation, used)
+            made = _content_id(annotation, used, copies)
             used.add(made)
             ready.append(dataclasses.replace(annotation, id=made))
         else:
@@ -41,14 +43,15 @@ def identified(objects: Sequence[Annotation], taken: Collection[str]) -> list[An
     return ready
 
 
-def _content_id(annotation: Annotation, used: Collection[str]) -> str:
+def _content_id(annotation: Annotation, used: Collection[str], copies: Counter[str]) -> str:
     content = (
         f"{annotation.kind} {annotation.class_name} {annotation.plane} {shapely.to_wkb(annotation.geometry, hex=True)}"
     )
-    copies = 0
-    while (made := str(uuid.uuid5(_NAMESPACE, f"{content} {copies}"))) in used:
-        copies += 1
-    return made
+    while True:
+        made = str(uuid.uuid5(_NAMESPACE, f"{content} {copies[content]}"))
+        copies[content] += 1
+        if made not in used:
+            return made
 
 
 class ObjectWriter:

@@ -8,11 +8,12 @@ Source: qupath.lib.io.PathIO, v0.2.3 to v0.7.0.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import struct
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -83,15 +84,12 @@ class QpData:
     def __init__(self, data: bytes, *, source: str) -> None:
         """See `parse`."""
         self.source = source
-        try:
-            with gc_paused(len(data)):
-                self._tape = Tape(data, until=_END)
-                self.data_version, self._server_text, self.unknown = _read_header(self._tape)
-                self._places = _find_places(self._tape, self.unknown)
-                self._objects = find_objects(self._tape, _root(self._places, self._tape))
-                self._annotations = read_annotations(self._tape, self._objects)
-        except FormatError as err:
-            raise FormatError(f"{source}: {err}") from err
+        with self._named(), gc_paused(len(data)):
+            self._tape = Tape(data, until=_END)
+            self.data_version, self._server_text, self.unknown = _read_header(self._tape)
+            self._places = _find_places(self._tape, self.unknown)
+            self._objects = find_objects(self._tape, _root(self._places, self._tape))
+            self._annotations = read_annotations(self._tape, self._objects)
         self._ids: dict[str, int] | None = None
         self.unknown += self._objects.unknown
         if self.unknown:
@@ -151,13 +149,15 @@ class QpData:
     def workflow(self) -> list[WorkflowStep]:
         """The command history."""
         view = self._places.workflow
-        return [] if view is None else [_step(item) for item in view.own() if item.is_object]
+        with self._named():
+            return [] if view is None else [_step(item) for item in view.own() if item.is_object]
 
     @property
     def properties(self) -> dict[str, Plain]:
         """The image's properties; values that are no plain values show as their class, "<java.util.ArrayList>"."""
-        pairs = javavalues.entries(self._places.properties)
-        return {str(javavalues.plain(key)): javavalues.plain(value) for key, value in pairs}
+        with self._named():
+            pairs = javavalues.entries(self._places.properties)
+            return {str(javavalues.plain(key)): javavalues.plain(value) for key, value in pairs}
 
     @property
     def tma_grid(self) -> tuple[int, int] | None:
@@ -182,19 +182,12 @@ class QpData:
             FormatError: An id is there already (remove the old object first), or the file cannot be edited.
             GeometryError: A shape cannot be stored.
         """
-        if not objects:
-            return
-        taken = {item.id for item in self._annotations if item.id is not None}
-        ready = identified(objects, taken)
-        twice = [item for item, count in Counter(annotation.id for annotation in ready).items() if count > 1]
-        twice += [str(annotation.id) for annotation in ready if annotation.id in taken]
-        if twice:
-            raise FormatError(
-                f"{self.source}: {len(twice)} object ids are there already, {twice[0]} first; remove them before adding"
-            )
         number = 0 if parent is None else self._number(parent)
-        with gc_paused(_BYTES_PER_OBJECT * len(ready)):
-            self._edit(lambda edits: edits.add(ready, parent=number, nested=nested))
+        if objects:
+            ready = self._identified(objects, gone=())
+            self._edit(
+                lambda edits: edits.add(ready, parent=number, nested=nested), size=_BYTES_PER_OBJECT * len(ready)
+            )
 
     def remove(self, ids: Collection[str | int]) -> int:
         """Remove exactly these objects (ids, or positions in `objects()`); what was below one takes its place.
@@ -205,17 +198,40 @@ class QpData:
         Raises:
             FormatError: One of them is a TMA core, which the grid needs, or the file cannot be edited.
         """
-        numbers = {self._number(key) for key in ids if isinstance(key, int) or key in self._by_id()}
-        if not numbers:
-            return 0
+        return self.replace(remove=ids, add=())
+
+    def replace(self, *, remove: Collection[str | int], add: Sequence[Annotation]) -> int:
+        """Remove objects and add others flat under the root, in one step; see `remove` and `add`.
+
+        Returns:
+            How many objects were removed.
+        """
+        numbers = {self._number(key) for key in remove if isinstance(key, int) or key in self._by_id()}
         self._require_no_core(numbers, "removed")
+        ready = self._identified(add, gone=numbers)
 
         def change(edits: HierarchyEdits) -> None:
-            edits.remove(numbers)
-            self._drop_property(CONNECTIONS, edits.edits)
+            if numbers:
+                edits.remove(numbers)
+                self._drop_property(CONNECTIONS, edits.edits)
+            edits.add(ready)
 
-        self._edit(change)
+        if numbers or ready:
+            self._edit(change, size=_BYTES_PER_OBJECT * len(ready))
         return len(numbers)
+
+    def _identified(self, objects: Sequence[Annotation], *, gone: Collection[int]) -> list[Annotation]:
+        """Give new objects their ids, apart from those of the objects that stay."""
+        stay = (item.id for number, item in enumerate(self._annotations, start=1) if number not in gone)
+        taken = {identity for identity in stay if identity is not None}
+        ready = identified(objects, taken)
+        twice = [item for item, count in Counter(annotation.id for annotation in ready).items() if count > 1]
+        twice += [str(annotation.id) for annotation in ready if annotation.id in taken]
+        if twice:
+            raise FormatError(
+                f"{self.source}: {len(twice)} object ids are there already, {twice[0]} first; remove them before adding"
+            )
+        return ready
 
     def move(self, ids: Sequence[str | int], *, to: str | int | None) -> None:
         """Put objects, with everything below them, below another one (None: the root), behind its children.
@@ -270,24 +286,30 @@ class QpData:
         """
         self._edit(lambda edits: self._put_property(key, value, edits.edits))
 
-    def _edit(self, change: Callable[[HierarchyEdits], None]) -> None:
+    def _edit(self, change: Callable[[HierarchyEdits], None], *, size: int = 0) -> None:
         """Collect edits, write the file anew in memory and take it over; a file without edits stays as it is."""
         if self.unknown:
             raise FormatError(
                 f"{self.source}: not rewritten, because it holds something that qpkit does not know: "
                 f"{'; '.join(self.unknown)}; add the objects inside QuPath (GeoJSON import) instead"
             )
-        try:
+        with self._named(), gc_paused(len(self._tape.data) + size):
             edits = HierarchyEdits(self._tape, self._objects)
             change(edits)
             made = edits.written()
-        except FormatError as err:
-            raise FormatError(f"{self.source}: {err}") from err
         if made != self._tape.data:
             again = QpData(made, source=self.source)
             if again.unknown:
                 raise FormatError(f"{self.source}: not edited, because it would not read back; please report this")
             self._take(again)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the file's name before errors."""
+        try:
+            yield
+        except FormatError as err:
+            raise FormatError(f"{self.source}: {err}") from err
 
     def _by_id(self) -> dict[str, int]:
         if self._ids is None:
