@@ -22,10 +22,6 @@ from qpkit.qupath import QpData, read_geojson, write_geojson
 
 # What QuPath 0.5.1 reads and qpkit refuses, with a reason: nothing is dropped or guessed without a word.
 STRICTER = {
-    "geom-geometrycollection-polygons.geojson": "0.6+ refuse it; older ones drop parts",
-    "geom-geometrycollection.geojson": "0.6+ refuse it; older ones drop parts",
-    "geom-two-point-ring.geojson": "QuPath makes an empty rectangle of it",
-    "wrap-geometrycollection-bare.geojson": "0.6+ refuse it; older ones drop parts",
     "wrap-empty-file.geojson": "an empty file is more likely an accident than no objects",
     "wrap-empty-object.geojson": "no GeoJSON",
     "wrap-features-null.geojson": "no list of features",
