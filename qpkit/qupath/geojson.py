@@ -79,6 +79,8 @@ def _features(batch: Batch, document: Document) -> list[object]:
         return batch.values
     if batch.place == "wrapper" and batch.values[0].get("type") == "FeatureCollection":
         return []
+    if batch.place == "document" and not batch.values:
+        raise FormatError(f"{document.name}: the file is empty")
     if batch.place == "wrapper":
         kind = str(batch.values[0].get("type"))[:60]
         raise FormatError(f"{document.name}: a list of features, but the type is {kind!r}, not 'FeatureCollection'")

@@ -32,7 +32,8 @@ class Batch:
     Args:
         values: As Python's json gives them.
         place: Elements of a FeatureCollection's "features", elements of an array that is the document, the document
-            itself, or the object around the features, which comes last and has an empty list for them.
+            itself (no value if it is empty), or the object around the features, which comes last and has an empty
+            list for them.
         size: Bytes of text.
     """
 
@@ -60,8 +61,8 @@ def read_batches(document: Document) -> Iterator[Batch]:
     text = _Text(document)
     first = text.peek()
     if not first:
-        raise FormatError(f"{document.name}: the file is empty")
-    if first == b"[":
+        yield Batch([], "document", 0)
+    elif first == b"[":
         text.take(1)
         yield from _elements(text, "array")
     else:
