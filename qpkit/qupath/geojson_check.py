@@ -182,7 +182,7 @@ def _check_measurement_map(record: Mapping[str, Any]) -> Iterator[Rule]:
 def _check_measurement(name: str, value: Any) -> Iterator[Rule]:
     if not name.isascii():
         yield rules.TEXT_ENCODING
-    if isinstance(value, int | float) and _FLOAT_END <= abs(value) and value not in (math.inf, -math.inf):
+    if isinstance(value, int | float) and abs(value) >= _FLOAT_END and value not in (math.inf, -math.inf):
         yield rules.VALUE_INFINITE
 
 

@@ -26,11 +26,11 @@ def is_double(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def is_finite(value: Any) -> bool:
+def is_finite(value: float | str) -> bool:
     """Whether a value for which is_double holds is a finite number."""
     if isinstance(value, str):
-        value = float(value.strip().rstrip("fFdD")) if not _SPECIAL.search(value) else math.inf
-    return abs(value) < 1.8e308
+        value = math.inf if _SPECIAL.search(value) else float(value.strip().rstrip("fFdD"))
+    return -math.inf < value < math.inf
 
 
 def is_integer(value: Any) -> bool:
@@ -46,7 +46,9 @@ def is_whole(value: Any) -> bool:
         if not is_double(value) or not is_finite(value):
             return False
         value = float(value.strip().rstrip("fFdD"))
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _INT_END and value % 1 == 0
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) < _INT_END and value % 1 == 0
 
 
 def is_measurement(value: str) -> bool:

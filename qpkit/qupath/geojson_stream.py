@@ -50,25 +50,31 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ARRAY_BEGINS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(\[|$|[^\[])")
 
 
-def read_batches(document: Document) -> Iterator[Batch]:
+def read_batches(document: Document, *, many: bool = False) -> Iterator[Batch]:
     """Decode a document piece by piece.
 
     NaN and Infinity are read, as QuPath 0.2 writes them; of equal keys the last one counts.
 
+    Args:
+        document: Its chunks are used up.
+        many: Take one JSON text after the other (newline-delimited GeoJSON), which QuPath refuses.
+
     Raises:
-        FormatError: Not JSON, more than one document in it, or a value that is too large.
+        FormatError: Not JSON, more than one text in it, or a value that is too large.
     """
     text = _Text(document)
     first = text.peek()
     if not first:
         yield Batch([], "document", 0)
-    elif first == b"[":
-        text.take(1)
-        yield from _elements(text, "array")
-    else:
-        yield from _object_or_value(text)
-    if text.peek():
-        raise FormatError(f"{document.name}: more than one JSON document; wrap the features into a FeatureCollection")
+    while first:
+        if first == b"[":
+            text.take(1)
+            yield from _elements(text, "array")
+        else:
+            yield from _object_or_value(text)
+        first = text.peek()
+        if first and not many:
+            raise FormatError(f"{document.name}: more than one JSON text; wrap the features into a FeatureCollection")
 
 
 class _Text:
