@@ -11,15 +11,18 @@ from typing import Final
 import numpy as np
 import shapely
 
-from qpkit.core.annotation import Annotation, PathClass, Plane
-from qpkit.qupath.javanodes import Block, Content, Obj, Value
-from qpkit.qupath.objects import KINDS, OBJECT_ID, read_path_class
-from qpkit.qupath.roi_writer import write_roi
-from qpkit.qupath.vocabulary import MEASUREMENTS, OBJECTS, Vocabulary
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.qupath.javatape import Tape
+from qpkit.qupath.objects import KINDS, OBJECT_ID
+from qpkit.qupath.roi_writer import RoiWriter
+from qpkit.qupath.vocabulary import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block
 
 _CLASS_OF: Final = {kind: name for name, kind in KINDS.items()}
 _NO_PROBABILITY: Final = bytes.fromhex("7ff8000000000000")
 """Class probability "unset": Java's NaN. (A probability that is set stays in objects that are not replaced.)"""
+_TAIL: Final = block(_NO_PROBABILITY)
+_NO_CHILDREN: Final = block(bytes(4))
+_NO_SHAPE: Final = shapely.Polygon()
 
 _NAMESPACE: Final = uuid.UUID("8f3d5c0e-6a0b-5d1c-9e57-3f4c8a2b7d10")
 
@@ -49,80 +52,131 @@ def _content_id(annotation: Annotation, used: Collection[str]) -> str:
 
 
 class ObjectWriter:
-    """Makes PathObjects for one file; class objects are shared as in QuPath."""
+    """Writes PathObjects into one file; class objects are shared as in QuPath.
 
-    def __init__(self, words: Vocabulary) -> None:
+    Args:
+        words: Of the file.
+        tape: The file that is edited, if any.
+        classes: Class objects of that file (rows), to be used again.
+    """
+
+    def __init__(self, words: Vocabulary, *, tape: Tape | None = None, classes: Mapping[PathClass, int] | None = None):
         self._words = words
-        self._classes: dict[PathClass, Obj] = {}
+        self._tape = tape
+        self._rows = dict(classes or {})
+        self._classes: dict[PathClass, bytes] = {}
 
-    def know(self, node: Obj | None) -> None:
-        """Use a class object of the file again."""
-        known = read_path_class(node)
-        if known is not None and node is not None:
-            self._classes.setdefault(known, node)
+    def write_all(self, objects: Sequence[Annotation], *, nested: bool = False) -> None:
+        """Write objects one behind the other.
 
-    def write_all(self, objects: Sequence[Annotation]) -> list[Obj]:
-        """Make the objects, without children.
+        Args:
+            objects: In QuPath's order.
+            nested: Write each below its `parent`, an index into `objects` that comes before it; flat otherwise.
 
         Raises:
             GeometryError: A shape that QuPath has no ROI for.
         """
-        return [self._write(annotation) for annotation in objects]
+        rois = RoiWriter([item.geometry for item in objects], [item.shape for item in objects])
+        nuclei = RoiWriter([item.nucleus or _NO_SHAPE for item in objects], [None] * len(objects))
+        flat: dict[int | None, list[int]] = {None: list(range(len(objects)))}
+        children = _children(objects) if nested else flat
+        waiting = [*reversed(children.get(None, ()))]
+        while waiting:  # a number begins an object, its complement ends it
+            number = waiting.pop()
+            if number < 0:
+                self._end(objects[~number], ~number, rois, nuclei)
+                continue
+            below = children.get(number, ()) if nested else ()
+            self._begin(objects[number], len(below))
+            if below:
+                waiting += [~number, *reversed(below)]
+            else:
+                self._end(objects[number], number, rois, nuclei)
 
-    def _write(self, annotation: Annotation) -> Obj:
+    def _begin(self, annotation: Annotation, children: int) -> None:
+        """Write what stands before the children."""
         words = self._words
-        contents: list[Content] = [
-            None if annotation.name is None else words.text(annotation.name),
-            None if annotation.color is None else words.integer(annotation.color),
-            self._metadata(annotation),
-            self._measurements(annotation.measurements),
-            Block(struct.pack(">i", 0)),
-            words.boolean(annotation.locked),
-            self._path_class(annotation.path_class),
-            write_roi(annotation.geometry, annotation.shape, annotation.plane, words),
-            Block(_NO_PROBABILITY + (bytes([annotation.is_missing]) if annotation.kind == "tma_core" else b"")),
-        ]
+        words.begin(_CLASS_OF[annotation.kind])
+        self.name(annotation.name)
+        self.color(annotation.color)
+        self.metadata(annotation.metadata, annotation.id)
+        self.measurements(annotation.measurements)
+        words.raw(block(struct.pack(">i", children)) if children else _NO_CHILDREN)
+
+    def _end(self, annotation: Annotation, number: int, rois: RoiWriter, nuclei: RoiWriter) -> None:
+        """Write what stands behind the children."""
+        words = self._words
+        words.boolean(annotation.locked)
+        self.path_class(annotation.path_class)
+        rois.write(number, annotation.plane, words)
+        words.raw(block(_NO_PROBABILITY + bytes([annotation.is_missing])) if annotation.kind == "tma_core" else _TAIL)
         if annotation.kind == "cell":
-            contents.append(self._nucleus(annotation, annotation.plane))
-        return words.external(_CLASS_OF[annotation.kind], contents)
+            if annotation.nucleus is None:
+                words.raw(NULL)
+            else:
+                nuclei.write(number, annotation.plane, words)
+        words.raw(END)
 
-    def _nucleus(self, annotation: Annotation, plane: Plane) -> Value:
-        return None if annotation.nucleus is None else write_roi(annotation.nucleus, None, plane, self._words)
+    def name(self, name: str | None) -> None:
+        """Write an object's name or null."""
+        if name is None:
+            self._words.raw(NULL)
+        else:
+            self._words.text(name)
 
-    def _metadata(self, annotation: Annotation) -> Obj:
+    def color(self, color: int | None) -> None:
+        """Write an object's own colour or null."""
+        if color is None:
+            self._words.raw(NULL)
+        else:
+            self._words.integer(color)
+
+    def metadata(self, metadata: Mapping[str, str], identity: str | None) -> None:
+        """Write a MetadataMap, the id behind everything else."""
         words = self._words
-        items = {key: value for key, value in annotation.metadata.items() if key != OBJECT_ID}
-        if annotation.id is not None:
-            items[OBJECT_ID] = annotation.id
-        keys = words.object_array([words.string(key) for key in items])
-        values = words.object_array([words.text(value) for value in items.values()])
-        return words.external(OBJECTS + "MetadataMap", [words.integer(1), keys, values])
+        items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
+        if identity is not None:
+            items[OBJECT_ID] = identity
+        words.begin(OBJECTS + "MetadataMap")
+        words.integer(1)
+        words.strings(list(items), shared=True)
+        words.strings(list(items.values()), shared=False)
+        words.raw(END)
 
-    def _measurements(self, measurements: Mapping[str, float]) -> Obj | None:
-        """Write a DoubleList: open, names of its own (QuPath changes the list of an open one)."""
+    def measurements(self, measurements: Mapping[str, float]) -> None:
+        """Write a DoubleList: open, names of its own (QuPath changes the list of an open one); null without any."""
+        words = self._words
         if not measurements:
-            return None
-        words = self._words
-        values = np.fromiter(measurements.values(), ">f8", len(measurements))
-        fields: dict[str, Value | int | float | bool] = {
-            "isClosed": False,
-            "map": None,
-            "names": words.array_list([words.string(name) for name in measurements]),
-            "values": words.primitive_array("D", values.tobytes()),
-        }
-        return words.obj(MEASUREMENTS + "NumericMeasurementList$DoubleList", fields)
+            words.raw(NULL)
+            return
+        words.begin(MEASUREMENTS + "NumericMeasurementList$DoubleList")
+        words.raw(b"\0" + NULL)  # not closed; no map
+        words.list_of_strings(list(measurements))
+        values = np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes()
+        words.array("D", values, len(measurements))
 
-    def _path_class(self, path_class: PathClass | None) -> Obj | None:
+    def path_class(self, path_class: PathClass | None) -> None:
+        """Write a class, or a reference to it."""
+        words = self._words
         if path_class is None:
-            return None
-        if path_class not in self._classes:
+            words.raw(NULL)
+        elif path_class in self._classes:
+            words.raw(self._classes[path_class])
+        elif path_class in self._rows:
+            self._classes[path_class] = words.emitter.reference(words.emitter.keep(self._rows[path_class]))
+        else:
             *above, name = path_class.names
-            parent = self._path_class(PathClass(tuple(above))) if above else None
-            color = None if path_class.color is None else self._words.integer(path_class.color)
-            fields: dict[str, Value | int | float | bool] = {
-                "colorRGB": color,
-                "name": self._words.string(name),
-                "parentClass": parent,
-            }
-            self._classes[path_class] = self._words.obj(OBJECTS + "classes.PathClass", fields)
-        return self._classes[path_class]
+            words.begin(OBJECTS + "classes.PathClass")
+            self._classes[path_class] = words.emitter.reference(words.emitter.next - 1)
+            self.color(path_class.color)
+            words.string(name)
+            self.path_class(PathClass(tuple(above)) if above else None)
+
+
+def _children(objects: Sequence[Annotation]) -> dict[int | None, list[int]]:
+    """Numbers of the objects below each object; a parent that does not come before its child counts as none."""
+    found: dict[int | None, list[int]] = {}
+    for number, annotation in enumerate(objects):
+        parent = annotation.parent
+        found.setdefault(parent if parent is not None and 0 <= parent < number else None, []).append(number)
+    return found

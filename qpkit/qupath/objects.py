@@ -1,18 +1,21 @@
-"""The externalizable body of QuPath's PathObjects: which value of the stream is what, and how to take it out.
+"""Find the objects of a hierarchy on the tape: which row is whose name, class, ROI, children.
 
 Source: writeExternal/readExternal of PathObject, PathROIObject, PathCellObject and TMACoreObject, v0.2.3 to v0.7.0.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from qpkit.core.annotation import Kind, PathClass
-from qpkit.qupath.javanodes import Array, Block, Content, Obj, Reset, Value
-from qpkit.qupath.javavalues import describe, elements, fail, int_or_none, text_or_none
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Kind
+from qpkit.qupath.javagrammar import TC_BLOCKDATA, TC_BLOCKDATALONG, TC_NULL, TC_OBJECT, TC_REFERENCE
+from qpkit.qupath.javatape import Tape
 
 _PREFIX: Final = "qupath.lib.objects."
 ROOT: Final = _PREFIX + "PathRootObject"
@@ -26,215 +29,235 @@ KINDS: Final[Mapping[str, Kind]] = {
 OBJECT_ID: Final = "Object ID"
 """Metadata key under which v0.4+ keep an object's UUID."""
 
-_MAX_CLASS_NAMES: Final = 100
-_COUNT: Final = struct.Struct(">i")
+_ROLES: Final[Mapping[str, int]] = {
+    _PREFIX + "MetadataMap": 1,
+    "java.lang.Boolean": 2,
+    ROOT: 3,
+    **{name: 4 + number for number, name in enumerate(KINDS)},
+}
+_FIRST_OBJECT, _CELL, _TMA_CORE = 3, 6, 8
+_KIND_OF_ROLE: Final[tuple[Kind | None, ...]] = (None, None, None, None, *KINDS.values())
+
+_COLUMNS: Final = 15
+ROW, PARENT, ROLE, NAME, COLOR, METADATA, MEASUREMENTS, SLOT, LAST, LOCKED, PATH_CLASS, ROI, TAIL, NUCLEUS, REST = (
+    range(_COLUMNS)
+)
+_COMPILE_FROM: Final = 100_000
+"""Rows; see `javascan`."""
+
+_UNKNOWN_MAX: Final = 16
+
+_MESSAGES: Final = (
+    "",
+    "the {0} ends too early or holds stray bytes",
+    "the {0} lacks its block of 4 bytes",
+    "the {0} lacks its block of 8 bytes",
+    "the {0} lacks its block of 9 bytes",
+    "the {0} claims {1} children",
+    "a child object is expected in a {0}",
+    "the same {0} is in the hierarchy twice",
+    "an object is expected in a {0}",
+)
 
 
-@dataclass(slots=True)
-class Body:
-    """What an object stores, taken apart but not yet converted.
+@dataclass(frozen=True, slots=True)
+class PathObjects:
+    """All objects of a hierarchy, depth first in QuPath's order; number 0 is the root.
 
     Args:
-        node: The object.
-        name: None if unnamed.
-        color: Signed ARGB of the object itself.
-        metadata: Reserved keys included.
-        measurements: Measurement list or None.
-        children: Directly below, in order; unknown classes too.
-        slot: Where the number of children stands in the annotation of `node`; the children follow.
-        locked: QuPath's lock.
-        path_class: PathClass or None.
-        roi: ROI proxy or None.
-        nucleus: ROI proxy or None; only cells.
-        is_missing: Only TMA cores.
-        rest: Values behind the body that no known version writes.
+        table: (n, 15) int64. Rows of the tape, -1 for what the object does not have: the object, its parent (a number,
+            not a row), role, name, colour, metadata, measurements, the block with the number of children, the last
+            child (the block, if there is none), lock, class, ROI, the block with the class probability, nucleus, first
+            value behind the body.
+        unknown: What was not understood, one line each.
     """
 
-    node: Obj
-    name: str | None
-    color: int | None
-    metadata: dict[str, str]
-    measurements: Value
-    children: list[Obj]
-    slot: int
-    locked: bool = False
-    path_class: Obj | None = None
-    roi: Obj | None = None
-    nucleus: Obj | None = None
-    is_missing: bool = False
-    rest: list[Content] = field(default_factory=list)
+    table: NDArray[np.int64]
+    unknown: tuple[str, ...]
 
-    def set_children(self, children: Sequence[Obj]) -> None:
-        """Change the children in the tree."""
-        own = self.node.annotation
-        own[self.slot : self.slot + 1 + len(self.children)] = [Block(_COUNT.pack(len(children))), *children]
-        self.children = list(children)
+    def column(self, number: int) -> NDArray[np.int64]:
+        """One column without the root's entry."""
+        return self.table[1:, number]
+
+    def kinds(self) -> list[Kind]:
+        """Kind of each object, without the root."""
+        kinds = [_KIND_OF_ROLE[role] for role in self.column(ROLE).tolist()]
+        return [kind for kind in kinds if kind is not None]
 
 
-class _Cursor:
-    """Walk over the values and the block bytes of a body."""
+def find_objects(tape: Tape, root: int) -> PathObjects:
+    """Walk over a hierarchy.
 
-    __slots__ = ("index", "items", "node")
-
-    def __init__(self, node: Obj) -> None:
-        self.node = node
-        self.items = node.parts[0].annotation
-        self.index = 0
-
-    def peek(self) -> Content:
-        return self.items[self.index] if self.index < len(self.items) else Reset()
-
-    def value(self) -> Value:
-        item = self.peek()
-        if isinstance(item, Block | Reset):
-            raise fail(f"the {self.node.class_name} ends too early or holds stray bytes", self.node)
-        self.index += 1
-        return item
-
-    def block(self, size: int) -> bytes:
-        item = self.peek()
-        if not isinstance(item, Block) or len(item.data) != size:
-            raise fail(f"the {self.node.class_name} lacks its {size}-byte block", self.node)
-        self.index += 1
-        return item.data
-
-    def obj(self) -> Obj | None:
-        item = self.value()
-        if item is None or isinstance(item, Obj):
-            return item
-        raise fail(f"an object is expected, not {describe(item)}", self.node)
-
-
-def read_body(node: Obj) -> Body:
-    """Take one PathObject apart.
+    Args:
+        tape: The file.
+        root: Row of the PathRootObject.
 
     Raises:
-        FormatError: Not laid out as in v0.2 to v0.7.
+        FormatError: Not laid out as in v0.2 to v0.7. Children of an unknown class are left out and named in `unknown`.
     """
-    cursor = _Cursor(node)
-    name = text_or_none(cursor.value(), node)
-    color = int_or_none(cursor.value(), node)
-    metadata: dict[str, str] = {}
-    item = cursor.peek()
-    if isinstance(item, Obj) and item.class_name == _PREFIX + "MetadataMap":  # left out by v0.2/v0.3 if empty
-        metadata = _read_metadata(item)
-        cursor.index += 1
-    measurements = cursor.value()
-    slot = cursor.index
-    children = _read_children(cursor)
-    body = Body(node, name, color, metadata, measurements, children, slot)
-    if node.class_name != ROOT:
-        _read_roi_part(cursor, body)
-    body.rest = cursor.items[cursor.index :]
-    return body
+    roles = np.array([_ROLES.get(item.name, 0) for item in tape.classes], np.int64)
+    rows = np.flatnonzero(tape.kind == TC_OBJECT)
+    count = int(np.count_nonzero(roles[tape.class_of(rows)] >= _FIRST_OBJECT))
+    table = np.full(count * _COLUMNS, -1, np.int64)
+    columns: list[Any] = [tape.kind, tape.start, tape.body, tape.stop, tape.after, tape.link, tape.defined, roles]
+    data: Any = np.frombuffer(tape.data, np.uint8)
+    walk: Callable[..., Any] = _walk
+    if len(tape.kind) < _COMPILE_FROM:
+        data, columns = tape.data, [column.tolist() for column in columns]
+    else:
+        walk = _compiled()
+    stack, unknown = np.zeros(3 * (count + 1), np.int64), np.zeros(_UNKNOWN_MAX, np.int64)
+    seen = np.zeros(len(tape.kind), np.bool_)
+    failure, at, x, found, strange = walk(data, *columns, root, table, stack, seen, unknown)
+    if failure:
+        raise tape.fail(_MESSAGES[failure].format(tape.java_class(int(at)).name, x), int(at))
+    made = table.reshape(count, _COLUMNS)[:found]
+    return PathObjects(made, (*_strangers(tape, unknown, strange), *_rests(tape, made)))
 
 
-def _read_children(cursor: _Cursor) -> list[Obj]:
-    (count,) = _COUNT.unpack(cursor.block(4))
-    if not 0 <= count <= len(cursor.items) - cursor.index:
-        raise fail(f"the {cursor.node.class_name} claims {count} children", cursor.node)
-    children = []
-    for _ in range(count):
-        child = cursor.value()
-        if not isinstance(child, Obj):
-            raise fail(f"a child object is expected, not {describe(child)}", cursor.node)
-        children.append(child)
-    return children
+def _strangers(tape: Tape, rows: NDArray[np.int64], count: int) -> list[str]:
+    named = [f"object class {tape.java_class(int(r)).name} at byte {tape.start[r]}" for r in rows[:count]]
+    return [*named, f"{count - len(named)} more objects of unknown classes"] if count > len(named) else named
 
 
-def _read_roi_part(cursor: _Cursor, body: Body) -> None:
-    """Read what PathROIObject and the classes below it add."""
-    value = cursor.obj()
-    if value is not None and value.class_name == "java.lang.Boolean":  # missing in the oldest files
-        body.locked = bool(value.fields()["value"]) if "value" in value.fields() else False
-        value = cursor.obj()
-    body.path_class = value
-    body.roi = cursor.obj()
-    kind = KINDS[cursor.node.class_name]
-    tail = cursor.block(9 if kind == "tma_core" else 8)  # class probability (NaN if unset), then isMissing
-    if kind == "tma_core":
-        body.is_missing = tail[8] != 0
-    if kind == "cell":
-        body.nucleus = cursor.obj()
+def _rests(tape: Tape, table: NDArray[np.int64]) -> list[str]:
+    rest = table[table[:, REST] >= 0][:_UNKNOWN_MAX]
+    return [f"values behind a {tape.java_class(int(r)).name} at byte {tape.start[r]}" for r in rest[:, ROW]]
 
 
-def _read_metadata(node: Obj) -> dict[str, str]:
-    own = node.annotation
-    if len(own) != 3 or not isinstance(own[1], Array) or not isinstance(own[2], Array):
-        raise fail("a MetadataMap of an unknown version", node)
-    keys, values = own[1].values, own[2].values
-    if len(keys) != len(values):
-        raise fail("a MetadataMap whose keys and values do not fit together", node)
-    pairs = ((text_or_none(k, node), text_or_none(v, node)) for k, v in zip(keys, values, strict=True))
-    return {key: value for key, value in pairs if key is not None and value is not None}
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    import numba
+
+    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(_walk)
+    return compiled
 
 
-def read_path_class(node: Obj | None) -> PathClass | None:
-    """Read a class with its parents; a class without a name is QuPath's "no class".
-
-    Raises:
-        FormatError: Not a PathClass, a blank name, or parents in a circle.
-    """
-    names: list[str] = []
-    color: int | None = None
-    current: Value = node
-    while current is not None:
-        if not isinstance(current, Obj) or current.class_name != _PREFIX + "classes.PathClass":
-            raise fail(f"a PathClass is expected, not {describe(current)}", node)
-        fields = current.fields()
-        if current is node:
-            color = int_or_none(_node(fields.get("colorRGB")), node)
-        name = text_or_none(_node(fields.get("name")), node)
-        if name is not None:
-            names.append(name)
-        current = _node(fields.get("parentClass"))
-        if len(names) > _MAX_CLASS_NAMES or (name is None and current is not None):
-            raise fail("a PathClass with parents that make no sense", node)
-    if not names:
-        return None
-    try:
-        return PathClass(tuple(reversed(names)), color)
-    except ValueError as err:
-        raise fail(str(err), node) from err
-
-
-def read_measurements(node: Value) -> dict[str, float]:
-    """Read any of QuPath's measurement lists, in its order; null has none.
-
-    Raises:
-        FormatError: An unknown list class.
-    """
-    if node is None:
-        return {}
-    if not isinstance(node, Obj) or not node.class_name.startswith("qupath.lib.measurements."):
-        raise fail(f"a measurement list is expected, not {describe(node)}", node)
-    fields = node.fields()
-    if node.class_name.endswith("$FloatList") or node.class_name.endswith("$DoubleList"):
-        values = fields.get("values")
-        if not isinstance(values, Array) or values.code not in ("F", "D"):
-            raise fail("a measurement list without values", node)
-        names = [_name(item, node) for item in elements(_node(fields.get("names")), node)]
-        return dict(zip(names, values.numbers().tolist(), strict=False))
-    if node.class_name.endswith(".DefaultMeasurementList"):
-        return dict(_read_measurement(item, node) for item in elements(_node(fields.get("list")), node))
-    raise fail(f"unknown measurement list {node.class_name}", node)
-
-
-def _read_measurement(item: Value, owner: Obj) -> tuple[str, float]:
-    fields = item.fields() if isinstance(item, Obj) else {}
-    value = fields.get("value")
-    if not isinstance(value, float):
-        raise fail(f"a measurement is expected, not {describe(item)}", owner)
-    return _name(_node(fields.get("name")), owner), value
-
-
-def _name(item: Value, owner: Obj) -> str:
-    name = text_or_none(item, owner)
-    if name is None:
-        raise fail("a measurement without a name", owner)
-    return name
-
-
-def _node(value: object) -> Value:
-    """Narrow a field to a node; a primitive in its place is as good as nothing."""
-    return None if isinstance(value, int | float) else value  # type: ignore[return-value]  # fields() holds nodes
+def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it for arrays
+    data, kind, start, body, stop, after, link, defined, roles, root, table, stack, seen, unknown
+):
+    """Fill the table; see `find_objects`. A frame is (number of the object, next row, children left)."""
+    found = strange = 0
+    failure = at = x = 0
+    depth = -1
+    node, parent = root, -1
+    while True:
+        if node >= 0:  # begin an object
+            t = found * _COLUMNS
+            row = node + 1
+            if kind[row] == TC_REFERENCE:
+                row = defined[link[row]]
+            table[t + ROW] = node
+            table[t + PARENT] = parent
+            table[t + ROLE] = roles[body[row]]
+            seen[node] = True
+            item = after[node + 1]
+            end = after[node]
+            for field in (NAME, COLOR, METADATA, MEASUREMENTS):
+                if item >= end or kind[item] == TC_BLOCKDATA or kind[item] == TC_BLOCKDATALONG:
+                    failure, at = 1, node
+                    break
+                if field == METADATA:  # left out by v0.2/v0.3 if empty
+                    row = item
+                    if kind[row] == TC_REFERENCE:
+                        row = defined[link[row]]
+                    if kind[row] != TC_OBJECT:
+                        continue
+                    row += 1
+                    if kind[row] == TC_REFERENCE:
+                        row = defined[link[row]]
+                    if roles[body[row]] != 1:
+                        continue
+                table[t + field] = item
+                item = after[item]
+            if failure:
+                break
+            if item >= end or kind[item] != TC_BLOCKDATA or stop[item] - body[item] != 4:
+                failure, at = 2, node
+                break
+            b = body[item]
+            count = (data[b] << 24) | (data[b + 1] << 16) | (data[b + 2] << 8) | (data[b + 3] << 0)
+            if count > end - item:
+                failure, at, x = 5, node, count
+                break
+            table[t + SLOT] = item
+            table[t + LAST] = item
+            depth += 1
+            stack[3 * depth] = found
+            stack[3 * depth + 1] = after[item]
+            stack[3 * depth + 2] = count
+            found += 1
+            node = -1
+        number = stack[3 * depth]
+        t = number * _COLUMNS
+        own = table[t + ROW]
+        end = after[own]
+        item = stack[3 * depth + 1]
+        if stack[3 * depth + 2] > 0:  # the next child
+            if item >= end or kind[item] == TC_BLOCKDATA or kind[item] == TC_BLOCKDATALONG:
+                failure, at = 1, own
+                break
+            child = item
+            if kind[child] == TC_REFERENCE:
+                child = defined[link[child]]
+            if kind[child] != TC_OBJECT:
+                failure, at = 6, own
+                break
+            table[t + LAST] = item
+            stack[3 * depth + 1] = after[item]
+            stack[3 * depth + 2] -= 1
+            row = child + 1
+            if kind[row] == TC_REFERENCE:
+                row = defined[link[row]]
+            if seen[child]:
+                failure, at = 7, child
+                break
+            if roles[body[row]] <= _FIRST_OBJECT:
+                if strange < _UNKNOWN_MAX:
+                    unknown[strange] = child
+                strange += 1
+                continue
+            node, parent = child, number
+            continue
+        role = table[t + ROLE]
+        if role != _FIRST_OBJECT:  # what PathROIObject and the classes below it add
+            field = LOCKED
+            while field <= NUCLEUS:
+                if field == TAIL:
+                    width = 9 if role == _TMA_CORE else 8  # class probability (NaN if unset), then isMissing
+                    if item >= end or kind[item] != TC_BLOCKDATA or stop[item] - body[item] != width:
+                        failure, at = width - 5, own
+                        break
+                elif field == NUCLEUS and role != _CELL:
+                    break
+                else:
+                    if item >= end or kind[item] == TC_BLOCKDATA or kind[item] == TC_BLOCKDATALONG:
+                        failure, at = 1, own
+                        break
+                    row = item
+                    if kind[row] == TC_REFERENCE:
+                        row = defined[link[row]]
+                    if kind[row] != TC_OBJECT and kind[row] != TC_NULL:
+                        failure, at = 8, own
+                        break
+                    if field == LOCKED:  # missing in the oldest files
+                        boolean = False
+                        if kind[row] == TC_OBJECT:
+                            row += 1
+                            if kind[row] == TC_REFERENCE:
+                                row = defined[link[row]]
+                            boolean = roles[body[row]] == 2
+                        if not boolean:
+                            field += 1
+                            continue
+                table[t + field] = item
+                item = after[item]
+                field += 1
+            if failure:
+                break
+        if item < end:
+            table[t + REST] = item
+        depth -= 1
+        if depth < 0:
+            break
+    return failure, at, x, found, strange

@@ -1,4 +1,4 @@
-"""A whole .qpdata: header, image data around the hierarchy, and its objects. Reads, adds, removes.
+"""A whole .qpdata: header, image data around the hierarchy, and its objects. Reads and edits.
 
 A file that is not understood in full is never rewritten: QuPath 0.5 and later open a file they cannot read with an
 empty hierarchy, and the next save then destroys the user's annotations.
@@ -12,7 +12,7 @@ import logging
 import struct
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,14 +20,17 @@ import msgspec
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
-from qpkit.qupath import javastream, javavalues
+from qpkit.qupath import javavalues
 from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.hierarchy import Hierarchy, read_annotations, read_hierarchy
-from qpkit.qupath.javanodes import Block, Content, Enum, JavaString, Obj, Reset, Stream, Value
+from qpkit.qupath.hierarchy import read_annotations
+from qpkit.qupath.javaemit import Edits, Emitter, Kept
+from qpkit.qupath.javagrammar import MAGIC
+from qpkit.qupath.javatape import Tape, View
 from qpkit.qupath.javavalues import Plain
 from qpkit.qupath.object_writer import ObjectWriter, identified
-from qpkit.qupath.objects import OBJECT_ID, ROOT
-from qpkit.qupath.vocabulary import Vocabulary
+from qpkit.qupath.objects import ROOT, find_objects
+from qpkit.qupath.qpdata_edits import HierarchyEdits
+from qpkit.qupath.vocabulary import END, NULL, Vocabulary, block
 
 log = logging.getLogger(__name__)
 
@@ -56,39 +59,41 @@ class WorkflowStep:
 
 @dataclass(slots=True)
 class _Places:
-    """The known top-level nodes of a file."""
+    """The known top-level values of a file."""
 
-    image_type: Enum | None = None
-    stains: Obj | None = None
-    workflow: Obj | None = None
-    hierarchy: Obj | None = None
-    properties: Obj | None = None
-    ended: bool = False
+    image_type: View | None = None
+    stains: View | None = None
+    workflow: View | None = None
+    hierarchy: View | None = None
+    properties: View | None = None
+    end: View | None = None
 
 
 class QpData:
     """One .qpdata in memory. Make it with `parse` or `new_qpdata`.
 
+    Every edit writes the file anew in memory and reads it back, so an edit that cannot be read is never seen.
+
     Attributes:
         source: Where it came from, for messages.
         data_version: 2 (QuPath v0.2) or 3 (v0.3 to v0.7).
-        unknown: What was not understood, one line each; if there is anything, an edited file is not written.
+        unknown: What was not understood, one line each; if there is anything, the file cannot be edited.
     """
 
-    def __init__(self, stream: Stream, *, source: str, original: bytes | None = None) -> None:
-        """Take the known nodes out of a stream (see `parse`)."""
+    def __init__(self, data: bytes, *, source: str) -> None:
+        """See `parse`."""
         self.source = source
-        self.unknown: list[str] = []
-        self._stream = stream
-        self._original = original
-        self.data_version, self._server_text = self._read_header()
-        self._places = self._find_places()
-        if self._places.hierarchy is None:
-            raise FormatError(f"{source}: there is no hierarchy in it; it is no QuPath data file or is damaged")
-        self._hierarchy: Hierarchy = read_hierarchy(self._places.hierarchy)
-        self.unknown += self._hierarchy.unknown
-        self._annotations: list[Annotation] | None = None
-        self._words = Vocabulary(stream.classes)
+        try:
+            with gc_paused(len(data)):
+                self._tape = Tape(data, until=_END)
+                self.data_version, self._server_text, self.unknown = _read_header(self._tape)
+                self._places = _find_places(self._tape, self.unknown)
+                self._objects = find_objects(self._tape, _root(self._places, self._tape))
+                self._annotations = read_annotations(self._tape, self._objects)
+        except FormatError as err:
+            raise FormatError(f"{source}: {err}") from err
+        self._ids: dict[str, int] | None = None
+        self.unknown += self._objects.unknown
         if self.unknown:
             log.warning("%s: not understood: %s", source, "; ".join(self.unknown))
 
@@ -103,35 +108,20 @@ class QpData:
         Raises:
             FormatError: Damaged, truncated or foreign; the message has the byte offset.
         """
-        try:
-            with gc_paused(len(data)):
-                made = cls(javastream.parse(data, until=_END), source=source, original=data)
-                made.objects()
-        except FormatError as err:
-            if str(err).startswith(source):
-                raise
-            raise FormatError(f"{source}: {err}") from err
-        return made
+        return cls(data, source=source)
+
+    def _take(self, other: QpData) -> None:
+        """Become what another one is."""
+        self._tape, self._places, self._objects = other._tape, other._places, other._objects
+        self._annotations, self._ids = other._annotations, None
+        self.data_version, self._server_text, self.unknown = other.data_version, other._server_text, other.unknown
 
     def to_bytes(self) -> bytes:
-        """Give the file's bytes: those that were parsed if nothing was changed.
-
-        Raises:
-            FormatError: Something was changed and the file was not understood in full.
-        """
-        if self._original is not None:
-            return self._original
-        if self.unknown:
-            raise FormatError(
-                f"{self.source}: not rewritten, because it holds something that qpkit does not know: "
-                f"{'; '.join(self.unknown)}; add the objects inside QuPath (GeoJSON import) instead"
-            )
-        return javastream.write(self._stream)
+        """Give the file's bytes: those that were parsed if nothing was changed."""
+        return self._tape.data
 
     def objects(self) -> list[Annotation]:
         """List all objects depth first, in QuPath's order; `parent` is an index into this list."""
-        if self._annotations is None:
-            self._annotations = read_annotations(self._hierarchy.objects)
         return list(self._annotations)
 
     @property
@@ -139,7 +129,7 @@ class QpData:
         """The image server's JSON as saved with the file (QuPath ignores it inside a project); None in v0.2."""
         try:
             record = msgspec.json.decode(self._server_text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
         server = record.get("server") if isinstance(record, dict) else None
         return server if isinstance(server, dict) else None
@@ -147,162 +137,273 @@ class QpData:
     @property
     def image_type(self) -> str | None:
         """QuPath's enum name: "BRIGHTFIELD_H_E", "FLUORESCENCE", "UNSET", ..."""
-        node = self._places.image_type
-        return None if node is None else str(node.constant)
+        view = self._places.image_type
+        return None if view is None else view.text
 
     @property
     def stains(self) -> str | None:
         """The stain vectors as QuPath's JSON-like string; None if there are none."""
-        node = self._places.stains
-        texts = [item for item in node.annotation if isinstance(item, JavaString)] if node is not None else []
-        return str(texts[0]) if texts else None
+        view = self._places.stains
+        texts = [item.text for item in view.own() if item.is_text] if view is not None else []
+        return texts[0] if texts else None
 
     @property
     def workflow(self) -> list[WorkflowStep]:
         """The command history."""
-        node = self._places.workflow
-        steps = [] if node is None else [item for item in node.annotation if isinstance(item, Obj)]
-        return [_step(item) for item in steps]
+        view = self._places.workflow
+        return [] if view is None else [_step(item) for item in view.own() if item.is_object]
 
     @property
     def properties(self) -> dict[str, Plain]:
         """The image's properties; values that are no plain values show as their class, "<java.util.ArrayList>"."""
-        pairs = javavalues.entries(self._places.properties, None)
+        pairs = javavalues.entries(self._places.properties)
         return {str(javavalues.plain(key)): javavalues.plain(value) for key, value in pairs}
 
     @property
     def tma_grid(self) -> tuple[int, int] | None:
         """Rows and columns of the TMA grid; None without one."""
         assert self._places.hierarchy is not None
-        node = self._places.hierarchy.fields().get("tmaGrid")
-        fields = node.fields() if isinstance(node, Obj) else {}
+        grid = javavalues.field(self._places.hierarchy, "tmaGrid")
+        fields = grid.fields() if grid is not None and grid.is_object else {}
         rows, columns = fields.get("gridHeight"), fields.get("gridWidth")
         return (rows, columns) if isinstance(rows, int) and isinstance(columns, int) else None
 
-    def add(self, objects: Sequence[Annotation]) -> None:
-        """Add objects flat under the root, as QuPath's own import does; `parent` is ignored.
+    def add(self, objects: Sequence[Annotation], *, parent: str | int | None = None, nested: bool = False) -> None:
+        """Add objects.
 
         Objects without an id get one made from their content.
 
+        Args:
+            objects: Put flat under the root, as QuPath's own import does, whatever their `parent` says.
+            parent: Put them below this object instead (an id, or a position in `objects()`).
+            nested: Keep their hierarchy: `parent` of each is an index into this sequence, of an object before it.
+
         Raises:
-            FormatError: An id is there already (remove the old object first).
+            FormatError: An id is there already (remove the old object first), or the file cannot be edited.
             GeometryError: A shape cannot be stored.
         """
         if not objects:
             return
-        taken = {placed.body.metadata.get(OBJECT_ID) for placed in self._hierarchy.objects}
-        ready = identified(objects, {item for item in taken if item is not None})
+        taken = {item.id for item in self._annotations if item.id is not None}
+        ready = identified(objects, taken)
         twice = [item for item, count in Counter(annotation.id for annotation in ready).items() if count > 1]
         twice += [str(annotation.id) for annotation in ready if annotation.id in taken]
         if twice:
             raise FormatError(
                 f"{self.source}: {len(twice)} object ids are there already, {twice[0]} first; remove them before adding"
             )
+        number = 0 if parent is None else self._number(parent)
         with gc_paused(_BYTES_PER_OBJECT * len(ready)):
-            self._append(ready)
-            self._changed()
+            self._edit(lambda edits: edits.add(ready, parent=number, nested=nested))
 
-    def _append(self, ready: Sequence[Annotation]) -> None:
-        """Put objects under the root; class objects of the file are used again."""
-        writer = ObjectWriter(self._words)
-        for placed in self._hierarchy.objects:
-            writer.know(placed.body.path_class)
-        root = self._hierarchy.root
-        root.set_children([*root.children, *writer.write_all(ready)])
-
-    def remove(self, ids: Collection[str]) -> int:
-        """Remove exactly the objects with these ids; what was below one moves up to its parent, in its place.
+    def remove(self, ids: Collection[str | int]) -> int:
+        """Remove exactly these objects (ids, or positions in `objects()`); what was below one takes its place.
 
         Returns:
-            How many objects were removed.
+            How many objects were removed; ids that are not there are ignored.
 
         Raises:
-            FormatError: One of them is a TMA core, without which the grid would be broken.
+            FormatError: One of them is a TMA core, which the grid needs, or the file cannot be edited.
         """
-        wanted = set(ids)
-        gone = {id(p.body.node): p.body for p in self._hierarchy.objects if p.body.metadata.get(OBJECT_ID) in wanted}
-        if not gone:
+        numbers = {self._number(key) for key in ids if isinstance(key, int) or key in self._by_id()}
+        if not numbers:
             return 0
-        for body in gone.values():
-            if body.node.class_name.endswith("TMACoreObject"):
-                raise FormatError(f"{self.source}: {body.metadata[OBJECT_ID]} is a TMA core; remove it in QuPath")
-        # Deepest first, so that a removed child has its own children settled before it is replaced by them.
-        for body in [*(placed.body for placed in reversed(self._hierarchy.objects)), self._hierarchy.root]:
-            if any(id(child) in gone for child in body.children):
-                body.set_children(_lifted(body.children, gone))
-        self._drop_property(CONNECTIONS)
-        self._changed()
-        return len(gone)
+        self._require_no_core(numbers, "removed")
+
+        def change(edits: HierarchyEdits) -> None:
+            edits.remove(numbers)
+            self._drop_property(CONNECTIONS, edits.edits)
+
+        self._edit(change)
+        return len(numbers)
+
+    def move(self, ids: Sequence[str | int], *, to: str | int | None) -> None:
+        """Put objects, with everything below them, below another one (None: the root), behind its children.
+
+        Args:
+            ids: Ids, or positions in `objects()`.
+            to: The new parent.
+
+        Raises:
+            FormatError: No such object, a TMA core, an object below itself, or the file cannot be edited.
+        """
+        numbers = list(dict.fromkeys(self._number(key) for key in ids))
+        self._require_no_core(numbers, "moved")
+        number = 0 if to is None else self._number(to)
+        if numbers:
+            self._edit(lambda edits: edits.move(numbers, number))
+
+    def update(self, changes: Mapping[str | int, Annotation]) -> int:
+        """Change objects in their places: class, name, colour, lock, measurements, metadata, id, plane, shape, nucleus.
+
+        Args:
+            changes: The new value of each object, by its id or its position in `objects()`. What equals the old value
+                is not touched; `parent` is ignored (see `move`).
+
+        Returns:
+            How many objects are different now.
+
+        Raises:
+            FormatError: No such object, another kind of object, an id that is taken, or the file cannot be edited.
+            GeometryError: A shape cannot be stored.
+        """
+        new = {self._number(key): value for key, value in changes.items()}
+        ids = Counter(new.get(n + 1, item).id for n, item in enumerate(self._annotations))
+        twice = [identity for identity, count in ids.items() if identity is not None and count > 1]
+        if twice and {new[n].id for n in new} & set(twice):
+            raise FormatError(f"{self.source}: the object id {twice[0]} is there already")
+
+        def change(edits: HierarchyEdits) -> None:
+            for number, value in new.items():
+                edits.change(number, self._annotations[number - 1], value)
+
+        before = self._annotations
+        if new:
+            self._edit(change)
+        return sum(_differs(before[n - 1], self._annotations[n - 1]) for n in new)
 
     def set_property(self, key: str, value: str) -> None:
-        """Set a text property of the image."""
-        contents = self._property_contents()
-        if contents is None:
-            self._places.properties = self._words.hash_map({key: value})
-            self._stream.contents.insert(-1, self._places.properties)
-        else:
-            self._drop_property(key)
-            contents += [JavaString(key), JavaString(value)]
-            _count(contents, 1)
-        self._changed()
+        """Set a text property of the image.
 
-    def _changed(self) -> None:
-        """Read the hierarchy anew; the original bytes no longer hold."""
-        assert self._places.hierarchy is not None
-        self._original = None
-        self._annotations = None
-        self._hierarchy = read_hierarchy(self._places.hierarchy)
+        Raises:
+            FormatError: The file cannot be edited.
+        """
+        self._edit(lambda edits: self._put_property(key, value, edits.edits))
 
-    def _property_contents(self) -> list[Content] | None:
-        node = self._places.properties
-        return None if node is None else javavalues.map_contents(node)
+    def _edit(self, change: Callable[[HierarchyEdits], None]) -> None:
+        """Collect edits, write the file anew in memory and take it over; a file without edits stays as it is."""
+        if self.unknown:
+            raise FormatError(
+                f"{self.source}: not rewritten, because it holds something that qpkit does not know: "
+                f"{'; '.join(self.unknown)}; add the objects inside QuPath (GeoJSON import) instead"
+            )
+        try:
+            edits = HierarchyEdits(self._tape, self._objects)
+            change(edits)
+            made = edits.written()
+        except FormatError as err:
+            raise FormatError(f"{self.source}: {err}") from err
+        if made != self._tape.data:
+            again = QpData(made, source=self.source)
+            if again.unknown:
+                raise FormatError(f"{self.source}: not edited, because it would not read back; please report this")
+            self._take(again)
 
-    def _drop_property(self, key: str) -> None:
-        contents = self._property_contents() or []
-        for at in range(1, len(contents), 2):  # behind the size block: key, value, key, value
-            if isinstance(contents[at], JavaString) and contents[at] == key:
-                del contents[at : at + 2]
-                _count(contents, -1)
+    def _by_id(self) -> dict[str, int]:
+        if self._ids is None:
+            self._ids = {item.id: n + 1 for n, item in enumerate(self._annotations) if item.id is not None}
+        return self._ids
+
+    def _number(self, key: str | int) -> int:
+        """Number of an object in the hierarchy, where 0 is the root."""
+        number = key + 1 if isinstance(key, int) else self._by_id().get(key, 0)
+        if not 1 <= number <= len(self._annotations):
+            raise FormatError(f"{self.source}: there is no object {key!r}")
+        return number
+
+    def _require_no_core(self, numbers: Collection[int], verb: str) -> None:
+        for number in numbers:
+            if self._annotations[number - 1].kind == "tma_core":
+                name = self._annotations[number - 1].id
+                raise FormatError(f"{self.source}: {name} is a TMA core and cannot be {verb}; do it in QuPath")
+
+    def _put_property(self, key: str, value: str, edits: Edits) -> None:
+        view = self._places.properties
+        if view is None:
+            assert self._places.end is not None
+            row = self._places.end.row
+            edits.replace[row] = [lambda emitter: Vocabulary(emitter, self._tape).hash_map({key: value}), Kept(row)]
+            return
+        own = javavalues.map_contents(view)
+        for name, old in zip(own[1::2], own[2::2], strict=False):
+            if name.is_text and name.text == key:
+                edits.replace[self._row_in(view, old)] = [lambda emitter: Vocabulary(emitter).text(value)]
                 return
+        edits.replace[own[0].row] = [_counted(own[0], 1)]
 
-    def _read_header(self) -> tuple[int, str]:
-        """Read "Data file version 3" and the string behind it."""
-        contents = self._stream.contents
-        first = contents[0].data if contents and isinstance(contents[0], Block) else b""
-        text = first[2:].decode("ascii", "replace")
-        if not text.startswith(_HEADER) or first[:2] != struct.pack(">H", len(text)):
-            raise FormatError(f"{self.source}: no QuPath data file (it does not start with {_HEADER!r})")
-        version = int(text.removeprefix(_HEADER)) if text.removeprefix(_HEADER).isdecimal() else 0
-        if version not in _KNOWN_VERSIONS:
-            self.unknown.append(f"header {text!r}")
-        second = contents[1] if len(contents) > 1 else None
-        return version, str(second) if isinstance(second, JavaString) else ""
+        def write(emitter: Emitter) -> None:
+            words = Vocabulary(emitter)
+            words.text(key)
+            words.text(value)
 
-    def _find_places(self) -> _Places:
-        places = _Places()
-        for item in self._stream.contents[2:]:
-            self._place(item, places)
-        if not places.ended:
-            self.unknown.append("no end mark")
-        if self._stream.tail:
-            self.unknown.append(f"{len(self._stream.tail)} bytes behind the end mark")
-        return places
+        edits.put_behind(self._row_in(view, own[-1]), [write])
 
-    def _place(self, item: Content, places: _Places) -> None:
-        if isinstance(item, Enum) and item.desc.name == IMAGE_TYPE and places.image_type is None:
-            places.image_type = item
-        elif isinstance(item, JavaString) and item == _END:
-            places.ended = True
-        elif isinstance(item, Obj) and item.class_name == "java.util.HashMap" and places.properties is None:
-            places.properties = item
-        elif isinstance(item, Obj) and item.class_name == HIERARCHY and places.hierarchy is None:
-            places.hierarchy = item
-        elif isinstance(item, Obj) and item.class_name == WORKFLOW and places.workflow is None:
-            places.workflow = item
-        elif isinstance(item, Obj) and item.class_name == STAINS and places.stains is None:
-            places.stains = item
-        elif item is not None and not (isinstance(item, Obj) and item.class_name == "java.util.Locale"):
-            self.unknown.append(f"a {javavalues.describe(item)} beside the hierarchy")
+    def _drop_property(self, key: str, edits: Edits) -> None:
+        view = self._places.properties
+        own = [] if view is None else javavalues.map_contents(view)
+        for name, value in zip(own[1::2], own[2::2], strict=False):
+            if view is not None and name.is_text and name.text == key:
+                edits.replace[self._row_in(view, name)] = []
+                edits.replace[self._row_in(view, value)] = []
+                edits.replace[own[0].row] = [_counted(own[0], -1)]
+
+    def _row_in(self, owner: View, value: View) -> int:
+        """The place of a value among the children of its owner, where a reference may stand."""
+        return next(row for row in self._tape.children(owner.row) if self._tape.resolved(row) == value.row)
+
+
+def _read_header(tape: Tape) -> tuple[int, str, list[str]]:
+    """Read "Data file version 3" and the string behind it: version, string, what is not understood."""
+    top = [tape.view(row) for _, row in zip(range(2), tape.top(), strict=False)]
+    first = top[0].data if top and top[0].is_block else b""
+    text = first[2:].decode("ascii", "replace")
+    if not text.startswith(_HEADER) or first[:2] != struct.pack(">H", len(text)):
+        raise FormatError(f"no QuPath data file (it does not start with {_HEADER!r})")
+    version = int(text.removeprefix(_HEADER)) if text.removeprefix(_HEADER).isdecimal() else 0
+    unknown = [] if version in _KNOWN_VERSIONS else [f"header {text!r}"]
+    return version, top[1].text if len(top) > 1 and top[1].is_text else "", unknown
+
+
+def _find_places(tape: Tape, unknown: list[str]) -> _Places:
+    places = _Places()
+    for number, row in enumerate(tape.top()):
+        if number >= 2:
+            _place(tape.view(row), places, unknown)
+    if places.end is None:
+        unknown.append("no end mark")
+    if len(tape.data) > tape.end:
+        unknown.append(f"{len(tape.data) - tape.end} bytes behind the end mark")
+    if tape.resets:
+        unknown.append("a reset of the stream")
+    return places
+
+
+_SLOTS: Final[Mapping[str, str]] = {
+    IMAGE_TYPE: "image_type",
+    "java.util.HashMap": "properties",
+    HIERARCHY: "hierarchy",
+    WORKFLOW: "workflow",
+    STAINS: "stains",
+}
+
+
+def _place(view: View, places: _Places, unknown: list[str]) -> None:
+    slot = _SLOTS.get(view.class_name)
+    if slot is not None and getattr(places, slot) is None:
+        setattr(places, slot, view)
+    elif view.is_text and view.text == _END:
+        places.end = view
+    elif not view.is_null and view.class_name != "java.util.Locale":
+        unknown.append(f"{view.class_name} beside the hierarchy")
+
+
+def _root(places: _Places, tape: Tape) -> int:
+    if places.hierarchy is None:
+        raise FormatError("there is no hierarchy in it; it is no QuPath data file or is damaged")
+    root = javavalues.field(places.hierarchy, "rootObject")
+    if root is None or root.class_name != ROOT:
+        raise tape.fail("the hierarchy has no root object", places.hierarchy.row)
+    return root.row
+
+
+def _counted(size_block: View, change: int) -> bytes:
+    """Change the number of entries that a map notes in its own block (capacity, size)."""
+    data = size_block.data
+    return block(data[:-4] + struct.pack(">i", struct.unpack(">i", data[-4:])[0] + change))
+
+
+def _differs(one: Annotation, other: Annotation) -> bool:
+    return (one.geometry.wkb, repr(one)) != (other.geometry.wkb, repr(other))
 
 
 def new_qpdata(
@@ -310,6 +411,7 @@ def new_qpdata(
     image_type: str,
     server: Mapping[str, Any] | None = None,
     objects: Sequence[Annotation] = (),
+    nested: bool = False,
     stains: str | None = None,
     properties: Mapping[str, str] | None = None,
     qupath_version: str = "0.5.1",
@@ -321,63 +423,54 @@ def new_qpdata(
         image_type: QuPath's enum name, "BRIGHTFIELD_H_E".
         server: The image's server builder as in project.qpproj, or None.
         objects: Added flat under the root.
+        nested: Keep their hierarchy instead (see `QpData.add`).
         stains: QuPath's stain string, or None.
         properties: Text properties of the image.
         qupath_version: Written into the server record.
         source: For messages.
+
+    Raises:
+        FormatError: Two objects have one id.
+        GeometryError: A shape cannot be stored.
     """
-    words = Vocabulary()
     record = {"dataVersion": 3, "qupathVersion": qupath_version, **({"server": server} if server is not None else {})}
-    root_id = words.object_array([JavaString(uuid.uuid5(_NAMESPACE, f"root {image_type} {properties} {server}"))])
-    metadata = words.external(
-        "qupath.lib.objects.MetadataMap", [words.integer(1), words.object_array([words.string(OBJECT_ID)]), root_id]
-    )
-    root = words.external(ROOT, [None, None, metadata, None, Block(struct.pack(">i", 0))])
+    root_id = str(uuid.uuid5(_NAMESPACE, f"root {image_type} {properties} {server}"))
     header = (_HEADER + "3").encode("ascii")
-    contents: list[Content] = [
-        Block(struct.pack(">H", len(header)) + header),
-        JavaString(msgspec.json.encode(record).decode("utf-8")),
-        words.enum(IMAGE_TYPE, image_type),
-        None if stains is None else words.external(STAINS, [Block(struct.pack(">i", 1)), JavaString(stains)]),
-        words.external(WORKFLOW, [Block(struct.pack(">ii", 1, 0))]),
-        words.obj(HIERARCHY, {"rootObject": root, "tmaGrid": None}),
-        words.hash_map(properties or {}),
-        JavaString(_END),
-    ]
-    made = QpData(Stream(contents), source=source)
-    made.add(objects)
+    emitter = Emitter()
+    words = Vocabulary(emitter)
+    words.block(struct.pack(">H", len(header)) + header)
+    words.text(msgspec.json.encode(record).decode("utf-8"))
+    words.enum(IMAGE_TYPE, image_type)
+    if stains is None:
+        words.raw(NULL)
+    else:
+        words.begin(STAINS)
+        words.block(struct.pack(">i", 1))
+        words.text(stains)
+        words.raw(END)
+    words.begin(WORKFLOW)
+    words.raw(block(struct.pack(">ii", 1, 0)) + END)
+    words.begin(HIERARCHY)
+    words.begin(ROOT)
+    words.raw(NULL + NULL)  # no name, no colour
+    ObjectWriter(words).metadata({}, root_id)
+    words.raw(NULL + block(struct.pack(">i", 0)) + END + NULL)  # no measurements, no children; no TMA grid
+    words.hash_map(properties or {})
+    words.text(_END)
+    made = QpData(MAGIC + b"".join(emitter.out), source=source)
+    made.add(objects, nested=nested)
     return made
 
 
-def _lifted(children: Sequence[Obj], gone: Mapping[int, Any]) -> list[Obj]:
-    """Replace removed children by what is below them."""
-    kept: list[Obj] = []
-    for child in children:
-        kept += gone[id(child)].children if id(child) in gone else [child]
-    return kept
-
-
-def _count(contents: list[Content], change: int) -> None:
-    """Change the number of entries that a map notes in its own block (capacity, size)."""
-    block = contents[0]
-    assert isinstance(block, Block)
-    contents[0] = Block(block.data[:-4] + struct.pack(">i", struct.unpack(">i", block.data[-4:])[0] + change))
-
-
-def _step(node: Obj) -> WorkflowStep:
+def _step(view: View) -> WorkflowStep:
     """Read a DefaultScriptableWorkflowStep or SimplePluginWorkflowStep; others by their class only."""
-    if node.class_name.endswith(".DefaultScriptableWorkflowStep"):
-        fields = node.fields()
-        name, script, parameters = (_as_value(fields.get(key)) for key in ("name", "script", "map"))
-        pairs = javavalues.entries(parameters, node)
-        plain = {str(javavalues.plain(key)): javavalues.plain(value) for key, value in pairs}
-        return WorkflowStep(str(javavalues.plain(name) or ""), javavalues.text_or_none(script, node), plain)
-    texts = [item for item in node.annotation if not isinstance(item, Block | Reset)]
-    if node.class_name.endswith(".SimplePluginWorkflowStep") and len(texts) >= 3:
+    if view.class_name.endswith(".DefaultScriptableWorkflowStep"):
+        name, script, parameters = (javavalues.field(view, key) for key in ("name", "script", "map"))
+        plain = {str(javavalues.plain(k)): javavalues.plain(v) for k, v in javavalues.entries(parameters)}
+        text = None if script is None else javavalues.text_or_none(script, view)
+        return WorkflowStep(str(javavalues.plain(name) or ""), text, plain)
+    texts = [item for item in view.own() if not item.is_block]
+    if view.class_name.endswith(".SimplePluginWorkflowStep") and len(texts) >= 3:
         plugin, argument = javavalues.plain(texts[1]), javavalues.plain(texts[2])
         return WorkflowStep(str(javavalues.plain(texts[0])), f"runPlugin('{plugin}', '{argument}')")
-    return WorkflowStep(node.class_name, None)
-
-
-def _as_value(value: object) -> Value:
-    return None if isinstance(value, int | float) else value  # type: ignore[return-value]  # fields() holds nodes
+    return WorkflowStep(view.class_name, None)

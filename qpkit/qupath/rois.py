@@ -15,17 +15,17 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from qpkit.core.annotation import Plane, RoiShape
+from qpkit.core.annotation import DEFAULT_PLANE, Plane, RoiShape
 from qpkit.core.geometry import ellipse
-from qpkit.errors import FormatError
-from qpkit.qupath.javanodes import Array, Obj, Primitive, Value
-from qpkit.qupath.javavalues import fail
-
-_Fields = dict[str, Value | Primitive]
+from qpkit.qupath.javagrammar import SERIALIZABLE, TC_NULL, TC_OBJECT
+from qpkit.qupath.javatape import JavaClass, Tape
 
 _PREFIX: Final = "qupath.lib.roi."
 _MAX_COORDINATE: Final = 1e9
 """Level-0 px; far beyond any slide. Larger or non-finite numbers mean a damaged file."""
+
+_Rows = NDArray[np.int64]
+_Geometries = NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,75 +34,127 @@ class Roi:
 
     geometry: BaseGeometry
     shape: RoiShape | None
-    plane: Plane = Plane()
+    plane: Plane = DEFAULT_PLANE
 
 
 NO_ROI: Final = Roi(shapely.Polygon(), None)
 """An object without a ROI (v0.2.3 and others can write one)."""
 
 
-def read_rois(nodes: Sequence[Obj | None]) -> list[Roi]:
+@dataclass(frozen=True, slots=True)
+class Rois:
+    """Many ROIs: geometries (n,), their shapes and their planes."""
+
+    geometries: _Geometries
+    shapes: list[RoiShape | None]
+    planes: list[Plane]
+
+
+def read_rois(tape: Tape, rows: _Rows) -> Rois:
     """Read ROI proxies.
 
     Args:
-        nodes: Proxy objects; None is an object without a ROI.
+        tape: The file.
+        rows: (n,) rows of the proxies, references to them, null, or -1 for an object without a ROI.
 
     Returns:
-        One Roi for each node, in the same order. Rings are closed; polygons may be invalid, as drawn.
+        In the same order. Rings are closed; polygons may be invalid, as drawn.
 
     Raises:
         FormatError: An unknown ROI class, or numbers that cannot be a shape.
     """
-    rois: list[Roi] = [NO_ROI] * len(nodes)
-    polygons: list[tuple[int, Plane, bytes, bytes]] = []
-    for index, node in enumerate(nodes):
-        if node is None:
-            continue
-        fields = node.fields()
-        if node.class_name == _PREFIX + "PolygonROI$SerializationProxy":
-            polygons.append((index, _plane(fields, node), *_xy_bytes(fields, node)))
-        else:
-            rois[index] = _read_other(node, fields)
-    for (index, plane, _, _), ring in zip(polygons, _polygons(polygons, nodes), strict=True):
-        rois[index] = Roi(ring, "polygon", plane)
-    return rois
+    count = len(rows)
+    found = Rois(np.full(count, NO_ROI.geometry, object), [None] * count, [DEFAULT_PLANE] * count)
+    originals = tape.originals(np.maximum(rows, 0))
+    there = np.flatnonzero((rows >= 0) & (tape.kind[originals] != TC_NULL))
+    if np.any(tape.kind[originals[there]] != TC_OBJECT):
+        raise tape.fail("a ROI is expected", int(originals[there][tape.kind[originals[there]] != TC_OBJECT][0]))
+    classes = tape.class_of(originals[there])
+    for number in np.unique(classes):
+        places = there[classes == number]
+        _read_class(tape, originals[places], tape.classes[number].name, places, found)
+    return found
 
 
-def _read_other(node: Obj, fields: _Fields) -> Roi:
-    reader = _READERS.get(node.class_name.removeprefix(_PREFIX))
+def _read_class(tape: Tape, rows: _Rows, name: str, places: NDArray[np.intp], found: Rois) -> None:
+    """Read all ROIs of one class."""
+    reader = _READERS.get(name.removeprefix(_PREFIX)) if name.startswith(_PREFIX) else None
     if reader is None:
-        raise fail(f"unknown ROI type {node.class_name!r}; export the objects from QuPath as GeoJSON instead", node)
+        raise tape.fail(f"unknown ROI type {name!r}; export the objects from QuPath as GeoJSON instead", int(rows[0]))
     shape, read = reader
-    return Roi(read(fields, node), shape, _plane(fields, node))
+    geometries = read(tape, rows)
+    planes = _planes(tape, rows)
+    found.geometries[places] = geometries
+    for place, plane in zip(places.tolist(), planes, strict=True):
+        found.shapes[place] = shape
+        found.planes[place] = plane
 
 
-def _plane(fields: _Fields, node: Obj) -> Plane:
-    try:
-        return Plane(int(_number(fields["c"])), int(_number(fields["z"])), int(_number(fields["t"])))
-    except (KeyError, TypeError) as err:
-        raise fail(f"a {node.class_name} without a plane", node) from err
+def _planes(tape: Tape, rows: _Rows) -> list[Plane]:
+    known: dict[tuple[int, int, int], Plane] = {(-1, 0, 0): DEFAULT_PLANE}
+    numbers = _numbers(tape, rows, "c", "z", "t").astype(int)
+    if np.all(numbers == (-1, 0, 0)):
+        return [DEFAULT_PLANE] * len(rows)
+    planes = []
+    for key in map(tuple, numbers.tolist()):
+        if key not in known:
+            known[key] = Plane(*key)
+        planes.append(known[key])
+    return planes
 
 
-def _number(value: Value | Primitive) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError("not a number")
-    return value
+def _numbers(tape: Tape, rows: _Rows, *names: str) -> NDArray[np.float64]:
+    """Read int and double fields of objects of one class, (n, names)."""
+    desc = _flat_class(tape, rows)
+    at, columns = 0, {}
+    bytes_ = np.frombuffer(tape.data, np.uint8)
+    first = np.asarray(tape.body[rows], np.int64)[:, None]
+    for code, name, kind in desc.fields:
+        width = {"I": 4, "D": 8}.get(code)
+        if kind is not None or width is None:
+            break
+        if name in names:
+            with np.errstate(invalid="ignore"):
+                raw = bytes_[first + at + np.arange(width)].view(">i4" if code == "I" else ">f8")
+                columns[name] = raw[:, 0].astype(np.float64)
+        at += width
+    if len(columns) != len(set(names)):
+        raise tape.fail(f"a {desc.name} without {', '.join(names)}", int(rows[0]))
+    return np.stack([columns[name] for name in names], axis=1)
 
 
-def _box(fields: _Fields, node: Obj) -> tuple[float, float, float, float]:
-    """Two opposite corners as (x, y, x2, y2), smaller ones first."""
-    try:
-        x, y, x2, y2 = (float(_number(fields[key])) for key in ("x", "y", "x2", "y2"))
-    except (KeyError, TypeError) as err:
-        raise fail(f"a {node.class_name} without corners", node) from err
-    _check(np.array([x, y, x2, y2]), node)
-    return x, y, x2, y2
+def _fields(tape: Tape, rows: _Rows, *names: str) -> list[_Rows]:
+    """Find object fields of objects of one class: rows of the originals, (n,) for each name."""
+    desc = _flat_class(tape, rows)
+    found, child = {}, np.asarray(tape.after[rows + 1], np.int64)
+    for name in desc.objects:
+        found[name] = tape.originals(child)
+        child = np.asarray(tape.after[child], np.int64)
+    if not found.keys() >= set(names):
+        raise tape.fail(f"a {desc.name} without {', '.join(names)}", int(rows[0]))
+    return [found[name] for name in names]
 
 
-def _check(numbers: NDArray[np.float64], node: Obj | None) -> None:
-    """Refuse coordinates that no slide has."""
-    if not bool(np.all(np.abs(numbers) <= _MAX_COORDINATE)):  # also false for NaN
-        raise fail("a ROI has a coordinate that is not finite or beyond any slide", node)
+def _flat_class(tape: Tape, rows: _Rows) -> JavaClass:
+    """The class of all these rows, whose fields are all its own."""
+    desc = tape.java_class(int(rows[0]))
+    if desc.superclass >= 0 or desc.flags != SERIALIZABLE:
+        raise tape.fail(f"a {desc.name} that is laid out in an unknown way", int(rows[0]))
+    return desc
+
+
+def _check(numbers: NDArray[np.float64], owners: _Rows, tape: Tape) -> None:
+    """Refuse coordinates that no slide has; `owners` is the row to blame for each number."""
+    good = np.abs(numbers) <= _MAX_COORDINATE  # also false for NaN
+    if not good.all():
+        raise tape.fail("a ROI has a coordinate that is not finite or beyond any slide", int(owners[~good][0]))
+
+
+def _boxes(tape: Tape, rows: _Rows) -> NDArray[np.float64]:
+    """Two opposite corners as (x, y, x2, y2) each, as stored."""
+    boxes = _numbers(tape, rows, "x", "y", "x2", "y2")
+    _check(boxes.ravel(), np.repeat(rows, 4), tape)
+    return boxes
 
 
 def box_polygon(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:
@@ -110,104 +162,132 @@ def box_polygon(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:
     return shapely.Polygon([(x, y), (x2, y), (x2, y2), (x, y2), (x, y)])
 
 
-def _read_rectangle(fields: _Fields, node: Obj) -> BaseGeometry:
-    x, y, x2, y2 = _box(fields, node)
-    return box_polygon(min(x, x2), min(y, y2), max(x, x2), max(y, y2))
+def _read_rectangles(tape: Tape, rows: _Rows) -> _Geometries:
+    boxes = _boxes(tape, rows)
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    corners = np.concatenate([low, high], axis=1)[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]]
+    return np.asarray(shapely.polygons(corners.reshape(-1, 5, 2)))
 
 
-def _read_ellipse(fields: _Fields, node: Obj) -> BaseGeometry:
-    x, y, x2, y2 = _box(fields, node)
-    return ellipse(min(x, x2), min(y, y2), max(x, x2), max(y, y2))
+def _read_ellipses(tape: Tape, rows: _Rows) -> _Geometries:
+    made = [ellipse(min(x, x2), min(y, y2), max(x, x2), max(y, y2)) for x, y, x2, y2 in _boxes(tape, rows).tolist()]
+    return np.array(made, object)
 
 
-def _read_line(fields: _Fields, node: Obj) -> BaseGeometry:
-    x, y, x2, y2 = _box(fields, node)
-    return shapely.LineString([(x, y), (x2, y2)])
+def _read_lines(tape: Tape, rows: _Rows) -> _Geometries:
+    return np.asarray(shapely.linestrings(_boxes(tape, rows).reshape(-1, 2, 2)))
 
 
-def _read_polyline(fields: _Fields, node: Obj) -> BaseGeometry:
-    points = _xy(*_xy_bytes(fields, node), node)
-    return shapely.LineString(np.repeat(points, 2, axis=0) if len(points) == 1 else points)
+def _columns(tape: Tape, rows: _Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read float32 columns x and y: all points (m, 2), and how many each row has (n,)."""
+    xs, ys = (tape.arrays(found, "F", owners=rows) for found in _fields(tape, rows, "x", "y"))
+    return _points(xs, ys, rows, tape)
 
 
-def _read_points(fields: _Fields, node: Obj) -> BaseGeometry:
-    points = _xy(*_xy_bytes(fields, node), node)
-    return shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)
-
-
-def _read_wkb(fields: _Fields, node: Obj) -> BaseGeometry:
-    wkb = fields.get("wkb")
-    if not isinstance(wkb, Array) or wkb.code != "B":
-        raise fail("a GeometryROI without its geometry", node)
-    try:
-        with np.errstate(all="ignore"):  # GEOS may raise floating point flags on damaged numbers
-            geometry: BaseGeometry = shapely.from_wkb(wkb.data)
-    except shapely.errors.GEOSException as err:
-        raise fail(f"a GeometryROI cannot be read ({err})", node) from err
-    _check(shapely.get_coordinates(geometry).ravel(), node)
-    return geometry
-
-
-def _read_area(fields: _Fields, node: Obj) -> BaseGeometry:
-    """Combine the rings of a v0.1 AreaROI by the even-odd rule."""
-    all_x, all_y = fields.get("x"), fields.get("y")
-    if not isinstance(all_x, Array) or not isinstance(all_y, Array) or len(all_x.values) != len(all_y.values):
-        raise fail("an AreaROI without its rings", node)
-    rings = []
-    for x, y in zip(all_x.values, all_y.values, strict=True):
-        points = _xy(*_xy_bytes({"x": x, "y": y}, node), node)
-        if len(points) >= 3:
-            rings.append(shapely.make_valid(shapely.Polygon(points)))
-    return functools.reduce(shapely.symmetric_difference, rings, shapely.Polygon())
-
-
-_READERS: Final[dict[str, tuple[RoiShape, Callable[[_Fields, Obj], BaseGeometry]]]] = {
-    "RectangleROI$SerializationProxy": ("rectangle", _read_rectangle),
-    "EllipseROI$SerializationProxy": ("ellipse", _read_ellipse),
-    "LineROI$SerializationProxy": ("line", _read_line),
-    "PolylineROI$SerializationProxy": ("polyline", _read_polyline),
-    "PointsROI$SerializationProxy": ("points", _read_points),
-    "GeometryROI$WKBSerializationProxy": ("geometry", _read_wkb),
-    "AreaROI$SerializationProxy": ("geometry", _read_area),
-}
-
-
-def _xy_bytes(fields: _Fields, node: Obj) -> tuple[bytes, bytes]:
-    x, y = fields.get("x"), fields.get("y")
-    if isinstance(x, Array) and isinstance(y, Array) and x.code == y.code == "F" and len(x.data) == len(y.data):
-        return x.data, y.data
-    raise fail(f"a {node.class_name} whose x and y do not fit together", node)
-
-
-def _xy(x: bytes, y: bytes, node: Obj | None) -> NDArray[np.float64]:
-    """Points (n, 2) from two big-endian float32 columns."""
+def _points(
+    xs: Sequence[bytes], ys: Sequence[bytes], owners: _Rows, tape: Tape
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    sizes = np.array([len(x) // 4 for x in xs], np.int64)
+    other = np.array([len(y) // 4 for y in ys], np.int64)
+    if not np.array_equal(sizes, other):
+        owner = int(owners[sizes != other][0])
+        raise tape.fail(f"a {tape.java_class(owner).name} whose x and y do not fit together", owner)
     with np.errstate(invalid="ignore"):  # a signalling NaN in a damaged file
-        points = np.stack([np.frombuffer(x, ">f4"), np.frombuffer(y, ">f4")], axis=1).astype(np.float64)
-    _check(points.ravel(), node)
-    return points
+        columns = [np.frombuffer(b"".join(column), ">f4").astype(np.float64) for column in (xs, ys)]
+    points = np.stack(columns, axis=1)
+    _check(points.ravel(), np.repeat(owners, 2 * sizes), tape)
+    return points, sizes
 
 
-def _polygons(stored: Sequence[tuple[int, Plane, bytes, bytes]], nodes: Sequence[Obj | None]) -> Sequence[BaseGeometry]:
+def _read_polygons(tape: Tape, rows: _Rows) -> _Geometries:
     """Close all rings and build the polygons in one go.
 
     Every ring gets its first vertex once more at the end, also if it was drawn closed, so that `ring[:-1]` is what
     the file holds. Rings of one or two vertices are padded; no vertices give an empty polygon.
     """
-    made: NDArray[np.object_] = np.full(len(stored), shapely.Polygon(), dtype=object)
-    filled = [k for k, item in enumerate(stored) if item[2]]
-    if not filled:
-        return list(made)
+    points, sizes = _columns(tape, rows)
+    made: _Geometries = np.full(len(rows), shapely.Polygon(), object)
+    filled = np.flatnonzero(sizes)
+    if len(filled):
+        sizes = sizes[filled]
+        closed = np.maximum(sizes + 1, 4)
+        ring = np.repeat(np.arange(len(filled)), closed)
+        place = np.arange(int(closed.sum())) - np.repeat(np.cumsum(closed) - closed, closed)
+        place[place >= sizes[ring]] = 0
+        source = np.repeat(np.cumsum(sizes) - sizes, closed) + place
+        made[filled] = shapely.polygons(shapely.linearrings(points[source], indices=ring))
+    return made
+
+
+def _read_polylines(tape: Tape, rows: _Rows) -> _Geometries:
+    points, sizes = _columns(tape, rows)
+    parts = [np.repeat(part, 2, axis=0) if len(part) == 1 else part for part in _split(points, sizes)]
+    return np.array([shapely.LineString(part) for part in parts], object)
+
+
+def _read_points(tape: Tape, rows: _Rows) -> _Geometries:
+    parts = _split(*_columns(tape, rows))
+    made: _Geometries = np.empty(len(parts), object)
+    made[:] = [shapely.Point(part[0]) if len(part) == 1 else shapely.MultiPoint(part) for part in parts]
+    return made
+
+
+def _split(points: NDArray[np.float64], sizes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+    return np.split(points, np.cumsum(sizes)[:-1])
+
+
+def _read_wkb(tape: Tape, rows: _Rows) -> _Geometries:
+    (found,) = _fields(tape, rows, "wkb")
+    blobs = tape.arrays(found, "B", owners=rows)
+    with np.errstate(all="ignore"):  # GEOS may raise floating point flags on damaged numbers
+        geometries: _Geometries = np.empty(len(rows), object)
+        try:
+            geometries[:] = shapely.from_wkb(blobs)
+        except shapely.errors.GEOSException:
+            for row, blob in zip(rows.tolist(), blobs, strict=True):
+                _one_wkb(blob, row, tape)
+            raise
+    if any(geometry is None for geometry in geometries):
+        raise tape.fail("a GeometryROI holds no geometry", int(rows[[g is None for g in geometries]][0]))
+    coordinates, index = shapely.get_coordinates(geometries, return_index=True)
+    _check(coordinates.ravel(), np.repeat(rows[index], 2), tape)
+    return geometries
+
+
+def _one_wkb(blob: bytes, row: int, tape: Tape) -> None:
+    """Blame the geometry that cannot be read."""
     try:
-        flat = _xy(b"".join(stored[k][2] for k in filled), b"".join(stored[k][3] for k in filled), None)
-    except FormatError:
-        for k in filled:  # find the one to blame
-            _xy(stored[k][2], stored[k][3], nodes[stored[k][0]])
-        raise
-    sizes = np.array([len(stored[k][2]) // 4 for k in filled])
-    closed = np.maximum(sizes + 1, 4)
-    ring = np.repeat(np.arange(len(filled)), closed)
-    place = np.arange(int(closed.sum())) - np.repeat(np.cumsum(closed) - closed, closed)
-    place[place >= sizes[ring]] = 0
-    source = np.repeat(np.cumsum(sizes) - sizes, closed) + place
-    made[filled] = shapely.polygons(shapely.linearrings(flat[source], indices=ring))
-    return list(made)
+        shapely.from_wkb(blob)
+    except shapely.errors.GEOSException as err:
+        raise tape.fail(f"a GeometryROI cannot be read ({err})", row) from err
+
+
+def _read_areas(tape: Tape, rows: _Rows) -> _Geometries:
+    return np.array([_read_area(tape, row) for row in rows.tolist()], object)
+
+
+def _read_area(tape: Tape, row: int) -> BaseGeometry:
+    """Combine the rings of a v0.1 AreaROI by the even-odd rule."""
+    owner = np.array([row])
+    arrays = [tape.view(int(found[0])) for found in _fields(tape, owner, "x", "y")]
+    if not all(view.is_array for view in arrays):
+        raise tape.fail("an AreaROI without its rings", row)
+    xs, ys = (np.array([ring.row for ring in view.elements()], np.int64) for view in arrays)
+    if len(xs) != len(ys):
+        raise tape.fail("an AreaROI without its rings", row)
+    owners = np.repeat(owner, len(xs))
+    parts = _split(*_points(tape.arrays(xs, "F", owners=owners), tape.arrays(ys, "F", owners=owners), owners, tape))
+    rings = [shapely.make_valid(shapely.Polygon(part)) for part in parts if len(part) >= 3]
+    return functools.reduce(shapely.symmetric_difference, rings, shapely.Polygon())
+
+
+_READERS: Final[dict[str, tuple[RoiShape, Callable[[Tape, _Rows], _Geometries]]]] = {
+    "RectangleROI$SerializationProxy": ("rectangle", _read_rectangles),
+    "EllipseROI$SerializationProxy": ("ellipse", _read_ellipses),
+    "LineROI$SerializationProxy": ("line", _read_lines),
+    "PolygonROI$SerializationProxy": ("polygon", _read_polygons),
+    "PolylineROI$SerializationProxy": ("polyline", _read_polylines),
+    "PointsROI$SerializationProxy": ("points", _read_points),
+    "GeometryROI$WKBSerializationProxy": ("geometry", _read_wkb),
+    "AreaROI$SerializationProxy": ("geometry", _read_areas),
+}

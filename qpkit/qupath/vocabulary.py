@@ -6,23 +6,25 @@ All serialVersionUIDs and fields were dumped from files of all six versions; QuP
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from qpkit.errors import FormatError
-from qpkit.qupath.javanodes import (
-    Array,
-    Block,
-    ClassDesc,
-    Content,
-    Enum,
-    Field,
-    JavaString,
-    Obj,
-    Part,
-    Primitive,
-    Value,
+from qpkit.qupath.javaemit import Emitter
+from qpkit.qupath.javagrammar import (
+    TC_ARRAY,
+    TC_BLOCKDATA,
+    TC_BLOCKDATALONG,
+    TC_CLASSDESC,
+    TC_ENDBLOCKDATA,
+    TC_ENUM,
+    TC_LONGSTRING,
+    TC_NULL,
+    TC_OBJECT,
+    TC_STRING,
 )
+from qpkit.qupath.javatape import JavaClass, Tape
+from qpkit.qupath.modified_utf8 import encode
 
 MEASUREMENTS: Final = "qupath.lib.measurements."
 OBJECTS: Final = "qupath.lib.objects."
@@ -101,110 +103,190 @@ _LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
 }
 
 
+NULL: Final = bytes([TC_NULL])
+END: Final = bytes([TC_ENDBLOCKDATA])
+_INT: Final = struct.Struct(">i")
+
+
 class Vocabulary:
-    """Makes nodes of known classes; descriptions and small constants are shared within one file.
+    """Writes new values of known classes into an output; class descriptions and small constants are shared.
 
     Args:
-        classes: Descriptions of an existing file, to be used again.
+        emitter: Where to write.
+        tape: Of the file that is edited; its class descriptions are used again.
     """
 
-    def __init__(self, classes: Iterable[ClassDesc] = ()) -> None:
-        self._known: dict[str, ClassDesc] = {}
-        self._strings: dict[str, JavaString] = {}
-        self._integers: dict[int, Obj] = {}
-        self._booleans: dict[bool, Obj] = {}
-        for desc in classes:
-            self._known.setdefault(desc.name, desc)
+    def __init__(self, emitter: Emitter, tape: Tape | None = None) -> None:
+        self.emitter = emitter
+        self._known = {} if tape is None else {desc.name: desc for desc in reversed(tape.classes)}
+        self._heads: dict[str, bytes] = {}
+        self._shared: dict[object, bytes] = {}
 
-    def desc(self, name: str) -> ClassDesc:
-        """Give the description of a class.
+    def begin(self, name: str, tag: int = TC_OBJECT) -> None:
+        """Begin an object, array or enum constant: its class and its handle.
 
         Raises:
             FormatError: The file describes this class differently from v0.2.3 to v0.7.0.
         """
-        suid, flags, layout, parent = _LAYOUTS.get(name, (0, 18, "", "java.lang.Enum"))
-        found = self._known.get(name)
-        if found is None:
-            above = self.desc(parent) if parent else None
-            found = ClassDesc(name, suid, flags, self._fields(layout), superclass=above).finish()
-            self._known[name] = found
-        elif (found.suid, found.flags, _named(found.fields)) != (suid, flags, _named(self._fields(layout))):
-            raise FormatError(f"class {name} has another layout than in QuPath 0.2 to 0.7; update qpkit")
-        return found
+        emitter = self.emitter
+        head = self._heads.get(name)
+        if head is None:
+            emitter.out.append(bytes([tag]))
+            self._heads[name] = bytes([tag]) + self._class(name)
+        else:
+            emitter.out.append(head)
+        emitter.next += 1
 
-    def _fields(self, layout: str) -> list[Field]:
-        parts = [item.split() for item in layout.split(", ") if item]
-        return [Field(p[0], p[1], self.string(p[2]) if len(p) > 2 else None) for p in parts]
+    def raw(self, data: bytes) -> None:
+        """Write own bytes of an object, END or NULL."""
+        self.emitter.out.append(data)
 
-    def string(self, text: str) -> JavaString:
-        """Give one shared string node for a text."""
-        return self._strings.setdefault(text, JavaString(text))
-
-    def text(self, text: str) -> JavaString:
-        """Give a string node of its own, for texts that rarely repeat."""
-        return JavaString(text)
-
-    def integer(self, value: int) -> Obj:
-        """Give one shared java.lang.Integer for a value."""
-        if value not in self._integers:
-            self._integers[value] = self.obj("java.lang.Integer", {"value": value})
-        return self._integers[value]
-
-    def boolean(self, value: bool) -> Obj:
-        """Give one shared java.lang.Boolean for a value."""
-        if value not in self._booleans:
-            self._booleans[value] = self.obj("java.lang.Boolean", {"value": value})
-        return self._booleans[value]
-
-    def obj(self, name: str, fields: Mapping[str, Value | Primitive], own: Sequence[Content] = ()) -> Obj:
-        """Make an object with fields of its whole chain; `own` is what its class writes itself behind them.
+    def pack(self, layout: struct.Struct, *values: float) -> None:
+        """Write primitive fields.
 
         Raises:
             FormatError: A number is out of Java's range (a colour or plane beyond 32 bits).
         """
-        node = Obj(self.desc(name))
-        for desc in node.desc.chain:
-            assert isinstance(desc, ClassDesc)
-            try:
-                raw = desc.layout.pack(*(fields[key] for key in desc.primitives))
-            except struct.error as err:
-                raise FormatError(f"a number does not fit into a {name} ({err})") from err
-            objects: list[Value] = [fields[key] for key in desc.objects]  # type: ignore[misc]  # not primitive
-            node.parts.append(Part(raw, objects))
-        node.parts[-1].annotation.extend(own)
-        return node
+        try:
+            self.emitter.out.append(layout.pack(*values))
+        except struct.error as err:
+            raise FormatError(f"a number does not fit into a QuPath file ({err})") from err
 
-    def external(self, name: str, contents: Sequence[Content]) -> Obj:
-        """Make an externalizable object."""
-        return Obj(self.desc(name), [Part(annotation=list(contents))])
+    def block(self, data: bytes) -> None:
+        """Write bytes as block data."""
+        self.emitter.out.append(block(data))
 
-    def object_array(self, values: Sequence[Value]) -> Array:
-        """Make an Object[]."""
-        return Array(self.desc("[Ljava.lang.Object;"), values=list(values))
+    def text(self, text: str) -> None:
+        """Write a string of its own, for texts that rarely repeat."""
+        raw = encode(text)
+        if len(raw) <= 0xFFFF:
+            self.emitter.out.append(struct.pack(">BH", TC_STRING, len(raw)) + raw)
+        else:
+            self.emitter.out.append(struct.pack(">Bq", TC_LONGSTRING, len(raw)) + raw)
+        self.emitter.next += 1
 
-    def primitive_array(self, code: str, data: bytes) -> Array:
-        """Make a [F, [D or [B from big-endian bytes."""
-        return Array(self.desc("[" + code), data)
+    def string(self, text: str) -> None:
+        """Write one shared string for a text."""
+        known = self._shared.get(text)
+        if known is None:
+            self._shared[text] = self.emitter.reference(self.emitter.next)
+            self.text(text)
+        else:
+            self.emitter.out.append(known)
 
-    def array_list(self, values: Sequence[Value]) -> Obj:
-        """Make a java.util.ArrayList (its own block holds the capacity)."""
-        own: list[Content] = [Block(struct.pack(">i", len(values))), *values]
-        return self.obj("java.util.ArrayList", {"size": len(values)}, own)
+    def integer(self, value: int) -> None:
+        """Write one shared java.lang.Integer for a value."""
+        self._box("java.lang.Integer", _INT, value)
 
-    def hash_map(self, items: Mapping[str, str]) -> Obj:
-        """Make a java.util.HashMap of strings (its own block holds the capacity and the size)."""
+    def boolean(self, value: bool) -> None:
+        """Write one shared java.lang.Boolean for a value."""
+        self._box("java.lang.Boolean", struct.Struct(">?"), value)
+
+    def _box(self, name: str, layout: struct.Struct, value: int) -> None:
+        known = self._shared.get((name, value))
+        if known is None:
+            self.begin(name)
+            self._shared[name, value] = self.emitter.reference(self.emitter.next - 1)
+            self.pack(layout, value)
+        else:
+            self.emitter.out.append(known)
+
+    def strings(self, values: Sequence[str], *, shared: bool) -> None:
+        """Write an Object[] of strings."""
+        self.begin("[Ljava.lang.Object;", TC_ARRAY)
+        self.raw(_INT.pack(len(values)))
+        for value in values:
+            if shared:
+                self.string(value)
+            else:
+                self.text(value)
+
+    def array(self, code: str, data: bytes, count: int) -> None:
+        """Write a [F, [D or [B of `count` elements from big-endian bytes."""
+        self.begin("[" + code, TC_ARRAY)
+        self.emitter.out.append(_INT.pack(count) + data)
+
+    def list_of_strings(self, values: Sequence[str]) -> None:
+        """Write a java.util.ArrayList of shared strings (its own block holds the capacity)."""
+        self.begin("java.util.ArrayList")
+        size = _INT.pack(len(values))
+        self.raw(size + block(size))
+        for value in values:
+            self.string(value)
+        self.raw(END)
+
+    def hash_map(self, items: Mapping[str, str]) -> None:
+        """Write a java.util.HashMap of strings (its own block holds the capacity and the size)."""
         capacity = 16
         while capacity * 0.75 < len(items):
             capacity *= 2
-        own: list[Content] = [Block(struct.pack(">ii", capacity, len(items)))]
+        self.begin("java.util.HashMap")
+        self.raw(struct.pack(">fi", 0.75, int(capacity * 0.75)) + block(struct.pack(">ii", capacity, len(items))))
         for key, value in items.items():
-            own += [self.string(key), self.string(value)]
-        return self.obj("java.util.HashMap", {"loadFactor": 0.75, "threshold": int(capacity * 0.75)}, own)
+            self.string(key)
+            self.string(value)
+        self.raw(END)
 
-    def enum(self, name: str, constant: str) -> Enum:
-        """Make an enum constant."""
-        return Enum(self.desc(name), self.string(constant))
+    def enum(self, name: str, constant: str) -> None:
+        """Write an enum constant."""
+        self.begin(name, TC_ENUM)
+        self.string(constant)
+
+    def _class(self, name: str) -> bytes:
+        """Write a class description, or a reference to it; gives the reference."""
+        known = self._shared.get(("class", name))
+        if known is not None:
+            self.emitter.out.append(known)
+            return known
+        found = self._known.get(name)
+        if found is None:
+            reference = self._new_class(name)
+        else:
+            self._check(found)
+            reference = self.emitter.reference(self.emitter.keep(found.row))
+        self._shared["class", name] = reference
+        return reference
+
+    def _check(self, found: JavaClass) -> None:
+        suid, flags, layout, _ = _layout(found.name)
+        if (found.suid, found.flags, found.fields) != (suid, flags, _fields(layout)):
+            raise FormatError(f"class {found.name} has another layout than in QuPath 0.2 to 0.7; update qpkit")
+
+    def _new_class(self, name: str) -> bytes:
+        emitter = self.emitter
+        suid, flags, layout, parent = _layout(name)
+        fields = _fields(layout)
+        emitter.out.append(bytes([TC_CLASSDESC]) + _utf(name) + struct.pack(">q", suid))
+        reference = emitter.reference(emitter.define())
+        emitter.out.append(struct.pack(">BH", flags, len(fields)))
+        for code, field, kind in fields:
+            emitter.out.append(code.encode("ascii") + _utf(field))
+            if kind is not None:
+                self.string(kind)
+        emitter.out.append(END)
+        if parent:
+            self._class(parent)
+        else:
+            emitter.out.append(NULL)
+        return reference
 
 
-def _named(fields: Sequence[Field]) -> list[tuple[str, str]]:
-    return [(field.code, field.name) for field in fields]
+def block(data: bytes) -> bytes:
+    """Frame bytes as block data, in Java's shortest form."""
+    if len(data) <= 255:
+        return bytes((TC_BLOCKDATA, len(data))) + data
+    return bytes((TC_BLOCKDATALONG,)) + _INT.pack(len(data)) + data
+
+
+def _layout(name: str) -> tuple[int, int, str, str]:
+    return _LAYOUTS.get(name, (0, 18, "", "java.lang.Enum"))
+
+
+def _fields(layout: str) -> tuple[tuple[str, str, str | None], ...]:
+    parts = [item.split() for item in layout.split(", ") if item]
+    return tuple((p[0], p[1], p[2] if len(p) > 2 else None) for p in parts)
+
+
+def _utf(text: str) -> bytes:
+    raw = encode(text)
+    return struct.pack(">H", len(raw)) + raw

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from javatree_nodes import MAGIC, Array, Block, ClassDesc, Field, JavaString, Obj, Part, Reset, Stream
+from javatree_reader import parse, write
 from qupath_files import data_files
 
 from qpkit.errors import FormatError
-from qpkit.qupath.javanodes import MAGIC, Array, Block, ClassDesc, JavaString, Obj, Part, Reset, Stream
-from qpkit.qupath.javastream import parse, write
 from qpkit.qupath.modified_utf8 import decode, encode
-from qpkit.qupath.vocabulary import Vocabulary
 
 _OBJECT_ARRAY = b"\x75\x72\x00\x13[Ljava.lang.Object;" + struct.pack(">qBH", -8012369246846506644, 2, 0) + b"\x78\x70"
 
@@ -64,13 +63,11 @@ def test_a_reset_forgets_all_handles() -> None:
 
 
 def test_nan_payloads_survive() -> None:
-    words = Vocabulary()
     raw = b"\x7f\xa0\x00\x01\xff\xc1\x23\x45"
-    array = parse(write(Stream([words.primitive_array("F", raw)]))).contents[0]
+    array = parse(write(Stream([Array(ClassDesc("[F", 1, 2).finish(), raw)]))).contents[0]
     assert isinstance(array, Array) and array.data == raw
     signalling = struct.pack(">q", 0x7FF0000000000001)
-    box = ClassDesc("X", 1, 2, words.desc("java.lang.Integer").fields)
-    box.fields = [type(box.fields[0])("D", "value")]
+    box = ClassDesc("X", 1, 2, [Field("D", "value")])
     content = write(Stream([Obj(box.finish(), [Part(signalling)])]))
     assert signalling in content and write(parse(content)) == content
 

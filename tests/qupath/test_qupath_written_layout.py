@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import javatree_reader as javastream
 import pytest
 import shapely
+from javatree_nodes import Array, Block, ClassDesc, Enum, Obj, Stream
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.geometry import ellipse
-from qpkit.qupath import javastream, new_qpdata, open_project
-from qpkit.qupath.javanodes import Array, Block, ClassDesc, Enum, Obj, Stream
+from qpkit.qupath import new_qpdata, open_project
 
 BOX = shapely.box(0, 0, 10, 10)
 EVERY_KIND = [

@@ -14,9 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from qpkit.errors import FormatError
-from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.javanodes import (
+from javatree_nodes import (
     BLOCK_DATA,
     ENUM,
     EXTERNALIZABLE,
@@ -56,7 +54,10 @@ from qpkit.qupath.javanodes import (
     Value,
     is_external,
 )
-from qpkit.qupath.javawriter import write
+from javatree_writer import write
+
+from qpkit.errors import FormatError
+from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.modified_utf8 import decode
 
 __all__ = ["parse", "write"]

@@ -6,8 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from qpkit.errors import FormatError
-from qpkit.qupath.javanodes import (
+from javatree_nodes import (
     FIRST_HANDLE,
     MAGIC,
     PRIMITIVE_SIZE,
@@ -41,6 +40,8 @@ from qpkit.qupath.javanodes import (
     Value,
     is_external,
 )
+
+from qpkit.errors import FormatError
 from qpkit.qupath.modified_utf8 import encode
 
 _REFERENCE: Final = struct.Struct(">Bi")
