@@ -47,12 +47,13 @@ def check_shapes(records: Sequence[object]) -> list[set[Rule]]:
     found: list[set[Rule]] = [set() for _ in records]
     at = [index for index, roi in enumerate(simple) if roi is not None]
     polygons = np.array([roi.geometry for roi in simple if roi is not None], dtype=object)
-    odd = ~shapely.is_valid(polygons) | (shapely.area(polygons) < _GRID**2) if len(at) else np.empty(0, dtype=bool)
-    for number in np.flatnonzero(odd):
-        found[at[number]].update(_check_area(polygons[number]))
-    for index, roi in enumerate(simple):
-        if roi is None:
-            found[index].update(_check_record(records[index]))
+    with np.errstate(all="ignore"):  # huge coordinates
+        odd = ~shapely.is_valid(polygons) | (shapely.area(polygons) < _GRID**2) if at else np.empty(0, dtype=bool)
+        for number in np.flatnonzero(odd):
+            found[at[number]].update(_check_area(polygons[number]))
+        for index, roi in enumerate(simple):
+            if roi is None:
+                found[index].update(_check_record(records[index]))
     return found
 
 

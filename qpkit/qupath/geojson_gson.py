@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Any, Final
 
 _DOUBLE: Final = re.compile(r"\s*[+-]?(NaN|Infinity|((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)[fFdD]?)\s*", re.ASCII)
@@ -30,7 +31,7 @@ def is_finite(value: float | str) -> bool:
     """Whether a value for which is_double holds is a finite number."""
     if isinstance(value, str):
         value = math.inf if _SPECIAL.search(value) else float(value.strip().rstrip("fFdD"))
-    return -math.inf < value < math.inf
+    return abs(value) <= sys.float_info.max
 
 
 def is_integer(value: Any) -> bool:

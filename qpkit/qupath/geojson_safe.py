@@ -19,6 +19,9 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane, RoiShape
 from qpkit.core.geometry import QUPATH_DECIMALS, ellipse, mend
 from qpkit.errors import GeometryError
 
+MAX_COORDINATE: Final = 1e9
+"""Level-0 px; far beyond any slide, and the arithmetic of shapes is safe below it."""
+
 _LINES: Final = (1, 2, 5)
 _AREAS: Final = (3, 6)
 _MULTI: Final = (4, 5, 6)
@@ -49,7 +52,7 @@ def safe_shapes(
         One for each geometry; None where nothing is left to write (empty, or without extent at two decimals).
 
     Raises:
-        GeometryError: A GeometryCollection, or coordinates that are not finite.
+        GeometryError: A GeometryCollection, or coordinates that are not finite or beyond MAX_COORDINATE.
     """
     array = np.empty(len(geometries), dtype=object)
     array[:] = list(geometries)
@@ -75,10 +78,10 @@ def _check(array: NDArray[Any], first: int) -> None:
         where = f"object {first + collections[0]}"
         raise GeometryError(f"{where}: a GeometryCollection cannot be imported by QuPath 0.6; split it into its parts")
     coordinates, owner = shapely.get_coordinates(array, return_index=True)
-    infinite = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
-    if infinite.size:
-        where = f"object {first + owner[infinite[0]]}"
-        raise GeometryError(f"{where}: a shape has coordinates that are not finite; QuPath cannot import it")
+    beyond = np.flatnonzero(~(np.abs(coordinates) <= MAX_COORDINATE).all(axis=1))
+    if beyond.size:
+        where = f"object {first + owner[beyond[0]]}"
+        raise GeometryError(f"{where}: a shape has coordinates that are not finite, or beyond {MAX_COORDINATE:.0e} px")
 
 
 def _round(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

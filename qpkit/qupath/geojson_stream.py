@@ -247,13 +247,24 @@ def _cut(text: bytes) -> _Cut:
     if below.size:  # the object around the array ends here
         braces, depth = braces[: below[0]], depth[: below[0]]
     ends = braces[depth == 0] + 1
+    inside = _first_inside_array(text, braces[(depth == 1) & (codes[braces] == _OPEN)], ends)
+    ends = ends[:inside]
     follows = np.append(codes, 0)[ends]
     for index in np.flatnonzero(follows != _COMMA):
         end = int(ends[index])
         match = _NEXT.match(text, end)
         if match is not None and match[1] == b"]":
             return _Cut(end, True, False)
-    return _Cut(int(ends[-1]) if ends.size else 0, False, below.size > 0)
+    return _Cut(int(ends[-1]) if ends.size else 0, False, below.size > 0 or inside is not None)
+
+
+def _first_inside_array(text: bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> int | None:
+    """Find the first object that is in a list inside the array, not an element; what is between elements tells."""
+    before = np.concatenate([[0], ends])[: len(starts)]
+    for index in np.flatnonzero(starts - before != 1):
+        if b"[" in text[before[index] : starts[index]]:
+            return int(index)
+    return None
 
 
 def _quotes(text: bytes, codes: NDArray[np.uint8]) -> NDArray[np.intp]:

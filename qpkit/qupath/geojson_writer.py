@@ -63,7 +63,7 @@ def write_geojson(path: os.PathLike[str] | str, objects: Iterable[Annotation]) -
     0.4 and later read it). The same objects give the same bytes.
 
     Raises:
-        GeometryError: A shape that QuPath cannot import (GeometryCollection, not finite).
+        GeometryError: A shape that QuPath cannot import (GeometryCollection, not finite, beyond 1e9 px).
         FormatError: A class name with a line break, an id that is no UUID, or a text that is no Unicode.
         OutputError: The file cannot be written; an old one is still there.
     """

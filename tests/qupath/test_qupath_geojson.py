@@ -201,6 +201,7 @@ def test_every_written_feature_is_what_all_versions_import(tmp_path: Path) -> No
     [
         (Annotation(geometry=shapely.GeometryCollection([shapely.Point(1, 1)])), GeometryError),
         (Annotation(geometry=shapely.Point(math.nan, 1)), GeometryError),
+        (Annotation(geometry=shapely.Point(1e12, 1)), GeometryError),
         (Annotation(geometry=shapely.Point(1, 1), path_class=PathClass(("a\nb",))), FormatError),
         (Annotation(geometry=shapely.Point(1, 1), id="7"), FormatError),
     ],
