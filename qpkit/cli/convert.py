@@ -103,6 +103,6 @@ def _show(report: ConvertReport, *, as_json: bool) -> None:
 def _list() -> None:
     from qpkit.workflows.convert_qupath import ALL_FORMATS, PROJECT, PROJECT_LACKS
 
-    rows = [(PROJECT, "QuPath project", ".qpproj, folder", "; ".join(PROJECT_LACKS.values()))]
-    rows += [(f.name, f.title, ", ".join(f.suffixes), "; ".join(f.lacks.values()) or "nothing") for f in ALL_FORMATS]
-    table("Formats (all are read and written)", ("name", "format", "files", "what it cannot hold"), rows)
+    rows = [(PROJECT, "QuPath project", ".qpproj, folder", ", ".join(PROJECT_LACKS))]
+    rows += [(f.name, f.title, " ".join(f.suffixes), ", ".join(f.lacks) or "-") for f in ALL_FORMATS]
+    table("Formats (all are read and written)", ("name", "format", "files", "cannot hold, or changes"), rows)

@@ -133,6 +133,6 @@ def write_rle(geometry: BaseGeometry, *, width: int, height: int) -> tuple[dict[
     steps = np.flatnonzero(np.diff(padded.ravel(), prepend=0, append=0)) + left * height
     edges = np.concatenate([[0], steps, [width * height]])
     counts = np.diff(edges).tolist()
-    if len(counts) % 2 == 0 and counts[-1] == 0:
+    if counts[-1] == 0:
         counts.pop()
     return {"size": [height, width], "counts": pack(counts)}, int(mask.sum())

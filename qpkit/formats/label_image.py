@@ -18,6 +18,7 @@ import shapely
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from shapely.affinity import affine_transform, translate
 
 from qpkit.core.annotation import Annotation, argb
@@ -27,7 +28,7 @@ from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
 from qpkit.formats.class_names import read_class, rgb_of
 from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.label_place import Place, place_of
+from qpkit.formats.label_place import PLACE_KEY, Place, place_of, place_text
 from qpkit.formats.label_table import label_table_text, read_label_table, sidecar
 from qpkit.formats.losses import count_losses, lacking
 from qpkit.formats.outlines import area_shape
@@ -77,7 +78,7 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
     """
     if not path.is_file():
         raise ProjectError(f"{path}: there is no such file")
-    pixels, palette = _load(path)
+    pixels, palette, written = _load(path)
     notes: Counter[str] = Counter()
     labels = choices.labels or (read_label_table(sidecar(path)) if sidecar(path).is_file() else None)
     if labels is None:
@@ -85,7 +86,7 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
         notes[NUMBERED] += len(labels.classes)
     values = _values_of_colors(pixels, labels, notes) if pixels.ndim == 3 else _known(pixels, labels, path, notes)
     height, width = values.shape
-    place = place_of(path, width=width, height=height, image=image, choices=choices, notes=notes)
+    place = place_of(path, width=width, height=height, image=image, choices=choices, written=written, notes=notes)
     skip = {labels.background, labels.ignore}
     pieces = merge(vectorize(values[y : y + _STRIP_PX], skip=skip, y=y) for y in range(0, height, _STRIP_PX))
     objects = [_object(polygon, labels, value, place) for value, found in pieces.items() for polygon in found]
@@ -98,16 +99,18 @@ def _object(polygon: shapely.Polygon, labels: LabelMap, value: int, place: Place
     return Annotation(geometry=moved, shape=area_shape(moved), path_class=read_class(labels.name_of(value), color))
 
 
-def _load(path: Path) -> tuple[NDArray[Any], list[int] | None]:
-    """Pixels (h, w) or (h, w, 3), and the palette as r, g, b, r, g, b ..."""
+def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
+    """Pixels (h, w) or (h, w, 3), the palette as r, g, b, r, g, b ..., and where the file says that it lies."""
     try:
         if path.suffix.lower() in _TIFF:
             with tifffile.TiffFile(path) as tiff:
-                pixels, colors = tiff.pages[0].asarray(), getattr(tiff.pages[0], "colormap", None)
+                page = tiff.pages[0].aspage()
+                pixels, colors, written = page.asarray(), page.colormap, page.description
             palette = None if colors is None else (np.asarray(colors) // 257).T.ravel().tolist()
         else:
             Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
             with Image.open(path) as opened:
+                written = str(opened.info.get(PLACE_KEY, ""))
                 palette = opened.getpalette("RGB") if opened.mode == "P" else None
                 pixels = np.asarray(opened.convert("RGB") if opened.mode in ("RGBA", "LA", "CMYK") else opened)
     except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as err:
@@ -117,7 +120,7 @@ def _load(path: Path) -> tuple[NDArray[Any], list[int] | None]:
         pixels = pixels[..., :3]
     if not np.issubdtype(pixels.dtype, np.integer) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise FormatError(f"{path}: {pixels.shape} of {pixels.dtype} is no label image; one number a pixel is expected")
-    return pixels, palette
+    return pixels, palette, written
 
 
 def _palette_labels(pixels: NDArray[Any], palette: list[int] | None, path: Path) -> LabelMap:
@@ -182,7 +185,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
         tall = min(_STRIP_PX, rows - top)
         tile = Tile(col=0, row=0, x=0, y=top, width=columns, height=tall, downsample=downsample)
         mask[top : top + tall] = painting.draw(tile)
-    _save(path, mask, labels)
+    _save(path, mask, labels, Place(x, y, downsample))
     replace_file(sidecar(path), label_table_text(labels).encode())
     return count_losses(drawing.objects, LACKS) + _audit_losses(painting, labels)
 
@@ -198,15 +201,26 @@ def _audit_losses(painting: Painting, labels: LabelMap) -> Counter[str]:
     return +losses
 
 
-def _save(path: Path, mask: NDArray[np.uint8], labels: LabelMap) -> None:
+def _save(path: Path, mask: NDArray[np.uint8], labels: LabelMap, place: Place) -> None:
     made = io.BytesIO()
     colors = {labels.background: (0, 0, 0), labels.ignore: (128, 128, 128)} | label_colors(labels)
     table = [channel for value in range(256) for channel in colors.get(value, (0, 0, 0))]
     if path.suffix.lower() in _TIFF:
         map16 = (np.array(table, dtype=np.uint16).reshape(256, 3).T * 257).copy()
-        tifffile.imwrite(made, mask, photometric="palette", colormap=map16, compression="deflate", tile=(256, 256))
+        tifffile.imwrite(
+            made,
+            mask,
+            photometric="palette",
+            colormap=map16,
+            compression="deflate",
+            tile=(256, 256),
+            metadata=None,
+            description=f"{PLACE_KEY}: {place_text(place)}",
+        )
     else:
         image = Image.fromarray(mask)
         image.putpalette(table)
-        image.save(made, format="PNG", optimize=False)
+        info = PngInfo()
+        info.add_text(PLACE_KEY, place_text(place))
+        image.save(made, format="PNG", pnginfo=info)
     replace_file(path, made.getvalue())

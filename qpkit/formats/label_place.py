@@ -18,14 +18,19 @@ from qpkit.core.tiles import downsample_for
 from qpkit.errors import ConfigError
 from qpkit.formats.drawing import Choices, ImageFacts
 
+FROM_FILE: Final = "place on the slide taken from what the file itself says"
 FROM_NAME: Final = "place on the slide taken from the file's name"
 FROM_SIZE: Final = "downsample worked out from the slide's size"
 ASSUMED: Final = "taken to begin at 0,0 with downsample 1 (state --offset and --downsample if not)"
+
+PLACE_KEY: Final = "qpkit place"
+"""The text of a PNG, or the beginning of a TIFF's description, under which we write the place."""
 
 _NUMBER: Final = r"(-?\d+(?:\.\d+)?)"
 _TIGER: Final = re.compile(rf"\[ *{_NUMBER} *, *{_NUMBER} *, *{_NUMBER} *, *{_NUMBER} *\]")
 _BCSS: Final = re.compile(rf"xmin{_NUMBER}_ymin{_NUMBER}_.*MPP-{_NUMBER}", re.IGNORECASE)
 _HISTOMICS: Final = re.compile(rf"left-{_NUMBER}_top-{_NUMBER}_.*mag-BASE")
+_WRITTEN: Final = re.compile(r"x=(\S+) y=(\S+) downsample=(\S+)")
 _QUPATH: Final = re.compile(rf"\[(?:d={_NUMBER},)?x={_NUMBER},y={_NUMBER},w={_NUMBER},h={_NUMBER}")
 
 
@@ -38,20 +43,38 @@ class Place:
     downsample: float
 
 
-def place_of(path: Path, *, width: int, height: int, image: ImageFacts, choices: Choices, notes: Counter[str]) -> Place:
+def place_text(place: Place) -> str:
+    """Write a place so that `place_of` reads it."""
+    return f"x={place.x!r} y={place.y!r} downsample={place.downsample!r}"
+
+
+def place_of(
+    path: Path, *, width: int, height: int, image: ImageFacts, choices: Choices, written: str, notes: Counter[str]
+) -> Place:
     """Find where a label image of width x height px lies.
 
-    What the user said comes first, then the name, then (for a mask of the whole slide) the size.
+    What the user said comes first, then what is written in the file, then its name, then (for a mask of the whole
+    slide) its size.
 
     Raises:
         ConfigError: The name gives um per px, and those of the slide are not known.
     """
-    named = _named(path.name, width, image, choices)
-    if named is not None:
-        notes[FROM_NAME] += choices.offset is None or choices.downsample is None
-    found = named or _sized(width, height, image, choices, notes)
+    told = choices.offset is not None and choices.downsample is not None
+    own = _own(written)
+    named = None if own else _named(path.name, width, image, choices)
+    notes[FROM_FILE if own else FROM_NAME] += (own or named) is not None and not told
+    found = own or named or _sized(width, height, image, choices, notes)
     x, y = choices.offset or (found.x, found.y)
     return Place(x, y, choices.downsample or found.downsample)
+
+
+def _own(written: str) -> Place | None:
+    match = _WRITTEN.search(written)
+    try:
+        place = Place(*(float(text) for text in match.groups())) if match else None
+    except ValueError:
+        return None
+    return place if place is not None and place.downsample > 0 and math.isfinite(place.x + place.y) else None
 
 
 def _named(name: str, width: int, image: ImageFacts, choices: Choices) -> Place | None:

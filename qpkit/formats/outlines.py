@@ -111,7 +111,8 @@ def pieces(item: Annotation, *, split_points: bool) -> list[tuple[BaseGeometry, 
 def cut_open(polygon: shapely.Polygon) -> Points:
     """Write a polygon with holes as one ring: to each hole leads a cut that is walked there and back.
 
-    The cut has no width, so every program fills the same area, whichever rule it fills by.
+    The cut has no width and holes run against the outline, so every program fills the same area, by the even-odd rule
+    and by winding numbers.
 
     Returns:
         (n, 2), not closed; `join_cuts` makes the polygon of it again.
@@ -123,6 +124,8 @@ def cut_open(polygon: shapely.Polygon) -> Points:
     leaving: dict[int, list[Points]] = {}
     for interior in polygon.interiors:
         hole = np.asarray(interior.coords)[:-1, :2]
+        if interior.is_ccw == polygon.exterior.is_ccw:
+            hole = hole[::-1]
         corners = shapely.points(hole)
         nearest = np.asarray(tree.nearest(corners))
         start = int(np.argmin(shapely.distance(corners, shapely.points(ring[nearest]))))

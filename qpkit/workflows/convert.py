@@ -26,8 +26,10 @@ from qpkit.workflows.convert_qupath import (
     ALL_FORMATS,
     PROJECT,
     PROJECT_LACKS,
+    THERE,
     count_float_losses,
     entry_for,
+    not_there_yet,
     project_drawings,
     slide_facts,
     split,
@@ -224,10 +226,12 @@ def _into_project(
     entries = [entry_for(project, drawing, wanted, source.stem) for drawing in drawings]
     losses: Counter[str] = Counter()
     for entry, drawing in zip(entries, drawings, strict=True):
-        entry.replace_objects(remove=(), add=split(drawing.objects))
-        losses += count_losses(drawing.objects, PROJECT_LACKS) + count_float_losses(drawing.objects)
+        new = not_there_yet(entry, split(drawing.objects))
+        entry.replace_objects(remove=(), add=new)
+        losses[THERE] += len(drawing.objects) - len(new)
+        losses += count_losses(new, PROJECT_LACKS) + count_float_losses(new)
         tick(entry.name)
-    return [f"{project.path}: {entry.name}" for entry in entries], losses
+    return [f"{project.path}: {entry.name}" for entry in entries], +losses
 
 
 def _into_files(

@@ -27,6 +27,7 @@ from qpkit.slides import open_slide
 ROUNDED: Final = "objects rounded to 0.01 px"
 ROUNDED_FLOAT: Final = "objects whose outlines are rounded to 32 bits"
 MENDED: Final = "invalid shapes mended"
+THERE: Final = "objects that the entry has already left out"
 NO_ENTRY: Final = "entries without saved objects"
 
 _GEOJSON_LACKS: Final = lacking(
@@ -57,7 +58,7 @@ def _is_finer(item: Annotation) -> bool:
     """Whether rounding to what GeoJSON has would change it by more than float noise."""
     box = item.geometry.envelope if item.shape == "ellipse" else item.geometry
     points = shapely.get_coordinates(box)
-    return not np.allclose(points, np.round(points, QUPATH_DECIMALS), rtol=0, atol=1e-4)
+    return not np.allclose(points, np.round(points, QUPATH_DECIMALS), rtol=0, atol=1e-3)
 
 
 def _read_qpdata(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
@@ -91,6 +92,28 @@ def _loses_bits(item: Annotation) -> bool:
         return False
     points = shapely.get_coordinates(item.geometry)
     return not np.array_equal(points, points.astype(np.float32))
+
+
+def not_there_yet(entry: Entry, objects: Sequence[Annotation]) -> list[Annotation]:
+    """Leave out the objects that an entry has already: same shape (in 32 bits), kind, class, name and plane.
+
+    So converting the same file twice adds nothing the second time.
+    """
+    there = Counter(map(_identity, entry.objects()))
+    new = []
+    for item in objects:
+        key = _identity(item)
+        if there[key] > 0:
+            there[key] -= 1
+        else:
+            new.append(item)
+    return new
+
+
+def _identity(item: Annotation) -> tuple[object, ...]:
+    outline = shapely.transform(item.geometry, lambda xy: xy.astype(np.float32).astype(np.float64))
+    once = shapely.normalize(shapely.remove_repeated_points(outline, 0))
+    return once.wkb, item.kind, item.class_name, item.name, item.plane
 
 
 def split(objects: Sequence[Annotation]) -> list[Annotation]:
