@@ -6,6 +6,7 @@ kind of geometry a file, field names of 10 characters, texts of 254 bytes).
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import warnings
@@ -50,6 +51,9 @@ NOT_SPATIAL: Final = "tables without shapes left out"
 CRS: Final = "coordinate systems ignored, coordinates read as px"
 
 _FIELD_CHARACTERS, _TEXT_BYTES = 10, 254
+_ODD: Final = re.compile(r"\W", re.ASCII)
+"""Characters that GDAL replaces in field names."""
+
 _NOT_IN_SHAPEFILE: Final = ("parent", "nucleus", "metadata", "more")
 _FAMILIES: Final = {"Polygon": "", "MultiPolygon": "", "LineString": "_lines", "MultiLineString": "_lines"}
 
@@ -207,10 +211,11 @@ def _of_one_family(item: Annotation) -> list[Annotation]:
 def _short_names(names: Sequence[str]) -> dict[str, str]:
     short: dict[str, str] = {}
     for name in names:
-        made, number = name[:_FIELD_CHARACTERS], 1
+        plain = _ODD.sub("_", name)
+        made, number = plain[:_FIELD_CHARACTERS], 1
         while made.casefold() in {s.casefold() for s in short.values()}:
             number += 1
-            made = f"{name[: _FIELD_CHARACTERS - 1 - len(str(number))]}_{number}"
+            made = f"{plain[: _FIELD_CHARACTERS - 1 - len(str(number))]}_{number}"
         short[name] = made
     return short
 
