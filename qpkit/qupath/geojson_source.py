@@ -6,6 +6,7 @@ Knows containers, no JSON. What a file is, its first bytes say, not its name.
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import zipfile
 import zlib
@@ -97,7 +98,9 @@ def _chunks(raw: IO[bytes], name: str) -> Iterator[bytes]:
                 yield from _without_bom(unpacked.read(CHUNK_BYTES), unpacked)
         else:
             yield from _without_bom(head, raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as err:
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as err:
+        if isinstance(err, OSError) and err.errno is not None:  # the disk, not the content
+            raise ProjectError(f"{name}: cannot be read ({err.strerror})") from err
         raise FormatError(f"{name}: not JSON but a damaged or truncated compressed file ({err})") from err
 
 

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from qpkit.errors import FormatError
+from qpkit.qupath.geojson_cut import cut_objects
 from qpkit.qupath.geojson_source import Document
 
 MAX_VALUE_BYTES: Final = 1 << 26
@@ -42,9 +41,7 @@ class Batch:
     size: int
 
 
-_QUOTE, _BACKSLASH, _COMMA, _OPEN, _CLOSE = b'"\\,{}'
 _BLANK: Final = b" \t\r\n"
-_NEXT: Final = re.compile(rb"[ \t\r\n]*(.?)", re.DOTALL)
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{}]', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ARRAY_BEGINS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(\[|$|[^\[])")
@@ -188,7 +185,7 @@ def _elements(text: _Text, place: Place) -> Iterator[Batch]:
     """Decode the elements of an array, whole ones at a time, and pass its closing bracket."""
     first = True
     while text.peek() not in (b"", b"]", b"["):
-        cut = _cut(text.rest)
+        cut = cut_objects(text.rest)
         if cut.end:
             piece = text.take(cut.end)
             yield _batch(text, piece, place, first)
@@ -225,59 +222,3 @@ def _batch(text: _Text, piece: bytes, place: Place, first: bool) -> Batch:
         raise FormatError(f"{text.name}: {text.after()}: not JSON (a comma behind the last element of a list)")
     text.values += len(values)
     return Batch(values, place, len(piece))
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """How far whole objects reach, whether the array closes behind them, or something odd follows."""
-
-    end: int
-    closed: bool
-    is_odd: bool
-
-
-def _cut(text: bytes) -> _Cut:
-    """Find the whole objects at the start of the rest of an array."""
-    codes = np.frombuffer(text, dtype=np.uint8)
-    braces = np.flatnonzero((codes == _OPEN) | (codes == _CLOSE))
-    outside = np.searchsorted(_quotes(text, codes), braces) % 2 == 0
-    braces = braces[outside]
-    depth = np.cumsum(np.where(codes[braces] == _OPEN, 1, -1))
-    below = np.flatnonzero(depth < 0)
-    if below.size:  # the object around the array ends here
-        braces, depth = braces[: below[0]], depth[: below[0]]
-    ends = braces[depth == 0] + 1
-    inside = _first_inside_array(text, braces[(depth == 1) & (codes[braces] == _OPEN)], ends)
-    ends = ends[:inside]
-    follows = np.append(codes, 0)[ends]
-    for index in np.flatnonzero(follows != _COMMA):
-        end = int(ends[index])
-        match = _NEXT.match(text, end)
-        if match is not None and match[1] == b"]":
-            return _Cut(end, True, False)
-    return _Cut(int(ends[-1]) if ends.size else 0, False, below.size > 0 or inside is not None)
-
-
-def _first_inside_array(text: bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> int | None:
-    """Find the first object that is in a list inside the array, not an element; what is between elements tells."""
-    before = np.concatenate([[0], ends])[: len(starts)]
-    for index in np.flatnonzero(starts - before != 1):
-        if b"[" in text[before[index] : starts[index]]:
-            return int(index)
-    return None
-
-
-def _quotes(text: bytes, codes: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Positions of the quotes that begin or end a string."""
-    quotes = np.flatnonzero(codes == _QUOTE)
-    if b"\\" not in text or not quotes.size:
-        return quotes
-    slashes = np.flatnonzero(codes == _BACKSLASH)
-    begins = np.flatnonzero(np.diff(slashes, prepend=-2) != 1)  # of runs of backslashes
-    run = np.searchsorted(slashes, quotes) - 1  # the last backslash before each quote
-    before = slashes[run]
-    behind_slash = (run >= 0) & (before == quotes - 1)
-    start = slashes[begins[np.searchsorted(begins, run, side="right") - 1]]
-    escaped = behind_slash & ((before - start) % 2 == 0)
-    found: NDArray[np.intp] = quotes[~escaped]
-    return found

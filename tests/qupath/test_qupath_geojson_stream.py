@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import tracemalloc
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ from qpkit.errors import FormatError, OutputError
 from qpkit.qupath import geojson_stream
 from qpkit.qupath.geojson import GeoJsonWriter, iter_geojson, read_geojson, write_geojson
 from qpkit.qupath.geojson_bulk import read_simple_polygons
+from qpkit.qupath.geojson_diagnosis import diagnose_geojson
 from qpkit.qupath.geojson_shapes import COLLECTION_CUT, read_shape
 from qpkit.qupath.geojson_source import Document
 from qpkit.qupath.geojson_stream import read_batches
@@ -181,6 +183,26 @@ def test_a_hostile_file_ends_in_one_line_that_names_it(tmp_path: Path, name: str
         read_geojson(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 400 + len(str(path))
+
+
+def test_random_bytes_end_in_a_format_error_or_a_reading(shared: Path, tmp_path: Path) -> None:
+    """Of a plain, a gzipped and a zipped file."""
+    text = (shared / "fixtures/qupath/v0.5.1/expected/entry-3.export.geojson").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.geojson", text)
+    rng = random.Random(3)
+    for whole in (text, gzip.compress(text), (tmp_path / "a.zip").read_bytes()):
+        for _ in range(250):
+            damaged = bytearray(whole)
+            for _ in range(rng.randint(1, 3)):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            path = tmp_path / "a.geojson"
+            path.write_bytes(damaged[: rng.choice([None, rng.randrange(len(damaged))])])
+            diagnose_geojson(path)
+            try:
+                read_geojson(path)
+            except FormatError as err:
+                assert str(err).startswith(str(path)) and "\n" not in str(err)
 
 
 def test_equal_keys_the_last_one_counts(tmp_path: Path) -> None:
