@@ -1,6 +1,6 @@
 """QuPath's own files: projects, .qpdata and GeoJSON, read and written without Java."""
 
-from qpkit.qupath.geojson import GeoJsonReport, read_geojson, write_geojson
+from qpkit.qupath.geojson import GeoJsonReport, GeoJsonWriter, iter_geojson, read_geojson, write_geojson
 from qpkit.qupath.project import Entry, Project, open_project
 from qpkit.qupath.project_writer import add_image, create_project
 from qpkit.qupath.qpdata import QpData, WorkflowStep, new_qpdata
@@ -9,12 +9,14 @@ from qpkit.qupath.server import Server
 __all__ = [
     "Entry",
     "GeoJsonReport",
+    "GeoJsonWriter",
     "Project",
     "QpData",
     "Server",
     "WorkflowStep",
     "add_image",
     "create_project",
+    "iter_geojson",
     "new_qpdata",
     "open_project",
     "read_geojson",

@@ -1,8 +1,12 @@
-"""GeoJSON geometry objects of QuPath's dialect <-> shapely: "plane" and "isEllipse" stand inside the geometry."""
+"""GeoJSON geometry objects of QuPath's dialect -> shapely: "plane" and "isEllipse" stand inside the geometry.
+
+One at a time and strict; geojson_bulk reads the simple ones, geojson_safe writes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,17 +15,23 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Plane, RoiShape
-from qpkit.core.geometry import QUPATH_DECIMALS, ellipse, mend
-from qpkit.errors import FormatError, GeometryError
+from qpkit.core.geometry import ellipse
+from qpkit.errors import FormatError
 from qpkit.qupath.rois import NO_ROI, Roi
 
+COLLECTION_JOINED: Final = "GeometryCollection made one shape"
+COLLECTION_CUT: Final = "GeometryCollection cut to its parts of the highest dimension, as QuPath 0.3-0.5 do"
 
-def read_shape(record: object, *, is_ellipse: bool = False) -> Roi:
+_MAX_NESTING: Final = 50
+
+
+def read_shape(record: object, *, is_ellipse: bool = False, notes: Counter[str] | None = None) -> Roi:
     """Read a geometry object.
 
     Args:
         record: Decoded JSON.
         is_ellipse: It is one even without "isEllipse" (a TMA core).
+        notes: Counts what was changed.
 
     Returns:
         Slide frame, and the ROI kind that QuPath's import makes of it: a five-point axis-parallel ring is a
@@ -34,17 +44,52 @@ def read_shape(record: object, *, is_ellipse: bool = False) -> Roi:
         raise FormatError("it has no geometry")
     if not record:  # how 0.4 and later export an object without a ROI
         return NO_ROI
-    kind = record.get("type")
-    read = _READERS.get(kind) if isinstance(kind, str) else None
-    if read is None:
-        raise FormatError(f"its geometry is of type {kind!r}, which QuPath does not import")
-    try:
-        geometry, shape = read(record.get("coordinates"))
-    except (ValueError, TypeError, OverflowError, shapely.errors.GEOSException) as err:
-        raise FormatError(f"its {kind} has coordinates that cannot be read ({str(err).strip()})") from err
+    if record.get("type") == "GeometryCollection":
+        geometry, shape = _read_collection(record, Counter() if notes is None else notes)
+    else:
+        geometry, shape = _read_plain(record)
     if (is_ellipse or record.get("isEllipse") is True) and not geometry.is_empty:
         return Roi(ellipse(*geometry.bounds), "ellipse", _plane(record.get("plane")))
     return Roi(geometry, shape, _plane(record.get("plane")))
+
+
+def _read_plain(record: Mapping[str, Any]) -> tuple[BaseGeometry, RoiShape | None]:
+    kind = record.get("type")
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        raise FormatError(f"its geometry is of type {str(kind)[:60]!r}, which QuPath does not import")
+    try:
+        return read(record.get("coordinates"))
+    except (ValueError, TypeError, OverflowError, shapely.errors.GEOSException) as err:
+        raise FormatError(f"its {kind} has coordinates that cannot be read ({str(err).strip()})") from err
+
+
+def _read_collection(record: Mapping[str, Any], notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
+    """Join the parts of the highest dimension."""
+    parts = [part for part in _parts(record, 0) if not part.is_empty]
+    if not parts:
+        return shapely.Polygon(), None
+    highest = max(shapely.get_dimensions(part) for part in parts)
+    kept = [part for part in parts if shapely.get_dimensions(part) == highest]
+    notes[COLLECTION_JOINED if len(kept) == len(parts) else COLLECTION_CUT] += 1
+    single = [geometry for part in kept for geometry in getattr(part, "geoms", [part])]
+    if len(single) == 1:
+        return single[0], None
+    join = (shapely.MultiPoint, shapely.MultiLineString, shapely.MultiPolygon)[highest]
+    return join(single), "geometry" if highest else "points"
+
+
+def _parts(record: Mapping[str, Any], depth: int) -> Iterator[BaseGeometry]:
+    geometries = record.get("geometries")
+    if not isinstance(geometries, list) or depth > _MAX_NESTING:
+        raise FormatError("its GeometryCollection has no list of geometries")
+    for part in geometries:
+        if not isinstance(part, dict):
+            raise FormatError("its GeometryCollection holds something that is no geometry")
+        if part.get("type") == "GeometryCollection":
+            yield from _parts(part, depth + 1)
+        else:
+            yield _read_plain(part)[0]
 
 
 def _plane(record: object) -> Plane:
@@ -74,8 +119,10 @@ def _points(record: Any) -> NDArray[np.float64]:
 
 def _ring(record: Any) -> NDArray[np.float64]:
     ring = _points(record)
-    if len(ring) and (len(ring) < 4 or not np.array_equal(ring[0], ring[-1])):
-        raise ValueError("a ring is not closed or has fewer than four points")
+    if len(ring) and (len(ring) < 3 or not np.array_equal(ring[0], ring[-1])):
+        raise ValueError("a ring is not closed or has fewer than three points")
+    if len(ring) == 3:  # there and back, which QuPath takes; without area, but shapely asks for four points
+        ring = ring[[0, 1, 1, 2]]
     return ring
 
 
@@ -85,6 +132,8 @@ def _read_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
     rings = [ring for ring in map(_ring, record) if len(ring)]
     if not rings:
         return shapely.Polygon(), None
+    if not record[0]:
+        raise ValueError("its outer ring is empty, but it has holes")
     polygon = shapely.Polygon(rings[0], rings[1:])
     if len(rings) > 1:
         return polygon, "geometry"
@@ -96,7 +145,8 @@ def _is_box(ring: NDArray[np.float64]) -> bool:
     if len(ring) != 5:
         return False
     step = np.diff(ring, axis=0) != 0
-    return bool((step[:, 0] ^ step[:, 1]).all() and (step[::2] == step[0]).all() and (step[1::2] == step[1]).all())
+    turns = step[0, 0] != step[1, 0] and (step[2:] == step[:2]).all()
+    return bool(turns and (step[:, 0] ^ step[:, 1]).all())
 
 
 def _read_multi_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
@@ -136,43 +186,3 @@ _READERS: Final[Mapping[str, Callable[[Any], tuple[BaseGeometry, RoiShape | None
     "Point": _read_point,
     "MultiPoint": _read_points,
 }
-
-
-def write_shape(geometry: BaseGeometry, shape: RoiShape | None, plane: Plane) -> tuple[dict[str, Any], bool] | None:
-    """Make a geometry object that every QuPath from 0.3 to 0.7 imports.
-
-    Returns:
-        (record, was_mended): two decimals; polygons valid, a MultiPolygon only from two parts on. None if nothing is
-        left to write (an empty shape).
-
-    Raises:
-        GeometryError: A GeometryCollection, or coordinates that are not finite.
-    """
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise GeometryError("a shape has coordinates that are not finite; QuPath cannot import it")
-    if isinstance(geometry, shapely.GeometryCollection) and not geometry.is_empty:
-        raise GeometryError("a GeometryCollection cannot be imported by QuPath 0.6; split it into its parts")
-    if shape == "ellipse" and not geometry.is_empty:  # only its box counts for 0.4 and later
-        geometry = ellipse(*np.round(geometry.bounds, QUPATH_DECIMALS).tolist())
-    rounded, mended = _round(geometry)
-    if rounded.is_empty:
-        return None
-    record = shapely.geometry.mapping(rounded)
-    made: dict[str, Any] = {"type": record["type"], "coordinates": record["coordinates"]}
-    if shape == "ellipse" and isinstance(rounded, shapely.Polygon):
-        made["isEllipse"] = True
-    if plane != Plane():
-        made["plane"] = {"c": plane.c, "z": plane.z, "t": plane.t}
-    return made, mended
-
-
-def _round(geometry: BaseGeometry) -> tuple[BaseGeometry, bool]:
-    rounded: BaseGeometry = shapely.transform(geometry, lambda xy: np.round(xy, QUPATH_DECIMALS))
-    mended = False
-    if isinstance(rounded, shapely.Polygon | shapely.MultiPolygon):
-        rounded, mended = mend(rounded)
-        if mended:  # mending makes new vertices where edges cross
-            again: BaseGeometry = shapely.set_precision(rounded, 10.0**-QUPATH_DECIMALS)
-            rounded = mend(shapely.transform(again, lambda xy: np.round(xy, QUPATH_DECIMALS)))[0]
-    parts = getattr(rounded, "geoms", [rounded])
-    return (parts[0] if len(parts) == 1 else rounded), mended

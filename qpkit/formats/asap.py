@@ -1,0 +1,177 @@
+"""ASAP XML: annotations of one ring each, in groups; px of level 0.
+
+Source: files of ASAP 1.9 and 2.0 (TIGER, CAMELYON) and of programs that write its format: types Polygon, Rectangle,
+Dot, PointSet, Spline, Measurement and PolyLine; the group is what others call the class, and "None" is no group.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, PathClass, RoiShape
+from qpkit.errors import FormatError
+from qpkit.formats.class_names import color_of, parse_color, read_class, to_hex
+from qpkit.formats.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.losses import count_losses, lacking, printable
+from qpkit.formats.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
+from qpkit.formats.xml_files import as_text, attribute, read_xml, write_xml
+
+ROOT: Final = "ASAP_Annotations"
+NO_GROUP: Final = "None"
+
+LACKS: Final = lacking(
+    "odd class name",
+    "no class colour",
+    "opacity",
+    "blank name",
+    "control characters",
+    "id",
+    "type",
+    "measurements",
+    "metadata",
+    "plane",
+    "lock",
+    "hierarchy",
+    "nucleus",
+    "missing core",
+    "no shape",
+    "parts",
+    "mixed shapes",
+    "ellipse",
+    instead={"holes": "holes written as cuts in the outline"},
+)
+
+SPLINE: Final = "splines read as polygons through their points"
+_CLASH: Final = "classes of two colours given the first one"
+_RESERVED: Final = f"classes called {NO_GROUP!r} read as no class"
+_SAME_COLOR: Final = "objects' own colours that are their class's left out"
+_OPEN: Final[dict[str, RoiShape]] = {"Measurement": "line", "PolyLine": "polyline"}
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Read an ASAP file.
+
+    Raises:
+        FormatError: Not XML, not ASAP's, or a coordinate that is no number.
+    """
+    del choices
+    root = read_xml(path)
+    if root.tag != ROOT:
+        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    colors = {group.get("Name"): parse_color(group.get("Color")) for group in root.iter("Group")}
+    notes: Counter[str] = Counter()
+    found = (
+        _annotation(element, colors, f"{path}: annotation {index}", notes)
+        for index, element in enumerate(root.iter("Annotation"))
+    )
+    return [Drawing(objects=tuple(item for item in found if item is not None), image=image, notes=notes)]
+
+
+def _annotation(
+    element: ET.Element, colors: dict[str | None, int | None], where: str, notes: Counter[str]
+) -> Annotation | None:
+    kind = element.get("Type", "Polygon")
+    made = _shape(kind, _points(element, where), notes)
+    if made is None:
+        return None
+    group, own = element.get("PartOfGroup"), parse_color(element.get("Color"))
+    path_class = read_class(group, colors.get(group, own), none=NO_GROUP)
+    same = own == (path_class.color if path_class is not None else color_of(None))
+    name = element.get("Name") or None
+    geometry, shape = made
+    return Annotation(geometry=geometry, shape=shape, path_class=path_class, name=name, color=None if same else own)
+
+
+def _points(element: ET.Element, where: str) -> Points:
+    rows = [
+        (attribute(c, "Order", where) if "Order" in c.attrib else i, attribute(c, "X", where), attribute(c, "Y", where))
+        for i, c in enumerate(element.iter("Coordinate"))
+    ]
+    return np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64).reshape(-1, 3)[:, 1:]
+
+
+def _shape(kind: str, points: Points, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:
+    if kind in ("Dot", "PointSet") and len(points):
+        return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), "points"
+    if kind in _OPEN and len(points) > 1:
+        return shapely.LineString(points), _OPEN[kind]
+    if kind not in ("Polygon", "Rectangle", "Spline"):
+        notes[f"annotations of type {kind!r} left out"] += 1
+        return None
+    polygon = ring_polygon(points)
+    if polygon is None:
+        notes[TOO_FEW] += 1
+        return None
+    if kind == "Spline":
+        notes[SPLINE] += 1
+    joined = join_cuts(polygon)
+    if joined is not None:
+        notes[CUT] += 1
+        return joined, "geometry"
+    return polygon, "rectangle" if kind == "Rectangle" else "polygon"
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Write one image's objects; returns what was lost."""
+    del choices
+    (drawing,) = drawings
+    losses = count_losses(drawing.objects, LACKS)
+    root = ET.Element(ROOT)
+    annotations = ET.SubElement(root, "Annotations")
+    colors: dict[str, int] = {}
+    for item in drawing.objects:
+        color = colors.setdefault(str(item.path_class), color_of(item.path_class)) if item.path_class else None
+        losses.update(_class_losses(item, color))
+        for geometry, shape in pieces(item, split_points=False):
+            _add(annotations, item, geometry, shape)
+    groups = ET.SubElement(root, "AnnotationGroups")
+    for name, color in colors.items():
+        group = {"Name": printable(name), "PartOfGroup": NO_GROUP, "Color": to_hex(color)}
+        ET.SubElement(ET.SubElement(groups, "Group", group), "Attributes")
+    write_xml(path, root)
+    return losses
+
+
+def _class_losses(item: Annotation, color: int | None) -> list[str]:
+    losses = [_RESERVED] if item.class_name == NO_GROUP else []
+    if color is not None and color != color_of(item.path_class):
+        losses.append(_CLASH)
+    if item.color is not None and to_hex(item.color) == to_hex(color_of(item.path_class)):
+        losses.append(_SAME_COLOR)
+    return losses
+
+
+def _add(annotations: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape) -> None:
+    kind, points = _written(geometry, shape)
+    element = ET.SubElement(
+        annotations,
+        "Annotation",
+        Name=printable(item.name or ""),
+        Type=kind,
+        PartOfGroup=_group(item.path_class),
+        Color=to_hex(color_of(item.path_class) if item.color is None else item.color),
+    )
+    coordinates = ET.SubElement(element, "Coordinates")
+    for order, (x, y) in enumerate(points.tolist()):
+        ET.SubElement(coordinates, "Coordinate", Order=str(order), X=as_text(x), Y=as_text(y))
+
+
+def _group(path_class: PathClass | None) -> str:
+    return NO_GROUP if path_class is None else printable(str(path_class))
+
+
+def _written(geometry: BaseGeometry, shape: RoiShape) -> tuple[str, Points]:
+    if isinstance(geometry, shapely.Polygon):
+        return ("Rectangle", open_ring(geometry)) if shape == "rectangle" else ("Polygon", cut_open(geometry))
+    points = shapely.get_coordinates(geometry)
+    if isinstance(geometry, shapely.LineString):
+        return ("Measurement" if shape == "line" else "PolyLine"), points
+    return ("Dot" if len(points) == 1 else "PointSet"), points

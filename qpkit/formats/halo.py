@@ -1,0 +1,169 @@
+"""HALO .annotations: layers of regions, whole px of level 0; a hole is a region with NegativeROA="1" in the layer.
+
+Source: files of HALO 3 that dlup and others test with: Region Type Polygon, Rectangle, Ellipse (two corners), Ruler,
+Pin; HasEndcaps="1" is an open line; holes stand anywhere in their layer; LineColor is a decimal COLORREF.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, PathClass, RoiShape
+from qpkit.errors import FormatError
+from qpkit.formats.class_names import color_of, parse_bgr, read_class, to_bgr
+from qpkit.formats.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.losses import count_losses, lacking, printable
+from qpkit.formats.negative import NegativeRegion, with_holes
+from qpkit.formats.outlines import TOO_FEW, Points, boxed, open_ring, pieces, ring_polygon
+from qpkit.formats.xml_files import attribute, read_xml, write_xml
+
+ROOT: Final = "Annotations"
+
+LACKS: Final = lacking(
+    "odd class name",
+    "no class colour",
+    "own colour",
+    "opacity",
+    "name",
+    "control characters",
+    "id",
+    "type",
+    "measurements",
+    "metadata",
+    "plane",
+    "lock",
+    "hierarchy",
+    "nucleus",
+    "missing core",
+    "no shape",
+    "parts",
+    "mixed shapes",
+    "many points",
+)
+
+ROUNDED: Final = "objects rounded to whole px"
+VANISHED: Final = "outlines of which rounding to whole px left nothing"
+
+_Found = tuple[BaseGeometry, RoiShape]
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Read a HALO file; the layer's name is the class.
+
+    Raises:
+        FormatError: Not XML, not HALO's, or a coordinate that is no number.
+    """
+    del choices
+    root = read_xml(path)
+    if root.tag != ROOT:
+        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    notes: Counter[str] = Counter()
+    objects: list[Annotation] = []
+    for index, layer in enumerate(root.findall("Annotation")):
+        path_class = read_class(layer.get("Name"), parse_bgr(layer.get("LineColor")))
+        objects += [
+            Annotation(geometry=geometry, shape=shape, path_class=path_class)
+            for geometry, shape in _layer(layer, f"{path}: layer {index}", notes)
+        ]
+    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+
+
+def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[_Found]:
+    found: list[_Found] = []
+    negatives: list[NegativeRegion] = []
+    areas = 0
+    for number_, element in enumerate(layer.iter("Region")):
+        made = _region(element, f"{where}, region {number_}", notes)
+        if made is None:
+            continue
+        if element.get("NegativeROA") == "1" and isinstance(made[0], shapely.Polygon):
+            negatives.append(NegativeRegion(made[0], areas))
+            continue
+        areas += isinstance(made[0], shapely.Polygon)
+        found.append(made)
+    return [item for item in with_holes(found, negatives, notes) if not item[0].is_empty]
+
+
+def _region(element: ET.Element, where: str, notes: Counter[str]) -> _Found | None:
+    points = np.array(
+        [(attribute(v, "X", where), attribute(v, "Y", where)) for v in element.iter("V")], dtype=np.float64
+    ).reshape(-1, 2)
+    kind = element.get("Type", "Polygon")
+    if kind == "Pin" and len(points):
+        return shapely.Point(points[0]), "points"
+    if len(points) > 1 and (kind == "Ruler" or (kind == "Polygon" and element.get("HasEndcaps") == "1")):
+        return shapely.LineString(points), "line" if kind == "Ruler" and len(points) == 2 else "polyline"
+    if kind not in ("Polygon", "Rectangle", "Ellipse"):
+        notes[f"regions of type {kind!r} left out"] += 1
+        return None
+    shape: RoiShape = "rectangle" if kind == "Rectangle" else "ellipse" if kind == "Ellipse" else "polygon"
+    polygon = boxed(points, shape)
+    notes[TOO_FEW] += polygon is None
+    return None if polygon is None else (polygon, shape)
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Write one image's objects, a layer for each class.
+
+    Returns:
+        What was lost, with the objects that were rounded and the outlines of which nothing was left.
+    """
+    del choices
+    (drawing,) = drawings
+    losses = count_losses(drawing.objects, LACKS)
+    root = ET.Element(ROOT)
+    layers: dict[PathClass | None, ET.Element] = {}
+    for item in drawing.objects:
+        if item.path_class not in layers:
+            layers[item.path_class] = _new_layer(root, item.path_class)
+        coordinates = shapely.get_coordinates(item.geometry if item.shape != "ellipse" else item.geometry.envelope)
+        losses[ROUNDED] += not np.array_equal(coordinates, np.round(coordinates))
+        for geometry, shape in pieces(item, split_points=True):
+            _add(layers[item.path_class], geometry, shape, losses)
+    write_xml(path, root)
+    return +losses
+
+
+def _new_layer(root: ET.Element, path_class: PathClass | None) -> ET.Element:
+    name = "" if path_class is None else printable(str(path_class))
+    layer = ET.SubElement(root, "Annotation", Name=name, Visible="True", LineColor=to_bgr(color_of(path_class)))
+    return ET.SubElement(layer, "Regions")
+
+
+def _add(layer: ET.Element, geometry: BaseGeometry, shape: RoiShape, losses: Counter[str]) -> None:
+    if not isinstance(geometry, shapely.Polygon):
+        kind = {"points": "Pin", "line": "Ruler"}.get(shape, "Polygon")
+        _add_region(layer, kind, np.round(shapely.get_coordinates(geometry)), open_line=shape == "polyline")
+        return
+    if shape in ("rectangle", "ellipse"):
+        corners = np.round(np.array(geometry.bounds, dtype=np.float64).reshape(2, 2))
+        if (np.ptp(corners, axis=0) > 0).all():
+            _add_region(layer, shape.capitalize(), corners)
+        else:
+            losses[VANISHED] += 1
+        return
+    for index, ring in enumerate((geometry.exterior, *geometry.interiors)):
+        polygon = ring_polygon(np.round(np.asarray(ring.coords)[:, :2], 0))
+        if polygon is not None:
+            _add_region(layer, "Polygon", open_ring(polygon), negative=index > 0)
+            continue
+        losses[VANISHED] += 1
+        if index == 0:
+            return
+
+
+def _add_region(
+    layer: ET.Element, kind: str, points: Points, *, open_line: bool = False, negative: bool = False
+) -> None:
+    region = ET.SubElement(layer, "Region", Type=kind, HasEndcaps="01"[open_line], NegativeROA="01"[negative])
+    vertices = ET.SubElement(region, "Vertices")
+    for x, y in points.tolist():
+        ET.SubElement(vertices, "V", X=str(int(x)), Y=str(int(y)))

@@ -1,0 +1,179 @@
+"""Aperio ImageScope XML: layers of regions, px of level 0; a hole is a region with NegativeROA="1".
+
+Source: files of ImageScope 11 and 12: Region Type 0 is a closed outline, 1 a rectangle, 2 an ellipse (corners of its
+box), 3 an arrow, 4 a ruler, 5 counted points; LineColor is a decimal COLORREF; a negative region names the Id of the
+region that it lies in as InputRegionId.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, PathClass, RoiShape
+from qpkit.errors import FormatError
+from qpkit.formats.class_names import color_of, parse_bgr, read_class, to_bgr
+from qpkit.formats.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.losses import count_losses, lacking, printable
+from qpkit.formats.negative import NegativeRegion, with_holes
+from qpkit.formats.outlines import TOO_FEW, Points, boxed, open_ring, pieces
+from qpkit.formats.xml_files import as_text, attribute, number, read_xml, write_xml
+
+ROOT: Final = "Annotations"
+
+LACKS: Final = lacking(
+    "odd class name",
+    "no class colour",
+    "own colour",
+    "opacity",
+    "blank name",
+    "control characters",
+    "id",
+    "type",
+    "measurements",
+    "metadata",
+    "plane",
+    "lock",
+    "hierarchy",
+    "nucleus",
+    "missing core",
+    "no shape",
+    "parts",
+    "mixed shapes",
+    instead={"polyline": "lines of more than two points left out (ImageScope would close them)"},
+)
+
+_OUTLINE, _BOX, _ELLIPSE, _ARROW, _RULER, _COUNTED = "0", "1", "2", "3", "4", "5"
+_TYPE: Final[dict[RoiShape, str]] = {"rectangle": _BOX, "ellipse": _ELLIPSE, "line": _RULER, "points": _COUNTED}
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Read an ImageScope file.
+
+    The layer's name is the class, a region's text its name. MicronsPerPixel becomes the image's mpp if nothing else
+    says it.
+
+    Raises:
+        FormatError: Not XML, not ImageScope's, or a coordinate that is no number.
+    """
+    del choices
+    root = read_xml(path)
+    if root.tag != ROOT:
+        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    notes: Counter[str] = Counter()
+    objects: list[Annotation] = []
+    for index, layer in enumerate(root.findall("Annotation")):
+        path_class = read_class(layer.get("Name"), parse_bgr(layer.get("LineColor")))
+        for geometry, shape, name in _layer(layer, f"{path}: layer {index}", notes):
+            objects.append(Annotation(geometry=geometry, shape=shape, path_class=path_class, name=name))
+    text = root.get("MicronsPerPixel")
+    mpp = number(text, f"{path}: MicronsPerPixel") if text else 0.0
+    known = image.filled(ImageFacts(mpp=mpp)) if mpp > 0 else image
+    return [Drawing(objects=tuple(objects), image=known, notes=+notes)]
+
+
+def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[tuple[BaseGeometry, RoiShape, str | None]]:
+    found: list[tuple[BaseGeometry, RoiShape]] = []
+    names: list[str | None] = []
+    negatives: list[tuple[NegativeRegion, str | None]] = []
+    numbers: dict[str | None, int] = {}
+    for element in layer.iter("Region"):
+        made = _region(element, f"{where}, region {element.get('Id')}", notes)
+        if made is None:
+            continue
+        if element.get("NegativeROA") == "1" and isinstance(made[0], shapely.Polygon):
+            negatives.append((NegativeRegion(made[0], len(numbers)), element.get("InputRegionId")))
+            continue
+        if isinstance(made[0], shapely.Polygon):
+            numbers[element.get("Id") or f"nameless {len(found)}"] = len(numbers)
+        found.append(made)
+        names.append(element.get("Text") or None)
+    named = [replace(negative, owner=numbers.get(owner)) for negative, owner in negatives]
+    cut = with_holes(found, named, notes)
+    return [
+        (geometry, shape, name) for (geometry, shape), name in zip(cut, names, strict=True) if not geometry.is_empty
+    ]
+
+
+def _region(element: ET.Element, where: str, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:
+    points = np.array(
+        [(attribute(v, "X", where), attribute(v, "Y", where)) for v in element.iter("Vertex")], dtype=np.float64
+    ).reshape(-1, 2)
+    kind = element.get("Type", _OUTLINE)
+    if kind == _COUNTED and len(points):
+        return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), "points"
+    if kind in (_ARROW, _RULER) and len(points) > 1:
+        return shapely.LineString(points), "line" if len(points) == 2 else "polyline"
+    if kind not in (_OUTLINE, _BOX, _ELLIPSE):
+        notes[f"regions of type {kind!r} left out"] += 1
+        return None
+    shape: RoiShape = "rectangle" if kind == _BOX else "ellipse" if kind == _ELLIPSE else "polygon"
+    polygon = boxed(points, shape)
+    notes[TOO_FEW] += polygon is None
+    return None if polygon is None else (polygon, shape)
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Write one image's objects, a layer for each class; returns what was lost."""
+    del choices
+    (drawing,) = drawings
+    root = ET.Element(ROOT)
+    if drawing.image.mpp is not None:
+        root.set("MicronsPerPixel", as_text(drawing.image.mpp))
+    layers: dict[PathClass | None, ET.Element] = {}
+    numbers = count(1)
+    for item in drawing.objects:
+        if item.path_class not in layers:
+            layers[item.path_class] = _new_layer(root, item.path_class, len(layers) + 1)
+        for geometry, shape in pieces(item, split_points=False):
+            if shape != "polyline":
+                _add(layers[item.path_class], item, geometry, shape, numbers)
+    write_xml(path, root)
+    return count_losses(drawing.objects, LACKS)
+
+
+def _new_layer(root: ET.Element, path_class: PathClass | None, number_: int) -> ET.Element:
+    name = "" if path_class is None else printable(str(path_class))
+    layer = ET.SubElement(root, "Annotation", Id=str(number_), Name=name, ReadOnly="0", Type="4", Visible="1")
+    layer.set("LineColor", to_bgr(color_of(path_class)))
+    ET.SubElement(layer, "Attributes")
+    ET.SubElement(ET.SubElement(layer, "Regions"), "RegionAttributeHeaders")
+    ET.SubElement(layer, "Plots")
+    return layer
+
+
+def _add(layer: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape, numbers: count[int]) -> None:
+    owner = next(numbers)
+    if shape == "ellipse":
+        x, y, x2, y2 = geometry.bounds
+        points = np.array([(x, y), (x2, y2)])
+    else:
+        points = open_ring(geometry) if isinstance(geometry, shapely.Polygon) else shapely.get_coordinates(geometry)
+    _add_region(layer, owner, _TYPE.get(shape, _OUTLINE), points, text=printable(item.name or ""))
+    for hole in geometry.interiors if isinstance(geometry, shapely.Polygon) else ():
+        ring = open_ring(shapely.Polygon(hole))
+        _add_region(layer, next(numbers), _OUTLINE, ring, text="", inside=owner)
+
+
+def _add_region(
+    layer: ET.Element, number_: int, kind: str, points: Points, *, text: str, inside: int | None = None
+) -> None:
+    regions = layer.find("Regions")
+    assert regions is not None
+    region = ET.SubElement(regions, "Region", Id=str(number_), Type=kind, Zoom="1", Text=text, Analyze="1")
+    region.set("NegativeROA", "0" if inside is None else "1")
+    region.set("InputRegionId", "0" if inside is None else str(inside))
+    region.set("DisplayId", str(number_))
+    ET.SubElement(region, "Attributes")
+    vertices = ET.SubElement(region, "Vertices")
+    for x, y in points.tolist():
+        ET.SubElement(vertices, "Vertex", X=as_text(x), Y=as_text(y), Z="0")

@@ -1,0 +1,226 @@
+"""Label images (PNG, TIFF): one number, palette entry or colour for each pixel, as TIGER, BCSS and others publish them.
+
+Reading traces the areas along pixel edges, exactly; writing draws them (a pixel belongs to a shape if its centre lies
+inside, later classes cover earlier ones) and puts the labels beside the image.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import shapely
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from shapely.affinity import affine_transform, translate
+
+from qpkit.core.annotation import Annotation, argb
+from qpkit.core.labels import LabelClass, LabelMap, label_colors
+from qpkit.core.tiles import Tile
+from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.files import replace_file
+from qpkit.formats.class_names import read_class, rgb_of
+from qpkit.formats.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.label_place import PLACE_KEY, Place, place_of, place_text
+from qpkit.formats.label_table import label_table_text, read_label_table, sidecar
+from qpkit.formats.losses import count_losses, lacking
+from qpkit.formats.outlines import area_shape
+from qpkit.ops.merge import merge
+from qpkit.ops.rasterize import Painting
+from qpkit.ops.vectorize import vectorize
+
+LACKS: Final = lacking(
+    "own colour",
+    "name",
+    "id",
+    "type",
+    "measurements",
+    "metadata",
+    "plane",
+    "lock",
+    "hierarchy",
+    "nucleus",
+    "missing core",
+    instead={
+        "no shape": "objects without an area (lines, points, empty ones) left out",
+        "line": "objects without an area (lines, points, empty ones) left out",
+        "points": "objects without an area (lines, points, empty ones) left out",
+    },
+)
+
+AS_PIXELS: Final = "areas written as pixels; where they overlap the later class covers the earlier"
+UNLISTED: Final = "objects of a class that the labels do not name left out"
+AS_GROUND: Final = "regions and ignored areas kept only as background and ignore values"
+NUMBERED: Final = "palette entries without a name called by their number"
+
+_STRIP_PX: Final = 1024
+_NO_VALUE: Final = 0
+_TIFF: Final = (".tif", ".tiff")
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Trace a label image.
+
+    The labels are those given, those beside the image, or the entries of its own palette. Values that they do not name
+    are left out and listed.
+
+    Raises:
+        FormatError: Not an image of labels.
+        ConfigError: There are no labels, or the place is not known.
+        ProjectError: There is no such file.
+    """
+    if not path.is_file():
+        raise ProjectError(f"{path}: there is no such file")
+    pixels, palette, written = _load(path)
+    notes: Counter[str] = Counter()
+    labels = choices.labels or (read_label_table(sidecar(path)) if sidecar(path).is_file() else None)
+    if labels is None:
+        labels = _palette_labels(pixels, palette, path)
+        notes[NUMBERED] += len(labels.classes)
+    values = _values_of_colors(pixels, labels, notes) if pixels.ndim == 3 else _known(pixels, labels, path, notes)
+    height, width = values.shape
+    place = place_of(path, width=width, height=height, image=image, choices=choices, written=written, notes=notes)
+    skip = {labels.background, labels.ignore}
+    pieces = merge(vectorize(values[y : y + _STRIP_PX], skip=skip, y=y) for y in range(0, height, _STRIP_PX))
+    objects = [_object(polygon, labels, value, place) for value, found in pieces.items() for polygon in found]
+    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+
+
+def _object(polygon: shapely.Polygon, labels: LabelMap, value: int, place: Place) -> Annotation:
+    moved = affine_transform(polygon, [place.downsample, 0, 0, place.downsample, place.x, place.y])
+    color = next((item.color for item in labels.classes if item.value == value), None)
+    return Annotation(geometry=moved, shape=area_shape(moved), path_class=read_class(labels.name_of(value), color))
+
+
+def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
+    """Pixels (h, w) or (h, w, 3), the palette as r, g, b, r, g, b ..., and where the file says that it lies."""
+    try:
+        if path.suffix.lower() in _TIFF:
+            with tifffile.TiffFile(path) as tiff:
+                page = tiff.pages[0].aspage()
+                pixels, colors, written = page.asarray(), page.colormap, page.description
+            palette = None if colors is None else (np.asarray(colors) // 257).T.ravel().tolist()
+        else:
+            Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
+            with Image.open(path) as opened:
+                written = str(opened.info.get(PLACE_KEY, ""))
+                palette = opened.getpalette("RGB") if opened.mode == "P" else None
+                pixels = np.asarray(opened.convert("RGB") if opened.mode in ("RGBA", "LA", "CMYK") else opened)
+    except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as err:
+        raise FormatError(f"{path}: not an image that can be read ({err})") from err
+    pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = pixels[..., :3]
+    if not np.issubdtype(pixels.dtype, np.integer) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise FormatError(f"{path}: {pixels.shape} of {pixels.dtype} is no label image; one number a pixel is expected")
+    return pixels, palette, written
+
+
+def _palette_labels(pixels: NDArray[Any], palette: list[int] | None, path: Path) -> LabelMap:
+    if palette is None:
+        raise ConfigError(f"{path}: say what its values mean with --labels FILE (a labels.toml, or a CSV or TSV table)")
+    rgb = [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
+    found = [int(value) for value in np.unique(pixels) if value != _NO_VALUE]
+    classes = [LabelClass(str(v), v, (str(v),), argb(*rgb[v]) if v < len(rgb) else None) for v in found]
+    free = next((value for value in range(255, 0, -1) if value not in found), 255)
+    return LabelMap(classes=tuple(classes), ignore=free)
+
+
+def _known(pixels: NDArray[Any], labels: LabelMap, path: Path, notes: Counter[str]) -> NDArray[np.uint8]:
+    """Values that the labels name; the others become background and are listed with their pixels."""
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 255:
+        raise FormatError(
+            f"{path}: values up to {pixels.max()} number single objects, not classes (a label image has 0..255)"
+        )
+    values = pixels.astype(np.uint8)
+    counts = np.bincount(values.ravel(), minlength=256)
+    strange = [int(v) for v in np.flatnonzero(counts) if int(v) not in labels.values]
+    for value in strange:
+        notes[f"pixels of value {value}, which the labels do not name, left out"] += int(counts[value])
+    values[np.isin(values, strange)] = labels.background
+    return values
+
+
+def _values_of_colors(pixels: NDArray[Any], labels: LabelMap, notes: Counter[str]) -> NDArray[np.uint8]:
+    """Label values of a colour image; black is background, other colours that the labels do not have are listed."""
+    codes = (pixels[..., 0].astype(np.int64) << 16) | (pixels[..., 1].astype(np.int64) << 8) | pixels[..., 2]
+    own = {item.value: rgb_of(item.color) for item in labels.classes if item.color is not None}
+    meaning = {0: labels.background} | {(r << 16) | (g << 8) | b: value for value, (r, g, b) in own.items()}
+    values = np.full(codes.shape, labels.background, dtype=np.uint8)
+    found, counts = np.unique(codes, return_counts=True)
+    for code, count in zip(found.tolist(), counts.tolist(), strict=True):
+        if code in meaning:
+            values[codes == code] = meaning[code]
+        else:
+            notes[f"pixels of colour #{code:06x}, which the labels do not name, left out"] += count
+    return values
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Draw one image's objects as PNG (with a palette) or TIFF, and the labels beside it; returns what was lost.
+
+    Raises:
+        ConfigError: The image's size or the labels are not known.
+        LabelError: An object's class is not in labels with unlisted = "error".
+    """
+    (drawing,) = drawings
+    labels = choices.labels
+    if labels is None:
+        raise ConfigError("a label image needs --labels: which class is drawn with which value")
+    width, height = drawing.image.size("a label image")
+    x, y = choices.offset or (0.0, 0.0)
+    downsample = choices.downsample or 1.0
+    columns, rows = (max(1, -int(-((s - o) / downsample - 1e-6) // 1)) for s, o in ((width, x), (height, y)))
+    objects = [replace(item, geometry=translate(item.geometry, -x, -y)) for item in drawing.objects]
+    painting = Painting(objects, labels, downsample=downsample)
+    mask = np.zeros((rows, columns), dtype=np.uint8)
+    for top in range(0, rows, _STRIP_PX):
+        tall = min(_STRIP_PX, rows - top)
+        tile = Tile(col=0, row=0, x=0, y=top, width=columns, height=tall, downsample=downsample)
+        mask[top : top + tall] = painting.draw(tile)
+    _save(path, mask, labels, Place(x, y, downsample))
+    replace_file(sidecar(path), label_table_text(labels).encode())
+    return count_losses(drawing.objects, LACKS) + _audit_losses(painting, labels)
+
+
+def _audit_losses(painting: Painting, labels: LabelMap) -> Counter[str]:
+    ground = {*labels.regions, *labels.ignored}
+    drawn = painting.audit.drawn
+    losses = Counter({f"{UNLISTED} ({name})": count for name, count in painting.audit.unlisted.items()})
+    losses[AS_GROUND] = sum(count for name, count in drawn.items() if name in ground)
+    losses[AS_PIXELS] = sum(count for name, count in drawn.items() if name not in ground)
+    losses["objects on other planes than the first left out"] = painting.audit.other_plane
+    losses["invalid shapes mended"] = painting.audit.mended
+    return +losses
+
+
+def _save(path: Path, mask: NDArray[np.uint8], labels: LabelMap, place: Place) -> None:
+    made = io.BytesIO()
+    colors = {labels.background: (0, 0, 0), labels.ignore: (128, 128, 128)} | label_colors(labels)
+    table = [channel for value in range(256) for channel in colors.get(value, (0, 0, 0))]
+    if path.suffix.lower() in _TIFF:
+        map16 = (np.array(table, dtype=np.uint16).reshape(256, 3).T * 257).copy()
+        tifffile.imwrite(
+            made,
+            mask,
+            photometric="palette",
+            colormap=map16,
+            compression="deflate",
+            tile=(256, 256),
+            metadata=None,
+            description=f"{PLACE_KEY}: {place_text(place)}",
+        )
+    else:
+        image = Image.fromarray(mask)
+        image.putpalette(table)
+        info = PngInfo()
+        info.add_text(PLACE_KEY, place_text(place))
+        image.save(made, format="PNG", pnginfo=info)
+    replace_file(path, made.getvalue())

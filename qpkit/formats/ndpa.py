@@ -1,0 +1,223 @@
+"""Hamamatsu NDP.view .ndpa: nanometres from the centre of the slide (the glass), not of the image.
+
+x_px = (x_nm - XOffsetFromSlideCentre) / (1000 mpp) + width / 2, and so for y. So a file can be read only together with
+the image's size, um per px and offset, which stand in the .ndpi.
+
+Source: files of NDP.view 2: a <ndpviewstate> for each annotation with <title> (read as the class) and <details> (read
+as the name); types freehand (closed or not; specialtype rectangle), circle, pin, pointer, linearmeasure. The conversion
+is the one that public readers of these files agree on; the offsets are OpenSlide's hamamatsu.* properties, in nm.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, RoiShape
+from qpkit.core.geometry import ellipse
+from qpkit.errors import ConfigError, FormatError
+from qpkit.formats.class_names import color_of, parse_color, read_class, to_hex
+from qpkit.formats.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.losses import count_losses, lacking, printable
+from qpkit.formats.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
+from qpkit.formats.xml_files import number, read_xml, write_xml
+
+ROOT: Final = "annotations"
+
+LACKS: Final = lacking(
+    "odd class name",
+    "no class colour",
+    "own colour",
+    "opacity",
+    "blank name",
+    "control characters",
+    "id",
+    "type",
+    "measurements",
+    "metadata",
+    "plane",
+    "lock",
+    "hierarchy",
+    "nucleus",
+    "missing core",
+    "no shape",
+    "parts",
+    "mixed shapes",
+    "many points",
+    "ellipse",
+    instead={"holes": "holes written as cuts in the outline"},
+)
+
+ROUNDED: Final = "objects rounded to whole nanometres"
+
+_NM_PER_UM: Final = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Slide px <-> nm from the slide's centre."""
+
+    width: int
+    height: int
+    nm_per_px: float
+    centre_nm: tuple[float, float]
+
+    @classmethod
+    def of(cls, image: ImageFacts) -> _Frame:
+        """Make it of what is known about the image.
+
+        Raises:
+            ConfigError: Something is not known.
+        """
+        if None in (image.width, image.height, image.mpp, image.centre_nm):
+            raise ConfigError(
+                "an .ndpa counts nanometres from the centre of the glass: give the slide with --image SLIDE.ndpi, or "
+                "--size WxH, --mpp and --offset-nm X,Y (hamamatsu.XOffsetFromSlideCentre and Y)"
+            )
+        width, height = image.size("an .ndpa")
+        assert image.mpp is not None
+        assert image.centre_nm is not None
+        return cls(width, height, image.mpp * _NM_PER_UM, image.centre_nm)
+
+    def to_px(self, nm: Points) -> Points:
+        """Slide px of nm."""
+        half = np.array([self.width / 2, self.height / 2])
+        return np.asarray((nm - self.centre_nm) / self.nm_per_px + half, dtype=np.float64)
+
+    def to_nm(self, px: Points) -> Points:
+        """Whole nm of slide px."""
+        half = np.array([self.width / 2, self.height / 2])
+        return np.asarray(np.round((px - half) * self.nm_per_px + self.centre_nm), dtype=np.float64)
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Read an .ndpa.
+
+    Raises:
+        ConfigError: The image's size, um per px or offset is not known.
+        FormatError: Not XML, not NDP.view's, in other units, or a coordinate that is no number.
+    """
+    del choices
+    root = read_xml(path)
+    if root.tag != ROOT:
+        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    frame = _Frame.of(image)
+    notes: Counter[str] = Counter()
+    objects: list[Annotation] = []
+    for index, view in enumerate(root.findall("ndpviewstate")):
+        where = f"{path}: annotation {index}"
+        unit = view.findtext("coordformat", "nanometers")
+        if unit != "nanometers":
+            raise FormatError(f"{where}: counts in {unit!r}, not in nanometers")
+        for element in view.findall("annotation"):
+            made = _shape(element, frame, where, notes)
+            if made is not None:
+                path_class = read_class(view.findtext("title"), parse_color(element.get("color")))
+                name = view.findtext("details") or None
+                objects.append(Annotation(geometry=made[0], shape=made[1], path_class=path_class, name=name))
+    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+
+
+def _shape(element: ET.Element, frame: _Frame, where: str, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:
+    kind = element.get("type")
+    if kind == "pin":
+        return shapely.Point(frame.to_px(_numbers(element, where, ("x", "y")))[0]), "points"
+    if kind in ("linearmeasure", "pointer"):
+        return shapely.LineString(frame.to_px(_numbers(element, where, ("x1", "y1", "x2", "y2")))), "line"
+    if kind == "circle":
+        centre = frame.to_px(_numbers(element, where, ("x", "y")))[0]
+        radius = number(element.findtext("radius"), f"{where}: radius") / frame.nm_per_px
+        return (ellipse(*(centre - radius), *(centre + radius)), "ellipse") if radius > 0 else None
+    if kind != "freehand":
+        notes[f"annotations of type {kind!r} left out"] += 1
+        return None
+    points = frame.to_px(
+        np.array(
+            [[number(p.findtext(key), f"{where}: {key}") for key in ("x", "y")] for p in element.iter("point")]
+        ).reshape(-1, 2)
+    )
+    if element.findtext("closed") == "0" and len(points) > 1:
+        return shapely.LineString(points), "polyline"
+    return _area(points, element.findtext("specialtype") == "rectangle", notes)
+
+
+def _area(points: Points, is_rectangle: bool, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:
+    polygon = ring_polygon(points)
+    if polygon is None:
+        notes[TOO_FEW] += 1
+        return None
+    joined = join_cuts(polygon)
+    if joined is not None:
+        notes[CUT] += 1
+        return joined, "geometry"
+    return polygon, "rectangle" if is_rectangle else "polygon"
+
+
+def _numbers(element: ET.Element, where: str, keys: Sequence[str]) -> Points:
+    return np.array([number(element.findtext(key), f"{where}: {key}") for key in keys]).reshape(-1, 2)
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Write one image's objects; returns what was lost.
+
+    Raises:
+        ConfigError: The image's size, um per px or offset is not known.
+    """
+    del choices
+    (drawing,) = drawings
+    frame = _Frame.of(drawing.image)
+    losses = count_losses(drawing.objects, LACKS)
+    root = ET.Element(ROOT)
+    for item in drawing.objects:
+        px = shapely.get_coordinates(item.geometry)
+        losses[ROUNDED] += not np.array_equal(frame.to_px(frame.to_nm(px)), px)
+        for geometry, shape in pieces(item, split_points=True):
+            _add(root, item, geometry, shape, frame)
+    write_xml(path, root)
+    return +losses
+
+
+def _add(root: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape, frame: _Frame) -> None:
+    view = ET.SubElement(root, "ndpviewstate", id=str(len(root) + 1))
+    texts = {"title": item.class_name or "", "details": item.name or "", "coordformat": "nanometers"}
+    for tag, text in texts.items():
+        ET.SubElement(view, tag).text = printable(text)
+    color = to_hex(color_of(item.path_class))
+    if shape == "points":
+        _numbered(view, "pin", "AnnotatePin", color, ("x", "y"), frame.to_nm(shapely.get_coordinates(geometry)))
+    elif shape == "line":
+        ends = frame.to_nm(shapely.get_coordinates(geometry))
+        _numbered(view, "linearmeasure", "AnnotateRuler", color, ("x1", "y1", "x2", "y2"), ends)
+    elif isinstance(geometry, shapely.Polygon):
+        ring = open_ring(geometry) if shape == "rectangle" else cut_open(geometry)
+        _freehand(view, color, frame.to_nm(ring), closed=True, is_rectangle=shape == "rectangle")
+    else:
+        _freehand(view, color, frame.to_nm(shapely.get_coordinates(geometry)), closed=False, is_rectangle=False)
+
+
+def _numbered(view: ET.Element, kind: str, displayed: str, color: str, keys: Sequence[str], nm: Points) -> None:
+    element = ET.SubElement(view, "annotation", type=kind, displayname=displayed, color=color)
+    for key, value in zip(keys, nm.ravel().tolist(), strict=True):
+        ET.SubElement(element, key).text = str(int(value))
+
+
+def _freehand(view: ET.Element, color: str, nm: Points, *, closed: bool, is_rectangle: bool) -> None:
+    displayed = "AnnotateRectangle" if is_rectangle else "AnnotateFreehand" if closed else "AnnotateFreehandLine"
+    element = ET.SubElement(view, "annotation", type="freehand", displayname=displayed, color=color)
+    ET.SubElement(element, "measuretype").text = "0"
+    ET.SubElement(element, "closed").text = "1" if closed else "0"
+    points = ET.SubElement(element, "pointlist")
+    for x, y in nm.tolist():
+        point = ET.SubElement(points, "point")
+        ET.SubElement(point, "x").text = str(int(x))
+        ET.SubElement(point, "y").text = str(int(y))
+    if is_rectangle:
+        ET.SubElement(element, "specialtype").text = "rectangle"

@@ -1,0 +1,99 @@
+"""XML of other programs: read without trusting it, written so that every reader takes it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from xml.parsers import expat
+
+from qpkit.errors import FormatError, ProjectError
+from qpkit.files import replace_file
+
+
+class _Begun(Exception):  # a signal, not an error
+    """The first element was reached."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        ProjectError: There is no such file, or it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ProjectError(f"{path}: cannot be read ({err.strerror or err})") from err
+
+
+def read_xml(path: Path) -> ET.Element:
+    """Read an XML file.
+
+    A document type declaration is refused: no annotation file needs one, and entities declared in it can grow without
+    end or name other files.
+
+    Raises:
+        FormatError: Not well-formed (with line and column), or with a document type declaration.
+        ProjectError: There is no such file.
+    """
+    content = read_bytes(path)
+    try:
+        _refuse_doctype(content, path)
+        return ET.fromstring(content)
+    except (ET.ParseError, expat.ExpatError, ValueError, LookupError) as err:
+        if isinstance(err, FormatError):
+            raise
+        raise FormatError(f"{path}: not well-formed XML ({err})") from err
+
+
+def _refuse_doctype(content: bytes, path: Path) -> None:
+    """Look at what stands before the first element; a document type declaration can stand nowhere else."""
+
+    def refuse(*_: object) -> None:
+        raise FormatError(f"{path}: holds a document type declaration (DOCTYPE), which is not read; take it out")
+
+    def stop(*_: object) -> None:
+        raise _Begun
+
+    scanner = expat.ParserCreate()
+    scanner.StartDoctypeDeclHandler = refuse
+    scanner.StartElementHandler = stop
+    with contextlib.suppress(_Begun):
+        scanner.Parse(content, True)
+
+
+def write_xml(path: Path, root: ET.Element) -> None:
+    """Write an XML file, UTF-8, one element a line; all or nothing.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    ET.indent(root)
+    replace_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def number(text: str | None, where: str) -> float:
+    """Read a finite number; a comma may stand for the decimal point, as Windows writes it in some countries.
+
+    Raises:
+        FormatError: Missing, no number, or not finite.
+    """
+    try:
+        value = float((text or "").strip().replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise FormatError(f"{where}: {text!r} is not a number")
+    return value
+
+
+def attribute(element: ET.Element, name: str, where: str) -> float:
+    """Read a number from an attribute (see `number`)."""
+    return number(element.get(name), f"{where}: {name} of {element.tag}")
+
+
+def as_text(value: float) -> str:
+    """Write a number so that it reads back bit for bit, whole ones without a point."""
+    return str(int(value)) if value == int(value) else repr(float(value))

@@ -1,0 +1,143 @@
+"""Annotations with everything that an object may have, and what is left of them in a format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import shapely
+from hypothesis import strategies as st
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, PathClass, Plane, argb
+from qpkit.core.geometry import ellipse
+from qpkit.formats.class_names import NO_COLOR
+from qpkit.formats.drawing import ImageFacts
+from qpkit.formats.outlines import area_shape, simple_parts
+
+IMAGE = ImageFacts(name="slide 1.ndpi", width=4000, height=3000, mpp=0.25, centre_nm=(12_538_720.0, -96_063.0))
+
+CLASSES = (
+    None,
+    PathClass(("Tumor",), argb(200, 0, 0)),
+    PathClass(("Tumor", "Positive"), argb(250, 62, 62)),
+    PathClass(("Stroma",), argb(150, 200, 150)),
+    PathClass(("Region*",), argb(0, 0, 180)),
+    PathClass(('Ödem <&> "2"',), None),
+)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+WORD = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
+
+
+@st.composite
+def outlines(draw: st.DrawFn) -> shapely.Polygon:
+    """A star of whole px, large enough that every ring stays one; sometimes with one or two holes."""
+    x, y = draw(st.integers(300, 3500)), draw(st.integers(300, 2500))
+    count = draw(st.integers(4, 12))
+    radii = np.array(draw(st.lists(st.integers(120, 260), min_size=count, max_size=count)))
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    ring = np.round(np.stack([x + radii * np.cos(angle), y + radii * np.sin(angle)], axis=1))
+    star = shapely.Polygon(ring)
+    size = draw(st.integers(3, 20))
+    spots = draw(st.lists(st.sampled_from([(-30, -30), (30, -30), (0, 25)]), max_size=2, unique=True))
+    holes = [shapely.box(x + dx, y + dy, x + dx + size, y + dy + size) for dx, dy in spots]
+    made = shapely.Polygon(ring, [hole.exterior for hole in holes])
+    return made if made.is_valid else star if star.is_valid else shapely.box(x, y, x + 10, y + 7)
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> tuple[BaseGeometry, str | None]:
+    kind = draw(st.sampled_from(["rectangle", "ellipse", "line", "polygon", "polyline", "points", "parts", "none"]))
+    x, y = draw(st.integers(0, 3000)), draw(st.integers(0, 2000))
+    width, height = 2 * draw(st.integers(1, 200)), 2 * draw(st.integers(1, 200))
+    if kind == "none":
+        return shapely.Polygon(), None
+    if kind == "rectangle":
+        return shapely.Polygon([(x, y), (x + width, y), (x + width, y + height), (x, y + height)]), kind
+    if kind == "ellipse":
+        return ellipse(x, y, x + width, y + height), kind
+    if kind == "polygon":
+        area = draw(outlines())
+        return area, "geometry" if area.interiors else kind
+    if kind == "parts":
+        first = draw(outlines())
+        return shapely.MultiPolygon([first, shapely.box(0, 0, width, height)]), "geometry"
+    count = {"line": (2, 2), "polyline": (3, 6), "points": (1, 4)}[kind]
+    place = st.tuples(st.integers(0, 4000), st.integers(0, 3000))
+    points = draw(st.lists(place, min_size=count[0], max_size=count[1], unique=True))
+    if kind == "points":
+        return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), kind
+    return shapely.LineString(points), kind
+
+
+@st.composite
+def annotations(draw: st.DrawFn) -> Annotation:
+    geometry, shape = draw(shapes())
+    kind = draw(st.sampled_from(["annotation", "annotation", "detection", "cell"]))
+    return Annotation(
+        geometry=geometry,
+        shape=shape,  # type: ignore[arg-type]  # one of RoiShape by construction
+        path_class=draw(st.sampled_from(CLASSES)),
+        kind=kind,  # type: ignore[arg-type]  # one of Kind by construction
+        id=str(draw(st.uuids())) if draw(st.booleans()) else None,
+        plane=draw(st.sampled_from([Plane(), Plane(), Plane(c=0, z=2, t=1)])),
+        name=draw(st.none() | TEXT),
+        color=draw(st.none() | st.just(argb(1, 2, 3))),
+        measurements=draw(st.dictionaries(TEXT | WORD, st.floats(), max_size=3)),
+        metadata=draw(st.dictionaries(WORD, TEXT, max_size=2)),
+        locked=draw(st.booleans()),
+        nucleus=shapely.box(1, 2, 3, 4) if kind == "cell" and draw(st.booleans()) else None,
+    )
+
+
+@st.composite
+def drawings(draw: st.DrawFn) -> list[Annotation]:
+    """Up to five objects, some of them below another."""
+    objects = draw(st.lists(annotations(), max_size=5))
+    parents = [draw(st.none() | st.integers(0, index - 1)) if index else None for index in range(len(objects))]
+    return [replace(item, parent=parent) for item, parent in zip(objects, parents, strict=True)]
+
+
+PLAIN = Annotation(geometry=shapely.Point(0, 0))
+
+ATTRIBUTES = {
+    "own colour": "color",
+    "name": "name",
+    "id": "id",
+    "type": "kind",
+    "measurements": "measurements",
+    "metadata": "metadata",
+    "plane": "plane",
+    "lock": "locked",
+    "hierarchy": "parent",
+    "nucleus": "nucleus",
+    "missing core": "is_missing",
+}
+"""Attributes by the feature that a format may lack."""
+
+
+def left_of(item: Annotation, lacks: Mapping[str, str]) -> list[Annotation]:
+    """What a format with these lacks gives back of an object, worked out from the list alone."""
+    kept = replace(item, **{name: getattr(PLAIN, name) for what, name in ATTRIBUTES.items() if what in lacks})
+    if "class colour" in lacks and kept.path_class is not None:
+        kept = replace(kept, path_class=PathClass(kept.path_class.names))
+    if "no class colour" in lacks and item.path_class is not None and item.path_class.color is None:
+        kept = replace(kept, path_class=PathClass(item.path_class.names, NO_COLOR))
+    parts = [item.geometry] if not item.geometry.is_empty or "no shape" not in lacks else []
+    if item.geometry.geom_type == "MultiPolygon" and "parts" in lacks:
+        parts = simple_parts(item.geometry)
+    if item.geometry.geom_type == "MultiPoint" and "many points" in lacks:
+        parts = list(shapely.get_parts(item.geometry))
+        kept = replace(kept, id=None) if len(parts) > 1 else kept
+    gone = {"LineString": "line", "Point": "points", "MultiPoint": "points"}
+    parts = [part for part in parts if gone.get(part.geom_type) not in lacks]
+    if "polyline" in lacks:
+        parts = [part for part in parts if part.geom_type != "LineString" or len(part.coords) == 2]
+    return [replace(kept, geometry=part, shape=_shape(part, item, lacks)) for part in parts]
+
+
+def _shape(part: BaseGeometry, item: Annotation, lacks: Mapping[str, str]) -> str | None:
+    if item.shape in lacks and item.shape in ("ellipse", "rectangle"):
+        return "polygon"
+    return area_shape(part) if item.shape == "geometry" and "box polygon" in lacks else item.shape
