@@ -29,6 +29,7 @@ from qpkit.qupath.objects import (
 from qpkit.qupath.rois import read_rois
 
 _MAX_CLASS_NAMES: Final = 100
+_AT_ONCE: Final = 10_000
 _MANY_KEYS: Final = 8
 _LISTS: Final = "qupath.lib.measurements."
 _NUMERIC: Final = tuple(f"{_LISTS}NumericMeasurementList${name}List" for name in ("Float", "Double"))
@@ -43,9 +44,15 @@ def read_annotations(tape: Tape, objects: PathObjects) -> list[Annotation]:
     Raises:
         FormatError: An unknown ROI, measurement list or class object.
     """
+    found: list[Annotation] = []
+    for first in range(1, len(objects.table), _AT_ONCE):
+        found += _read_some(tape, objects.part(first, first + _AT_ONCE))
+    return found
+
+
+def _read_some(tape: Tape, objects: PathObjects) -> list[Annotation]:
+    """Convert a part of the objects; parts are small so that what is made in between stays small."""
     kinds = objects.kinds()
-    if not kinds:
-        return []
     rois = read_rois(tape, objects.column(ROI))
     nuclei = read_rois(tape, objects.column(NUCLEUS)).geometries
     has_nucleus = (objects.column(NUCLEUS) >= 0) & (tape.kind[objects.column(NUCLEUS)] != TC_NULL)

@@ -79,6 +79,10 @@ class PathObjects:
         """One column without the root's entry."""
         return self.table[1:, number]
 
+    def part(self, first: int, stop: int) -> PathObjects:
+        """The root and the objects first..stop (exclusive)."""
+        return PathObjects(np.concatenate([self.table[:1], self.table[first:stop]]), ())
+
     def kinds(self) -> list[Kind]:
         """Kind of each object, without the root."""
         kinds = [_KIND_OF_ROLE[role] for role in self.column(ROLE).tolist()]

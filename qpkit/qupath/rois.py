@@ -143,17 +143,18 @@ def _flat_class(tape: Tape, rows: _Rows) -> JavaClass:
     return desc
 
 
-def _check(numbers: NDArray[np.float64], owners: _Rows, tape: Tape) -> None:
-    """Refuse coordinates that no slide has; `owners` is the row to blame for each number."""
-    good = np.abs(numbers) <= _MAX_COORDINATE  # also false for NaN
-    if not good.all():
-        raise tape.fail("a ROI has a coordinate that is not finite or beyond any slide", int(owners[~good][0]))
+def _check(points: NDArray[np.float64], sizes: NDArray[np.int64] | int, owners: _Rows, tape: Tape) -> None:
+    """Refuse coordinates that no slide has; `sizes` says how many points each row of `owners` has."""
+    if len(points) and not (points.max() <= _MAX_COORDINATE and points.min() >= -_MAX_COORDINATE):  # false for NaN
+        bad = ~np.all(np.abs(points) <= _MAX_COORDINATE, axis=1)
+        owner = int(np.repeat(owners, sizes)[bad][0])
+        raise tape.fail("a ROI has a coordinate that is not finite or beyond any slide", owner)
 
 
 def _boxes(tape: Tape, rows: _Rows) -> NDArray[np.float64]:
     """Two opposite corners as (x, y, x2, y2) each, as stored."""
     boxes = _numbers(tape, rows, "x", "y", "x2", "y2")
-    _check(boxes.ravel(), np.repeat(rows, 4), tape)
+    _check(boxes.reshape(-1, 2), 2, rows, tape)
     return boxes
 
 
@@ -178,25 +179,34 @@ def _read_lines(tape: Tape, rows: _Rows) -> _Geometries:
     return np.asarray(shapely.linestrings(_boxes(tape, rows).reshape(-1, 2, 2)))
 
 
-def _columns(tape: Tape, rows: _Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read float32 columns x and y: all points (m, 2), and how many each row has (n,)."""
+def _columns(tape: Tape, rows: _Rows) -> tuple[list[bytes], list[bytes]]:
+    """Find float32 columns x and y of each row, as bytes."""
     xs, ys = (tape.arrays(found, "F", owners=rows) for found in _fields(tape, rows, "x", "y"))
-    return _points(xs, ys, rows, tape)
+    _check_lengths(xs, ys, rows, tape)
+    return xs, ys
+
+
+def _check_lengths(xs: Sequence[bytes], ys: Sequence[bytes], owners: _Rows, tape: Tape) -> None:
+    for x, y, owner in zip(xs, ys, owners, strict=True):
+        if len(x) != len(y):
+            desc = tape.java_class(int(owner))
+            raise tape.fail(f"a {desc.name} whose x and y do not fit together", int(owner))
 
 
 def _points(
-    xs: Sequence[bytes], ys: Sequence[bytes], owners: _Rows, tape: Tape
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    sizes = np.array([len(x) // 4 for x in xs], np.int64)
-    other = np.array([len(y) // 4 for y in ys], np.int64)
-    if not np.array_equal(sizes, other):
-        owner = int(owners[sizes != other][0])
-        raise tape.fail(f"a {tape.java_class(owner).name} whose x and y do not fit together", owner)
+    xs: Sequence[bytes], ys: Sequence[bytes], sizes: NDArray[np.int64], owners: _Rows, tape: Tape
+) -> NDArray[np.float64]:
+    """Decode columns: all points, (m, 2)."""
+    points = np.empty((int(sizes.sum()), 2))
     with np.errstate(invalid="ignore"):  # a signalling NaN in a damaged file
-        columns = [np.frombuffer(b"".join(column), ">f4").astype(np.float64) for column in (xs, ys)]
-    points = np.stack(columns, axis=1)
-    _check(points.ravel(), np.repeat(owners, 2 * sizes), tape)
-    return points, sizes
+        for axis, column in enumerate((xs, ys)):
+            points[:, axis] = np.frombuffer(b"".join(column), ">f4")
+    _check(points, sizes, owners, tape)
+    return points
+
+
+def _sizes(columns: Sequence[bytes]) -> NDArray[np.int64]:
+    return np.fromiter((len(column) // 4 for column in columns), np.int64, len(columns))
 
 
 def _read_polygons(tape: Tape, rows: _Rows) -> _Geometries:
@@ -205,35 +215,39 @@ def _read_polygons(tape: Tape, rows: _Rows) -> _Geometries:
     Every ring gets its first vertex once more at the end, also if it was drawn closed, so that `ring[:-1]` is what
     the file holds. Rings of one or two vertices are padded; no vertices give an empty polygon.
     """
-    points, sizes = _columns(tape, rows)
+    xs, ys = (list(map(_closed, column)) for column in _columns(tape, rows))
+    sizes = _sizes(xs)
+    points = _points(xs, ys, sizes, rows, tape)
     made: _Geometries = np.full(len(rows), shapely.Polygon(), object)
     filled = np.flatnonzero(sizes)
     if len(filled):
-        sizes = sizes[filled]
-        closed = np.maximum(sizes + 1, 4)
-        ring = np.repeat(np.arange(len(filled)), closed)
-        place = np.arange(int(closed.sum())) - np.repeat(np.cumsum(closed) - closed, closed)
-        place[place >= sizes[ring]] = 0
-        source = np.repeat(np.cumsum(sizes) - sizes, closed) + place
-        made[filled] = shapely.polygons(shapely.linearrings(points[source], indices=ring))
+        index = np.repeat(np.arange(len(filled)), sizes[filled])
+        made[filled] = shapely.polygons(shapely.linearrings(points, indices=index))
     return made
 
 
+def _closed(column: bytes) -> bytes:
+    """Repeat the first number of a ring's column at its end; four numbers at least."""
+    return column + column[:4] * max(1, 4 - len(column) // 4)
+
+
 def _read_polylines(tape: Tape, rows: _Rows) -> _Geometries:
-    points, sizes = _columns(tape, rows)
-    parts = [np.repeat(part, 2, axis=0) if len(part) == 1 else part for part in _split(points, sizes)]
+    parts = [np.repeat(part, 2, axis=0) if len(part) == 1 else part for part in _separate(tape, rows)]
     return np.array([shapely.LineString(part) for part in parts], object)
 
 
 def _read_points(tape: Tape, rows: _Rows) -> _Geometries:
-    parts = _split(*_columns(tape, rows))
+    parts = _separate(tape, rows)
     made: _Geometries = np.empty(len(parts), object)
     made[:] = [shapely.Point(part[0]) if len(part) == 1 else shapely.MultiPoint(part) for part in parts]
     return made
 
 
-def _split(points: NDArray[np.float64], sizes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-    return np.split(points, np.cumsum(sizes)[:-1])
+def _separate(tape: Tape, rows: _Rows) -> list[NDArray[np.float64]]:
+    """Points of each row, (n, 2) each."""
+    xs, ys = _columns(tape, rows)
+    sizes = _sizes(xs)
+    return np.split(_points(xs, ys, sizes, rows, tape), np.cumsum(sizes)[:-1])
 
 
 def _read_wkb(tape: Tape, rows: _Rows) -> _Geometries:
@@ -250,7 +264,7 @@ def _read_wkb(tape: Tape, rows: _Rows) -> _Geometries:
     if any(geometry is None for geometry in geometries):
         raise tape.fail("a GeometryROI holds no geometry", int(rows[[g is None for g in geometries]][0]))
     coordinates, index = shapely.get_coordinates(geometries, return_index=True)
-    _check(coordinates.ravel(), np.repeat(rows[index], 2), tape)
+    _check(coordinates, np.bincount(index, minlength=len(rows)), rows, tape)
     return geometries
 
 
@@ -276,7 +290,10 @@ def _read_area(tape: Tape, row: int) -> BaseGeometry:
     if len(xs) != len(ys):
         raise tape.fail("an AreaROI without its rings", row)
     owners = np.repeat(owner, len(xs))
-    parts = _split(*_points(tape.arrays(xs, "F", owners=owners), tape.arrays(ys, "F", owners=owners), owners, tape))
+    columns = [tape.arrays(column, "F", owners=owners) for column in (xs, ys)]
+    _check_lengths(*columns, owners, tape)
+    sizes = _sizes(columns[0])
+    parts = np.split(_points(*columns, sizes, owners, tape), np.cumsum(sizes)[:-1])
     rings = [shapely.make_valid(shapely.Polygon(part)) for part in parts if len(part) >= 3]
     return functools.reduce(shapely.symmetric_difference, rings, shapely.Polygon())
 

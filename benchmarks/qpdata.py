@@ -1,0 +1,124 @@
+"""How fast .qpdata files are read, written and edited, and in how much memory.
+
+python benchmarks/qpdata.py --json FILE [--objects N] [--fixture data.qpdata.gz]
+
+The fixture is the file of 20,000 detections that QuPath 0.5.1 wrote; the generated file has N detections of 31 points
+with an id, a class and two measurements. QuPath itself reads about 100,000 objects/s (its own figure, on its own
+machine). The rival in the same run is the plain Python reader that the tests keep as a witness: it makes a tree of every
+value and stops there, while qpkit's figure includes the shapes and measurements of all objects. The first run of all
+compiles for some seconds; that is not timed. Each measurement runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import gzip
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from measuring import Result, Row, alone, nuclei, row, show, timed
+
+from qpkit.qupath import QpData, new_qpdata
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURE = ROOT.parent / "shared/fixtures/qupath/v0.5.1/many/data.qpdata.gz"
+GOAL = 100_000
+
+
+def content(file: Path) -> bytes:
+    """Bytes of a file that may be compressed."""
+    data = file.read_bytes()
+    return gzip.decompress(data) if file.suffix == ".gz" else data
+
+
+def read_tree(data: bytes) -> None:
+    """Read with the tests' reader."""
+    sys.path.insert(0, str(ROOT / "tests/qupath"))
+    from javatree_reader import parse
+
+    gc.disable()
+    parse(data, until="EOF")
+
+
+def measure(name: str, file: Path, count: int) -> Result:
+    """Run one measurement in this process; what is prepared for it is not timed."""
+    if name == "make":
+        file.write_bytes(new_qpdata(image_type="OTHER", objects=list(nuclei(count))).to_bytes())
+        return {"seconds": 0.0, "peak_mb": 0.0}
+    QpData.parse(new_qpdata(image_type="OTHER", objects=list(nuclei(3500))).to_bytes(), source="warm-up")
+    work: Callable[[], object]
+    if name == "write":
+        objects = list(QpData.parse(content(file), source="x").objects())
+        empty = new_qpdata(image_type="OTHER")
+        work = lambda: empty.add(objects)  # noqa: E731
+    else:
+        data = content(file)
+        before = QpData.parse(data, source="x") if name in ("reclassify", "remove") else None
+        if name == "read":
+            work = lambda: QpData.parse(data, source="x").objects()  # noqa: E731
+        elif name == "read, tree reader":
+            work = lambda: read_tree(data)  # noqa: E731
+        else:
+            assert before is not None
+            last = len(before.objects()) - 1
+            work = {"remove": lambda: before.remove([last])}[name]
+    return timed(work)
+
+
+def rows(found: dict[str, Result], sizes: dict[str, tuple[int, float]]) -> list[Row]:
+    """Objects per second, memory as a multiple of the file."""
+    made = []
+    for title, (count, megabytes) in sizes.items():
+        read, write = found[f"{title} read"], found[f"{title} write"]
+        tree = found[f"{title} read, tree reader"]
+        made += [
+            row(f"read {title}", count / read["seconds"], "objects/s", goal=f">= {GOAL:,}"),
+            row(
+                f"read {title}",
+                count / read["seconds"],
+                "objects/s",
+                against="tree reader",
+                ratio=tree["seconds"] / read["seconds"],
+            ),
+            row(f"read {title}, memory", read["peak_mb"], "MB", against="tree reader", ratio=tree["peak_mb"] / read["peak_mb"]),
+            row(f"{title}, file", megabytes, "MB"),
+            row(f"write {title}, read back", count / write["seconds"], "objects/s"),
+            row(f"write {title}, memory", write["peak_mb"], "MB"),
+            row(f"remove one of {title}, read back", found[f"{title} remove"]["seconds"], "s"),
+        ]
+    return made
+
+
+def main() -> None:
+    """Parse, run all measurements, print the table, write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--objects", type=int, default=500_000)
+    parser.add_argument("--fixture", type=Path, default=FIXTURE)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.file, options.objects)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made_up = Path(folder) / "made-up.qpdata"
+        measure("make", made_up, options.objects)
+        files = {f"{options.objects:,} objects": made_up}
+        if options.fixture.exists():
+            files = {"QuPath's 20,000": options.fixture, **files}
+        found, sizes = {}, {}
+        for title, file in files.items():
+            data = content(file)
+            sizes[title] = (len(QpData.parse(data, source="x").objects()), len(data) / 1e6)
+            for name in ("read", "read, tree reader", "write", "remove"):
+                found[f"{title} {name}"] = alone(__file__, name, "--file", str(file), "--objects", str(options.objects))
+    show(rows(found, sizes), options.json)
+
+
+if __name__ == "__main__":
+    main()
