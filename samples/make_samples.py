@@ -206,7 +206,7 @@ def make(folder: Path) -> None:
             width=WIDTH,
             height=HEIGHT,
             mpp=MPP,
-            downsamples=[2.0**level for level in range(LEVELS)],
+            levels=[(2.0**level, WIDTH >> level, HEIGHT >> level) for level in range(LEVELS)],
             metadata={"Patient": case.patient, "Split": case.split},
             objects=objects_of(case, lesions, clusters, tissue),
         )

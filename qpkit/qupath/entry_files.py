@@ -63,6 +63,16 @@ class EntryFiles:
         return self.folder / "summary.json"
 
     @property
+    def thumbnail(self) -> Path:
+        """A small picture, JPEG; may be missing."""
+        return self.folder / "thumbnail.jpg"
+
+    @property
+    def server(self) -> Path:
+        """The image server, for people who have to repair a project; QuPath never reads it."""
+        return self.folder / "server.json"
+
+    @property
     def backup(self) -> Path:
         """The data file as it was before qpkit first wrote to it."""
         return self.folder / BACKUP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,23 @@ def replace_objects(
         _check(data, kept, added)
         files.replace_data(content)
         _follow_up(files, data, server.metadata, added)
+
+
+def edit_data(
+    files: EntryFiles, change: Callable[[QpData], object], *, server: Server, entry_id: int
+) -> bool:
+    """See `Entry.edit`."""
+    if files.data_stamp is not None:
+        files.check_unchanged()
+    old = files.read() if files.data.exists() else None
+    data = _opened(files, old, server, entry_id)
+    change(data)
+    content = data.to_bytes()
+    if content == old:
+        return False
+    files.replace_data(content)
+    _follow_up(files, data, server.metadata, data.objects())
+    return True
 
 
 def write_new_data(files: EntryFiles, data: QpData, server: Server) -> None:

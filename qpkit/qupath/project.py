@@ -6,7 +6,7 @@ Source: qupath.lib.projects.DefaultProject, v0.2.3 to v0.7.0.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -16,7 +16,7 @@ import msgspec
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError
 from qpkit.qupath.entry_files import EntryFiles, Stamp
-from qpkit.qupath.entry_update import replace_objects
+from qpkit.qupath.entry_update import edit_data, replace_objects
 from qpkit.qupath.project_classes import read_classes
 from qpkit.qupath.qpdata import QpData
 from qpkit.qupath.server import Server, parse_server
@@ -172,6 +172,23 @@ class Entry:
             OutputError: It cannot be written; the old file is still there.
         """
         replace_objects(self.files, remove=remove, add=add, server=self.server, entry_id=self.id)
+
+    def edit(self, change: Callable[[QpData], object]) -> bool:
+        """Change the entry's data in one safe write (see `replace_objects`).
+
+        Args:
+            change: Gets the data as they are now and edits them: add, remove, move, update, set_property. If it raises,
+                nothing is written.
+
+        Returns:
+            Whether anything was written; equal data are not.
+
+        Raises:
+            ProjectError: The files changed since they were read.
+            FormatError: The file cannot be edited.
+            OutputError: It cannot be written; the old file is still there.
+        """
+        return edit_data(self.files, change, server=self.server, entry_id=self.id)
 
 
 def open_project(path: os.PathLike[str] | str) -> Project:

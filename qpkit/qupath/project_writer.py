@@ -5,12 +5,16 @@ Source: files written by qupath.lib.projects.DefaultProject (v0.5.1) and what th
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import OutputError, ProjectError
@@ -18,6 +22,7 @@ from qpkit.files import replace_file
 from qpkit.qupath.entry_update import project_entry_id, write_new_data
 from qpkit.qupath.project import Entry, Project, open_project
 from qpkit.qupath.project_classes import add_classes
+from qpkit.qupath.project_edits import pretty, write_project
 from qpkit.qupath.qpdata import new_qpdata
 from qpkit.qupath.uris import file_uri
 
@@ -62,7 +67,7 @@ def create_project(
         "lastID": 0,
         "images": [],
     }
-    replace_file(file, _pretty(record))
+    replace_file(file, pretty(record))
     add_classes(file.parent, classes)
     return open_project(file)
 
@@ -75,12 +80,13 @@ def add_image(
     height: int,
     mpp: float | None,
     name: str | None = None,
-    downsamples: Sequence[float] = (1.0,),
+    levels: Sequence[tuple[float, int, int]] = (),
     image_type: str = "BRIGHTFIELD_H_E",
     metadata: Mapping[str, str] | None = None,
     objects: Sequence[Annotation] = (),
     provider: str | None = OPENSLIDE,
     args: Sequence[str] = (),
+    thumbnail: NDArray[np.uint8] | None = None,
 ) -> Entry:
     """Add an 8-bit RGB image, with its objects, as a new entry.
 
@@ -94,15 +100,17 @@ def add_image(
         height: Level-0 px.
         mpp: um per px, or None.
         name: Shown in QuPath; the file's name by default.
-        downsamples: Of the pyramid's levels.
-        image_type: QuPath's enum name.
+        levels: Downsample, width and height of the pyramid's levels, largest first; one level by default.
+        image_type: QuPath's enum name. "UNSET" lets QuPath ask or estimate; without objects no data file is written
+            then, as QuPath itself does for images that were never opened.
         metadata: Keys and values shown in QuPath.
         objects: Added flat under the root.
         provider: The reader's Java class; None lets QuPath (0.3 and later) choose.
         args: The reader's arguments.
+        thumbnail: (h, w, 3) uint8 RGB, shown in QuPath's project list.
 
     Raises:
-        ProjectError: The image is missing.
+        ProjectError: The image is missing, or the project changed while it was being written.
         OutputError: The project cannot be written.
     """
     if not image.exists():
@@ -110,7 +118,7 @@ def add_image(
     now = open_project(project.path)
     number = max([0, _last_id(now.record), *(entry.id for entry in now.entries)]) + 1
     builder = _builder(
-        image.absolute(), provider, args, _server_metadata(name or image.name, width, height, mpp, downsamples)
+        image.absolute(), provider, args, _server_metadata(name or image.name, width, height, mpp, levels)
     )
     entry = {
         "serverBuilder": builder,
@@ -120,8 +128,11 @@ def add_image(
         "metadata": dict(metadata or {}),
     }
     images = now.record.get("images", [])
-    _write_project(now, {**now.record, "lastID": number, "images": [*images, entry]})
+    write_project(now, {**now.record, "lastID": number, "images": [*images, entry]})
     made = next(item for item in open_project(now.path).entries if item.id == number)
+    _write_side_files(made, builder, thumbnail)
+    if image_type == "UNSET" and not objects:
+        return made
     data = new_qpdata(
         image_type=image_type,
         server=builder,
@@ -140,17 +151,15 @@ def _last_id(record: Mapping[str, Any]) -> int:
     return last if isinstance(last, int) else 0
 
 
-def _write_project(project: Project, record: Mapping[str, Any]) -> None:
-    """Replace project.qpproj; the previous one becomes .backup, as QuPath does at every sync.
-
-    `uri` stays what it was: QuPath needs the old place to find images that moved along with the project.
-    """
-    replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
-    replace_file(project.path, _pretty(record))
-
-
-def _pretty(record: Mapping[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record), indent=2)
+def _write_side_files(entry: Entry, builder: Mapping[str, Any], thumbnail: NDArray[np.uint8] | None) -> None:
+    """Write server.json as v0.5 does, and the thumbnail."""
+    entry.files.folder.mkdir(parents=True, exist_ok=True)
+    record = {"builder": builder, "metadata": builder["metadata"]}
+    replace_file(entry.files.server, msgspec.json.encode(record))
+    if thumbnail is not None:
+        picture = io.BytesIO()
+        Image.fromarray(thumbnail).save(picture, "JPEG", quality=90)
+        replace_file(entry.files.thumbnail, picture.getvalue())
 
 
 def _builder(image: Path, provider: str | None, args: Sequence[str], metadata: dict[str, Any]) -> dict[str, Any]:
@@ -162,14 +171,11 @@ def _builder(image: Path, provider: str | None, args: Sequence[str], metadata: d
 
 
 def _server_metadata(
-    name: str, width: int, height: int, mpp: float | None, downsamples: Sequence[float]
+    name: str, width: int, height: int, mpp: float | None, levels: Sequence[tuple[float, int, int]]
 ) -> dict[str, Any]:
     """Describe an 8-bit RGB pyramid; QuPath imposes this on the image when it opens it."""
     size = {"value": 1.0, "unit": "px"} if mpp is None else {"value": mpp, "unit": "µm"}
-    levels = [
-        {"downsample": float(d), "width": max(1, int(width / d)), "height": max(1, int(height / d))}
-        for d in downsamples
-    ]
+    pyramid = [{"downsample": float(d), "width": w, "height": h} for d, w, h in levels or [(1.0, width, height)]]
     return {
         "name": name,
         "width": width,
@@ -179,7 +185,7 @@ def _server_metadata(
         "channelType": "DEFAULT",
         "isRGB": True,
         "pixelType": "UINT8",
-        "levels": levels,
+        "levels": pyramid,
         "channels": [{"name": channel, "color": color} for channel, color in _RGB],
         "pixelCalibration": {
             "pixelWidth": size,

@@ -87,6 +87,11 @@ class Slide:
         """Release the file."""
         self.reader.close()
 
+    @property
+    def levels(self) -> list[tuple[float, int, int]]:
+        """Downsample, width and height of each level, in its own px, largest first."""
+        return [(d, *self.reader.level_size(level)) for level, d in enumerate(self.info.downsamples)]
+
     def read(self, tile: Tile) -> NDArray[np.uint8]:
         """Read the pixels of a tile, halo included.
 

@@ -303,7 +303,8 @@ def test_a_new_project_is_read_back_and_always_the_same(shared: Path, tmp_path: 
         shutil.copyfile(shared / "fixtures/qupath/v0.5.1/project/images" / name, images / name)
     project = create_project(tmp_path / "p", timestamp_ms=1_700_000_000_000, classes=[PathClass(("Tumor",), -5)])
     assert (project.entries, project.classes, project.version) == ((), (PathClass(("Tumor",), -5),), "0.5.1")
-    first = add_image(project, images / "he.tif", width=1200, height=900, mpp=0.5, downsamples=[1, 4], name="A b")
+    levels = [(1, 1200, 900), (4, 300, 225)]
+    first = add_image(project, images / "he.tif", width=1200, height=900, mpp=0.5, levels=levels, name="A b")
     second = add_image(
         project, images / "he.png", width=400, height=400, mpp=None, objects=predictions(), metadata={"k": "v"}
     )
@@ -327,7 +328,7 @@ def test_a_new_project_is_read_back_and_always_the_same(shared: Path, tmp_path: 
     content = snapshot(tmp_path / "p")
     shutil.rmtree(tmp_path / "p")
     project = create_project(tmp_path / "p", timestamp_ms=1_700_000_000_000, classes=[PathClass(("Tumor",), -5)])
-    add_image(project, images / "he.tif", width=1200, height=900, mpp=0.5, downsamples=[1, 4], name="A b")
+    add_image(project, images / "he.tif", width=1200, height=900, mpp=0.5, levels=levels, name="A b")
     add_image(project, images / "he.png", width=400, height=400, mpp=None, objects=predictions(), metadata={"k": "v"})
     for name, (expected, _) in content.items():
         if not name.endswith("summary.json"):  # holds the time of writing

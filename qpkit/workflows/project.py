@@ -1,0 +1,193 @@
+"""Make QuPath projects, add images to them, and write what is known about the images into them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
+from qpkit.qupath import Project, add_image, create_project, open_project
+from qpkit.qupath.project_edits import set_metadata
+from qpkit.qupath.project_writer import BIOFORMATS, OPENSLIDE
+from qpkit.qupath.uris import file_path
+from qpkit.slides import Slide, open_slide
+from qpkit.slides.openslide import OpenSlideReader
+from qpkit.workflows.progress import OnProgress
+
+IMAGE_TYPES: Final[Mapping[str, str]] = {
+    "unset": "UNSET",
+    "he": "BRIGHTFIELD_H_E",
+    "hdab": "BRIGHTFIELD_H_DAB",
+    "brightfield": "BRIGHTFIELD_OTHER",
+    "fluorescence": "FLUORESCENCE",
+    "other": "OTHER",
+}
+"""QuPath's image types, by the words of the command line."""
+
+_THUMBNAIL_PX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """An image that was added: its entry, and the file as numbers."""
+
+    entry: int
+    name: str
+    path: Path
+    width: int
+    height: int
+    mpp: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What `add_images` did; `known` are files that the project had already."""
+
+    added: tuple[Added, ...]
+    known: tuple[Path, ...]
+
+
+def new_project(folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0) -> Project:
+    """Make an empty project. See `qpkit.qupath.create_project`."""
+    return create_project(folder, version=version, timestamp_ms=timestamp_ms)
+
+
+def add_images(
+    project: Project,
+    images: Sequence[Path],
+    *,
+    image_type: str = "unset",
+    mpp: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> AddReport:
+    """Add slides as new entries, with thumbnails. All are opened first; if one cannot be, none is added.
+
+    Args:
+        project: QuPath has to be closed.
+        images: Slide files; those that are entries already are left out and named in the report.
+        image_type: A key of IMAGE_TYPES.
+        mpp: um per px of the slides that do not state theirs.
+        metadata: Keys and values for each of them.
+        on_progress: Called with (done, total, name).
+
+    Raises:
+        ConfigError: An unknown image type.
+        FormatError: Slides that cannot be opened, all of them named.
+        ProjectError: A file is missing, or the project changed in the meantime.
+    """
+    if image_type not in IMAGE_TYPES:
+        raise ConfigError(f"image type {image_type!r}: has to be one of {', '.join(IMAGE_TYPES)}")
+    there = {_same(path) for path in _paths_of(project)}
+    wanted = list(dict.fromkeys(image.absolute() for image in images))
+    new = [image for image in wanted if _same(image) not in there]
+    _require_readable(new)
+    added = []
+    for done, image in enumerate(new):
+        if on_progress is not None:
+            on_progress(done, len(new), image.name)
+        with open_slide(image) as slide:
+            added.append(_add(project, image, slide, IMAGE_TYPES[image_type], slide.info.mpp or mpp, metadata or {}))
+    return AddReport(tuple(added), tuple(image for image in wanted if _same(image) in there))
+
+
+def _paths_of(project: Project) -> list[Path]:
+    found = []
+    for entry in project.entries:
+        uri = entry.server.innermost.uri
+        path = None if uri is None else file_path(uri)
+        if path is not None:
+            found.append(Path(path))
+        try:
+            found.append(entry.image_path())
+        except ProjectError:
+            continue  # missing images are no duplicates of anything
+    return found
+
+
+def _same(path: Path) -> str:
+    """What makes two paths one file."""
+    return str(path.resolve())
+
+
+def _require_readable(images: Sequence[Path]) -> None:
+    faults = []
+    for image in images:
+        try:
+            open_slide(image).close()
+        except QpkitError as err:
+            faults.append(str(err))
+    if faults:
+        raise FormatError(f"nothing was added, because {len(faults)} image(s) cannot be opened: {'; '.join(faults)}")
+
+
+def _add(
+    project: Project, image: Path, slide: Slide, image_type: str, mpp: float | None, metadata: Mapping[str, str]
+) -> Added:
+    by_openslide = isinstance(slide.reader, OpenSlideReader)
+    entry = add_image(
+        project,
+        image,
+        width=slide.info.width,
+        height=slide.info.height,
+        mpp=mpp,
+        levels=slide.levels,
+        image_type=image_type,
+        metadata=metadata,
+        provider=OPENSLIDE if by_openslide else BIOFORMATS,
+        args=() if by_openslide else ("--series", "0"),
+        thumbnail=slide.thumbnail(_THUMBNAIL_PX),
+    )
+    return Added(
+        entry=entry.id, name=entry.name, path=image, width=slide.info.width, height=slide.info.height, mpp=mpp
+    )
+
+
+def write_metadata(project: Project, changes: Mapping[str, Mapping[str, str | None]]) -> int:
+    """Set metadata of entries, named by id or name.
+
+    Returns:
+        How many entries are different now.
+
+    Raises:
+        ProjectError: An entry does not exist, several have the name, or the project changed in the meantime.
+    """
+    by_id: dict[int, dict[str, str | None]] = {}
+    faults = []
+    for name, values in changes.items():
+        found = [entry for entry in project.entries if str(entry.id) == name]
+        found = found or [entry for entry in project.entries if entry.name == name]
+        if len(found) == 1:
+            by_id.setdefault(found[0].id, {}).update(values)
+        else:
+            faults.append(f"{name!r} ({'none' if not found else 'several'})")
+    if faults:
+        there = ", ".join(repr(entry.name) for entry in project.entries)
+        raise ProjectError(f"{project.path}: no single entry for {', '.join(faults)}; there are {there}")
+    return set_metadata(project, by_id)
+
+
+def read_metadata_table(path: Path) -> dict[str, dict[str, str | None]]:
+    """Read a CSV: the first column names the entries, the others are keys; an empty cell changes nothing.
+
+    Raises:
+        FormatError: Not such a table, or an entry twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            rows = [row for row in csv.reader(text, strict=True) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise FormatError(f"{path}: cannot be read as a CSV table ({err})") from err
+    if not rows or len(rows[0]) < 2 or not all(cell.strip() for cell in rows[0]):
+        raise FormatError(f"{path}: a first line with a name for each column is needed, the first is the entry's")
+    keys = [cell.strip() for cell in rows[0][1:]]
+    found: dict[str, dict[str, str | None]] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(rows[0]) or row[0].strip() in found:
+            raise FormatError(f"{path}: line {number} has {len(row)} cells for {len(rows[0])} columns, or an entry again")
+        cells = zip(keys, row[1:], strict=True)
+        found[row[0].strip()] = {key: cell.strip() for key, cell in cells if cell.strip()}
+    return found
