@@ -126,9 +126,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     """Write one image's objects, a layer for each class; returns what was lost."""
     del choices
     (drawing,) = drawings
-    root = ET.Element(ROOT)
-    if drawing.image.mpp is not None:
-        root.set("MicronsPerPixel", as_text(drawing.image.mpp))
+    root = ET.Element(ROOT, MicronsPerPixel="" if drawing.image.mpp is None else as_text(drawing.image.mpp))
     layers: dict[PathClass | None, ET.Element] = {}
     numbers = count(1)
     for item in drawing.objects:
