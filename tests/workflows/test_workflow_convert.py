@@ -274,3 +274,10 @@ def test_many_entries_of_one_name_get_files_of_their_own(study: Path, tmp_path: 
     file.write_text(json.dumps(record))
     report = convert(study, tmp_path / "out", ConvertSettings(target_format="gpkg"))
     assert len({i.target for i in report.images}) == len(record["images"])
+
+
+def test_the_table_in_the_documentation_is_the_one_in_the_code() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
+    for item in ALL_FORMATS:
+        lacks = ", ".join(item.lacks)
+        assert f"| `{item.name}` | {item.title} | {' '.join(item.suffixes)} | {lacks} |" in page
