@@ -22,7 +22,7 @@ from qpkit.formats.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.losses import count_losses, lacking, printable
 from qpkit.formats.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
-from qpkit.formats.xml_files import as_text, attribute, read_xml, write_xml
+from qpkit.formats.xml_files import as_text, attribute, points_of, read_xml, write_xml
 
 ROOT: Final = "ASAP_Annotations"
 NO_GROUP: Final = "None"
@@ -91,11 +91,11 @@ def _annotation(
 
 
 def _points(element: ET.Element, where: str) -> Points:
-    rows = [
-        (attribute(c, "Order", where) if "Order" in c.attrib else i, attribute(c, "X", where), attribute(c, "Y", where))
-        for i, c in enumerate(element.iter("Coordinate"))
-    ]
-    return np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64).reshape(-1, 3)[:, 1:]
+    """The points in the order of their Order, which is mostly the one in the file."""
+    found = list(element.iter("Coordinate"))
+    points = points_of(found, where)
+    order = [attribute(c, "Order", where) if "Order" in c.attrib else i for i, c in enumerate(found)]
+    return points[np.argsort(np.array(order, dtype=np.float64), kind="stable")]
 
 
 def _shape(kind: str, points: Points, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:

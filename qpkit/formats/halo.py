@@ -23,7 +23,7 @@ from qpkit.formats.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.losses import count_losses, lacking, printable
 from qpkit.formats.negative import NegativeRegion, with_holes
 from qpkit.formats.outlines import TOO_FEW, Points, boxed, open_ring, pieces, ring_polygon
-from qpkit.formats.xml_files import attribute, read_xml, write_xml
+from qpkit.formats.xml_files import points_of, read_xml, write_xml
 
 ROOT: Final = "Annotations"
 
@@ -93,9 +93,7 @@ def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[_Found]:
 
 
 def _region(element: ET.Element, where: str, notes: Counter[str]) -> _Found | None:
-    points = np.array(
-        [(attribute(v, "X", where), attribute(v, "Y", where)) for v in element.iter("V")], dtype=np.float64
-    ).reshape(-1, 2)
+    points = points_of(element.iter("V"), where)
     kind = element.get("Type", "Polygon")
     if kind == "Pin" and len(points):
         return shapely.Point(points[0]), "points"

@@ -26,7 +26,7 @@ from qpkit.formats.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.losses import count_losses, lacking, printable
 from qpkit.formats.negative import NegativeRegion, with_holes
 from qpkit.formats.outlines import TOO_FEW, Points, boxed, open_ring, pieces
-from qpkit.formats.xml_files import as_text, attribute, number, read_xml, write_xml
+from qpkit.formats.xml_files import as_text, number, points_of, read_xml, write_xml
 
 ROOT: Final = "Annotations"
 
@@ -105,9 +105,7 @@ def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[tuple[Bas
 
 
 def _region(element: ET.Element, where: str, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:
-    points = np.array(
-        [(attribute(v, "X", where), attribute(v, "Y", where)) for v in element.iter("Vertex")], dtype=np.float64
-    ).reshape(-1, 2)
+    points = points_of(element.iter("Vertex"), where)
     kind = element.get("Type", _OUTLINE)
     if kind == _COUNTED and len(points):
         return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), "points"
@@ -126,9 +124,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     """Write one image's objects, a layer for each class; returns what was lost."""
     del choices
     (drawing,) = drawings
-    root = ET.Element(ROOT)
-    if drawing.image.mpp is not None:
-        root.set("MicronsPerPixel", as_text(drawing.image.mpp))
+    root = ET.Element(ROOT, MicronsPerPixel="" if drawing.image.mpp is None else as_text(drawing.image.mpp))
     layers: dict[PathClass | None, ET.Element] = {}
     numbers = count(1)
     for item in drawing.objects:

@@ -31,7 +31,7 @@ def ring_polygon(points: Points | Sequence[tuple[float, float]]) -> shapely.Poly
     ring = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     if len(ring) > 1 and np.array_equal(ring[0], ring[-1]):
         ring = ring[:-1]
-    if len(ring) < 3 or len(np.unique(ring, axis=0)) < 3:
+    if len(set(map(tuple, ring.tolist()))) < 3:
         return None
     return shapely.Polygon(ring)
 
@@ -150,11 +150,13 @@ def join_cuts(polygon: shapely.Polygon) -> shapely.Polygon | None:
     Returns:
         None if the ring has no such loop, or the loops are no holes (a ring that crosses or touches itself).
     """
+    points = [(x, y) for x, y in open_ring(polygon).tolist()]
+    if len(set(points)) == len(points):
+        return None
     path: list[tuple[float, float]] = []
     place: dict[tuple[float, float], int] = {}
     loops: list[list[tuple[float, float]]] = []
-    for x, y in open_ring(polygon).tolist():
-        point = (x, y)
+    for point in points:
         if point in place:
             start = place[point]
             loops.append(path[start:])

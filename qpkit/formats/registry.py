@@ -176,6 +176,8 @@ def _kind_of_xml(path: Path) -> str:
             return "halo"
         if root.get("MicronsPerPixel") is not None or root.find(".//Vertex") is not None:
             return "imagescope"
+        if path.suffix.lower() == ".annotations":  # without a region both look alike, but only HALO calls them so
+            return "halo"
     raise ConfigError(
         f"{path}: its content says no format (root <{root.tag}>); state it with --from asap, imagescope, halo or ndpa"
     )

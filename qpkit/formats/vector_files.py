@@ -6,6 +6,7 @@ kind of geometry a file, field names of 10 characters, texts of 254 bytes).
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
@@ -43,6 +44,7 @@ LACKS_SHAPEFILE: Final = lacking(
     instead={"measurements": "measurements rounded to 15 decimals, their names cut to 10 characters"},
 )
 
+TOO_LARGE: Final = "measurements of 1e22 and more left out"
 CUT_TEXT: Final = "texts cut to 254 bytes"
 BESIDE: Final = "lines and points written to files beside it (_lines, _points)"
 READ_BESIDE: Final = "objects read from the files of lines and points beside it"
@@ -50,7 +52,7 @@ EMPTY: Final = "rows without a shape left out"
 NOT_SPATIAL: Final = "tables without shapes left out"
 CRS: Final = "coordinate systems ignored, coordinates read as px"
 
-_FIELD_CHARACTERS, _TEXT_BYTES = 10, 254
+_FIELD_CHARACTERS, _TEXT_BYTES, _HUGE = 10, 254, 1e22
 _ODD: Final = re.compile(r"\W", re.ASCII)
 """Characters that GDAL replaces in field names."""
 
@@ -165,7 +167,8 @@ def write_shapefile(path: Path, drawings: Sequence[Drawing], choices: Choices) -
         for part in _of_one_family(item):
             families.setdefault(_FAMILIES.get(part.geometry.geom_type, "_points"), []).append(part)
     for ending, objects in families.items():
-        columns = {k: v for k, v in columns_of(objects).items() if k not in _NOT_IN_SHAPEFILE}
+        fitting = [_without_huge(item, losses) for item in objects]
+        columns = {k: v for k, v in columns_of(fitting).items() if k not in _NOT_IN_SHAPEFILE}
         losses[BESIDE] += len(objects) if ending else 0
         short = _short_names(list(columns))
         _write_table(
@@ -174,6 +177,13 @@ def write_shapefile(path: Path, drawings: Sequence[Drawing], choices: Choices) -
             {short[name]: _short_texts(values, losses) for name, values in columns.items()},
         )
     return +losses
+
+
+def _without_huge(item: Annotation, losses: Counter[str]) -> Annotation:
+    """Leave out numbers that do not fit the 24 characters of a dBase field; GDAL would write another number."""
+    kept = {name: value for name, value in item.measurements.items() if not _HUGE <= abs(value) < math.inf}
+    losses[TOO_LARGE] += len(kept) < len(item.measurements)
+    return replace(item, measurements=kept)
 
 
 def _clear_beside(path: Path) -> None:

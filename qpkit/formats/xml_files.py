@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from pathlib import Path
 from xml.parsers import expat
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qpkit.errors import FormatError, ProjectError
 from qpkit.files import replace_file
@@ -92,6 +96,23 @@ def number(text: str | None, where: str) -> float:
 def attribute(element: ET.Element, name: str, where: str) -> float:
     """Read a number from an attribute (see `number`)."""
     return number(element.get(name), f"{where}: {name} of {element.tag}")
+
+
+def points_of(elements: Iterable[ET.Element], where: str) -> NDArray[np.float64]:
+    """Read X and Y of many elements, (n, 2).
+
+    Raises:
+        FormatError: As for `number`, with the element's position.
+    """
+    listed = list(elements)
+    try:
+        points = np.array([(float(e.attrib["X"]), float(e.attrib["Y"])) for e in listed], dtype=np.float64)
+        if np.isfinite(points).all():
+            return points.reshape(-1, 2)
+    except (KeyError, ValueError):
+        pass  # a comma, or something that the careful way has words for
+    careful = [[attribute(e, key, f"{where}, point {i}") for key in ("X", "Y")] for i, e in enumerate(listed)]
+    return np.array(careful, dtype=np.float64).reshape(-1, 2)
 
 
 def as_text(value: float) -> str:

@@ -68,11 +68,10 @@ def _numbers(points: list[Any]) -> NDArray[np.float64] | None:
     """Points (n, 2), if all are lists of two numbers."""
     if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
         return None
-    values = list(chain.from_iterable(points))
-    if not set(map(type, values)) <= {int, float}:
+    if not set(map(type, chain.from_iterable(points))) <= {int, float}:
         return None
     try:
-        return np.fromiter(values, np.float64, len(values)).reshape(-1, 2)
+        return np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
     except OverflowError:  # an integer beyond all doubles
         return None
 

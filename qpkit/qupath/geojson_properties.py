@@ -89,11 +89,13 @@ def parse_measurements(record: Any) -> dict[str, float]:
     if isinstance(record, list):
         if not all(isinstance(item, dict) and "name" in item for item in record):
             raise FormatError("its measurements are not a list of {name, value}")
-        pairs = [(str(item["name"]), item.get("value")) for item in record]
+        pairs = {str(item["name"]): item.get("value") for item in record}
     else:
-        pairs = list(record.items()) if isinstance(record, dict) else []
+        pairs = record if isinstance(record, dict) else {}
+    if set(map(type, pairs.values())) == {float}:  # nearly always
+        return pairs
     try:
-        return {name: float(value) for name, value in pairs if not isinstance(value, _NO_NUMBER)}
+        return {name: float(value) for name, value in pairs.items() if not isinstance(value, _NO_NUMBER)}
     except (ValueError, OverflowError) as err:
         raise FormatError(f"a measurement is no number ({str(err)[:100]})") from err
 

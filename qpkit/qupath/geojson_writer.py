@@ -32,8 +32,8 @@ DEFAULT_CLASS_COLOR: Final = argb(128, 128, 128)
 """For a class without a colour, which 0.4 and later refuse. QuPath keeps the colour of a class that it knows."""
 
 _CAMEL: Final = {"tma_core": "tmaCore"}
-_BATCH: Final = 1000
-"""Objects made at once; a few hundred kB of text, which stays in the processor's cache."""
+_BATCH: Final = 250
+"""Objects made at once; some 200 kB of text, which stays in the processor's cache."""
 _GZIP_LEVEL: Final = 1
 """Four times as fast as level 6, and a fifth larger."""
 _CANONICAL_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -122,7 +122,7 @@ class GeoJsonWriter:
             self._beside.unlink(missing_ok=True)
 
     def add(self, objects: Sequence[Annotation]) -> list[int]:
-        """Append objects; some thousand at a time are fastest.
+        """Append objects; some hundred at a time are fastest.
 
         Returns:
             Which of them were left out, as they have no shape or nothing is left of it: positions in `objects`.

@@ -17,7 +17,7 @@ from qpkit.core.geometry import QUPATH_DECIMALS
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
 from qpkit.files import replace_file
 from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.losses import Lacks, count_losses, lacking
+from qpkit.formats.losses import count_losses, lacking
 from qpkit.formats.outlines import simple_parts
 from qpkit.formats.registry import FORMATS, Format
 from qpkit.formats.xml_files import read_bytes
@@ -33,7 +33,10 @@ NO_ENTRY: Final = "entries without saved objects"
 _GEOJSON_LACKS: Final = lacking(
     "hierarchy", "not finite measurements", "no shape", "no class colour", "mixed shapes", "box polygon"
 )
-_QPDATA_LACKS: Final = lacking("hierarchy", "mixed shapes")
+_QPDATA_LACKS: Final = lacking("mixed shapes")
+
+PROJECT_LACKS: Final = lacking("hierarchy", "mixed shapes")
+"""Of adding objects to an entry: they come flat under the root."""
 
 PROJECT: Final = "project"
 """A project is a folder, not a format of a file; the workflow itself reads and writes it."""
@@ -77,7 +80,7 @@ def _read_qpdata(path: Path, image: ImageFacts, choices: Choices) -> list[Drawin
 def _write_qpdata(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
     del choices
     (drawing,) = drawings
-    data = new_qpdata(image_type="UNSET", objects=split(drawing.objects), source=str(path))
+    data = new_qpdata(image_type="UNSET", objects=split(drawing.objects), nested=True, source=str(path))
     replace_file(path, data.to_bytes())
     return count_losses(drawing.objects, _QPDATA_LACKS) + count_float_losses(drawing.objects)
 
@@ -117,13 +120,16 @@ def _identity(item: Annotation) -> tuple[object, ...]:
 
 
 def split(objects: Sequence[Annotation]) -> list[Annotation]:
-    """Split objects of mixed shapes, which QuPath has no ROI for, into their parts."""
+    """Split objects of mixed shapes, which QuPath has no ROI for, into their parts; `parent` counts in the result."""
     made: list[Annotation] = []
+    place: list[int] = []
     for item in objects:
-        mixed = item.geometry.geom_type == "GeometryCollection" and not item.geometry.is_empty
-        parts = simple_parts(item.geometry) if mixed else [item.geometry]
-        made += [replace(item, geometry=p, shape=None, id=None) for p in parts] if mixed else [item]
-    return made
+        place.append(len(made))
+        if item.geometry.geom_type == "GeometryCollection" and not item.geometry.is_empty:
+            made += [replace(item, geometry=part, shape=None, id=None) for part in simple_parts(item.geometry)]
+        else:
+            made.append(item)
+    return [replace(item, parent=None if item.parent is None else place[item.parent]) for item in made]
 
 
 QUPATH_FORMATS: Final[tuple[Format, ...]] = (
@@ -147,8 +153,6 @@ QUPATH_FORMATS: Final[tuple[Format, ...]] = (
 
 ALL_FORMATS: Final[tuple[Format, ...]] = (*QUPATH_FORMATS, *FORMATS)
 """Every format of one file."""
-
-PROJECT_LACKS: Final[Lacks] = _QPDATA_LACKS
 
 
 def project_drawings(

@@ -144,13 +144,13 @@ def test_layers_name_the_class_where_no_column_does_and_quspaths_classification_
 
 
 def test_a_shapefile_shortens_names_without_mixing_them_up(tmp_path: Path) -> None:
-    measured = {"Nucleus: Area": 1.0, "Nucleus: Perimeter": 2.0, "Nucleus: A": 3.0}
+    measured = {"huge": -1e300, "Nucleus: Area": 1.0, "Nucleus: Perimeter": 2.0, "Nucleus: A": 3.0}
     item = Annotation(geometry=shapely.box(0, 0, 1, 1), shape="rectangle", measurements=measured, name="ä" * 200)
     losses = vector_files.write_shapefile(tmp_path / "a.shp", [Drawing(objects=(item,))], Choices())
     (found,) = vector_files.read(tmp_path / "a.shp", ImageFacts(), Choices())
     assert sorted(found.objects[0].measurements.values()) == [1.0, 2.0, 3.0]
     assert found.objects[0].name == "ä" * 127
-    assert losses[vector_files.CUT_TEXT] == 1
+    assert (losses[vector_files.CUT_TEXT], losses[vector_files.TOO_LARGE]) == (1, 1)
 
 
 def test_a_shapefile_does_not_write_over_what_is_beside_it(tmp_path: Path) -> None:

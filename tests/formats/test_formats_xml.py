@@ -179,7 +179,7 @@ def test_a_document_type_is_refused_before_any_entity_is_looked_at(tmp_path: Pat
         (ASAP[:300], "not well-formed XML"),
         ("", "not well-formed XML"),
         ("&nothing;", "not well-formed XML"),
-        (ASAP.replace('X="7"', 'X="NaN"'), "annotation 1: X of Coordinate: 'NaN' is not a number"),
+        (ASAP.replace('X="7"', 'X="NaN"'), "annotation 1, point 0: X of Coordinate: 'NaN' is not a number"),
         (ASAP.replace('X="7"', 'X="1e999"'), "is not a number"),
         (ASAP.replace('X="7"', ""), "is not a number"),
         ("<svg/>", "the root is <svg>"),
