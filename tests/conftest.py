@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,17 @@ def study(made_study: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "study"
     shutil.copytree(made_study, folder)
     return folder
+
+
+@pytest.fixture
+def project_copy(shared: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copy a fixture project to a place where it may be changed."""
+
+    def copy(version: str) -> Path:
+        target = tmp_path / version
+        shutil.copytree(shared / "fixtures/qupath" / version / "project", target, copy_function=shutil.copyfile)
+        for folder in [target, *(item for item in target.rglob("*") if item.is_dir())]:
+            folder.chmod(0o755)
+        return target
+
+    return copy

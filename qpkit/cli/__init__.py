@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from qpkit import __version__
-from qpkit.cli import convert, doctor, evaluate, export, import_predictions, info, predict, train
+from qpkit.cli import convert, doctor, evaluate, export, import_predictions, info, predict, project, train
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
 
@@ -43,6 +43,7 @@ app.command("import-predictions")(import_predictions.command)
 app.command("convert")(convert.command)
 app.command("evaluate")(evaluate.command)
 app.command("info")(info.command)
+app.add_typer(project.app, name="project", help="Make QuPath projects, add slides, write metadata.")
 app.command("doctor")(doctor.command)
 
 

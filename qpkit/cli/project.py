@@ -12,7 +12,7 @@ from qpkit.cli._console import progress, say, table, took
 from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qpkit.qupath import Project
+    from qpkit.qupath import Entry, Project
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -75,17 +75,17 @@ def set_metadata_command(
         changes = read_metadata_table(from_csv)
     else:
         values = {key: value or None for key, value in _pairs(pairs).items()}
-        changes = {name: values for name in entry or [str(item.id) for item in opened.entries]}
+        changes = dict.fromkeys(entry or [str(item.id) for item in opened.entries], values)
     changed = write_metadata(opened, changes)
     rows = [(item.id, item.name, ", ".join(f"{k}={v}" for k, v in item.metadata.items())) for item in _again(opened)]
     table(f"{opened.path}", ("id", "entry", "metadata"), rows)
     say(f"{changed} of {len(rows)} entries changed ({took(start)})")
 
 
-def _again(project: Project) -> list[object]:
+def _again(project: Project) -> tuple[Entry, ...]:
     from qpkit.qupath import open_project
 
-    return list(open_project(project.path).entries)
+    return open_project(project.path).entries
 
 
 def _add(project: Project, images: list[Path], image_type: str, mpp: float | None, metadata: dict[str, str]) -> None:

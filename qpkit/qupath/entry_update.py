@@ -38,9 +38,7 @@ def replace_objects(
         _follow_up(files, data, server.metadata, added)
 
 
-def edit_data(
-    files: EntryFiles, change: Callable[[QpData], object], *, server: Server, entry_id: int
-) -> bool:
+def edit_data(files: EntryFiles, change: Callable[[QpData], object], *, server: Server, entry_id: int) -> bool:
     """See `Entry.edit`."""
     if files.data_stamp is not None:
         files.check_unchanged()

@@ -89,7 +89,9 @@ def write_project(project: Project, record: Mapping[str, Any]) -> None:
         OutputError: It cannot be written; the old one is still there.
     """
     if Stamp.of(project.path) != project.stamp:
-        raise ProjectError(f"{project.path}: changed since it was read, so nothing was written; close QuPath, try again")
+        raise ProjectError(
+            f"{project.path}: changed since it was read, so nothing was written; close QuPath and try again"
+        )
     replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
     replace_file(project.path, pretty(record))
 

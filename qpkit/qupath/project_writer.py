@@ -5,16 +5,12 @@ Source: files written by qupath.lib.projects.DefaultProject (v0.5.1) and what th
 
 from __future__ import annotations
 
-import io
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import OutputError, ProjectError
@@ -27,6 +23,7 @@ from qpkit.qupath.qpdata import new_qpdata
 from qpkit.qupath.uris import file_uri
 
 OPENSLIDE: Final = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"
+BIOFORMATS: Final = "qupath.lib.images.servers.bioformats.BioFormatsServerBuilder"
 
 _NAMESPACE: Final = uuid.UUID("1f0f7b8e-5b6c-5a5e-8c39-2b6f0d4a9e11")
 _RGB: Final = (("Red", -65536), ("Green", -16711936), ("Blue", -16776961))
@@ -86,7 +83,7 @@ def add_image(
     objects: Sequence[Annotation] = (),
     provider: str | None = OPENSLIDE,
     args: Sequence[str] = (),
-    thumbnail: NDArray[np.uint8] | None = None,
+    thumbnail: bytes | None = None,
 ) -> Entry:
     """Add an 8-bit RGB image, with its objects, as a new entry.
 
@@ -107,7 +104,7 @@ def add_image(
         objects: Added flat under the root.
         provider: The reader's Java class; None lets QuPath (0.3 and later) choose.
         args: The reader's arguments.
-        thumbnail: (h, w, 3) uint8 RGB, shown in QuPath's project list.
+        thumbnail: A JPEG file, shown in QuPath's project list.
 
     Raises:
         ProjectError: The image is missing, or the project changed while it was being written.
@@ -151,15 +148,13 @@ def _last_id(record: Mapping[str, Any]) -> int:
     return last if isinstance(last, int) else 0
 
 
-def _write_side_files(entry: Entry, builder: Mapping[str, Any], thumbnail: NDArray[np.uint8] | None) -> None:
+def _write_side_files(entry: Entry, builder: Mapping[str, Any], thumbnail: bytes | None) -> None:
     """Write server.json as v0.5 does, and the thumbnail."""
     entry.files.folder.mkdir(parents=True, exist_ok=True)
     record = {"builder": builder, "metadata": builder["metadata"]}
     replace_file(entry.files.server, msgspec.json.encode(record))
     if thumbnail is not None:
-        picture = io.BytesIO()
-        Image.fromarray(thumbnail).save(picture, "JPEG", quality=90)
-        replace_file(entry.files.thumbnail, picture.getvalue())
+        replace_file(entry.files.thumbnail, thumbnail)
 
 
 def _builder(image: Path, provider: str | None, args: Sequence[str], metadata: dict[str, Any]) -> dict[str, Any]:

@@ -290,10 +290,10 @@ def _read_area(tape: Tape, row: int) -> BaseGeometry:
     if len(xs) != len(ys):
         raise tape.fail("an AreaROI without its rings", row)
     owners = np.repeat(owner, len(xs))
-    columns = [tape.arrays(column, "F", owners=owners) for column in (xs, ys)]
-    _check_lengths(*columns, owners, tape)
-    sizes = _sizes(columns[0])
-    parts = np.split(_points(*columns, sizes, owners, tape), np.cumsum(sizes)[:-1])
+    x, y = (tape.arrays(column, "F", owners=owners) for column in (xs, ys))
+    _check_lengths(x, y, owners, tape)
+    sizes = _sizes(x)
+    parts = np.split(_points(x, y, sizes, owners, tape), np.cumsum(sizes)[:-1])
     rings = [shapely.make_valid(shapely.Polygon(part)) for part in parts if len(part) >= 3]
     return functools.reduce(shapely.symmetric_difference, rings, shapely.Polygon())
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
-from qpkit.qupath import Project, add_image, create_project, open_project
+from qpkit.qupath import Project, add_image, create_project
 from qpkit.qupath.project_edits import set_metadata
 from qpkit.qupath.project_writer import BIOFORMATS, OPENSLIDE
 from qpkit.qupath.uris import file_path
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import open_slide
 from qpkit.slides.openslide import OpenSlideReader
-from qpkit.workflows.progress import OnProgress
+from qpkit.workflows import OnProgress, no_progress
 
 IMAGE_TYPES: Final[Mapping[str, str]] = {
     "unset": "UNSET",
@@ -30,7 +36,7 @@ IMAGE_TYPES: Final[Mapping[str, str]] = {
 _THUMBNAIL_PX: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Added:
     """An image that was added: its entry, and the file as numbers."""
 
@@ -62,7 +68,7 @@ def add_images(
     image_type: str = "unset",
     mpp: float | None = None,
     metadata: Mapping[str, str] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> AddReport:
     """Add slides as new entries, with thumbnails. All are opened first; if one cannot be, none is added.
 
@@ -83,15 +89,62 @@ def add_images(
         raise ConfigError(f"image type {image_type!r}: has to be one of {', '.join(IMAGE_TYPES)}")
     there = {_same(path) for path in _paths_of(project)}
     wanted = list(dict.fromkeys(image.absolute() for image in images))
-    new = [image for image in wanted if _same(image) not in there]
-    _require_readable(new)
+    ready = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
     added = []
-    for done, image in enumerate(new):
-        if on_progress is not None:
-            on_progress(done, len(new), image.name)
-        with open_slide(image) as slide:
-            added.append(_add(project, image, slide, IMAGE_TYPES[image_type], slide.info.mpp or mpp, metadata or {}))
+    for item in ready:
+        entry = add_image(
+            project,
+            item.path,
+            width=item.info.width,
+            height=item.info.height,
+            mpp=item.info.mpp or mpp,
+            levels=item.levels,
+            image_type=IMAGE_TYPES[image_type],
+            metadata=metadata,
+            provider=OPENSLIDE if item.by_openslide else BIOFORMATS,
+            args=() if item.by_openslide else ("--series", "0"),
+            thumbnail=item.thumbnail,
+        )
+        added.append(Added(entry.id, entry.name, item.path, item.info.width, item.info.height, item.info.mpp or mpp))
     return AddReport(tuple(added), tuple(image for image in wanted if _same(image) in there))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A slide that can be opened: what a project wants to know of it."""
+
+    path: Path
+    info: SlideInfo
+    levels: Sequence[tuple[float, int, int]]
+    by_openslide: bool
+    thumbnail: bytes
+
+
+def _looked_at(images: Sequence[Path], on_progress: OnProgress) -> list[_Ready]:
+    """Open all slides and draw their thumbnails.
+
+    Raises:
+        FormatError: Names all that cannot be read.
+    """
+    ready, faults = [], []
+    for done, image in enumerate(images):
+        on_progress(done, len(images), image.name)
+        try:
+            with open_slide(image) as slide:
+                by_openslide = isinstance(slide.reader, OpenSlideReader)
+                picture = _jpeg(slide.thumbnail(_THUMBNAIL_PX))
+                ready.append(_Ready(image, slide.info, slide.levels, by_openslide, picture))
+        except QpkitError as err:
+            faults.append(str(err))
+    if faults:
+        raise FormatError(f"nothing was added, because {len(faults)} image(s) cannot be read: {'; '.join(faults)}")
+    return ready
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    picture = io.BytesIO()
+    Image.fromarray(pixels).save(picture, "JPEG", quality=90)
+    return picture.getvalue()
 
 
 def _paths_of(project: Project) -> list[Path]:
@@ -111,39 +164,6 @@ def _paths_of(project: Project) -> list[Path]:
 def _same(path: Path) -> str:
     """What makes two paths one file."""
     return str(path.resolve())
-
-
-def _require_readable(images: Sequence[Path]) -> None:
-    faults = []
-    for image in images:
-        try:
-            open_slide(image).close()
-        except QpkitError as err:
-            faults.append(str(err))
-    if faults:
-        raise FormatError(f"nothing was added, because {len(faults)} image(s) cannot be opened: {'; '.join(faults)}")
-
-
-def _add(
-    project: Project, image: Path, slide: Slide, image_type: str, mpp: float | None, metadata: Mapping[str, str]
-) -> Added:
-    by_openslide = isinstance(slide.reader, OpenSlideReader)
-    entry = add_image(
-        project,
-        image,
-        width=slide.info.width,
-        height=slide.info.height,
-        mpp=mpp,
-        levels=slide.levels,
-        image_type=image_type,
-        metadata=metadata,
-        provider=OPENSLIDE if by_openslide else BIOFORMATS,
-        args=() if by_openslide else ("--series", "0"),
-        thumbnail=slide.thumbnail(_THUMBNAIL_PX),
-    )
-    return Added(
-        entry=entry.id, name=entry.name, path=image, width=slide.info.width, height=slide.info.height, mpp=mpp
-    )
 
 
 def write_metadata(project: Project, changes: Mapping[str, Mapping[str, str | None]]) -> int:
@@ -187,7 +207,9 @@ def read_metadata_table(path: Path) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(rows[0]) or row[0].strip() in found:
-            raise FormatError(f"{path}: line {number} has {len(row)} cells for {len(rows[0])} columns, or an entry again")
+            raise FormatError(
+                f"{path}: line {number} has {len(row)} cells for {len(rows[0])} columns, or names an entry again"
+            )
         cells = zip(keys, row[1:], strict=True)
         found[row[0].strip()] = {key: cell.strip() for key, cell in cells if cell.strip()}
     return found

@@ -1,0 +1,144 @@
+"""qpkit project: made, filled and described on the command line, and what QuPath would find there."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from qpkit.cli import main
+from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
+from qpkit.qupath import open_project
+from qpkit.qupath.project_edits import set_image_uris
+from qpkit.slides import open_slide
+from qpkit.workflows.project import add_images, new_project, read_metadata_table, write_metadata
+
+SLIDES = (
+    "openslide-testdata/CMU-1-Small-Region.svs",
+    "2022-qupath-cell-detection/OS-1-detail.ome.tif",
+    "histoprep/slide.jpeg",
+)
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+def test_slides_of_all_kinds_become_entries_that_are_what_the_slides_are(shared: Path, tmp_path: Path) -> None:
+    slides = [shared / "data/slides" / name for name in SLIDES]
+    assert run("project", "create", tmp_path / "p", *slides, "--image-type", "he", "--metadata", "Patient=A") == 0
+    project = open_project(tmp_path / "p")
+    assert [entry.name for entry in project.entries] == [slide.name for slide in slides]
+    for entry, path in zip(project.entries, slides, strict=True):
+        with open_slide(entry.image_path()) as slide:
+            assert entry.image_path() == path
+            assert entry.image_size == (slide.info.width, slide.info.height)
+            assert entry.mpp() == slide.info.mpp
+            stored = [(x["downsample"], x["width"], x["height"]) for x in entry.server.metadata["levels"]]
+            assert stored == slide.levels
+        assert dict(entry.metadata) == {"Patient": "A"}
+        assert entry.read().image_type == "BRIGHTFIELD_H_E"
+        with Image.open(io.BytesIO(entry.files.thumbnail.read_bytes())) as picture:
+            assert max(picture.size) == 1000 and picture.format == "JPEG"
+        assert json.loads(entry.files.server.read_text())["builder"] == entry.server.record
+    providers = [entry.server.provider or "" for entry in project.entries]
+    assert [name.rsplit(".", 1)[1] for name in providers] == ["OpenslideServerBuilder"] + 2 * [
+        "BioFormatsServerBuilder"
+    ]
+
+
+def test_a_slide_is_added_once_and_a_bad_one_adds_none(shared: Path, tmp_path: Path) -> None:
+    good, other = (shared / "data/slides" / name for name in SLIDES[:2])
+    bad = shared / "data/slides/openslide-python/unopenable.tiff"
+    project = new_project(tmp_path / "p")
+    report = add_images(project, [good, good])
+    assert [item.path for item in report.added] == [good] and report.known == ()
+    before = (tmp_path / "p/project.qpproj").read_bytes()
+    with pytest.raises(FormatError, match=r"nothing was added.*unopenable"):
+        add_images(open_project(tmp_path / "p"), [other, bad])
+    assert (tmp_path / "p/project.qpproj").read_bytes() == before
+    report = add_images(open_project(tmp_path / "p"), [good, other])
+    assert ([item.path for item in report.added], report.known) == ([other], (good,))
+    assert [entry.has_data for entry in open_project(tmp_path / "p").entries] == [False, False]  # the type is not set
+    with pytest.raises(ConfigError, match="image type"):
+        add_images(project, [], image_type="banana")
+    with pytest.raises(OutputError, match="project already"):
+        new_project(tmp_path / "p")
+
+
+@pytest.mark.parametrize("version", ["v0.2.3", "v0.5.1", "v0.7.0"])
+def test_metadata_are_set_and_nothing_else_changes(project_copy: Callable[[str], Path], version: str) -> None:
+    folder = project_copy(version)
+    before = json.loads((folder / "project.qpproj").read_text())
+    first, second = open_project(folder).entries[:2]
+    assert run("project", "set-metadata", folder, "Split=train", "Patient=", "--entry", first.name) == 0
+    after = json.loads((folder / "project.qpproj").read_text())
+    metadata = dict(first.metadata)
+    metadata.pop("Patient", None)
+    before["images"][0]["metadata"] = {**metadata, "Split": "train"}
+    assert after == before
+    assert json.loads((folder / "project.qpproj.backup").read_text())["images"][0]["metadata"] == dict(first.metadata)
+    assert write_metadata(open_project(folder), {str(second.id): {"a": "b"}, first.name: {"Split": "train"}}) == 1
+    assert write_metadata(open_project(folder), {str(second.id): {"a": "b"}}) == 0
+    with pytest.raises(ProjectError, match=r"'nobody' \(none\)"):
+        write_metadata(open_project(folder), {"nobody": {"a": "b"}})
+
+
+def test_a_project_that_changed_meanwhile_is_not_overwritten(project_copy: Callable[[str], Path]) -> None:
+    project = open_project(project_copy("v0.5.1"))
+    text = project.path.read_text()
+    project.path.write_text(text + " ")
+    with pytest.raises(ProjectError, match="close QuPath"):
+        write_metadata(project, {str(project.entries[0].id): {"a": "b"}})
+    assert project.path.read_text() == text + " "
+
+
+def test_a_table_sets_what_its_cells_say(study: Path, tmp_path: Path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("image,Patient,Site\npatient_A.tif,7,\npatient_B.tif,8,Bern\n\n", encoding="utf-8-sig")
+    assert run("project", "set-metadata", study, "--from-csv", table) == 0
+    found = {entry.name: dict(entry.metadata) for entry in open_project(study).entries}
+    assert found["patient_A.tif"]["Patient"] == "7" and "Site" not in found["patient_A.tif"]
+    assert found["patient_B.tif"] | {"Patient": "8", "Site": "Bern"} == found["patient_B.tif"]
+    for text in ("", "image\nx\n", "image,a\nx\n", "image,a\nx,1\nx,2\n", "image,\nx,1\n"):
+        table.write_text(text)
+        with pytest.raises(FormatError, match=r"patients\.csv"):
+            read_metadata_table(table)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["set-metadata", "P"],
+        ["set-metadata", "P", "novalue"],
+        ["set-metadata", "P", "=x"],
+        ["set-metadata", "P", "a=b", "--from-csv", "x.csv"],
+        ["set-metadata", "nothing", "a=b"],
+        ["add-images", "P", "nothing.svs"],
+        ["create", "P"],
+    ],
+)
+def test_bad_arguments_are_one_line(study: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("project", *[str(study) if item == "P" else item for item in arguments]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_wrapped_servers_get_their_new_uri_inside(project_copy: Callable[[str], Path]) -> None:
+    project = open_project(project_copy("v0.5.1"))
+    wrapped = next(entry for entry in project.entries if entry.server.builder is not None)
+    assert set_image_uris(project, {wrapped.id: "file:///new%20place/he.tif"}) == 1
+    again = open_project(project.path)
+    found = next(entry for entry in again.entries if entry.id == wrapped.id)
+    assert found.server.innermost.uri == "file:///new%20place/he.tif"
+    assert found.server.type == wrapped.server.type and again.record["uri"] == project.record["uri"]
+    here = {entry.id: "file:///x.tif" for entry in again.entries}
+    set_image_uris(again, here)
+    assert open_project(project.path).record["uri"] == project.path.absolute().as_uri()
+    shutil.rmtree(project.folder)
