@@ -121,6 +121,8 @@ def _objects(table: Any, layer: str | None, path: Path, notes: Counter[str]) -> 
             continue
         row = {name: column[index] for name, column in zip(names, columns, strict=True)}
         flat = _checked(shapely.force_2d(geometry), f"{path}: row {index}")
+        if isinstance(flat, shapely.MultiPoint) and len(flat.geoms) == 1:
+            flat = flat.geoms[0]  # a shapefile with some objects of several points makes all of them such
         kept[index] = len(objects)
         objects.append(object_of(row, flat) if is_own else foreign_object(row, flat, layer))
     return [replace(o, parent=None if o.parent is None else kept.get(o.parent)) for o in objects]
