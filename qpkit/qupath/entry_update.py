@@ -12,7 +12,8 @@ from qpkit.errors import FormatError
 from qpkit.qupath.entry_files import EntryFiles
 from qpkit.qupath.object_writer import identified
 from qpkit.qupath.project_classes import add_classes
-from qpkit.qupath.qpdata import QpData, new_qpdata
+from qpkit.qupath.qpdata import QpData
+from qpkit.qupath.qpdata_new import new_qpdata
 from qpkit.qupath.server import Server
 from qpkit.qupath.summary import write_summary
 
