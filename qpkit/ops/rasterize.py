@@ -1,25 +1,23 @@
-"""Annotations to label masks, by GDAL's pixel-centre rule, the same at every tiling."""
+"""Annotations to label masks, the same at every tiling."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import rasterize as gdal_rasterize
-from rasterio.transform import Affine
-from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import DEFAULT_PLANE, Annotation, Plane
-from qpkit.core.geometry import has_area, mend, slide_to_level
+from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, Unannotated
 from qpkit.core.tiles import Tile
 from qpkit.errors import GeometryError, LabelError
+from qpkit.ops.pixel_rule import PixelRule, level_shape, samples_corner
+from qpkit.ops.scanline import fill_shapes, pack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +50,7 @@ class Painting:
         downsample: Slide px per mask px.
         plane: Objects on other planes are left out (channel -1 is on every channel).
         slide_size: (width, height) of the slide in level-0 px; pixels outside are `ignore`. None: no edge.
+        pixel_rule: Which pixels a shape has; see `qpkit.ops.pixel_rule`.
 
     Raises:
         LabelError: An object's class is not in a label map with unlisted = "error".
@@ -69,6 +68,7 @@ class Painting:
         downsample: float,
         plane: Plane = DEFAULT_PLANE,
         slide_size: tuple[int, int] | None = None,
+        pixel_rule: PixelRule = "centre",
     ) -> None:
         self.labels = labels
         self.downsample = downsample
@@ -84,7 +84,7 @@ class Painting:
                 other_plane += 1
             elif layer is None:
                 unlisted[item.class_name or "(none)"] += 1
-            elif not has_area(item.geometry) or (shape := _level_shape(item, downsample))[0].is_empty:
+            elif not has_area(item.geometry) or (shape := _level_shape(item, downsample, pixel_rule))[0].is_empty:
                 without_area += 1
             else:
                 geometry, was_mended = shape
@@ -93,10 +93,10 @@ class Painting:
                 drawn[item.class_name or "(none)"] += 1
                 shapes.append((layer[0], order, layer[1], geometry))
         shapes.sort(key=lambda s: s[:2])
-        self._values = [value for _, _, value, _ in shapes]
         geometries = [geometry for *_, geometry in shapes]
         self._tree = shapely.STRtree(geometries)
-        self._rings: list[dict[str, Any]] = [mapping(geometry) for geometry in geometries]
+        self._shapes = pack(geometries, [value for _, _, value, _ in shapes])
+        self._corner = samples_corner(pixel_rule, downsample)
         self.audit = PaintAudit(
             drawn=drawn,
             unlisted=unlisted,
@@ -109,7 +109,7 @@ class Painting:
     def draw(self, tile: Tile, *, unannotated: Unannotated | None = None) -> NDArray[np.uint8]:
         """Draw the label mask of one tile, halo included.
 
-        A pixel belongs to an object if its centre lies inside; later classes of the label map cover earlier ones.
+        A pixel belongs to an object by the pixel rule; later classes of the label map cover earlier ones.
 
         Args:
             tile: Same downsample as the painting.
@@ -125,8 +125,7 @@ class Painting:
         frame = shapely.box(tile.array_x, tile.array_y, tile.array_x + columns, tile.array_y + rows)
         touched = np.sort(self._tree.query(frame))
         if len(touched):
-            shapes = [(self._rings[i], self._values[i]) for i in touched]
-            gdal_rasterize(shapes, out=mask, transform=Affine.translation(tile.array_x, tile.array_y))
+            fill_shapes(mask, self._shapes, touched, x=tile.array_x, y=tile.array_y, corner=self._corner)
         self._ignore_outside(mask, tile)
         return mask
 
@@ -189,11 +188,10 @@ def _unlisted_layer(item: Annotation, labels: LabelMap) -> tuple[int, int] | Non
     return (_top(labels), labels.ignore) if labels.unlisted == "ignore" else None
 
 
-def _level_shape(item: Annotation, downsample: float) -> tuple[BaseGeometry, bool]:
+def _level_shape(item: Annotation, downsample: float, rule: PixelRule) -> tuple[BaseGeometry, bool]:
     if not np.isfinite(shapely.get_coordinates(item.geometry)).all():
         raise GeometryError(f"object {item.id or item.name or '?'} ({item.class_name}): a coordinate is not finite")
-    geometry, mended = mend(item.geometry)
-    return slide_to_level(geometry, downsample), mended
+    return level_shape(item.geometry, item.shape, downsample=downsample, rule=rule)
 
 
 def count_values(mask: NDArray[np.uint8], values: Iterable[int]) -> dict[int, int]:
