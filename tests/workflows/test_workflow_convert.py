@@ -120,6 +120,34 @@ def test_objects_come_into_the_entry_of_their_image_once(study: Path, tmp_path: 
     assert len(open_project(study).entries[0].objects()) == before + 2
 
 
+def test_a_hierarchy_survives_in_a_project_and_children_find_parents_that_are_there(
+    study: Path, tmp_path: Path
+) -> None:
+    entry = open_project(study).entries[0]
+    before = len(entry.objects())
+    inner = replace(OBJECTS[1], parent=0, name="inner")
+    later = [replace(OBJECTS[0], name="late child", parent=1), replace(OBJECTS[1], name="late grandchild", parent=2)]
+    other = [replace(OBJECTS[0], name="second"), replace(OBJECTS[1], name="its child", parent=4)]
+    for number, objects in enumerate([[OBJECTS[0], inner], [OBJECTS[0], inner, *later, *other]]):
+        made = tmp_path / str(number) / f"{Path(entry.name).stem}.qpdata"
+        made.parent.mkdir()
+        named("qpdata", ALL_FORMATS).write(made, [Drawing(objects=tuple(objects))], Choices())
+        assert convert(made, study, ConvertSettings()).losses == ({THERE: 2} if number else {})
+        assert convert(made, study, ConvertSettings()).losses == {THERE: len(objects)}
+    found = open_project(study).entries[0].objects()
+    assert len(found) == before + 6
+    above = {o.name: None if o.parent is None else found[o.parent].name for o in found}
+    ours = {name: above[name] for name in ("one", "inner", "late child", "late grandchild", "second", "its child")}
+    assert ours == {
+        "one": None,
+        "inner": "one",
+        "late child": "inner",
+        "late grandchild": "late child",
+        "second": None,
+        "its child": "second",
+    }
+
+
 def test_objects_of_no_entry_or_another_size_are_refused(study: Path, source: Path) -> None:
     with pytest.raises(ProjectError, match="--entry"):
         convert(source, study, ConvertSettings())
