@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from qpkit import __version__
-from qpkit.cli import convert, doctor, evaluate, export, import_predictions, info, predict, project, train
+from qpkit.cli import convert, doctor, edit, evaluate, export, import_predictions, info, predict, project, train
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
 
@@ -30,9 +30,19 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    backend: str = typer.Option(
+        "native",
+        envvar="QPKIT_BACKEND",
+        help="native, or paquo: read and write objects through an installed QuPath (needs qpkit\\[paquo]).",
+    ),
 ) -> None:
     """From QuPath annotations to a trained segmentation model and back, without QuPath or Java."""
+    if backend != "native":
+        from qpkit.qupath.backend import use_backend
+
+        context.with_resource(use_backend(backend))
 
 
 app.command("export")(export.command)
@@ -40,6 +50,7 @@ app.command("train")(train.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)
 app.command("import-predictions")(import_predictions.command)
+app.command("edit")(edit.command)
 app.command("convert")(convert.command)
 app.command("evaluate")(evaluate.command)
 app.command("info")(info.command)

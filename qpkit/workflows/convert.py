@@ -229,7 +229,7 @@ def _into_project(
         objects = split(drawing.objects)
         new = add_missing(entry, objects)
         losses[THERE] += len(objects) - len(new)
-        losses += count_losses(new, PROJECT_LACKS) + count_float_losses(new)
+        losses += count_losses(drawing.objects if new else (), PROJECT_LACKS) + count_float_losses(new)
         tick(entry.name)
     return [f"{project.path}: {entry.name}" for entry in entries], +losses
 

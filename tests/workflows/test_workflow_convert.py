@@ -175,6 +175,17 @@ def test_a_hierarchy_survives_in_qpdata(tmp_path: Path) -> None:
     assert above == {point: None, (0, 0, 2, 2): None, box: point, OBJECTS[1].geometry.bounds: box}
 
 
+def test_objects_of_mixed_shapes_that_a_project_gets_in_parts_are_counted_once(study: Path, tmp_path: Path) -> None:
+    name = open_project(study).entries[0].name
+    mixed = shapely.GeometryCollection([shapely.Point(1, 1), shapely.box(0, 0, 2, 2)])
+    source = tmp_path / f"{Path(name).stem}.gpkg"
+    drawing = Drawing(objects=(Annotation(geometry=mixed, path_class=TUMOR),))
+    named("gpkg", ALL_FORMATS).write(source, [drawing], Choices())
+    first = convert(source, study, ConvertSettings())
+    assert first.losses == {"objects of mixed shapes split into their parts": 1}
+    assert convert(source, study, ConvertSettings()).losses == {THERE: 2}
+
+
 def test_nothing_is_overwritten_unasked_and_qpdata_never(source: Path, tmp_path: Path) -> None:
     for target in (tmp_path / "a.gpkg", tmp_path / "a.png"):
         convert(source, target, settings())
