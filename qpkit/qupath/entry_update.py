@@ -44,12 +44,13 @@ def edit_data(files: EntryFiles, change: Callable[[QpData], object], *, server: 
         files.check_unchanged()
     old = files.read() if files.data.exists() else None
     data = _opened(files, old, server, entry_id)
+    before = {item.path_class for item in data.objects()}
     change(data)
     content = data.to_bytes()
     if content == old:
         return False
     files.replace_data(content)
-    _follow_up(files, data, server.metadata, data.objects())
+    _follow_up(files, data, server.metadata, [item for item in data.objects() if item.path_class not in before])
     return True
 
 
