@@ -30,9 +30,19 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    backend: str = typer.Option(
+        "native",
+        envvar="QPKIT_BACKEND",
+        help="native, or paquo: read and write objects through an installed QuPath (needs qpkit\\[paquo]).",
+    ),
 ) -> None:
     """From QuPath annotations to a trained segmentation model and back, without QuPath or Java."""
+    if backend != "native":
+        from qpkit.qupath.backend import use_backend
+
+        context.with_resource(use_backend(backend))
 
 
 app.command("export")(export.command)

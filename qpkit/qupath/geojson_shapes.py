@@ -170,7 +170,10 @@ def _read_lines(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
 
 
 def _read_point(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
-    return shapely.Point(_points([record])[0]), "points"
+    points = _points([record])
+    if not len(points):
+        raise ValueError("a point needs x and y")
+    return shapely.Point(points[0]), "points"
 
 
 def _read_points(record: Any) -> tuple[BaseGeometry, RoiShape | None]:

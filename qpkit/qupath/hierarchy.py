@@ -242,8 +242,11 @@ def _read_numeric(tape: Tape, lists: _Rows) -> list[dict[str, float]]:
     code = "F" if desc.name.endswith("FloatList") else "D"
     blobs = tape.arrays(values_at, code, owners=lists)
     with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-        numbers = np.frombuffer(b"".join(blobs), ">f4" if code == "F" else ">f8").astype(np.float64).tolist()
-    made, at = [], 0
+        values = np.frombuffer(b"".join(blobs), ">f4" if code == "F" else ">f8").astype(np.float64)
+    width = len(names[0])
+    if all(own is names[0] for own in names) and len(set(map(len, blobs))) == 1 and len(values) == width * len(names):
+        return [dict(zip(names[0], row, strict=True)) for row in values.reshape(len(names), width).tolist()]
+    made, at, numbers = [], 0, values.tolist()
     for own, blob in zip(names, blobs, strict=True):
         count = len(blob) // (4 if code == "F" else 8)
         made.append(dict(zip(own, numbers[at : at + count], strict=False)))

@@ -22,6 +22,9 @@ from qpkit.errors import FormatError
 from qpkit.qupath.javagrammar import MAGIC, MAX_DEPTH
 from qpkit.qupath.javawalk import CLASS_COLUMNS, FRAME, MESSAGES, NOT_ASCII, walk
 
+_DENSEST: Final = 4
+"""Bytes for each value; real files have seven to nine. It bounds the memory that a hostile file can ask for."""
+
 _COMPILE_FROM: Final = 1 << 20
 """Bytes. Plain Python scans a MiB in less time than numba needs to be imported."""
 
@@ -71,7 +74,7 @@ def scan(data: bytes, *, until: str) -> Columns:
     if data[:4] != MAGIC:
         raise FormatError(f"not a Java serialization stream (starts with {data[:4].hex(' ') or 'nothing'}) at byte 0")
     size = len(data)
-    rows = size // 6 + 64  # grows if that is too few; 9 bytes for each are usual
+    rows = size // _DENSEST + 10_000
     raw = until.encode("ascii")
     if size < _COMPILE_FROM:
         columns = [bytearray(rows), *(array("i", bytes(4 * rows)) for _ in range(6))]

@@ -65,6 +65,7 @@ MESSAGES: Final = (
     "a class has primitive fields behind object fields",
     "a proxy class with {0} interfaces",
     "a reset in the middle of an object",
+    "more than one value in four bytes, as no QuPath file has,",
 )
 
 
@@ -314,14 +315,8 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
             failure, at, x, y = 1, pos, 1, 0
             break
         if nodes == room:
-            kind = np.concatenate((kind, np.empty_like(kind)))
-            start = np.concatenate((start, np.empty_like(start)))
-            body = np.concatenate((body, np.empty_like(body)))
-            stop = np.concatenate((stop, np.empty_like(stop)))
-            after = np.concatenate((after, np.empty_like(after)))
-            link = np.concatenate((link, np.empty_like(link)))
-            defined = np.concatenate((defined, np.empty_like(defined)))
-            room = len(kind)
+            failure, at = 21, pos
+            break
         tag = data[pos]
         node = nodes
         nodes += 1

@@ -36,7 +36,7 @@ _ROLES: Final[Mapping[str, int]] = {
     **{name: 4 + number for number, name in enumerate(KINDS)},
 }
 _FIRST_OBJECT, _CELL, _TMA_CORE = 3, 6, 8
-_KIND_OF_ROLE: Final[tuple[Kind | None, ...]] = (None, None, None, None, *KINDS.values())
+_KIND_OF_ROLE: Final[Mapping[int, Kind]] = {_ROLES[name]: kind for name, kind in KINDS.items()}
 
 _COLUMNS: Final = 15
 ROW, PARENT, ROLE, NAME, COLOR, METADATA, MEASUREMENTS, SLOT, LAST, LOCKED, PATH_CLASS, ROI, TAIL, NUCLEUS, REST = (
@@ -85,8 +85,7 @@ class PathObjects:
 
     def kinds(self) -> list[Kind]:
         """Kind of each object, without the root."""
-        kinds = [_KIND_OF_ROLE[role] for role in self.column(ROLE).tolist()]
-        return [kind for kind in kinds if kind is not None]
+        return [_KIND_OF_ROLE[role] for role in self.column(ROLE).tolist()]
 
 
 def find_objects(tape: Tape, root: int) -> PathObjects:

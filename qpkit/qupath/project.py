@@ -15,6 +15,7 @@ import msgspec
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError
+from qpkit.qupath.backend import chosen_backend
 from qpkit.qupath.entry_files import EntryFiles, Stamp
 from qpkit.qupath.entry_update import edit_data, replace_objects
 from qpkit.qupath.project_classes import read_classes
@@ -192,7 +193,7 @@ class Entry:
 
 
 def open_project(path: os.PathLike[str] | str) -> Project:
-    """Open a project.
+    """Open a project; within `use_backend("paquo")` its objects go through a real QuPath.
 
     Args:
         path: A .qpproj file, or a folder that holds exactly one.
@@ -212,7 +213,12 @@ def open_project(path: os.PathLike[str] | str) -> Project:
     ids = [entry.id for entry in entries]
     if len(set(ids)) != len(ids):
         raise FormatError(f"{file}: two entries share one entryID, so they would share their data; mend it in QuPath")
-    return Project(file, str(record.get("version", "")), entries, read_classes(file.parent), record, stamp)
+    project = Project(file, str(record.get("version", "")), entries, read_classes(file.parent), record, stamp)
+    if chosen_backend() == "paquo":
+        from qpkit.qupath.paquo_backend import through_paquo
+
+        return through_paquo(project)
+    return project
 
 
 def _is_there(path: Path) -> bool:

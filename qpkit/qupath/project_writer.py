@@ -5,6 +5,7 @@ Source: files written by qupath.lib.projects.DefaultProject (v0.5.1) and what th
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ _STAINS: Final[Mapping[str, str]] = {
 
 
 def create_project(
-    folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass] = ()
+    folder: os.PathLike[str] | str, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass] = ()
 ) -> Project:
     """Make an empty project.
 
@@ -52,6 +53,7 @@ def create_project(
     Raises:
         OutputError: There is a project already.
     """
+    folder = Path(folder)
     if folder.is_dir() and any(folder.glob("*.qpproj")):
         raise OutputError(f"{folder}: there is a project already; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def create_project(
 
 def add_image(
     project: Project,
-    image: Path,
+    image: os.PathLike[str] | str,
     *,
     width: int,
     height: int,
@@ -110,6 +112,7 @@ def add_image(
         ProjectError: The image is missing, or the project changed while it was being written.
         OutputError: The project cannot be written.
     """
+    image = Path(image)
     if not image.exists():
         raise ProjectError(f"{image}: there is no such image; nothing was added")
     now = open_project(project.path)

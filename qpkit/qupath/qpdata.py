@@ -9,18 +9,22 @@ Source: qupath.lib.io.PathIO, v0.2.3 to v0.7.0.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import logging
+import os
 import struct
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from qpkit.core.annotation import Annotation
-from qpkit.errors import FormatError
+from qpkit.errors import FormatError, ProjectError
 from qpkit.qupath import javavalues
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.hierarchy import read_annotations
@@ -426,6 +430,23 @@ def _counted(size_block: View, change: int) -> bytes:
 
 def _differs(one: Annotation, other: Annotation) -> bool:
     return (one.geometry.wkb, repr(one)) != (other.geometry.wkb, repr(other))
+
+
+def read_qpdata(path: os.PathLike[str] | str) -> QpData:
+    """Read a .qpdata file; one that ends in .gz is unpacked.
+
+    Raises:
+        ProjectError: There is no such file, or it cannot be read.
+        FormatError: Damaged, truncated or foreign; the message has the byte offset.
+    """
+    file = Path(path)
+    try:
+        content = file.read_bytes()
+        return QpData.parse(gzip.decompress(content) if file.suffix == ".gz" else content, source=str(file))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as err:
+        raise FormatError(f"{file}: cannot be unpacked ({err})") from err
+    except OSError as err:
+        raise ProjectError(f"{file}: cannot be read ({err.strerror or err})") from err
 
 
 def new_qpdata(

@@ -82,9 +82,11 @@ def _read_class(tape: Tape, rows: _Rows, name: str, places: NDArray[np.intp], fo
     if reader is None:
         raise tape.fail(f"unknown ROI type {name!r}; export the objects from QuPath as GeoJSON instead", int(rows[0]))
     shape, read = reader
-    geometries = read(tape, rows)
+    found.geometries[places] = read(tape, rows)
     planes = _planes(tape, rows)
-    found.geometries[places] = geometries
+    if len(places) == len(found.shapes):
+        found.shapes[:], found.planes[:] = [shape] * len(places), planes
+        return
     for place, plane in zip(places.tolist(), planes, strict=True):
         found.shapes[place] = shape
         found.planes[place] = plane
@@ -187,10 +189,9 @@ def _columns(tape: Tape, rows: _Rows) -> tuple[list[bytes], list[bytes]]:
 
 
 def _check_lengths(xs: Sequence[bytes], ys: Sequence[bytes], owners: _Rows, tape: Tape) -> None:
-    for x, y, owner in zip(xs, ys, owners, strict=True):
-        if len(x) != len(y):
-            desc = tape.java_class(int(owner))
-            raise tape.fail(f"a {desc.name} whose x and y do not fit together", int(owner))
+    if list(map(len, xs)) != list(map(len, ys)):
+        owner = next(int(row) for x, y, row in zip(xs, ys, owners, strict=True) if len(x) != len(y))
+        raise tape.fail(f"a {tape.java_class(owner).name} whose x and y do not fit together", owner)
 
 
 def _points(
@@ -206,7 +207,7 @@ def _points(
 
 
 def _sizes(columns: Sequence[bytes]) -> NDArray[np.int64]:
-    return np.fromiter((len(column) // 4 for column in columns), np.int64, len(columns))
+    return np.fromiter(map(len, columns), np.int64, len(columns)) // 4
 
 
 def _read_polygons(tape: Tape, rows: _Rows) -> _Geometries:
@@ -215,7 +216,7 @@ def _read_polygons(tape: Tape, rows: _Rows) -> _Geometries:
     Every ring gets its first vertex once more at the end, also if it was drawn closed, so that `ring[:-1]` is what
     the file holds. Rings of one or two vertices are padded; no vertices give an empty polygon.
     """
-    xs, ys = (list(map(_closed, column)) for column in _columns(tape, rows))
+    xs, ys = ([c + c[:4] if len(c) > 8 else _closed(c) for c in column] for column in _columns(tape, rows))
     sizes = _sizes(xs)
     points = _points(xs, ys, sizes, rows, tape)
     made: _Geometries = np.full(len(rows), shapely.Polygon(), object)
@@ -227,7 +228,7 @@ def _read_polygons(tape: Tape, rows: _Rows) -> _Geometries:
 
 
 def _closed(column: bytes) -> bytes:
-    """Repeat the first number of a ring's column at its end; four numbers at least."""
+    """Repeat the first number of a ring's column at its end, up to four numbers."""
     return column + column[:4] * max(1, 4 - len(column) // 4)
 
 

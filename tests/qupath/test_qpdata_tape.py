@@ -127,3 +127,9 @@ def test_a_chain_of_superclasses_without_end_is_refused() -> None:
         content += describe(number, b"\x71" + (0x7E0000 + number - 1).to_bytes(4, "big"))
     with pytest.raises(FormatError, match="classes inside each other"):
         Tape(content)
+
+
+@pytest.mark.parametrize("size", [200_000, 4 << 20])
+def test_a_file_of_nothing_but_nulls_is_refused_before_it_fills_the_memory(size: int) -> None:
+    with pytest.raises(FormatError, match="as no QuPath file has, at byte"):
+        Tape(MAGIC + b"\x70" * size)

@@ -126,6 +126,14 @@ def test_a_bad_feature_is_named_by_its_index(tmp_path: Path) -> None:
         read_geojson(path)
 
 
+def test_a_point_without_coordinates_in_a_collection_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.geojson"
+    empty = '{"type": "GeometryCollection", "geometries": [{"type": "Point", "coordinates": []}]}'
+    file.write_text('{"type": "Feature", "geometry": ' + empty + ', "properties": {}}')
+    with pytest.raises(FormatError, match="a point needs x and y"):
+        read_geojson(file)
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="cannot be read"):
         read_geojson(tmp_path / "no.geojson")

@@ -1,0 +1,39 @@
+"""The Python examples of the docs, run one after the other as a reader would."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import qpkit
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_examples_of_the_qupath_page_run(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert study == tmp_path / "study"
+    names: dict[str, object] = {}
+    for block in blocks("qupath.md"):
+        exec(compile(block, "docs/qupath.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert ("um2 of tumour" in said and "written: True" in said and "no QuPath data file" in said) or "stream" in said
+    assert len(blocks("qupath.md")) >= 6
+
+
+def test_every_public_name_is_there_and_on_the_page() -> None:
+    page = (DOCS / "qupath.md").read_text(encoding="utf-8")
+    for name in qpkit.__all__:
+        assert getattr(qpkit, name).__doc__
+        assert name in page or name in ("Annotation", "Entry", "Plane", "Project"), name
+    with pytest.raises(AttributeError, match="no attribute"):
+        _ = qpkit.nothing
+    assert set(qpkit.__all__) <= set(dir(qpkit))
