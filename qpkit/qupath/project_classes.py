@@ -44,9 +44,10 @@ def add_classes(folder: Path, classes: Iterable[PathClass]) -> int:
     listed = {path_class.names for path_class in read_classes(folder)}
     new = []
     for path_class in classes:
-        if path_class.names not in listed:
-            listed.add(path_class.names)
-            new.append({"name": str(path_class), "color": -8355712 if path_class.color is None else path_class.color})
+        names = PathClass.parse(str(path_class)).names  # without blanks at the ends, as a list is read
+        if names not in listed:
+            listed.add(names)
+            new.append({"name": ": ".join(names), "color": -8355712 if path_class.color is None else path_class.color})
     if new:
         document["pathClasses"] = [*_records(document, path), *new]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +70,12 @@ def rename_classes(folder: Path, rename: Callable[[PathClass], PathClass]) -> in
     records = _records(document, path)
     listed, kept, renamed = {record.get("name") for record in records}, [], 0
     for record in records:
-        old = record.get("name")
-        new = str(rename(PathClass.parse(old))) if isinstance(old, str) and old.strip(": \t") else old
-        if new == old:
+        name = record.get("name")
+        old = PathClass.parse(name) if isinstance(name, str) and name.strip(": \t") else None
+        if old is None or rename(old).names == old.names:
             kept.append(record)
             continue
+        new = str(rename(old))
         renamed += 1
         if new not in listed:
             listed.add(new)

@@ -24,7 +24,12 @@ class Relocation:
     new: PurePath
 
     def apply(self, path: PurePath) -> PurePath | None:
-        """The new place of a path; None if it does not begin with `old` (whole names; Windows ignores case)."""
+        """The new place of a path; None if it does not begin with `old` (whole names; Windows ignores case).
+
+        What is in `new` already stays there, also where `new` is inside `old`.
+        """
+        if type(self.new) is type(path) and self.new.is_relative_to(self.old) and path.is_relative_to(self.new):
+            return None
         if type(path) is not type(self.old) or not path.is_relative_to(self.old):
             return None
         return self.new.joinpath(*path.relative_to(self.old).parts)

@@ -14,6 +14,7 @@ from qpkit.qupath.relocation import Relocation
 from qpkit.workflows import OnProgress, no_progress
 from qpkit.workflows.doctor_project_classes import (
     ClassUse,
+    check_renames,
     class_findings,
     parse_rename,
     rename_findings,
@@ -62,8 +63,7 @@ def examine_project(
         ConfigError: An unknown kind, or a rename that is none.
     """
     check_kinds(settings.only)
-    for text in settings.rename:
-        parse_rename(text)
+    check_renames(settings.rename)
     file = project_file(path)
     try:
         project = open_project(file)
@@ -120,12 +120,11 @@ def _entry_findings(
 
 
 def _unused(relocations: Sequence[Relocation], entries: Sequence[Entry]) -> list[Finding]:
-    """Relocations that fit no image, neither before nor after."""
+    """Relocations that fit no image."""
     stored = [path for entry in entries if (path := stored_path(entry)) is not None]
     found = []
     for rule in relocations:
-        after = Relocation(rule.new, rule.new)
-        if not any(rule.apply(path) is not None or after.apply(path) is not None for path in stored):
+        if all(rule.apply(path) is None for path in stored):
             first = f"the first is {stored[0]}" if stored else "there are none"
             what = f"--relocate: no image is in {rule.old}"
             found.append(

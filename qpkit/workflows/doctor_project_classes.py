@@ -47,6 +47,18 @@ def parse_rename(text: str, listed: Sequence[PathClass] = ()) -> Rename:
     return Rename(old, PathClass(tuple(made), known))
 
 
+def check_renames(texts: Sequence[str]) -> None:
+    """Refuse renames that are none, or whose result one of them would rename again.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    renames = [parse_rename(text) for text in texts]
+    for text, rename in zip(texts, renames, strict=True):
+        if any(other.apply(rename.new).names != rename.new.names for other in renames):
+            raise ConfigError(f"--rename-class {text!r}: {rename.new!s} would be renamed again; do one after the other")
+
+
 def same_name(name: str) -> str:
     """What is left of a class name without case, blanks and ways to write one letter."""
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
@@ -60,20 +72,26 @@ def class_findings(project: Project, use: ClassUse) -> list[Finding]:
         alike[same_name(name)].append(name)
     found = [_spelling(names, listed, use) for names in alike.values() if len(names) > 1]
     bases = {item.names[0] for item in project.classes}
-    new = [item for name, item in use.classes.items() if name not in listed and item.names[0] not in bases]
+    near = {same_name(name) for name in listed}
+    new = [item for name, item in use.classes.items() if same_name(name) not in near and item.names[0] not in bases]
     return [*found, *([_unlisted(new, use)] if new else [])]
 
 
 def _spelling(names: Sequence[str], listed: set[str], use: ClassUse) -> Finding:
     told = [f"{name!r} ({_where(name, listed, use)})" for name in names]
-    best = max(names, key=lambda name: use.counts[name])
-    rest = " ".join(f'--rename-class "{name}={best}"' for name in names if name != best)
+    best = max(names, key=lambda name: (name == _clean(name), use.counts[name]))
+    rest = " ".join(f'--rename-class "{name}={_clean(best)}"' for name in names if name != _clean(best))
     return Finding(
         kind="class-spelling",
         what=f"class names that may be one: {', '.join(told)}",
         remedy=f"if they are one: --fix {rest}",
         count=len(names),
     )
+
+
+def _clean(name: str) -> str:
+    """The name without blanks at the ends, as QuPath itself makes it."""
+    return str(PathClass.parse(name))
 
 
 def _where(name: str, listed: set[str], use: ClassUse) -> str:
@@ -126,8 +144,7 @@ def rename_listed(project: Project, renames: Sequence[Rename], use: ClassUse) ->
         found.append(Finding(kind="class-rename", what=what, fix="rename", count=len(listed), repair=repair))
     known = [*project.classes, *use.classes.values()]
     for rename in renames:
-        both = (rename.old, str(rename.new))
-        if not any(": ".join(item.names[: n + 1]) in both for item in known for n in range(len(item.names))):
+        if all(rename.apply(item).names == item.names for item in known):
             what = f"--rename-class: nothing is called {rename.old!r}"
             remedy = f"there are {', '.join(sorted({str(item) for item in known}))}"
             found.append(Finding(kind="unused-option", what=what, remedy=remedy))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -93,11 +93,13 @@ def fix_project(
         round_done = _Round(report, failed, kept).run(plan)
         done += round_done
         report = examine_project(path, settings, on_progress=on_progress)
+    if done:  # options that fit nothing any more have been used
+        report = replace(report, findings=tuple(item for item in report.findings if item.kind != "unused-option"))
     return FixReport(tuple(done), tuple(failed), tuple(dict.fromkeys(kept)), report)
 
 
 class _Round:
-    """One pass over a plan: files first, then each entry's objects, classes, the project file last."""
+    """One pass over a plan: files first, then the objects of each entry, the project file last."""
 
     def __init__(self, report: ProjectReport, failed: list[str], kept: list[Path]) -> None:
         self._report, self._failed, self._kept = report, failed, kept
@@ -112,9 +114,10 @@ class _Round:
         for finding in plan:
             if finding.entry is not None:
                 by_entry[finding.entry].append(finding)
-        for entry in () if self._project is None else self._project.entries:
-            self._entry(entry, by_entry.get(entry.id, []))
         if self._project is not None:
+            self._renames(self._project, plan)
+            for entry in self._project.entries:
+                self._entry(entry, by_entry.get(entry.id, []))
             self._classes(self._project, plan)
             self._record(self._project, plan)
         return self._done
@@ -153,12 +156,15 @@ class _Round:
             _count_again(entry)
             self._done += counts
 
-    def _classes(self, project: Project, plan: Sequence[Finding]) -> None:
-        """Bring the class list up to date."""
+    def _renames(self, project: Project, plan: Sequence[Finding]) -> None:
+        """Rename in the class list, before renamed objects bring their classes to its end."""
         for finding in plan:
             if isinstance(finding.repair, RenameListed):
                 rename_classes(project.folder, _renaming(finding.repair))
                 self._done.append(finding)
+
+    def _classes(self, project: Project, plan: Sequence[Finding]) -> None:
+        """Add classes to the list."""
         for finding in plan:
             if isinstance(finding.repair, AddClasses):
                 add_classes(project.folder, finding.repair.classes)

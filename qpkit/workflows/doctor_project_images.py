@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -92,11 +92,15 @@ def image_findings(entry: Entry, places: Places) -> list[Finding]:
     new = next((new for rule in places.relocations if (new := rule.apply(stored)) is not None), None)
     if new is not None and new != stored:
         place, finding = _relocated(entry, present, new, places)
+        finding = finding or (_moved(present, stored) if present else None)
     elif present is None:
         place, finding = _missing(entry, places)
     else:
         place, finding = present, _moved(present, stored)
-    return [*found, *([finding] if finding else []), *_pixels(entry, place, places, unsure=bool(reason))]
+    pixels = _pixels(entry, place, places, unsure=bool(reason))
+    if finding is not None and any(item.kind == "image-size" for item in pixels):
+        finding = replace(finding, fix="", repair=None)  # nothing is written about a wrong image
+    return [*found, *([finding] if finding else []), *pixels]
 
 
 def _elsewhere(entry: Entry) -> list[Finding]:
