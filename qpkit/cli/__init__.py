@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from qpkit import __version__
-from qpkit.cli import convert, doctor, evaluate, export, import_predictions, info, predict, project, train
+from qpkit.cli import convert, doctor, edit, evaluate, export, import_predictions, info, predict, project, train
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
 
@@ -50,6 +50,7 @@ app.command("train")(train.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)
 app.command("import-predictions")(import_predictions.command)
+app.command("edit")(edit.command)
 app.command("convert")(convert.command)
 app.command("evaluate")(evaluate.command)
 app.command("info")(info.command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qpkit.cli._console import progress, say, table, took
+from qpkit.cli._console import pairs_of, progress, say, table, took
 from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def create(
     from qpkit.workflows.project import new_project
 
     start = time.perf_counter()
-    pairs = _pairs(metadata)
+    pairs = pairs_of(metadata)
     made = new_project(folder, timestamp_ms=int(time.time() * 1000))
     say(f"{made.path} ({took(start)})")
     if images:
@@ -49,7 +49,7 @@ def add_images_command(
     """Add slides to a project, with thumbnails; those it has already are left out."""
     from qpkit.qupath import open_project
 
-    _add(open_project(project), images, image_type, mpp, _pairs(metadata))
+    _add(open_project(project), images, image_type, mpp, pairs_of(metadata))
 
 
 @app.command("set-metadata")
@@ -74,7 +74,7 @@ def set_metadata_command(
             raise ConfigError("--entry goes with KEY=VALUE pairs, not with --from-csv")
         changes = read_metadata_table(from_csv)
     else:
-        values = {key: value or None for key, value in _pairs(pairs).items()}
+        values = {key: value or None for key, value in pairs_of(pairs).items()}
         changes = dict.fromkeys(entry or [str(item.id) for item in opened.entries], values)
     changed = write_metadata(opened, changes)
     rows = [(item.id, item.name, ", ".join(f"{k}={v}" for k, v in item.metadata.items())) for item in _again(opened)]
@@ -102,14 +102,3 @@ def _add(project: Project, images: list[Path], image_type: str, mpp: float | Non
         if item.mpp is None:
             say(f"note: {item.name} has no um/px; state it with --mpp, or set it in QuPath")
     say(f"{len(rows)} image(s) added ({took(start)})")
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    """Split KEY=VALUE."""
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"{text!r}: has to be KEY=VALUE")
-        found[key.strip()] = value.strip()
-    return found

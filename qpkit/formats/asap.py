@@ -1,6 +1,6 @@
 """ASAP XML: annotations of one ring each, in groups; px of level 0.
 
-Source: files of ASAP 1.9 and 2.0 (TIGER, CAMELYON) and of programs that write its format: types Polygon, Rectangle,
+Source: what public readers and writers of the format agree on (CAMELYON, dlup): types Polygon, Rectangle,
 Dot, PointSet, Spline, Measurement and PolyLine; the group is what others call the class, and "None" is no group.
 """
 

@@ -1,7 +1,8 @@
 """HALO .annotations: layers of regions, whole px of level 0; a hole is a region with NegativeROA="1" in the layer.
 
-Source: files of HALO 3 that dlup and others test with: Region Type Polygon, Rectangle, Ellipse (two corners), Ruler,
-Pin; HasEndcaps="1" is an open line; holes stand anywhere in their layer; LineColor is a decimal COLORREF.
+Source: what public readers and writers of the format agree on (dlup): Region Type Polygon, Rectangle, Ellipse (two
+corners), Ruler, Pin; HasEndcaps="1" is an open line; holes stand anywhere in their layer; LineColor is a decimal
+COLORREF.
 """
 
 from __future__ import annotations

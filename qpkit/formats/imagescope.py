@@ -1,8 +1,8 @@
 """Aperio ImageScope XML: layers of regions, px of level 0; a hole is a region with NegativeROA="1".
 
-Source: files of ImageScope 11 and 12: Region Type 0 is a closed outline, 1 a rectangle, 2 an ellipse (corners of its
-box), 3 an arrow, 4 a ruler, 5 counted points; LineColor is a decimal COLORREF; a negative region names the Id of the
-region that it lies in as InputRegionId.
+Source: what public readers and writers of the format agree on: Region Type 0 is a closed outline, 1 a rectangle, 2 an
+ellipse (corners of its box), 3 an arrow, 4 a ruler, 5 counted points; LineColor is a decimal COLORREF; a negative
+region names the Id of the region that it lies in as InputRegionId.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 x_px = (x_nm - XOffsetFromSlideCentre) / (1000 mpp) + width / 2, and so for y. So a file can be read only together with
 the image's size, um per px and offset, which stand in the .ndpi.
 
-Source: files of NDP.view 2: a <ndpviewstate> for each annotation with <title> (read as the class) and <details> (read
-as the name); types freehand (closed or not; specialtype rectangle), circle, pin, pointer, linearmeasure. The conversion
-is the one that public readers of these files agree on; the offsets are OpenSlide's hamamatsu.* properties, in nm.
+Source: what public readers and writers of the format agree on: a <ndpviewstate> for each annotation with <title>
+(read as the class) and <details> (read as the name); types freehand (closed or not; specialtype rectangle), circle,
+pin, pointer, linearmeasure. The offsets are OpenSlide's hamamatsu.* properties, in nm.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from qpkit.qupath.backend import use_backend
 from qpkit.qupath.geojson import GeoJsonReport, GeoJsonWriter, iter_geojson, read_geojson, write_geojson
 from qpkit.qupath.project import Entry, Project, open_project
 from qpkit.qupath.project_writer import add_image, create_project
-from qpkit.qupath.qpdata import QpData, WorkflowStep, new_qpdata, read_qpdata
+from qpkit.qupath.qpdata import QpData, read_qpdata
+from qpkit.qupath.qpdata_new import new_qpdata
+from qpkit.qupath.qpdata_parts import WorkflowStep
 from qpkit.qupath.server import Server
 
 __all__ = [

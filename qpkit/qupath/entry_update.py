@@ -12,7 +12,8 @@ from qpkit.errors import FormatError
 from qpkit.qupath.entry_files import EntryFiles
 from qpkit.qupath.object_writer import identified
 from qpkit.qupath.project_classes import add_classes
-from qpkit.qupath.qpdata import QpData, new_qpdata
+from qpkit.qupath.qpdata import QpData
+from qpkit.qupath.qpdata_new import new_qpdata
 from qpkit.qupath.server import Server
 from qpkit.qupath.summary import write_summary
 
@@ -44,13 +45,13 @@ def edit_data(files: EntryFiles, change: Callable[[QpData], object], *, server: 
         files.check_unchanged()
     old = files.read() if files.data.exists() else None
     data = _opened(files, old, server, entry_id)
-    before = {item.path_class for item in data.objects()}
+    known = {item.path_class for item in data.objects()}
     change(data)
     content = data.to_bytes()
     if content == old:
         return False
     files.replace_data(content)
-    _follow_up(files, data, server.metadata, [item for item in data.objects() if item.path_class not in before])
+    _follow_up(files, data, server.metadata, [item for item in data.objects() if item.path_class not in known])
     return True
 
 

@@ -20,7 +20,7 @@ from qpkit.qupath.entry_update import project_entry_id, write_new_data
 from qpkit.qupath.project import Entry, Project, open_project
 from qpkit.qupath.project_classes import add_classes
 from qpkit.qupath.project_edits import pretty, write_project
-from qpkit.qupath.qpdata import new_qpdata
+from qpkit.qupath.qpdata_new import new_qpdata
 from qpkit.qupath.uris import file_uri
 
 OPENSLIDE: Final = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"

@@ -13,11 +13,9 @@ import gzip
 import logging
 import os
 import struct
-import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,49 +27,20 @@ from qpkit.qupath import javavalues
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.hierarchy import read_annotations
 from qpkit.qupath.javaemit import Edits, Emitter, Kept
-from qpkit.qupath.javagrammar import MAGIC
 from qpkit.qupath.javatape import Tape, View
 from qpkit.qupath.javavalues import Plain
-from qpkit.qupath.object_writer import ObjectWriter, identified
-from qpkit.qupath.objects import ROOT, find_objects
+from qpkit.qupath.object_writer import identified
+from qpkit.qupath.objects import find_objects
 from qpkit.qupath.qpdata_edits import HierarchyEdits
-from qpkit.qupath.vocabulary import END, NULL, Vocabulary, block
+from qpkit.qupath.qpdata_parts import FILE_END, WorkflowStep, find_places, find_root, read_header, read_step
+from qpkit.qupath.vocabulary import Vocabulary, block
 
 log = logging.getLogger(__name__)
 
-HIERARCHY: Final = "qupath.lib.objects.hierarchy.PathObjectHierarchy"
-IMAGE_TYPE: Final = "qupath.lib.images.ImageData$ImageType"
-STAINS: Final = "qupath.lib.color.ColorDeconvolutionStains"
-WORKFLOW: Final = "qupath.lib.plugins.workflow.Workflow"
 CONNECTIONS: Final = "OBJECT_CONNECTIONS"
 """Property with references to detections (Delaunay clustering); out of date as soon as objects go."""
 
-_KNOWN_VERSIONS: Final = (2, 3)
-_HEADER: Final = "Data file version "
-_END: Final = "EOF"
 _BYTES_PER_OBJECT: Final = 300
-_NAMESPACE: Final = uuid.UUID("c0a3d1b2-7d0e-5a43-9b1f-5f2e6c8d9a07")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowStep:
-    """A step of QuPath's command history; `script` is None where it has none."""
-
-    name: str
-    script: str | None
-    parameters: Mapping[str, Plain] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Places:
-    """The known top-level values of a file."""
-
-    image_type: View | None = None
-    stains: View | None = None
-    workflow: View | None = None
-    hierarchy: View | None = None
-    properties: View | None = None
-    end: View | None = None
 
 
 class QpData:
@@ -89,10 +58,10 @@ class QpData:
         """See `parse`."""
         self.source = source
         with self._named(), gc_paused(len(data)):
-            self._tape = Tape(data, until=_END)
-            self.data_version, self._server_text, self.unknown = _read_header(self._tape)
-            self._places = _find_places(self._tape, self.unknown)
-            self._objects = find_objects(self._tape, _root(self._places, self._tape))
+            self._tape = Tape(data, until=FILE_END)
+            self.data_version, self._server_text, self.unknown = read_header(self._tape)
+            self._places = find_places(self._tape, self.unknown)
+            self._objects = find_objects(self._tape, find_root(self._places, self._tape))
             self._annotations = read_annotations(self._tape, self._objects)
         self._ids: dict[str, int] | None = None
         self.unknown += self._objects.unknown
@@ -154,7 +123,7 @@ class QpData:
         """The command history."""
         view = self._places.workflow
         with self._named():
-            return [] if view is None else [_step(item) for item in view.own() if item.is_object]
+            return [] if view is None else [read_step(item) for item in view.own() if item.is_object]
 
     @property
     def properties(self) -> dict[str, Plain]:
@@ -368,60 +337,6 @@ class QpData:
         return next(row for row in self._tape.children(owner.row) if self._tape.resolved(row) == value.row)
 
 
-def _read_header(tape: Tape) -> tuple[int, str, list[str]]:
-    """Read "Data file version 3" and the string behind it: version, string, what is not understood."""
-    top = [tape.view(row) for _, row in zip(range(2), tape.top(), strict=False)]
-    first = top[0].data if top and top[0].is_block else b""
-    text = first[2:].decode("ascii", "replace")
-    if not text.startswith(_HEADER) or first[:2] != struct.pack(">H", len(text)):
-        raise FormatError(f"no QuPath data file (it does not start with {_HEADER!r})")
-    version = int(text.removeprefix(_HEADER)) if text.removeprefix(_HEADER).isdecimal() else 0
-    unknown = [] if version in _KNOWN_VERSIONS else [f"header {text!r}"]
-    return version, top[1].text if len(top) > 1 and top[1].is_text else "", unknown
-
-
-def _find_places(tape: Tape, unknown: list[str]) -> _Places:
-    places = _Places()
-    for number, row in enumerate(tape.top()):
-        if number >= 2:
-            _place(tape.view(row), places, unknown)
-    if places.end is None:
-        unknown.append("no end mark")
-    if len(tape.data) > tape.end:
-        unknown.append(f"{len(tape.data) - tape.end} bytes behind the end mark")
-    if tape.resets:
-        unknown.append("a reset of the stream")
-    return places
-
-
-_SLOTS: Final[Mapping[str, str]] = {
-    IMAGE_TYPE: "image_type",
-    "java.util.HashMap": "properties",
-    HIERARCHY: "hierarchy",
-    WORKFLOW: "workflow",
-    STAINS: "stains",
-}
-
-
-def _place(view: View, places: _Places, unknown: list[str]) -> None:
-    slot = _SLOTS.get(view.class_name)
-    if slot is not None and getattr(places, slot) is None:
-        setattr(places, slot, view)
-    elif view.is_text and view.text == _END:
-        places.end = view
-    elif not view.is_null and view.class_name != "java.util.Locale":
-        unknown.append(f"{view.class_name} beside the hierarchy")
-
-
-def _root(places: _Places, tape: Tape) -> int:
-    if places.hierarchy is None:
-        raise FormatError("there is no hierarchy in it; it is no QuPath data file or is damaged")
-    root = javavalues.field(places.hierarchy, "rootObject")
-    if root is None or root.class_name != ROOT:
-        raise tape.fail("the hierarchy has no root object", places.hierarchy.row)
-    return root.row
-
-
 def _counted(size_block: View, change: int) -> bytes:
     """Change the number of entries that a map notes in its own block (capacity, size)."""
     data = size_block.data
@@ -447,73 +362,3 @@ def read_qpdata(path: os.PathLike[str] | str) -> QpData:
         raise FormatError(f"{file}: cannot be unpacked ({err})") from err
     except OSError as err:
         raise ProjectError(f"{file}: cannot be read ({err.strerror or err})") from err
-
-
-def new_qpdata(
-    *,
-    image_type: str,
-    server: Mapping[str, Any] | None = None,
-    objects: Sequence[Annotation] = (),
-    nested: bool = False,
-    stains: str | None = None,
-    properties: Mapping[str, str] | None = None,
-    qupath_version: str = "0.5.1",
-    source: str = "new data.qpdata",
-) -> QpData:
-    """Make a data file in the layout that v0.3 to v0.7 write (v0.2.3 reads it inside a project too).
-
-    Args:
-        image_type: QuPath's enum name, "BRIGHTFIELD_H_E".
-        server: The image's server builder as in project.qpproj, or None.
-        objects: Added flat under the root.
-        nested: Keep their hierarchy instead (see `QpData.add`).
-        stains: QuPath's stain string, or None.
-        properties: Text properties of the image.
-        qupath_version: Written into the server record.
-        source: For messages.
-
-    Raises:
-        FormatError: Two objects have one id.
-        GeometryError: A shape cannot be stored.
-    """
-    record = {"dataVersion": 3, "qupathVersion": qupath_version, **({"server": server} if server is not None else {})}
-    root_id = str(uuid.uuid5(_NAMESPACE, f"root {image_type} {properties} {server}"))
-    header = (_HEADER + "3").encode("ascii")
-    emitter = Emitter()
-    words = Vocabulary(emitter)
-    words.block(struct.pack(">H", len(header)) + header)
-    words.text(msgspec.json.encode(record).decode("utf-8"))
-    words.enum(IMAGE_TYPE, image_type)
-    if stains is None:
-        words.raw(NULL)
-    else:
-        words.begin(STAINS)
-        words.block(struct.pack(">i", 1))
-        words.text(stains)
-        words.raw(END)
-    words.begin(WORKFLOW)
-    words.raw(block(struct.pack(">ii", 1, 0)) + END)
-    words.begin(HIERARCHY)
-    words.begin(ROOT)
-    words.raw(NULL + NULL)  # no name, no colour
-    ObjectWriter(words).metadata({}, root_id)
-    words.raw(NULL + block(struct.pack(">i", 0)) + END + NULL)  # no measurements, no children; no TMA grid
-    words.hash_map(properties or {})
-    words.text(_END)
-    made = QpData(MAGIC + b"".join(emitter.out), source=source)
-    made.add(objects, nested=nested)
-    return made
-
-
-def _step(view: View) -> WorkflowStep:
-    """Read a DefaultScriptableWorkflowStep or SimplePluginWorkflowStep; others by their class only."""
-    if view.class_name.endswith(".DefaultScriptableWorkflowStep"):
-        name, script, parameters = (javavalues.field(view, key) for key in ("name", "script", "map"))
-        plain = {str(javavalues.plain(k)): javavalues.plain(v) for k, v in javavalues.entries(parameters)}
-        text = None if script is None else javavalues.text_or_none(script, view)
-        return WorkflowStep(str(javavalues.plain(name) or ""), text, plain)
-    texts = [item for item in view.own() if not item.is_block]
-    if view.class_name.endswith(".SimplePluginWorkflowStep") and len(texts) >= 3:
-        plugin, argument = javavalues.plain(texts[1]), javavalues.plain(texts[2])
-        return WorkflowStep(str(javavalues.plain(texts[0])), f"runPlugin('{plugin}', '{argument}')")
-    return WorkflowStep(view.class_name, None)

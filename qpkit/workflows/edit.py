@@ -1,0 +1,204 @@
+"""Change many objects of a project at once: reclassify, rename, lock, measure, describe, remove, move."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.errors import ConfigError, ProjectError, QpkitError
+from qpkit.qupath import Entry, Project, QpData
+from qpkit.workflows import OnProgress, no_progress
+
+UNCLASSIFIED = ""
+"""Selects objects without a class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which objects are meant: those that fit every list that is not empty.
+
+    Args:
+        classes: Full class names, "Tumor: Positive"; UNCLASSIFIED for none.
+        kinds: "annotation", "detection", "cell", "tile", "tma_core".
+        names: Objects' names.
+        ids: Objects' ids.
+    """
+
+    classes: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    names: Sequence[str] = ()
+    ids: Sequence[str] = ()
+
+    def fits(self, item: Annotation) -> bool:
+        """Whether an object is meant."""
+        return (
+            (not self.classes or (item.class_name or UNCLASSIFIED) in self.classes)
+            and (not self.kinds or item.kind in self.kinds)
+            and (not self.names or item.name in self.names)
+            and (not self.ids or item.id in self.ids)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What becomes of the objects that are meant; None leaves a thing as it is.
+
+    Args:
+        class_name: New class, UNCLASSIFIED takes the class away.
+        name: New name, "" takes the name away.
+        color: New colour of the objects themselves, signed ARGB.
+        locked: Lock or unlock.
+        measurements: Added, or changed.
+        metadata: Added, or changed.
+        remove: Take them out; what is below them moves up.
+        move_to: Put them below the object with this id; "root" takes them out of their parents.
+    """
+
+    class_name: str | None = None
+    name: str | None = None
+    color: int | None = None
+    locked: bool | None = None
+    measurements: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    remove: bool = False
+    move_to: str | None = None
+
+    def __post_init__(self) -> None:
+        values = (self.class_name, self.name, self.color, self.locked, self.measurements or None, self.metadata or None)
+        wanted = [any(value is not None for value in values), self.remove, self.move_to is not None]
+        if sum(wanted) != 1:
+            raise ConfigError("say what to do: either change, or remove, or move; not several of them, not nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryEdit:
+    """What was done to one entry: objects that were meant, and those that are different now."""
+
+    entry: str
+    selected: int
+    changed: int
+
+
+def edit_objects(
+    project: Project,
+    selection: Selection,
+    change: Change,
+    *,
+    entries: Sequence[str] = (),
+    dry_run: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> list[EntryEdit]:
+    """Change objects, each entry in one safe write (see `Entry.edit`).
+
+    Args:
+        project: QuPath has to be closed.
+        selection: Which objects.
+        change: What becomes of them.
+        entries: Only these entries, by name or id.
+        dry_run: Only count.
+        on_progress: Called for each entry.
+
+    Raises:
+        ProjectError: An entry does not exist, or the files changed since they were read.
+        FormatError: A file cannot be edited; entries before it are done, and it is named.
+    """
+    chosen = _chosen(project, entries)
+    made = []
+    for done, entry in enumerate(chosen):
+        on_progress(done, len(chosen), entry.name)
+        if entry.has_data:
+            try:
+                made.append(_edit(entry, selection, _action(project, change), dry_run))
+            except QpkitError as err:
+                raise type(err)(f"{_so_far(made)}{err}") from err
+    return made
+
+
+def _so_far(made: Sequence[EntryEdit]) -> str:
+    changed = sum(item.changed > 0 for item in made)
+    return f"{changed} entries were changed before this: " if changed else ""
+
+
+def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
+    strange = set(wanted) - {entry.name for entry in project.entries} - {str(entry.id) for entry in project.entries}
+    if strange:
+        raise ProjectError(f"{project.path}: no entry {sorted(strange)[0]!r}")
+    return [entry for entry in project.entries if not wanted or entry.name in wanted or str(entry.id) in wanted]
+
+
+def _edit(entry: Entry, selection: Selection, action: Callable[[QpData, list[int]], int], dry_run: bool) -> EntryEdit:
+    selected = changed = 0
+
+    def change(data: QpData) -> None:
+        nonlocal selected, changed
+        numbers = [number for number, item in enumerate(data.objects()) if selection.fits(item)]
+        selected = len(numbers)
+        changed = action(data, numbers) if numbers else 0
+
+    if dry_run:
+        change(entry.read())
+    else:
+        entry.edit(change)
+    return EntryEdit(entry.name, selected, changed)
+
+
+def _action(project: Project, change: Change) -> Callable[[QpData, list[int]], int]:
+    """What to do with the numbers of the objects that are meant; gives how many are different then."""
+    if change.remove:
+        return lambda data, numbers: data.remove(numbers)
+    if change.move_to is not None:
+        return lambda data, numbers: _move(data, numbers, change.move_to or "")
+    path_class = None if change.class_name is None else _class(project, change.class_name)
+    return lambda data, numbers: _update(data, numbers, change, path_class)
+
+
+def _update(data: QpData, numbers: Sequence[int], change: Change, path_class: tuple[PathClass | None] | None) -> int:
+    objects = data.objects()
+    return data.update({number: _changed(objects[number], change, path_class) for number in numbers})
+
+
+def _move(data: QpData, numbers: Sequence[int], to: str) -> int:
+    """Move the topmost of the objects; those below them go along."""
+    objects = data.objects()
+    target = None if to == "root" else next((n for n, item in enumerate(objects) if item.id == to), None)
+    if to != "root" and target is None:
+        return 0  # the new parent is in another entry
+    there = [n for n in numbers if n != target and objects[n].parent != target]
+    meant = set(there)
+    topmost = [n for n in there if not any(above in meant for above in _above(objects, n))]
+    data.move(topmost, to=target)
+    return len(topmost)
+
+
+def _above(objects: Sequence[Annotation], number: int) -> list[int]:
+    found = []
+    parent = objects[number].parent
+    while parent is not None:
+        found.append(parent)
+        parent = objects[parent].parent
+    return found
+
+
+def _class(project: Project, name: str) -> tuple[PathClass | None]:
+    """The class of this name with its colour in the project, or a new one."""
+    if name == UNCLASSIFIED:
+        return (None,)
+    known = [item for item in project.classes if str(item) == name]
+    try:
+        return (known[0] if known else PathClass.parse(name),)
+    except ValueError as err:
+        raise ConfigError(f"class {name!r}: {err}") from err
+
+
+def _changed(item: Annotation, change: Change, path_class: tuple[PathClass | None] | None) -> Annotation:
+    return dataclasses.replace(
+        item,
+        path_class=item.path_class if path_class is None else path_class[0],
+        name=item.name if change.name is None else change.name or None,
+        color=item.color if change.color is None else change.color,
+        locked=item.locked if change.locked is None else change.locked,
+        measurements={**item.measurements, **change.measurements},
+        metadata={**item.metadata, **change.metadata},
+    )
