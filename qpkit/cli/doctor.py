@@ -8,29 +8,60 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qpkit.cli._console import say, table
+from qpkit.cli._doctor_project import doctor_project, require_project_options, settings_of
+from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from qpkit.workflows.doctor_geojson import Finding, GeoJsonDiagnosis, GeoJsonFix
 
 
 def command(
-    path: Path = typer.Argument(..., help="GeoJSON (.geojson, .json, also .gz or .zip)."),
-    fix: bool = typer.Option(False, "--fix", help="Write a mended copy that every QuPath takes; PATH is not touched."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Name of the copy; default: NAME.fixed.geojson beside."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the copy if it is there already."),
+    path: Path = typer.Argument(..., help="QuPath project, or GeoJSON (.geojson, .json, also .gz or .zip)."),
+    fix: bool = typer.Option(
+        False,
+        "--fix",
+        help="Project: do what the last column says, after a backup; close QuPath first. "
+        "GeoJSON: write a mended copy that every QuPath takes; PATH is not touched.",
+    ),
+    relocate: list[str] = typer.Option(
+        [], metavar="OLD=NEW", help="Project: images in folder OLD are in NEW now (repeatable; Windows paths too)."
+    ),
+    search: list[Path] = typer.Option(
+        [], metavar="FOLDER", help="Project: look for missing images below, by name and size in px (repeatable)."
+    ),
+    rename_class: list[str] = typer.Option(
+        [], "--rename-class", metavar="OLD=NEW", help="Project: --fix renames this class everywhere (repeatable)."
+    ),
+    entry: list[str] = typer.Option([], help="Project: only these entries, by name or id (repeatable)."),
+    only: list[str] = typer.Option(
+        [], metavar="KIND", help="Project: report and fix only this kind of finding, such as image-moved (repeatable)."
+    ),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="GeoJSON: name of the copy; default: NAME.fixed.geojson beside."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="GeoJSON: replace the copy if it is there already."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Say what QuPath 0.3 to 0.7 make of a file: which would refuse it and why, and what they change without a word.
+    """Examine a QuPath project, or a GeoJSON file; nothing is changed without --fix.
 
-    Exit code 1 if a version refuses the file; with --fix, if it could not be read to its end.
+    Project: missing and moved images, unreadable data and whether a backup helps, wrong, empty, double and
+    out-of-image objects, overlaps of classes, class names that differ by a hair, missing um/px. Errors need somebody,
+    warnings are hardly meant, notes are good to know.
+
+    GeoJSON: which QuPath from 0.3 to 0.7 would refuse it and why, and what they change without a word.
+
+    Exit code 1 if there are errors (with --fix: if any are left), or if a QuPath refuses the GeoJSON file (with --fix:
+    if it could not be read to its end). Warnings and notes do not count.
     """
     if out is not None and not fix:
         raise typer.BadParameter("-o names the mended copy; add --fix")
-    from qpkit.errors import ProjectError
-    from qpkit.workflows.sources import is_project
-
-    if is_project(path) or path.is_dir():
-        raise ProjectError(f"{path}: projects cannot be examined yet; give a GeoJSON file")
+    if path.suffix == ".qpproj" or path.is_dir():
+        if out is not None or overwrite:
+            raise ConfigError("-o and --overwrite go with a GeoJSON file; a project is mended in its place")
+        settings = settings_of(relocate=relocate, search=search, rename=rename_class, entries=entry, only=only)
+        doctor_project(path, settings, fix=fix, as_json=as_json)
+        return
+    require_project_options(relocate=relocate, search=search, rename_class=rename_class, entry=entry, only=only)
     _doctor_geojson(path, fix=fix, out=out, overwrite=overwrite, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,49 @@ def add_classes(folder: Path, classes: Iterable[PathClass]) -> int:
     listed = {path_class.names for path_class in read_classes(folder)}
     new = []
     for path_class in classes:
-        if path_class.names not in listed:
-            listed.add(path_class.names)
-            new.append({"name": str(path_class), "color": -8355712 if path_class.color is None else path_class.color})
+        names = PathClass.parse(str(path_class)).names  # without blanks at the ends, as a list is read
+        if names not in listed:
+            listed.add(names)
+            new.append({"name": ": ".join(names), "color": -8355712 if path_class.color is None else path_class.color})
     if new:
         document["pathClasses"] = [*_records(document, path), *new]
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2))
     return len(new)
+
+
+def rename_classes(folder: Path, rename: Callable[[PathClass], PathClass]) -> int:
+    """Rename classes in the list; one that gets the name of another goes. The first list is kept beside it.
+
+    Args:
+        folder: Of the project.
+        rename: Gives each class its new name.
+
+    Returns:
+        How many were renamed; the file is written only if there are any.
+    """
+    path = classes_path(folder)
+    document = _decode(path) if path.exists() else {}
+    records = _records(document, path)
+    listed, kept, renamed = {record.get("name") for record in records}, [], 0
+    for record in records:
+        name = record.get("name")
+        old = PathClass.parse(name) if isinstance(name, str) and name.strip(": \t") else None
+        if old is None or rename(old).names == old.names:
+            kept.append(record)
+            continue
+        new = str(rename(old))
+        renamed += 1
+        if new not in listed:
+            listed.add(new)
+            kept.append({**record, "name": new})
+    if renamed:
+        backup = path.with_name(path.name + ".qpkit-backup")
+        if not backup.exists():
+            replace_file(backup, path.read_bytes())
+        document["pathClasses"] = kept
+        replace_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2))
+    return renamed
 
 
 def _decode(path: Path) -> dict[str, Any]:

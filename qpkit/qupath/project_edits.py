@@ -58,20 +58,25 @@ def set_image_uris(project: Project, new_uris: Mapping[int, str]) -> int:
         ProjectError: The project file changed since it was opened.
         OutputError: It cannot be written.
     """
-    images, changed = [], 0
-    for image in project.record.get("images", []):
-        new = new_uris.get(image["entryID"])
-        if new is not None:
-            builder = _with_uri(image["serverBuilder"], new)
-            changed += builder != image["serverBuilder"]
-            image = {**image, "serverBuilder": builder}
-        images.append(image)
+    record = relocated_record(project, new_uris)
+    changed: int = sum(new != old for new, old in zip(record["images"], project.record.get("images", []), strict=True))
     if changed:
-        record = {**project.record, "images": images}
-        if len(new_uris) == len(images):
-            record["uri"] = file_uri(project.path.absolute())
         write_project(project, record)
     return changed
+
+
+def relocated_record(project: Project, new_uris: Mapping[int, str]) -> dict[str, Any]:
+    """The project file's content with other image URIs; see `set_image_uris`, which writes it."""
+    images = [
+        {**image, "serverBuilder": _with_uri(image["serverBuilder"], new_uris[image["entryID"]])}
+        if image["entryID"] in new_uris
+        else image
+        for image in project.record.get("images", [])
+    ]
+    record = {**project.record, "images": images}
+    if images != project.record.get("images") and len(new_uris) == len(images):
+        record["uri"] = file_uri(project.path.absolute())
+    return record
 
 
 def _with_uri(builder: Mapping[str, Any], uri: str) -> dict[str, Any]:

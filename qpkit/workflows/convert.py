@@ -27,9 +27,9 @@ from qpkit.workflows.convert_qupath import (
     PROJECT,
     PROJECT_LACKS,
     THERE,
+    add_missing,
     count_float_losses,
     entry_for,
-    not_there_yet,
     project_drawings,
     slide_facts,
     split,
@@ -226,10 +226,10 @@ def _into_project(
     entries = [entry_for(project, drawing, wanted, source.stem) for drawing in drawings]
     losses: Counter[str] = Counter()
     for entry, drawing in zip(entries, drawings, strict=True):
-        new = not_there_yet(entry, split(drawing.objects))
-        entry.replace_objects(remove=(), add=new)
-        losses[THERE] += len(drawing.objects) - len(new)
-        losses += count_losses(new, PROJECT_LACKS) + count_float_losses(new)
+        objects = split(drawing.objects)
+        new = add_missing(entry, objects)
+        losses[THERE] += len(objects) - len(new)
+        losses += count_losses(drawing.objects if new else (), PROJECT_LACKS) + count_float_losses(new)
         tick(entry.name)
     return [f"{project.path}: {entry.name}" for entry in entries], +losses
 

@@ -35,8 +35,8 @@ _GEOJSON_LACKS: Final = lacking(
 )
 _QPDATA_LACKS: Final = lacking("mixed shapes")
 
-PROJECT_LACKS: Final = lacking("hierarchy", "mixed shapes")
-"""Of adding objects to an entry: they come flat under the root."""
+PROJECT_LACKS: Final = lacking("mixed shapes")
+"""Of adding objects to an entry."""
 
 PROJECT: Final = "project"
 """A project is a folder, not a format of a file; the workflow itself reads and writes it."""
@@ -97,20 +97,54 @@ def _loses_bits(item: Annotation) -> bool:
     return not np.array_equal(points, points.astype(np.float32))
 
 
-def not_there_yet(entry: Entry, objects: Sequence[Annotation]) -> list[Annotation]:
-    """Leave out the objects that an entry has already: same shape (in 32 bits), kind, class, name and plane.
+def add_missing(entry: Entry, objects: Sequence[Annotation]) -> list[Annotation]:
+    """Add the objects that an entry does not have yet: same shape (in 32 bits), kind, class, name and plane.
 
-    So converting the same file twice adds nothing the second time.
+    So converting the same file twice adds nothing the second time. Each object comes below its parent, whether that
+    is new or was there before.
+
+    Args:
+        entry: Where to; QuPath must be closed.
+        objects: `parent` is an index into them, of an object before it.
+
+    Returns:
+        The objects that were added.
     """
-    there = Counter(map(_identity, entry.objects()))
-    new = []
+    added: list[Annotation] = []
+
+    def change(data: QpData) -> None:
+        added[:] = []
+        groups = _groups(objects, data.objects())
+        for below in sorted((number for number in groups if number is not None), reverse=True):
+            data.add(groups[below], parent=below, nested=True)  # from the back: the places before stay the same
+        data.add(groups.get(None, []), nested=True)
+        for group in groups.values():
+            added.extend(group)
+
+    entry.edit(change)
+    return added
+
+
+def _groups(objects: Sequence[Annotation], there: Sequence[Annotation]) -> dict[int | None, list[Annotation]]:
+    """Sort new objects by what they come under: an object that is there (its position) or the root.
+
+    `parent` of each counts in its group; None is right below that object or the root.
+    """
+    free: dict[tuple[object, ...], list[int]] = {}
+    for number, item in enumerate(there):
+        free.setdefault(_identity(item), []).append(number)
+    groups: dict[int | None, list[Annotation]] = {}
+    places: list[tuple[int | None, int | None]] = []  # of each object: its group, and where in it
     for item in objects:
-        key = _identity(item)
-        if there[key] > 0:
-            there[key] -= 1
-        else:
-            new.append(item)
-    return new
+        same = free.get(_identity(item))
+        if same:
+            places.append((same.pop(0), None))
+            continue
+        group, parent = (None, None) if item.parent is None else places[item.parent]
+        members = groups.setdefault(group, [])
+        places.append((group, len(members)))
+        members.append(replace(item, parent=parent))
+    return groups
 
 
 def _identity(item: Annotation) -> tuple[object, ...]:

@@ -30,7 +30,7 @@ AREA: Final = "Area µm^2"
 """QuPath's own name for an area measurement."""
 
 INFO_NAME: Final = "import.json"
-"""Beside GeoJSON files: which run they are of, and the report."""
+"""Beside GeoJSON files: which run they are of, which slide each belongs to, and the report."""
 
 STRIP_PX: Final = 1024
 """Raster rows read at once: memory does not grow with the slide."""
@@ -143,15 +143,27 @@ def predictions_to_geojson(
     """
     tick = _ticker(predictions, on_progress)
     reports = []
+    names = [f"{stem}.geojson" for stem in safe_names([s.name for s in predictions.slides])]
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
-        for slide, stem in zip(predictions.slides, safe_names([s.name for s in predictions.slides]), strict=True):
+        for slide, name in zip(predictions.slides, names, strict=True):
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
-            write_geojson(root / f"{stem}.geojson", shapes.objects)
+            write_geojson(root / name, shapes.objects)
             reports.append(_report(slide, shapes, _Change(added=len(shapes.objects)), start))
-        record = {"run": predictions.run, "model": predictions.model, "slides": msgspec.to_builtins(reports)}
+        record = {
+            "run": predictions.run,
+            "model": predictions.model,
+            "files": [_file(slide, name) for slide, name in zip(predictions.slides, names, strict=True)],
+            "slides": msgspec.to_builtins(reports),
+        }
         (root / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return reports
+
+
+def _file(slide: SlidePrediction, name: str) -> dict[str, str | int]:
+    """What groovy/import_predictions.groovy finds the entry of a file by, as `_entry_of` does."""
+    place = {"slide": slide.name, "image": slide.image, "entry": slide.entry}
+    return {"file": name, **place, "width": slide.width, "height": slide.height}
 
 
 def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:

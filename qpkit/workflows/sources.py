@@ -108,12 +108,11 @@ def _project_inputs(project: Project, wanted: Sequence[str]) -> list[SlideInput]
 
 
 def _entry_input(entry: Entry) -> SlideInput:
-    if entry.server.type != "uri":
+    reason = unsupported_view(entry)
+    if reason:
         raise ProjectError(
-            f"entry {entry.name!r}: QuPath shows its image {entry.server.type}, which qpkit does not read yet; "
-            "leave it out with --entry"
+            f"entry {entry.name!r}: QuPath {reason}, which qpkit does not do yet; leave it out with --entry"
         )
-    _check_args(entry)
     source = SlideSource(name=entry.name, path=entry.image_path(), entry=str(entry.id), mpp=entry.mpp())
     found = replace(_open(source), entry=entry, metadata=entry.metadata)
     size = (found.info.width, found.info.height)
@@ -126,15 +125,23 @@ def _entry_input(entry: Entry) -> SlideInput:
     return found
 
 
-def _check_args(entry: Entry) -> None:
-    """Raise ProjectError if QuPath opens another image of the file, or in another frame, than qpkit would."""
-    args = [arg.lower() for arg in entry.server.args]
+def unsupported_view(entry: Entry, *, wrapped: bool = True) -> str:
+    """Say how QuPath shows an image other than qpkit would: another image of its file, or in another frame.
+
+    Args:
+        entry: Of a project.
+        wrapped: Count rotated, cropped and other views of the file, too.
+
+    Returns:
+        The end of a sentence that begins with "QuPath"; "" if both see the same pixels.
+    """
+    if wrapped and entry.server.type != "uri":
+        return f"shows its image {entry.server.type}"
+    args = [arg.lower() for arg in entry.server.innermost.args]
     series = args[args.index("--series") + 1 : args.index("--series") + 2] if "--series" in args else ["0"]
     if "--no-crop" in args or series != ["0"]:
-        raise ProjectError(
-            f"entry {entry.name!r}: QuPath opens its image with {' '.join(entry.server.args)}, which qpkit does not do "
-            "yet; leave it out with --entry"
-        )
+        return f"opens its image with {' '.join(entry.server.innermost.args)}"
+    return ""
 
 
 def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideInput:

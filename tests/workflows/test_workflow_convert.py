@@ -120,6 +120,34 @@ def test_objects_come_into_the_entry_of_their_image_once(study: Path, tmp_path: 
     assert len(open_project(study).entries[0].objects()) == before + 2
 
 
+def test_a_hierarchy_survives_in_a_project_and_children_find_parents_that_are_there(
+    study: Path, tmp_path: Path
+) -> None:
+    entry = open_project(study).entries[0]
+    before = len(entry.objects())
+    inner = replace(OBJECTS[1], parent=0, name="inner")
+    later = [replace(OBJECTS[0], name="late child", parent=1), replace(OBJECTS[1], name="late grandchild", parent=2)]
+    other = [replace(OBJECTS[0], name="second"), replace(OBJECTS[1], name="its child", parent=4)]
+    for number, objects in enumerate([[OBJECTS[0], inner], [OBJECTS[0], inner, *later, *other]]):
+        made = tmp_path / str(number) / f"{Path(entry.name).stem}.qpdata"
+        made.parent.mkdir()
+        named("qpdata", ALL_FORMATS).write(made, [Drawing(objects=tuple(objects))], Choices())
+        assert convert(made, study, ConvertSettings()).losses == ({THERE: 2} if number else {})
+        assert convert(made, study, ConvertSettings()).losses == {THERE: len(objects)}
+    found = open_project(study).entries[0].objects()
+    assert len(found) == before + 6
+    above = {o.name: None if o.parent is None else found[o.parent].name for o in found}
+    ours = {name: above[name] for name in ("one", "inner", "late child", "late grandchild", "second", "its child")}
+    assert ours == {
+        "one": None,
+        "inner": "one",
+        "late child": "inner",
+        "late grandchild": "late child",
+        "second": None,
+        "its child": "second",
+    }
+
+
 def test_objects_of_no_entry_or_another_size_are_refused(study: Path, source: Path) -> None:
     with pytest.raises(ProjectError, match="--entry"):
         convert(source, study, ConvertSettings())
@@ -145,6 +173,17 @@ def test_a_hierarchy_survives_in_qpdata(tmp_path: Path) -> None:
     above = {o.geometry.bounds: None if o.parent is None else found[o.parent].geometry.bounds for o in found}
     point, box = (1, 1, 1, 1), OBJECTS[0].geometry.bounds
     assert above == {point: None, (0, 0, 2, 2): None, box: point, OBJECTS[1].geometry.bounds: box}
+
+
+def test_objects_of_mixed_shapes_that_a_project_gets_in_parts_are_counted_once(study: Path, tmp_path: Path) -> None:
+    name = open_project(study).entries[0].name
+    mixed = shapely.GeometryCollection([shapely.Point(1, 1), shapely.box(0, 0, 2, 2)])
+    source = tmp_path / f"{Path(name).stem}.gpkg"
+    drawing = Drawing(objects=(Annotation(geometry=mixed, path_class=TUMOR),))
+    named("gpkg", ALL_FORMATS).write(source, [drawing], Choices())
+    first = convert(source, study, ConvertSettings())
+    assert first.losses == {"objects of mixed shapes split into their parts": 1}
+    assert convert(source, study, ConvertSettings()).losses == {THERE: 2}
 
 
 def test_nothing_is_overwritten_unasked_and_qpdata_never(source: Path, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_the_command_tells_verdicts_and_mends(tmp_path: Path, capsys: pytest.Cap
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = collection(tmp_path / "a.geojson", feature(BOX))
     code, text, said = run(capsys, "doctor", tmp_path)
-    assert (code, text) == (1, "") and "cannot be examined yet" in said
+    assert (code, text) == (1, "") and "exactly one .qpproj" in said
     assert run(capsys, "doctor", path, "-o", tmp_path / "b.geojson")[0] == 2
     assert run(capsys, "doctor", tmp_path / "no.geojson")[0] == 1
     path.write_text('{"type":"FeatureCollection","features":[{')

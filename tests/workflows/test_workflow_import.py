@@ -209,6 +209,11 @@ def test_geojson_files_hold_the_same_objects_and_touch_no_project(study: Path, t
     assert {o.id for o in written} == {o.id for o in inside}
     by_id = {o.id: o.geometry for o in inside}
     assert all(shapely.hausdorff_distance(o.geometry, by_id[o.id]) < 0.011 for o in written)
+    record = json.loads((tmp_path / "out" / "import.json").read_text(encoding="utf-8"))
+    assert [(f["slide"], f["width"], f["height"]) for f in record["files"]] == [
+        (s.name, s.width, s.height) for s in made.slides
+    ]
+    assert all((tmp_path / "out" / f["file"]).is_file() for f in record["files"])
     with pytest.raises(OutputError):
         predictions_to_geojson(made, tmp_path / "out", ImportSettings())
 

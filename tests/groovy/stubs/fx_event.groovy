@@ -1,0 +1,5 @@
+package javafx.event
+
+interface EventHandler {
+    void handle(Object event)
+}
