@@ -34,12 +34,13 @@ def command(
     with_predictions: bool = typer.Option(
         False, "--with-predictions", help="Draw what qpkit imported into the project, too."
     ),
+    pixel_rule: str = typer.Option("centre", help="centre (unbiased), or qupath: as QuPath's own exporter draws."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
 ) -> None:
     """Write annotations as tiles and masks at a stated resolution."""
     from qpkit.dataset.splits import SplitRule, parse_fractions
     from qpkit.workflows.export import export_tiles
-    from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_unannotated
+    from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_pixel_rule, parse_unannotated
     from qpkit.workflows.sources import project_classes, read_label_map, slide_inputs
 
     start = time.perf_counter()
@@ -56,6 +57,7 @@ def command(
         fractions=parse_fractions(fractions),
         seed=seed,
         with_predictions=with_predictions,
+        pixel_rule=parse_pixel_rule(pixel_rule),
     )
     inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp)
     with progress("export") as update:

@@ -131,8 +131,7 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
                 if not corner and x0 < x1 and np.floor(y0) + 0.5 == y0 and 0 <= y0 < rows:
                     row = int(y0)
                     left, right = max(int(np.floor(x0 + 0.5)), 0), min(int(np.floor(x1 + 0.5)), columns)
-                    for column in range(left, right):
-                        mask[row, column] = value
+                    mask[row, left : max(left, right)] = value
                 continue
             if y0 > y1:
                 x0, y0, x1, y1 = x1, y1, x0, y0
@@ -151,6 +150,5 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
         for row in range(low, high):
             k = counts[row]
             while k + 1 < place[row]:
-                for column in range(cuts[k], cuts[k + 1]):
-                    mask[row, column] = value
+                mask[row, cuts[k] : cuts[k + 1]] = value
                 k += 2

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from qpkit.core.labels import LabelMap, Unannotated
 from qpkit.dataset.splits import FRACTIONS, SplitRule
 from qpkit.errors import ConfigError
+from qpkit.ops.pixel_rule import PIXEL_RULES, PixelRule
 
 OTSU_MIN_SHARE = 0.05
 """With --tissue otsu a tile stays if at least this share of it is tissue."""
@@ -68,6 +69,7 @@ class ExportSettings:
         fractions: train, val, test, for splits that are drawn.
         seed: Of the split.
         with_predictions: Draw objects that qpkit itself imported, too.
+        pixel_rule: Which pixels a shape has: by their centres, or as QuPath's own exporter draws.
     """
 
     mpp: float | None = None
@@ -82,6 +84,7 @@ class ExportSettings:
     fractions: tuple[float, float, float] = FRACTIONS
     seed: int = 0
     with_predictions: bool = False
+    pixel_rule: PixelRule = "centre"
 
     def __post_init__(self) -> None:
         if self.mpp is not None and self.downsample is not None:
@@ -105,6 +108,7 @@ class ExportSettings:
             "fractions": list(self.fractions),
             "seed": self.seed,
             "with_predictions": self.with_predictions,
+            "pixel_rule": self.pixel_rule,
         }
 
 
@@ -119,3 +123,15 @@ def parse_unannotated(text: str) -> Unannotated:
     if text == "background":
         return "background"
     raise ConfigError(f"--unannotated {text!r}: has to be ignore or background")
+
+
+def parse_pixel_rule(text: str) -> PixelRule:
+    """Read "centre" or "qupath".
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    for rule in PIXEL_RULES:
+        if text == rule:
+            return rule
+    raise ConfigError(f"--pixel-rule {text!r}: has to be {' or '.join(PIXEL_RULES)}")

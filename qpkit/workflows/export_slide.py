@@ -80,7 +80,9 @@ class SlideExport:
         self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, annotations))
         self._detections = len(objects) - len(annotations) - self._left_out
         size = (item.info.width, item.info.height)
-        self._painting = Painting(annotations, labels, downsample=grid.downsample, slide_size=size)
+        self._painting = Painting(
+            annotations, labels, downsample=grid.downsample, slide_size=size, pixel_rule=settings.pixel_rule
+        )
         self._dropped: Counter[str] = Counter()
         self._pixels: Counter[int] = Counter()
         self._dropped_pixels: Counter[int] = Counter()

@@ -21,7 +21,7 @@ from qpkit.ops.rasterize import Painting
 from qpkit.qupath import open_project, write_geojson
 from qpkit.slides import open_slide
 from qpkit.workflows.export import ExportReport, export_tiles
-from qpkit.workflows.export_settings import ExportSettings, TissueRule
+from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_pixel_rule
 from qpkit.workflows.sources import project_classes, read_label_map, slide_inputs
 
 ALL = TissueRule("none", 0)
@@ -61,6 +61,24 @@ def test_tiles_show_the_slide_where_the_table_says(study: Path, tmp_path: Path) 
             tile = Tile(col=0, row=0, x=x, y=y, width=300, height=300, downsample=record.downsample)
             assert record.downsample == pytest.approx(2.2)
             assert np.array_equal(tiles.read_image(record), slide.read(tile))
+
+
+def test_the_pixel_rule_is_followed_and_written_down(study: Path, tmp_path: Path) -> None:
+    found = {}
+    for rule in ("centre", "qupath"):
+        _, tiles = export(study, tmp_path / rule, tile_size=1024, downsample=4, tissue=ALL, pixel_rule=rule)
+        assert tiles.info["settings"]["pixel_rule"] == rule
+        entry = next(entry for entry in open_project(study).entries if entry.name == "patient_A.tif")
+        painting = Painting(
+            entry.objects(), tiles.labels, downsample=4, slide_size=entry.image_size, pixel_rule=parse_pixel_rule(rule)
+        )
+        record = next(t for t in tiles.tiles if t.slide == "patient_A.tif")
+        mask = tiles.read_mask(record)
+        assert np.array_equal(mask, painting.draw(Tile(col=0, row=0, x=0, y=0, width=1024, height=1024, downsample=4)))
+        found[rule] = mask
+    assert 0 < np.count_nonzero(found["centre"] != found["qupath"]) < 0.05 * found["centre"].size
+    with pytest.raises(ConfigError, match="--pixel-rule"):
+        parse_pixel_rule("banana")
 
 
 def test_overlapping_tiles_agree_where_they_overlap(study: Path, tmp_path: Path) -> None:
