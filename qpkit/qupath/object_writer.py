@@ -82,7 +82,7 @@ class ObjectWriter:
         rois = RoiWriter([item.geometry for item in objects], [item.shape for item in objects])
         nuclei = RoiWriter([item.nucleus or _NO_SHAPE for item in objects], [None] * len(objects))
         flat: dict[int | None, list[int]] = {None: list(range(len(objects)))}
-        children = _children(objects) if nested else flat
+        children = children_of(objects) if nested else flat
         waiting = [*reversed(children.get(None, ()))]
         while waiting:  # a number begins an object, its complement ends it
             number = waiting.pop()
@@ -176,7 +176,7 @@ class ObjectWriter:
             self.path_class(PathClass(tuple(above)) if above else None)
 
 
-def _children(objects: Sequence[Annotation]) -> dict[int | None, list[int]]:
+def children_of(objects: Sequence[Annotation]) -> dict[int | None, list[int]]:
     """Numbers of the objects below each object; a parent that does not come before its child counts as none."""
     found: dict[int | None, list[int]] = {}
     for number, annotation in enumerate(objects):

@@ -14,7 +14,7 @@ from qpkit.errors import FormatError
 from qpkit.qupath.hierarchy import read_classes_of
 from qpkit.qupath.javaemit import Edits, Emitter, Kept, Piece
 from qpkit.qupath.javatape import Tape
-from qpkit.qupath.object_writer import ObjectWriter
+from qpkit.qupath.object_writer import ObjectWriter, children_of
 from qpkit.qupath.objects import (
     COLOR,
     LAST,
@@ -84,7 +84,7 @@ class HierarchyEdits:
 
     def add(self, objects: Sequence[Annotation], *, parent: int = 0, nested: bool = False) -> None:
         """Put new objects behind the last child of an object."""
-        count = sum(item.parent is None for item in objects) if nested else len(objects)
+        count = len(children_of(objects).get(None, ())) if nested else len(objects)
         self._more[parent] += count
         self._behind(parent, [self._late(lambda writer: writer.write_all(objects, nested=nested))])
 

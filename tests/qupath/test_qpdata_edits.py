@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from javatree_nodes import Obj
@@ -202,6 +203,14 @@ def test_a_moved_tree_takes_everything_below_it_along(shared: Path) -> None:
     for item in before:
         old = None if item.parent is None else before[item.parent].id
         assert names[item.id] == (before[other].id if item.id == before[top].id else old)
+
+
+def test_a_parent_that_does_not_come_before_its_child_counts_as_none() -> None:
+    data = new_qpdata(image_type="UNSET")
+    box = shapely.box(0, 0, 5, 5)
+    data.add([Annotation(geometry=box, parent=parent) for parent in (1, None, 9)], nested=True)
+    assert [item.parent for item in data.objects()] == [None, None, None]
+    assert write(parse(data.to_bytes(), until="EOF")) == data.to_bytes()
 
 
 @pytest.mark.parametrize("key", ["nothing", -1, 10_000])
