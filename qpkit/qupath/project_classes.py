@@ -93,7 +93,7 @@ def _decode(path: Path) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(path.read_bytes())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise FormatError(f"{path}: not QuPath's class list ({err})") from err
+        raise FormatError(f"{path}: not QuPath's class list ({err}); mend it or move it away") from err
     if not isinstance(document, dict):
         raise FormatError(f"{path}: not QuPath's class list (no JSON object)")
     return document

@@ -35,7 +35,8 @@ class DoctorSettings:
         search: Folders below which missing images are looked for.
         rename: "OLD=NEW" class names.
         entries: Only these, by name or id; all if empty.
-        only: Only these kinds of findings, for the report and for mending; all if empty.
+        only: Only these kinds of findings, for the report and for mending; all if empty. That the project does not open
+            is always reported.
     """
 
     relocate: tuple[Relocation, ...] = ()
@@ -68,7 +69,7 @@ def examine_project(
     try:
         project = open_project(file)
     except QpkitError as err:
-        broken = in_order(broken_project(file, err), settings.only)
+        broken = in_order(_only_told(broken_project(file, err), settings.only))
         return ProjectReport(path=file, version="", entries=0, objects=0, findings=broken, project=None)
     entries = _chosen(project, settings.entries)
     findings, objects = _findings(project, entries, settings, on_progress)
@@ -80,6 +81,14 @@ def examine_project(
         findings=in_order(findings, settings.only),
         project=project,
     )
+
+
+def _only_told(findings: Sequence[Finding], only: Sequence[str]) -> list[Finding]:
+    """Nothing was found that could be reported instead, so all is told; what was not asked for is not mended."""
+    return [
+        item if not only or item.kind in only else replace(item, repair=None, fix="", remedy=item.remedy or item.fix)
+        for item in findings
+    ]
 
 
 def _findings(
@@ -98,7 +107,7 @@ def _findings(
         objects += count
     on_progress(len(entries), len(entries), "")
     found += class_findings(project, use)
-    found += rename_listed(project, renames, use)
+    found += rename_listed(project, renames, use, entries=entries)
     return found + _unused(settings.relocate, entries), objects
 
 

@@ -134,11 +134,16 @@ def rename_findings(objects: Sequence[Annotation], renames: Sequence[Rename]) ->
     return found
 
 
-def rename_listed(project: Project, renames: Sequence[Rename], use: ClassUse) -> list[Finding]:
-    """Classes of the list that are to be renamed, and renames that fit nothing."""
+def rename_listed(
+    project: Project, renames: Sequence[Rename], use: ClassUse, *, entries: Sequence[Entry]
+) -> list[Finding]:
+    """Classes of the list that are to be renamed, and renames that fit nothing.
+
+    The list is of all entries: if only some were looked at, the others may have the class, and it stays.
+    """
     listed = [item for item in project.classes if any(rename.apply(item).names != item.names for rename in renames)]
     found = []
-    if listed:
+    if listed and len(entries) == len(project.entries):
         what = f"in the class list: {', '.join(map(str, listed))}"
         repair = RenameListed(tuple(renames))
         found.append(Finding(kind="class-rename", what=what, fix="rename", count=len(listed), repair=repair))

@@ -10,6 +10,7 @@ import msgspec
 from qpkit.errors import QpkitError
 from qpkit.qupath import Entry, Project, QpData
 from qpkit.qupath.leftovers import Leftover, find_leftovers, find_orphans
+from qpkit.qupath.project_classes import classes_path
 from qpkit.qupath.record_faults import record_faults, repeated_ids
 from qpkit.qupath.rescue import QUPATH_BACKUP, Backup, best_backup, data_backups, loose_record, project_backup
 from qpkit.workflows.doctor_project_findings import Delete, Finding, MendRecord, PutBack, WriteSummary
@@ -22,6 +23,11 @@ _OPEN_WARNING: Final = (
 
 def broken_project(file: Path, error: QpkitError) -> list[Finding]:
     """Say what is wrong with a project that does not open, and whether QuPath's backup of it does."""
+    listed = classes_path(file.parent)
+    if str(error).startswith(f"{listed}: "):
+        what = f"the project does not open: {str(error).removeprefix(f'{listed}: ')}"
+        remedy = "mend the class list or move it away; images and objects are not in it"
+        return [Finding(kind="project-unreadable", what=what, where=str(listed), remedy=remedy)]
     record, backup = loose_record(file), project_backup(file)
     repeated = repeated_ids(record) if record is not None else {}
     if repeated:

@@ -521,6 +521,30 @@ def test_spellings_are_named_and_renamed_on_request(blank: Path, capsys: pytest.
     assert note["kind"] == "unused-option" and "'tumro'" in note["what"]
 
 
+def test_a_class_is_renamed_in_some_images_and_stays_in_the_list(project_copy: Callable[[str], Path]) -> None:
+    folder = project_copy("v0.6.0")
+    listed = [str(item) for item in open_project(folder).classes]
+    settings = DoctorSettings(rename=("Tumor=Lesion",), entries=("rois",), only=("class-rename",))
+    assert [f.entry for f in fix_project(folder, settings).done] == [1]
+    project = open_project(folder)
+    assert [str(item) for item in project.classes] == [*listed, "Lesion"]
+    assert any(item.class_name == "Tumor" for item in project.entry("classes").objects())
+    assert not any(item.class_name == "Tumor" for item in project.entry("rois").objects())
+
+
+def test_a_project_that_does_not_open_is_told_whatever_was_asked(project_copy: Callable[[str], Path]) -> None:
+    folder = project_copy("v0.6.0")
+    only = DoctorSettings(only=("data-unreadable",))
+    (folder / "project.qpproj").write_bytes(b"{")
+    before = snapshot(folder)
+    assert the(examine_project(folder, only), "project-unreadable").repair is None
+    assert fix_project(folder, only).done == () and snapshot(folder) == before
+    assert fix_project(folder, DoctorSettings(only=("project-unreadable",))).left.findings == ()
+    (folder / "classifiers/classes.json").write_bytes(b"{")
+    finding = the(examine_project(folder, only), "project-unreadable")
+    assert finding.where.endswith("classes.json") and "move it away" in finding.remedy and "backup" not in finding.what
+
+
 def test_classes_that_are_not_listed_are_added(blank: Path) -> None:
     draw(
         blank, square(10, 10, path_class=PathClass(("Fat",), -3)), square(70, 10, path_class=PathClass(("Tumor", "B")))
