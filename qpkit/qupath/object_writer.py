@@ -172,9 +172,8 @@ class ObjectWriter:
         items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
         if identity is not None:
             items[OBJECT_ID] = identity
-        words.begin(OBJECTS + "MetadataMap")
-        words.integer(1)
-        words.strings(list(items), shared=True)
+        keys = tuple(items)
+        words.repeat(("metadata", keys), lambda: self._metadata_head(keys))
         words.strings(list(items.values()), shared=False)
         words.raw(END)
 
@@ -184,11 +183,22 @@ class ObjectWriter:
         if not measurements:
             words.raw(NULL)
             return
-        words.begin(MEASUREMENTS + "NumericMeasurementList$DoubleList")
-        words.raw(b"\0" + NULL)  # not closed; no map
-        words.list_of_strings(list(measurements))
+        names = tuple(measurements)
+        words.repeat(("measurements", names), lambda: self._measurements_head(names))
         values = np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes()
         words.array("D", values, len(measurements))
+
+    def _metadata_head(self, keys: Sequence[str]) -> None:
+        """Write a MetadataMap up to its values."""
+        self._words.begin(OBJECTS + "MetadataMap")
+        self._words.integer(1)
+        self._words.strings(keys, shared=True)
+
+    def _measurements_head(self, names: Sequence[str]) -> None:
+        """Write a measurement list up to its values."""
+        self._words.begin(MEASUREMENTS + "NumericMeasurementList$DoubleList")
+        self._words.raw(b"\0" + NULL)  # not closed; no map
+        self._words.list_of_strings(names)
 
     def path_class(self, path_class: PathClass | None) -> None:
         """Write a class, or a reference to it."""
