@@ -26,20 +26,38 @@ if TYPE_CHECKING:
         use_backend,
         write_geojson,
     )
+    from qpkit.qupath.geojson_diagnosis import diagnose_geojson
     from qpkit.slides import open_slide
+    from qpkit.workflows.convert import ConvertSettings, convert
+    from qpkit.workflows.doctor_geojson import fix_geojson
+    from qpkit.workflows.doctor_project import DoctorSettings, examine_project
+    from qpkit.workflows.doctor_project_fix import fix_project
+    from qpkit.workflows.edit import Change, Selection, edit_objects
+    from qpkit.workflows.project import add_images, write_metadata
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Annotation": "qpkit.core.annotation",
+    "Change": "qpkit.workflows.edit",
+    "ConvertSettings": "qpkit.workflows.convert",
+    "DoctorSettings": "qpkit.workflows.doctor_project",
     "Entry": "qpkit.qupath",
     "PathClass": "qpkit.core.annotation",
     "Plane": "qpkit.core.annotation",
     "Project": "qpkit.qupath",
     "QpData": "qpkit.qupath",
     "QpkitError": "qpkit.errors",
+    "Selection": "qpkit.workflows.edit",
     "add_image": "qpkit.qupath",
+    "add_images": "qpkit.workflows.project",
+    "convert": "qpkit.workflows.convert",
     "create_project": "qpkit.qupath",
+    "diagnose_geojson": "qpkit.qupath.geojson_diagnosis",
+    "edit_objects": "qpkit.workflows.edit",
+    "examine_project": "qpkit.workflows.doctor_project",
+    "fix_geojson": "qpkit.workflows.doctor_geojson",
+    "fix_project": "qpkit.workflows.doctor_project_fix",
     "iter_geojson": "qpkit.qupath",
     "new_qpdata": "qpkit.qupath",
     "open_project": "qpkit.qupath",
@@ -48,18 +66,30 @@ _HOMES = {
     "read_qpdata": "qpkit.qupath",
     "use_backend": "qpkit.qupath",
     "write_geojson": "qpkit.qupath",
+    "write_metadata": "qpkit.workflows.project",
 }
 
 __all__ = [
     "Annotation",
+    "Change",
+    "ConvertSettings",
+    "DoctorSettings",
     "Entry",
     "PathClass",
     "Plane",
     "Project",
     "QpData",
     "QpkitError",
+    "Selection",
     "add_image",
+    "add_images",
+    "convert",
     "create_project",
+    "diagnose_geojson",
+    "edit_objects",
+    "examine_project",
+    "fix_geojson",
+    "fix_project",
     "iter_geojson",
     "new_qpdata",
     "open_project",
@@ -68,6 +98,7 @@ __all__ = [
     "read_qpdata",
     "use_backend",
     "write_geojson",
+    "write_metadata",
 ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,8 @@ from typing import Final
 from qpkit.errors import OutputError
 
 _SAMPLE_BYTES: Final = 1 << 20
+_JOB: Final = ".job"
+"""In an unfinished folder: machine and job that it is of."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -37,7 +41,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "") -> Iterator[Path]:
     """Give a temporary sibling folder to write into; rename it to `path` when the block ends well.
 
     On any error (Ctrl-C and a full disk too) the sibling is removed and `path` is as it was before.
@@ -46,6 +50,8 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[
         path: The folder to make; its parents are made too. A link is followed.
         marker: File that tells a folder of this kind, such as "export.json".
         overwrite: Replace a folder that is there, if it has the marker: never a project, never somebody's files.
+        job: What the folder is made from, in one word. If a process that made the same was killed on this machine,
+            the folder that it has left is given instead of an empty one.
 
     Raises:
         OutputError: `path` holds something already, or cannot be written.
@@ -54,8 +60,16 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[
     require_free(path, marker=marker, overwrite=overwrite)
     beside = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        beside.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        abandoned = _abandoned(path, job) if job else None
+        if abandoned is None:
+            beside.mkdir()
+        else:
+            abandoned.rename(beside)
+        if job:
+            (beside / _JOB).write_text(_job_note(job), encoding="utf-8")
         yield beside
+        (beside / _JOB).unlink(missing_ok=True)
         _swap(beside, path)
     except OSError as err:
         if isinstance(err, OutputError) or not _is_about(err, beside):
@@ -63,6 +77,36 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False) -> Iterator[
         raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _job_note(job: str) -> str:
+    return f"{socket.gethostname()} {job}"
+
+
+def _abandoned(path: Path, job: str) -> Path | None:
+    """Find what a killed process of this machine has left of the same job."""
+    for left in sorted(path.parent.glob(f"{glob.escape(path.name)}.partial-*")):
+        pid = left.name.rpartition("-")[2]
+        try:
+            same = (left / _JOB).read_text(encoding="utf-8") == _job_note(job)
+        except (OSError, UnicodeDecodeError):
+            continue
+        if same and pid.isdecimal() and not _is_running(int(pid)):
+            return left
+    return None
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process lives; where that cannot be asked, it counts as living."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _is_about(err: OSError, folder: Path) -> bool:

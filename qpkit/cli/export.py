@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from qpkit.workflows.export import ExportReport
 
 
+_BROKEN = 2
+"""Exit code of an export without some of its slides."""
+
+
 def command(
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
@@ -34,10 +38,15 @@ def command(
     with_predictions: bool = typer.Option(
         False, "--with-predictions", help="Draw what qpkit imported into the project, too."
     ),
+    workers: int = typer.Option(1, help="Slides exported side by side, each in a process of its own."),
     pixel_rule: str = typer.Option("centre", help="centre (unbiased), or qupath: as QuPath's own exporter draws."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
 ) -> None:
-    """Write annotations as tiles and masks at a stated resolution."""
+    """Write annotations as tiles and masks at a stated resolution.
+
+    A slide that breaks off while it is read is left out and named, and the exit code is 2. If the process is killed,
+    the same command goes on where it was.
+    """
     from qpkit.dataset.splits import SplitRule, parse_fractions
     from qpkit.workflows.export import export_tiles
     from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_pixel_rule, parse_unannotated
@@ -62,9 +71,17 @@ def command(
     inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp)
     with progress("export") as update:
         report = export_tiles(
-            inputs, out, settings, classes=project_classes(paths), overwrite=overwrite, on_progress=update
+            inputs,
+            out,
+            settings,
+            classes=project_classes(paths),
+            overwrite=overwrite,
+            workers=workers,
+            on_progress=update,
         )
     _show(report, out, start)
+    if report.failed:
+        raise typer.Exit(_BROKEN)
 
 
 def _show(report: ExportReport, out: Path, start: float) -> None:
@@ -104,7 +121,8 @@ def _resolution(mpp: float | None) -> str:
 
 def _remarks(report: ExportReport) -> list[str]:
     """Everything that was not drawn or decided by a default, in words."""
-    remarks = list(report.notes)
+    remarks = [f"LEFT OUT, cannot be read: {name}: {reason}" for name, reason in report.failed.items()]
+    remarks += report.notes
     if report.skipped:
         remarks.append(f"{len(report.skipped)} slide(s) without annotations left out: {', '.join(report.skipped)}")
     for slide in report.slides:

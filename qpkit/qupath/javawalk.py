@@ -37,36 +37,65 @@ from qpkit.qupath.javagrammar import (
 NOT_ASCII: Final = 0x80
 """Added to the kind of a string that is not plain ASCII until it has been checked."""
 
+_WIDTH: Final = bytes({66: 1, 67: 2, 68: 8, 70: 4, 73: 4, 74: 8, 83: 2, 90: 1}.get(code, 0) for code in range(256))
+"""Bytes of a primitive, by the letter of its type: B C D F I J S Z."""
+
+_OBJECT_TYPE, _ARRAY_TYPE = 76, 91  # L [
+
 FRAME: Final = 5
 CLASS_COLUMNS: Final = 8
 C_NODE, C_FLAGS, C_BYTES, C_OBJECTS, C_SUPER, C_DEPTH, C_CODE, C_DONE = range(CLASS_COLUMNS)
 
 CONTENT, VALUE, CLASS, TEXT = 1, 2, 3, 4
 
-MESSAGES: Final = (
-    "",
-    "the stream ends, or a length is wrong: {0} bytes wanted, {1} left",
-    "unexpected or unsupported type code 0x{0:02x}",
-    "a reference to handle {0}, of which there are {1}",
-    "a long string of {0} bytes, which Java writes as a short one",
-    "a long block of {0} bytes, which Java writes as a short one",
-    "an array of {0} elements, with {1} bytes left",
-    "objects are nested more than {0} deep",
-    "more than {0} classes inside each other",
-    "a reference to something that is no (finished) class",
-    "a string is expected",
-    "an object without a class",
-    "an object of a class that cannot be serialized",
-    "an object in the old stream protocol 1",
-    "something that is no array class is used as an array",
-    "something that is no enum is used as an enum",
-    "a class is serializable and externalizable at once",
-    "a field has the unknown type 0x{0:02x}",
-    "a class has primitive fields behind object fields",
-    "a proxy class with {0} interfaces",
-    "a reset in the middle of an object",
-    "more than one value in four bytes, as no QuPath file has,",
-)
+(
+    _SHORT,
+    _BAD_CODE,
+    _BAD_HANDLE,
+    _LONG_STRING,
+    _LONG_BLOCK,
+    _BAD_COUNT,
+    _TOO_DEEP,
+    _CLASS_TOO_DEEP,
+    _NO_CLASS,
+    _NO_STRING,
+    _CLASSLESS,
+    _NOT_SERIALIZABLE,
+    _OLD_PROTOCOL,
+    _NO_ARRAY,
+    _NO_ENUM,
+    _BOTH_KINDS,
+    _FIELD_TYPE,
+    _FIELD_ORDER,
+    _BAD_PROXY,
+    _INNER_RESET,
+    _TOO_DENSE,
+) = range(1, 22)
+
+MESSAGES: Final = {
+    _SHORT: "the stream ends, or a length is wrong: {0} bytes wanted, {1} left",
+    _BAD_CODE: "unexpected or unsupported type code 0x{0:02x}",
+    _BAD_HANDLE: "a reference to handle {0}, of which there are {1}",
+    _LONG_STRING: "a long string of {0} bytes, which Java writes as a short one",
+    _LONG_BLOCK: "a long block of {0} bytes, which Java writes as a short one",
+    _BAD_COUNT: "an array of {0} elements, with {1} bytes left",
+    _TOO_DEEP: "objects are nested more than {0} deep",
+    _CLASS_TOO_DEEP: "more than {0} classes inside each other",
+    _NO_CLASS: "a reference to something that is no (finished) class",
+    _NO_STRING: "a string is expected",
+    _CLASSLESS: "an object without a class",
+    _NOT_SERIALIZABLE: "an object of a class that cannot be serialized",
+    _OLD_PROTOCOL: "an object in the old stream protocol 1",
+    _NO_ARRAY: "something that is no array class is used as an array",
+    _NO_ENUM: "something that is no enum is used as an enum",
+    _BOTH_KINDS: "a class is serializable and externalizable at once",
+    _FIELD_TYPE: "a field has the unknown type 0x{0:02x}",
+    _FIELD_ORDER: "a class has primitive fields behind object fields",
+    _BAD_PROXY: "a proxy class with {0} interfaces",
+    _INNER_RESET: "a reset in the middle of an object",
+    _TOO_DENSE: "more than one value in four bytes, as no QuPath file has,",
+}
+"""What went wrong; {0} and {1} are the two numbers that come with it."""
 
 
 def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it for arrays
@@ -100,17 +129,17 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                 elif state == 1:
                     row = node + 1
                     if kind[row] == TC_NULL:
-                        failure, at = 11, start[node]
+                        failure, at = _CLASSLESS, start[node]
                         break
                     if kind[row] == TC_REFERENCE:
                         row = defined[link[row]]
                     cls = body[row]
                     flags = classes[cls * CLASS_COLUMNS + C_FLAGS]
                     if flags & ENUM or not flags & (SERIALIZABLE | EXTERNALIZABLE):
-                        failure, at = 12, start[node]
+                        failure, at = _NOT_SERIALIZABLE, start[node]
                         break
                     if flags & EXTERNALIZABLE and not flags & BLOCK_DATA:
-                        failure, at = 13, start[node]
+                        failure, at = _OLD_PROTOCOL, start[node]
                         break
                     link[node] = handles
                     defined[handles] = node
@@ -129,7 +158,7 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                             cls = classes[cls * CLASS_COLUMNS + C_SUPER]
                         size = classes[cls * CLASS_COLUMNS + C_BYTES]
                         if size > end - pos:
-                            failure, at, x, y = 1, pos, size, end - pos
+                            failure, at, x, y = _SHORT, pos, size, end - pos
                             break
                         pos += size
                         # Object fields and own data of this class: both in the state, so that a frame stays small.
@@ -138,7 +167,7 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                             frames[f + 2] += 1
                 elif state == 5:
                     if pos >= end:
-                        failure, at, x, y = 1, pos, 1, 0
+                        failure, at, x, y = _SHORT, pos, 1, 0
                         break
                     if data[pos] == TC_ENDBLOCKDATA:
                         pos += 1
@@ -147,7 +176,7 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                         want = CONTENT
                 elif state == 4:
                     if pos >= end:
-                        failure, at, x, y = 1, pos, 1, 0
+                        failure, at, x, y = _SHORT, pos, 1, 0
                         break
                     if data[pos] == TC_ENDBLOCKDATA:
                         pos += 1
@@ -172,32 +201,24 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                     if kind[row] == TC_REFERENCE:
                         row = defined[link[row]]
                     if kind[row] != TC_CLASSDESC:
-                        failure, at = 14, start[node]
+                        failure, at = _NO_ARRAY, start[node]
                         break
                     code = classes[body[row] * CLASS_COLUMNS + C_CODE]
                     link[node] = handles
                     defined[handles] = node
                     handles += 1
                     if end - pos < 4:
-                        failure, at, x, y = 1, pos, 4, end - pos
+                        failure, at, x, y = _SHORT, pos, 4, end - pos
                         break
                     count = (data[pos] << 24) | (data[pos + 1] << 16) | (data[pos + 2] << 8) | (data[pos + 3] << 0)
                     pos += 4
                     body[node] = pos
-                    size = 0
-                    if code == 66 or code == 90:  # B, Z
-                        size = 1
-                    elif code == 67 or code == 83:  # C, S
-                        size = 2
-                    elif code == 70 or code == 73:  # F, I
-                        size = 4
-                    elif code == 68 or code == 74:  # D, J
-                        size = 8
-                    elif code != 76 and code != 91:  # L, [
-                        failure, at = 14, start[node]
+                    size = _WIDTH[code] + 0
+                    if size == 0 and code != _OBJECT_TYPE and code != _ARRAY_TYPE:
+                        failure, at = _NO_ARRAY, start[node]
                         break
                     if count >= 1 << 31 or count > (end - pos) // max(size, 1):
-                        failure, at, x, y = 6, start[node], count, end - pos
+                        failure, at, x, y = _BAD_COUNT, start[node], count, end - pos
                         break
                     if size:
                         pos += count * size
@@ -219,7 +240,7 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                     if kind[row] == TC_REFERENCE:
                         row = defined[link[row]]
                     if kind[row] != TC_CLASSDESC or not classes[body[row] * CLASS_COLUMNS + C_FLAGS] & ENUM:
-                        failure, at = 15, start[node]
+                        failure, at = _NO_ENUM, start[node]
                         break
                     link[node] = handles
                     defined[handles] = node
@@ -248,38 +269,30 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                     else:
                         frames[f + 3] -= 1
                         if end - pos < 3:
-                            failure, at, x, y = 1, pos, 3, end - pos
+                            failure, at, x, y = _SHORT, pos, 3, end - pos
                             break
                         code = data[pos]
                         size = (data[pos + 1] << 8) | (data[pos + 2] << 0)
                         if end - pos - 3 < size:
-                            failure, at, x, y = 1, pos + 3, size, end - pos - 3
+                            failure, at, x, y = _SHORT, pos + 3, size, end - pos - 3
                             break
                         field = pos
                         pos += 3 + size
-                        width = 0
-                        if code == 66 or code == 90:
-                            width = 1
-                        elif code == 67 or code == 83:
-                            width = 2
-                        elif code == 70 or code == 73:
-                            width = 4
-                        elif code == 68 or code == 74:
-                            width = 8
-                        elif code == 76 or code == 91:
+                        width = _WIDTH[code] + 0
+                        if code in (_OBJECT_TYPE, _ARRAY_TYPE):
                             want = TEXT
                             classes[c + C_OBJECTS] += 1
-                        else:
-                            failure, at, x = 17, field, code
+                        elif width == 0:
+                            failure, at, x = _FIELD_TYPE, field, code
                             break
                         if width:
                             if classes[c + C_OBJECTS]:
-                                failure, at = 18, start[node]
+                                failure, at = _FIELD_ORDER, start[node]
                                 break
                             classes[c + C_BYTES] += width
                 elif state == 1:
                     if pos >= end:
-                        failure, at, x, y = 1, pos, 1, 0
+                        failure, at, x, y = _SHORT, pos, 1, 0
                         break
                     if data[pos] == TC_ENDBLOCKDATA:
                         pos += 1
@@ -299,7 +312,7 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                     classes[c + C_SUPER] = above
                     classes[c + C_DONE] = 1
                     if classes[c + C_DEPTH] > MAX_CLASS_DEPTH:
-                        failure, at, x = 8, start[node], MAX_CLASS_DEPTH
+                        failure, at, x = _CLASS_TOO_DEEP, start[node], MAX_CLASS_DEPTH
                         break
                     class_depth -= 1
                     done = True
@@ -312,10 +325,10 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                 continue
         # Read one item: a row of the tape, perhaps a new frame.
         if pos >= end:
-            failure, at, x, y = 1, pos, 1, 0
+            failure, at, x, y = _SHORT, pos, 1, 0
             break
         if nodes == room:
-            failure, at = 21, pos
+            failure, at = _TOO_DENSE, pos
             break
         tag = data[pos]
         node = nodes
@@ -328,47 +341,47 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
         pos += 1
         if tag == TC_NULL:
             if want == TEXT:
-                failure, at = 10, pos - 1
+                failure, at = _NO_STRING, pos - 1
                 break
             stop[node] = pos
         elif tag == TC_REFERENCE:
             if end - pos < 4:
-                failure, at, x, y = 1, pos, 4, end - pos
+                failure, at, x, y = _SHORT, pos, 4, end - pos
                 break
             target = (data[pos] << 24) | (data[pos + 1] << 16) | (data[pos + 2] << 8) | (data[pos + 3] << 0)
             target += base - FIRST_HANDLE
             if target < base or target >= handles:
-                failure, at, x, y = 3, pos - 1, target - base, handles - base
+                failure, at, x, y = _BAD_HANDLE, pos - 1, target - base, handles - base
                 break
             pos += 4
             stop[node] = pos
             link[node] = target
             row = defined[target]
             if want == TEXT and kind[row] & 0x7F != TC_STRING and kind[row] & 0x7F != TC_LONGSTRING:
-                failure, at = 10, pos - 5
+                failure, at = _NO_STRING, pos - 5
                 break
             if want == CLASS and (
                 kind[row] not in (TC_CLASSDESC, TC_PROXYCLASSDESC) or not classes[body[row] * CLASS_COLUMNS + C_DONE]
             ):
-                failure, at = 9, pos - 5
+                failure, at = _NO_CLASS, pos - 5
                 break
         elif (tag in (TC_STRING, TC_LONGSTRING)) and want != CLASS:
             head = 2 if tag == TC_STRING else 8
             if end - pos < head:
-                failure, at, x, y = 1, pos, head, end - pos
+                failure, at, x, y = _SHORT, pos, head, end - pos
                 break
             size = 0
             if tag == TC_LONGSTRING and data[pos] >= 0x80:
-                failure, at, x, y = 1, pos - 1, -1, end - pos
+                failure, at, x, y = _SHORT, pos - 1, -1, end - pos
                 break
             for k in range(head):
                 size = size * 256 + data[pos + k]
             if tag == TC_LONGSTRING and size <= 0xFFFF:
-                failure, at, x = 4, pos - 1, size
+                failure, at, x = _LONG_STRING, pos - 1, size
                 break
             pos += head
             if size > end - pos:
-                failure, at, x, y = 1, pos, size, end - pos
+                failure, at, x, y = _SHORT, pos, size, end - pos
                 break
             body[node] = pos
             for k in range(pos, pos + size):
@@ -388,12 +401,12 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                 if same:
                     break
         elif want == TEXT:
-            failure, at = 10, pos - 1
+            failure, at = _NO_STRING, pos - 1
             break
         elif tag in (TC_CLASSDESC, TC_PROXYCLASSDESC):
             class_depth += 1
             if class_depth > MAX_CLASS_DEPTH:
-                failure, at, x = 8, pos - 1, MAX_CLASS_DEPTH
+                failure, at, x = _CLASS_TOO_DEEP, pos - 1, MAX_CLASS_DEPTH
                 break
             if (known + 1) * CLASS_COLUMNS > len(classes):
                 classes = np.concatenate((classes, np.zeros_like(classes)))
@@ -409,11 +422,11 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
             count = 0
             if tag == TC_CLASSDESC:
                 if end - pos < 2:
-                    failure, at, x, y = 1, pos, 2, end - pos
+                    failure, at, x, y = _SHORT, pos, 2, end - pos
                     break
                 size = (data[pos] << 8) | (data[pos + 1] << 0)
                 if end - pos - 2 < size + 11:
-                    failure, at, x, y = 1, pos + 2, size + 11, end - pos - 2
+                    failure, at, x, y = _SHORT, pos + 2, size + 11, end - pos - 2
                     break
                 if size > 1 and data[pos + 2] == 91:
                     classes[c + C_CODE] = data[pos + 3]
@@ -421,27 +434,27 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
                 flags = data[pos]
                 classes[c + C_FLAGS] = flags
                 if flags & SERIALIZABLE and flags & EXTERNALIZABLE:
-                    failure, at = 16, start[node]
+                    failure, at = _BOTH_KINDS, start[node]
                     break
                 count = (data[pos + 1] << 8) | (data[pos + 2] << 0)
                 pos += 3
             else:
                 classes[c + C_FLAGS] = SERIALIZABLE
                 if end - pos < 4:
-                    failure, at, x, y = 1, pos, 4, end - pos
+                    failure, at, x, y = _SHORT, pos, 4, end - pos
                     break
                 size = (data[pos] << 24) | (data[pos + 1] << 16) | (data[pos + 2] << 8) | (data[pos + 3] << 0)
                 pos += 4
                 if size > (end - pos) // 2:
-                    failure, at, x = 19, start[node], size
+                    failure, at, x = _BAD_PROXY, start[node], size
                     break
                 for _ in range(size):
                     if end - pos < 2:
-                        failure = 1
+                        failure = _SHORT
                         break
                     width = (data[pos] << 8) | (data[pos + 1] << 0)
                     if end - pos - 2 < width:
-                        failure = 1
+                        failure = _SHORT
                         break
                     pos += 2 + width
                 if failure:
@@ -455,12 +468,12 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
             frames[f + 3] = count
             frames[f + 4] = known - 1
         elif want == CLASS:
-            failure, at, x = 2, pos - 1, tag
+            failure, at, x = _BAD_CODE, pos - 1, tag
             break
         elif tag in (TC_OBJECT, TC_ARRAY, TC_ENUM, TC_CLASS):
             depth += 1
             if depth - class_depth >= MAX_DEPTH:
-                failure, at, x = 7, pos - 1, MAX_DEPTH
+                failure, at, x = _TOO_DEEP, pos - 1, MAX_DEPTH
                 break
             f = depth * FRAME
             frames[f] = tag
@@ -470,27 +483,27 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
             frames[f + 4] = 0
         elif tag == TC_BLOCKDATA and want == CONTENT:
             if pos >= end:
-                failure, at, x, y = 1, pos, 1, 0
+                failure, at, x, y = _SHORT, pos, 1, 0
                 break
             size = data[pos] + 0
             pos += 1
             if size > end - pos:
-                failure, at, x, y = 1, pos, size, end - pos
+                failure, at, x, y = _SHORT, pos, size, end - pos
                 break
             body[node] = pos
             pos += size
             stop[node] = pos
         elif tag == TC_BLOCKDATALONG and want == CONTENT:
             if end - pos < 4:
-                failure, at, x, y = 1, pos, 4, end - pos
+                failure, at, x, y = _SHORT, pos, 4, end - pos
                 break
             size = (data[pos] << 24) | (data[pos + 1] << 16) | (data[pos + 2] << 8) | (data[pos + 3] << 0)
             pos += 4
             if size <= 255:
-                failure, at, x = 5, start[node], size
+                failure, at, x = _LONG_BLOCK, start[node], size
                 break
             if size > end - pos:
-                failure, at, x, y = 1, pos, size, end - pos
+                failure, at, x, y = _SHORT, pos, size, end - pos
                 break
             body[node] = pos
             pos += size
@@ -500,10 +513,10 @@ def walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it 
             base = handles
             resets = 1
         elif tag == TC_RESET:
-            failure, at = 20, pos - 1
+            failure, at = _INNER_RESET, pos - 1
             break
         else:
-            failure, at, x = 2, pos - 1, tag
+            failure, at, x = _BAD_CODE, pos - 1, tag
             break
     counts = (nodes, handles, known, pos, resets)
     return failure, at, x, y, counts, (kind, start, body, stop, after, link), defined, classes

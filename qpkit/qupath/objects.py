@@ -47,17 +47,18 @@ _COMPILE_FROM: Final = 100_000
 
 _UNKNOWN_MAX: Final = 16
 
-_MESSAGES: Final = (
-    "",
-    "the {0} ends too early or holds stray bytes",
-    "the {0} lacks its block of 4 bytes",
-    "the {0} lacks its block of 8 bytes",
-    "the {0} lacks its block of 9 bytes",
-    "the {0} claims {1} children",
-    "a child object is expected in a {0}",
-    "the same {0} is in the hierarchy twice",
-    "an object is expected in a {0}",
-)
+_ENDS_EARLY, _NO_COUNT, _NO_TAIL, _NO_CORE_TAIL, _BAD_COUNT, _NO_CHILD, _TWICE, _NO_OBJECT = range(1, 9)
+
+_MESSAGES: Final = {
+    _ENDS_EARLY: "the {0} ends too early or holds stray bytes",
+    _NO_COUNT: "the {0} lacks its block of 4 bytes",
+    _NO_TAIL: "the {0} lacks its block of 8 bytes",
+    _NO_CORE_TAIL: "the {0} lacks its block of 9 bytes",
+    _BAD_COUNT: "the {0} claims {1} children",
+    _NO_CHILD: "a child object is expected in a {0}",
+    _TWICE: "the same {0} is in the hierarchy twice",
+    _NO_OBJECT: "an object is expected in a {0}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
             end = after[node]
             for field in (NAME, COLOR, METADATA, MEASUREMENTS):
                 if item >= end or kind[item] == TC_BLOCKDATA or kind[item] == TC_BLOCKDATALONG:
-                    failure, at = 1, node
+                    failure, at = _ENDS_EARLY, node
                     break
                 if field == METADATA:  # left out by v0.2/v0.3 if empty
                     row = item
@@ -176,12 +177,12 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
             if failure:
                 break
             if item >= end or kind[item] != TC_BLOCKDATA or stop[item] - body[item] != 4:
-                failure, at = 2, node
+                failure, at = _NO_COUNT, node
                 break
             b = body[item]
             count = (data[b] << 24) | (data[b + 1] << 16) | (data[b + 2] << 8) | (data[b + 3] << 0)
             if count > end - item:
-                failure, at, x = 5, node, count
+                failure, at, x = _BAD_COUNT, node, count
                 break
             table[t + SLOT] = item
             table[t + LAST] = item
@@ -198,13 +199,13 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
         item = stack[3 * depth + 1]
         if stack[3 * depth + 2] > 0:  # the next child
             if item >= end or kind[item] == TC_BLOCKDATA or kind[item] == TC_BLOCKDATALONG:
-                failure, at = 1, own
+                failure, at = _ENDS_EARLY, own
                 break
             child = item
             if kind[child] == TC_REFERENCE:
                 child = defined[link[child]]
             if kind[child] != TC_OBJECT:
-                failure, at = 6, own
+                failure, at = _NO_CHILD, own
                 break
             table[t + LAST] = item
             stack[3 * depth + 1] = after[item]
@@ -213,7 +214,7 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
             if kind[row] == TC_REFERENCE:
                 row = defined[link[row]]
             if seen[child]:
-                failure, at = 7, child
+                failure, at = _TWICE, child
                 break
             if roles[body[row]] <= _FIRST_OBJECT:
                 if strange < _UNKNOWN_MAX:
@@ -229,19 +230,19 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
                 if field == TAIL:
                     width = 9 if role == _TMA_CORE else 8  # class probability (NaN if unset), then isMissing
                     if item >= end or kind[item] != TC_BLOCKDATA or stop[item] - body[item] != width:
-                        failure, at = width - 5, own
+                        failure, at = (_NO_CORE_TAIL if width == 9 else _NO_TAIL), own
                         break
                 elif field == NUCLEUS and role != _CELL:
                     break
                 else:
                     if item >= end or kind[item] == TC_BLOCKDATA or kind[item] == TC_BLOCKDATALONG:
-                        failure, at = 1, own
+                        failure, at = _ENDS_EARLY, own
                         break
                     row = item
                     if kind[row] == TC_REFERENCE:
                         row = defined[link[row]]
                     if kind[row] != TC_OBJECT and kind[row] != TC_NULL:
-                        failure, at = 8, own
+                        failure, at = _NO_OBJECT, own
                         break
                     if field == LOCKED:  # missing in the oldest files
                         boolean = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import time
@@ -20,22 +21,24 @@ from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
 from qpkit.dataset.manifest import INFO_NAME, TileRecord, write_tile_set
 from qpkit.dataset.splits import draw_splits
-from qpkit.errors import LabelError, ProjectError
+from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
 from qpkit.files import new_folder, safe_names
 from qpkit.workflows import OnProgress, Ticker, no_progress
+from qpkit.workflows.export_jobs import SlideJob, forget_progress, run_slides
 from qpkit.workflows.export_settings import ExportSettings
-from qpkit.workflows.export_slide import SlideExport, SlideReport, drawable
+from qpkit.workflows.export_slide import SlideReport, drawable
 from qpkit.workflows.sources import SlideInput, require_mpp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What an export did; `skipped` gives slides without a single annotation."""
+    """What an export did; `skipped` gives slides without a single annotation, `failed` broken ones and why."""
 
     mpp: float | None
     labels: LabelMap
     slides: tuple[SlideReport, ...]
     skipped: tuple[str, ...]
+    failed: Mapping[str, str]
     splits: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...]
     seconds: float
@@ -53,25 +56,31 @@ def export_tiles(
     *,
     classes: Sequence[PathClass] = (),
     overwrite: bool = False,
+    workers: int = 1,
     on_progress: OnProgress = no_progress,
 ) -> ExportReport:
     """Write tiles, masks, tiles.parquet and export.json into a new folder.
 
     Args:
         inputs: Slides with their objects.
-        out: Folder to make; on any error nothing is left there.
+        out: Folder to make; on any error nothing is left there. If the process is killed, the same export run again
+            on the same machine keeps the slides that were finished.
         settings: What to export.
         classes: The project's class list: order and colours of the default label map.
         overwrite: Replace an export that is there.
+        workers: Slides exported side by side, each in a process of its own.
         on_progress: Called with tiles done and in all.
 
     Raises:
         ProjectError: No slide has an annotation.
-        FormatError: A slide has no um per px, or cannot be read.
+        FormatError: A slide has no um per px, or none can be read; a single one that breaks off is reported.
+        ConfigError: No such number of workers, or one of them was killed.
         LabelError, GeometryError: The objects and the label map do not fit.
         OutputError: `out` holds something, or the disk is full.
     """
     start = time.perf_counter()
+    if workers < 1:
+        raise ConfigError(f"--workers {workers}: has to be 1 or more")
     if settings.downsample is None:
         require_mpp(inputs)
     used, skipped, in_use = _survey(inputs, settings)
@@ -80,27 +89,45 @@ def export_tiles(
     _require_drawn(labels, in_use)
     mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
     grids = [_grid(item.info, mpp, settings) for item in used]
-    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
-        records: list[TileRecord] = []
-        reports = []
+    stems = safe_names([item.source.name for item in used])
+    jobs = [SlideJob(i, g, labels, settings, stem) for i, g, stem in zip(used, grids, stems, strict=True)]
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=_job_hash(jobs)) as root:
         tick = Ticker(sum(len(grid) for grid in grids), on_progress)
-        stems = safe_names([item.source.name for item in used])
-        for item, grid, stem in zip(used, grids, stems, strict=True):
-            export = SlideExport(item, grid, labels, settings)
-            reports.append(export.run(root, stem, tick))
-            records += export.records
-        records, notes = _with_splits(records, used, settings)
+        results = list(run_slides(jobs, root, workers=workers, tick=tick))
+        forget_progress(root)
+        failed = {result.name: result.failure for result in results if result.failure}
+        if len(failed) == len(results):
+            raise FormatError(f"no slide could be exported: {'; '.join(failed.values())}")
+        exported = [item for item in used if item.source.name not in failed]
+        records, notes = _with_splits([r for result in results for r in result.records], exported, settings)
         result = ExportReport(
             mpp=_common_mpp(records),
             labels=labels,
-            slides=tuple(reports),
+            slides=tuple(result.report for result in results if result.report is not None),
             skipped=tuple(skipped),
+            failed=failed,
             splits=_split_counts(records, labels),
             notes=tuple(notes),
             seconds=time.perf_counter() - start,
         )
-        write_tile_set(root, records, _info(result, used, settings))
+        write_tile_set(root, records, _info(result, exported, settings))
     return result
+
+
+def _job_hash(jobs: Sequence[SlideJob]) -> str:
+    """Tell exports apart: everything that decides what is written."""
+    facts = [
+        {
+            "inputs": {**job.item.hashes(), "name": job.item.source.name, "metadata": dict(job.item.metadata)},
+            "mpp": job.item.info.mpp,
+            "grid": repr(job.grid),
+            "labels": label_map_to_builtins(job.labels),
+            "settings": job.settings.to_builtins(),
+            "stem": job.stem,
+        }
+        for job in jobs
+    ]
+    return hashlib.sha256(msgspec.json.encode([facts, versions()], order="deterministic")).hexdigest()
 
 
 def _survey(
@@ -219,6 +246,7 @@ def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
         "mpp": report.mpp,
         "slides": msgspec.to_builtins(report.slides, str_keys=True),
         "skipped": list(report.skipped),
+        "failed": dict(report.failed),
         "splits": {name: dict(counts) for name, counts in report.splits.items()},
         "notes": list(report.notes),
         "seconds": report.seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from qpkit.dataset.pairs import PairWriter, pair_names
 from qpkit.ops.rasterize import PaintAudit, Painting, count_values
 from qpkit.ops.tissue import rgb_std, tissue_mask, tissue_share
 from qpkit.slides import Slide, open_slide
-from qpkit.workflows import Ticker
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.sources import SlideInput
 
@@ -88,7 +87,7 @@ class SlideExport:
         self._dropped_pixels: Counter[int] = Counter()
         self.records: list[TileRecord] = []
 
-    def run(self, root: Path, stem: str, tick: Ticker) -> SlideReport:
+    def run(self, root: Path, stem: str, tick: Callable[[str], None]) -> SlideReport:
         """Write the slide's pairs below `root`, in folders and with file names that begin with `stem`."""
         start = time.perf_counter()
         with open_slide(self._item.source.path, mpp=self._item.info.mpp) as slide, PairWriter(root) as writer:
