@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,8 @@ _JOB: Final = ".job"
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file in the same folder, flush it to disk and rename it over `path`.
 
+    Who may read and write the old file may do so with the new one: projects lie in folders of whole groups.
+
     Raises:
         OutputError: The disk is full or the folder cannot be written; `path` is as it was before.
     """
@@ -33,11 +36,36 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            with contextlib.suppress(PermissionError):  # some network drives know no modes
+                beside.chmod(stat.S_IMODE(path.stat().st_mode))
         beside.replace(path)
     except OSError as err:
         raise OutputError(f"{path}: cannot be written ({err.strerror or err}); nothing was changed") from err
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one qpkit process of this machine into a folder, from its look at a file until it is replaced.
+
+    The lock is on the folder itself, so nothing is left behind. Where folders cannot be locked (Windows, some network
+    drives), all go in.
+    """
+    try:
+        import fcntl
+
+        door = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(door, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(door)
 
 
 @contextlib.contextmanager

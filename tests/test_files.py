@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpkit.errors import OutputError
-from qpkit.files import new_folder, quick_hash, replace_file, safe_names, sha256
+from qpkit.files import new_folder, one_at_a_time, quick_hash, replace_file, safe_names, sha256
 
 
 @given(st.lists(st.text(min_size=1), max_size=8))
@@ -75,3 +78,33 @@ def test_hashes_tell_files_apart(tmp_path: Path) -> None:
     assert quick_hash(tmp_path / "a") != quick_hash(tmp_path / "b")
     assert sha256(tmp_path / "a") != sha256(tmp_path / "b")
     assert quick_hash(tmp_path) == quick_hash(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    (tmp_path / "f").chmod(0o664)
+    replace_file(tmp_path / "f", b"new")
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o664
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are locked on POSIX")
+def test_two_do_not_go_into_a_folder_at_the_same_time(tmp_path: Path) -> None:
+    seen: list[str] = []
+    inside = threading.Event()
+
+    def second() -> None:
+        inside.wait()
+        with one_at_a_time(tmp_path):
+            seen.append("second")
+
+    other = threading.Thread(target=second)
+    other.start()
+    with one_at_a_time(tmp_path):
+        inside.set()
+        time.sleep(0.1)
+        seen.append("first")
+    other.join()
+    assert seen == ["first", "second"] and not list(tmp_path.iterdir())
+    with one_at_a_time(tmp_path / "gone"):
+        seen.append("no such folder")

@@ -61,6 +61,8 @@ def command(
         settings = settings_of(relocate=relocate, search=search, rename=rename_class, entries=entry, only=only)
         doctor_project(path, settings, fix=fix, as_json=as_json)
         return
+    if path.suffix == ".qpdata":
+        raise ConfigError(f"{path}: is one image's data; give its project, or look into it with qpkit info")
     require_project_options(relocate=relocate, search=search, rename_class=rename_class, entry=entry, only=only)
     _doctor_geojson(path, fix=fix, out=out, overwrite=overwrite, as_json=as_json)
 

@@ -52,6 +52,8 @@ def command(
     opened = open_project(project)
     with progress("edit") as update:
         done = edit_objects(opened, selection, change, entries=entry, dry_run=dry_run, on_progress=update)
+    if not any(item.selected for item in done):
+        say("note: no object fits; qpkit info shows the classes, upper and lower case count")
     title = "Would change" if dry_run else "Changed"
     table(
         f"{title} in {opened.path}", ("entry", "selected", "changed"), [(d.entry, d.selected, d.changed) for d in done]

@@ -13,6 +13,7 @@ from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from qpkit.qupath import Entry, Project
+    from qpkit.workflows.project import AddReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,14 +29,22 @@ def create(
     metadata: list[str] = typer.Option([], "--metadata", metavar="KEY=VALUE", help="For each image (repeatable)."),
 ) -> None:
     """Make a project that QuPath 0.2 to 0.7 open, with the given slides."""
-    from qpkit.workflows.project import new_project
+    from qpkit.workflows.project import new_project_of
 
     start = time.perf_counter()
     pairs = pairs_of(metadata)
-    made = new_project(folder, timestamp_ms=int(time.time() * 1000))
-    say(f"{made.path} ({took(start)})")
-    if images:
-        _add(made, images, image_type, mpp, pairs)
+    with progress("add") as update:
+        made, report = new_project_of(
+            folder,
+            images or [],
+            timestamp_ms=int(time.time() * 1000),
+            image_type=image_type,
+            mpp=mpp,
+            metadata=pairs,
+            on_progress=update,
+        )
+    say(str(made.path))
+    _show(made, report, start)
 
 
 @app.command("add-images")
@@ -94,8 +103,13 @@ def _add(project: Project, images: list[Path], image_type: str, mpp: float | Non
     start = time.perf_counter()
     with progress("add") as update:
         report = add_images(project, images, image_type=image_type, mpp=mpp, metadata=metadata, on_progress=update)
+    _show(project, report, start)
+
+
+def _show(project: Project, report: AddReport, start: float) -> None:
     rows = [(item.entry, item.name, f"{item.width} x {item.height}", item.mpp) for item in report.added]
-    table(f"Added to {project.path}", ("id", "entry", "px", "um/px"), rows)
+    if rows:
+        table(f"Added to {project.path}", ("id", "entry", "px", "um/px"), rows)
     for path in report.known:
         say(f"note: {path} is in the project already; left out")
     for item in report.added:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from qpkit.errors import ProjectError
-from qpkit.files import replace_file
+from qpkit.files import one_at_a_time, replace_file
 
 BACKUP: Final = "data.qpdata.qpkit-backup"
 """The data file as it was before qpkit first wrote to it. Kept for good: later writes do not replace it.
@@ -110,6 +110,7 @@ class EntryFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.data.exists() and not self.backup.exists():
             replace_file(self.backup, self.data.read_bytes())
-        self.check_unchanged()
-        replace_file(self.data, content)
+        with one_at_a_time(self.folder):
+            self.check_unchanged()
+            replace_file(self.data, content)
         self.data_stamp = Stamp.of(self.data)

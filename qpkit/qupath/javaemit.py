@@ -79,6 +79,7 @@ class Emitter:
         self._tape = tape
         self._edits = Edits() if edits is None else edits
         self._rows = self._edits.rows()
+        self._places = np.asarray(self._rows, np.int64)
         self._new: NDArray[np.int64] = np.full(0 if tape is None else len(tape.defined), -1, np.int64)
         self.out: list[bytes | memoryview] = []
         self.next = 0
@@ -206,8 +207,8 @@ class Emitter:
 
     def _with_edits(self, rows: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bool]:
         """Whether rows have an edit, or something inside them has."""
-        edits = np.asarray(self._rows, np.int64)
-        found: list[bool] = (np.searchsorted(edits, rows) < np.searchsorted(edits, ends)).tolist()
+        before, behind = np.searchsorted(self._places, rows), np.searchsorted(self._places, ends)
+        found: list[bool] = (before < behind).tolist()
         return found
 
     def _run(self, run: _Run) -> list[Any]:

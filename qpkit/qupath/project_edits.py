@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from qpkit.errors import ProjectError
-from qpkit.files import replace_file
+from qpkit.files import one_at_a_time, replace_file
 from qpkit.qupath.entry_files import Stamp
 from qpkit.qupath.project import Project
 from qpkit.qupath.uris import file_uri
@@ -93,12 +93,13 @@ def write_project(project: Project, record: Mapping[str, Any]) -> None:
         ProjectError: It changed since it was opened.
         OutputError: It cannot be written; the old one is still there.
     """
-    if Stamp.of(project.path) != project.stamp:
-        raise ProjectError(
-            f"{project.path}: changed since it was read, so nothing was written; close QuPath and try again"
-        )
-    replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
-    replace_file(project.path, pretty(record))
+    with one_at_a_time(project.folder):
+        if Stamp.of(project.path) != project.stamp:
+            raise ProjectError(
+                f"{project.path}: changed since it was read, so nothing was written; close QuPath and try again"
+            )
+        replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
+        replace_file(project.path, pretty(record))
 
 
 def pretty(record: Mapping[str, Any]) -> bytes:

@@ -54,8 +54,7 @@ def create_project(
         OutputError: There is a project already.
     """
     folder = Path(folder)
-    if folder.is_dir() and any(folder.glob("*.qpproj")):
-        raise OutputError(f"{folder}: there is a project already; choose another folder")
+    require_no_project(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.absolute() / "project.qpproj"
     record = {
@@ -69,6 +68,18 @@ def create_project(
     replace_file(file, pretty(record))
     add_classes(file.parent, classes)
     return open_project(file)
+
+
+def require_no_project(folder: Path) -> None:
+    """Raise unless a project can be made in this folder.
+
+    Raises:
+        OutputError: There is one already, or a file has the folder's name.
+    """
+    if folder.is_dir() and any(folder.glob("*.qpproj")):
+        raise OutputError(f"{folder}: there is a project already; choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; a project is a folder, choose another name")
 
 
 def add_image(

@@ -138,6 +138,8 @@ def convert(
     to_project = settings.target_format == PROJECT or (settings.target_format is None and is_project(target))
     several = is_project(source)
     output = None if to_project else _target_format(target, settings)
+    if settings.entries and not several and (output is not None or len(settings.entries) > 1):
+        raise ConfigError("--entry chooses images of a project to convert, or the one image of a project to add to")
     choices = _choices(settings)
     facts = _facts(settings)
     if several:

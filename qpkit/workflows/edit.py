@@ -14,6 +14,9 @@ from qpkit.workflows import OnProgress, no_progress
 UNCLASSIFIED = ""
 """Selects objects without a class."""
 
+ROOT = "root"
+"""Moves objects out of their parents."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -53,7 +56,7 @@ class Change:
         measurements: Added, or changed.
         metadata: Added, or changed.
         remove: Take them out; what is below them moves up.
-        move_to: Put them below the object with this id; "root" takes them out of their parents.
+        move_to: Put them below the object with this id; ROOT takes them out of their parents.
     """
 
     class_name: str | None = None
@@ -101,10 +104,13 @@ def edit_objects(
         on_progress: Called for each entry.
 
     Raises:
-        ProjectError: An entry does not exist, or the files changed since they were read.
+        ProjectError: An entry does not exist, no chosen entry has the object to move to, or the files changed since
+            they were read.
         FormatError: A file cannot be edited; entries before it are done, and it is named.
     """
     chosen = _chosen(project, entries)
+    if change.move_to not in (None, ROOT) and not any(_has(entry, change.move_to or "") for entry in chosen):
+        raise ProjectError(f"{project.path}: no object has the id {change.move_to!r}, so nothing was moved")
     made = []
     for done, entry in enumerate(chosen):
         on_progress(done, len(chosen), entry.name)
@@ -114,6 +120,10 @@ def edit_objects(
             except QpkitError as err:
                 raise type(err)(f"{_so_far(made)}{err}") from err
     return made
+
+
+def _has(entry: Entry, identity: str) -> bool:
+    return any(item.id == identity for item in entry.objects())
 
 
 def _so_far(made: Sequence[EntryEdit]) -> str:
@@ -162,8 +172,8 @@ def _update(data: QpData, numbers: Sequence[int], change: Change, path_class: tu
 def _move(data: QpData, numbers: Sequence[int], to: str) -> int:
     """Move the topmost of the objects; those below them go along."""
     objects = data.objects()
-    target = None if to == "root" else next((n for n, item in enumerate(objects) if item.id == to), None)
-    if to != "root" and target is None:
+    target = None if to == ROOT else next((n for n, item in enumerate(objects) if item.id == to), None)
+    if to != ROOT and target is None:
         return 0  # the new parent is in another entry
     there = [n for n in numbers if n != target and objects[n].parent != target]
     meant = set(there)

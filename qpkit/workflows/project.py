@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
 from qpkit.qupath import Project, add_image, create_project
 from qpkit.qupath.project_edits import set_metadata
-from qpkit.qupath.project_writer import BIOFORMATS, OPENSLIDE
+from qpkit.qupath.project_writer import BIOFORMATS, OPENSLIDE, require_no_project
 from qpkit.qupath.uris import file_path
 from qpkit.slides import open_slide
 from qpkit.slides.openslide import OpenSlideReader
@@ -61,6 +62,28 @@ def new_project(folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0) 
     return create_project(folder, version=version, timestamp_ms=timestamp_ms)
 
 
+def new_project_of(
+    folder: Path,
+    images: Sequence[Path],
+    *,
+    timestamp_ms: int = 0,
+    image_type: str = "unset",
+    mpp: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+    on_progress: OnProgress = no_progress,
+) -> tuple[Project, AddReport]:
+    """Make a project with slides; if one of them cannot be opened, none is made. See `add_images`.
+
+    Raises:
+        OutputError: There is a project already.
+    """
+    require_no_project(folder)
+    _check_facts(image_type, mpp)
+    ready = _looked_at(_different(images), on_progress)
+    project = new_project(folder, timestamp_ms=timestamp_ms)
+    return project, AddReport(_added(project, ready, image_type, mpp, metadata), ())
+
+
 def add_images(
     project: Project,
     images: Sequence[Path],
@@ -81,15 +104,35 @@ def add_images(
         on_progress: Called with (done, total, name).
 
     Raises:
-        ConfigError: An unknown image type.
+        ConfigError: An unknown image type, or um/px that are none.
         FormatError: Slides that cannot be opened, all of them named.
         ProjectError: A file is missing, or the project changed in the meantime.
     """
+    _check_facts(image_type, mpp)
+    there = {_same(path) for path in _paths_of(project)}
+    wanted = _different(images)
+    ready = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
+    added = _added(project, ready, image_type, mpp, metadata)
+    return AddReport(added, tuple(image for image in wanted if _same(image) in there))
+
+
+def _check_facts(image_type: str, mpp: float | None) -> None:
     if image_type not in IMAGE_TYPES:
         raise ConfigError(f"image type {image_type!r}: has to be one of {', '.join(IMAGE_TYPES)}")
-    there = {_same(path) for path in _paths_of(project)}
-    wanted = list(dict.fromkeys(image.absolute() for image in images))
-    ready = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
+    if mpp is not None and not (mpp > 0 and math.isfinite(mpp)):
+        raise ConfigError(f"--mpp {mpp}: has to be a positive number")
+
+
+def _different(images: Sequence[Path]) -> list[Path]:
+    """Absolute paths, each file once, without "..": QuPath compares URIs as text."""
+    paths = [image.absolute() for image in images]
+    plain = [path.parent.resolve() / path.name if ".." in path.parts else path for path in paths]
+    return list({_same(path): path for path in reversed(plain)}.values())[::-1]
+
+
+def _added(
+    project: Project, ready: Sequence[_Ready], image_type: str, mpp: float | None, metadata: Mapping[str, str] | None
+) -> tuple[Added, ...]:
     added = []
     for item in ready:
         entry = add_image(
@@ -106,7 +149,7 @@ def add_images(
             thumbnail=item.thumbnail,
         )
         added.append(Added(entry.id, entry.name, item.path, item.info.width, item.info.height, item.info.mpp or mpp))
-    return AddReport(tuple(added), tuple(image for image in wanted if _same(image) in there))
+    return tuple(added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +216,18 @@ def write_metadata(project: Project, changes: Mapping[str, Mapping[str, str | No
         How many entries are different now.
 
     Raises:
-        ProjectError: An entry does not exist, several have the name, or the project changed in the meantime.
+        ProjectError: An entry does not exist, several have the name, it is named by name and by id, or the project
+            changed in the meantime.
     """
     by_id: dict[int, dict[str, str | None]] = {}
     faults = []
     for name, values in changes.items():
         found = [entry for entry in project.entries if str(entry.id) == name]
         found = found or [entry for entry in project.entries if entry.name == name]
-        if len(found) == 1:
-            by_id.setdefault(found[0].id, {}).update(values)
+        if len(found) == 1 and found[0].id in by_id:
+            faults.append(f"{name!r} (named twice, by name and by id)")
+        elif len(found) == 1:
+            by_id[found[0].id] = dict(values)
         else:
             faults.append(f"{name!r} ({'none' if not found else 'several'})")
     if faults:
@@ -198,18 +244,27 @@ def read_metadata_table(path: Path) -> dict[str, dict[str, str | None]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
-            rows = [row for row in csv.reader(text, strict=True) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise FormatError(f"{path}: cannot be read as a CSV table ({err})") from err
-    if not rows or len(rows[0]) < 2 or not all(cell.strip() for cell in rows[0]):
-        raise FormatError(f"{path}: a first line with a name for each column is needed, the first is the entry's")
-    keys = [cell.strip() for cell in rows[0][1:]]
+            reader = csv.reader(text, strict=True)
+            rows = [(reader.line_num, row) for row in reader if any(row)]
+    except OSError as err:
+        raise FormatError(f"{path}: cannot be read ({err.strerror})") from err
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise FormatError(f"{path}: cannot be read as a CSV table ({err}); save it as CSV UTF-8") from err
+    titles = [cell.strip() for cell in rows[0][1]] if rows else []
+    keys = titles[1:]
+    if not keys or not all(titles):
+        raise FormatError(
+            f"{path}: a first line with a name for each column is needed, the first is the entry's; "
+            "columns are separated by commas"
+        )
+    if len(set(keys)) != len(keys):
+        raise FormatError(f"{path}: the column {max(keys, key=keys.count)!r} is there twice")
     found: dict[str, dict[str, str | None]] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(rows[0]) or row[0].strip() in found:
-            raise FormatError(
-                f"{path}: line {number} has {len(row)} cells for {len(rows[0])} columns, or names an entry again"
-            )
+    for number, row in rows[1:]:
+        if len(row) != len(titles):
+            raise FormatError(f"{path}: line {number} has {len(row)} cells for {len(titles)} columns")
+        if row[0].strip() in found:
+            raise FormatError(f"{path}: line {number} names the entry {row[0].strip()!r} again")
         cells = zip(keys, row[1:], strict=True)
         found[row[0].strip()] = {key: cell.strip() for key, cell in cells if cell.strip()}
     return found

@@ -155,6 +155,9 @@ def test_objects_of_no_entry_or_another_size_are_refused(study: Path, source: Pa
     with pytest.raises(FormatError, match="would not fit"):
         convert(source, study, settings(entries=(name,)))
     convert(source, study, ConvertSettings(entries=(name,)))
+    for target, entries in ((study, (name, "1")), (study / "new.geojson", (name,))):
+        with pytest.raises(ConfigError, match="--entry chooses"):
+            convert(source, target, ConvertSettings(entries=entries))
     assert any(o.name == "one" for o in open_project(study).entries[1].objects())
 
 

@@ -198,6 +198,9 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert (code, text) == (1, "") and "exactly one .qpproj" in said
     assert run(capsys, "doctor", path, "-o", tmp_path / "b.geojson")[0] == 2
     assert run(capsys, "doctor", tmp_path / "no.geojson")[0] == 1
+    (tmp_path / "data.qpdata").write_bytes(b"")
+    code, text, said = run(capsys, "doctor", tmp_path / "data.qpdata")
+    assert (code, text) == (1, "") and "give its project" in said
     path.write_text('{"type":"FeatureCollection","features":[{')
     code, text, _ = run(capsys, "doctor", path)
     assert code == 1 and "not JSON" in text

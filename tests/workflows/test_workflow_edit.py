@@ -91,6 +91,13 @@ def test_objects_are_moved_below_another_and_back(project_copy: Callable[[str], 
     assert sorted(str(o.id) for o in flat) == sorted(str(o.id) for o in objects)
 
 
+def test_a_selection_that_fits_nothing_is_noted(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("edit", study, "--class", "tumor", "--set-name", "x") == 0
+    assert "no object fits" in capsys.readouterr().err
+    assert run("edit", study, "--class", "Tumor", "--set-name", "x") == 0
+    assert "no object fits" not in capsys.readouterr().err
+
+
 def test_a_dry_run_and_an_edit_that_changes_nothing_touch_no_byte(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +123,7 @@ def test_a_dry_run_and_an_edit_that_changes_nothing_touch_no_byte(
         ["--all", "--measure", "a"],
         ["--all", "--set-class", " : "],
         ["--all", "--set-name", "x", "--entry", "nobody"],
+        ["--all", "--move-to", "00000000-0000-0000-0000-000000000000"],
     ],
 )
 def test_bad_arguments_are_one_line_and_change_nothing(

@@ -73,6 +73,28 @@ def test_a_slide_is_added_once_and_a_bad_one_adds_none(shared: Path, tmp_path: P
         new_project(tmp_path / "p")
 
 
+@pytest.mark.parametrize("option", [["no.svs"], ["--image-type", "banana"], ["--mpp", "-1"], ["--mpp", "nan"]])
+def test_a_project_that_cannot_have_its_slides_is_not_made(shared: Path, tmp_path: Path, option: list[str]) -> None:
+    good = shared / "data/slides" / SLIDES[0]
+    assert run("project", "create", tmp_path / "p", good, *option) == 1
+    assert not (tmp_path / "p").exists()
+    assert run("project", "create", tmp_path / "p", good) == 0
+
+
+def test_uris_have_no_dots_and_a_link_is_its_file(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(shared / "data/slides" / SLIDES[2], tmp_path / "slide.jpeg")
+    (tmp_path / "link.jpeg").symlink_to(tmp_path / "slide.jpeg")
+    monkeypatch.chdir(tmp_path / "a")
+    images = [Path("../slide.jpeg"), Path("../a/../link.jpeg"), tmp_path / "slide.jpeg"]
+    report = add_images(new_project(tmp_path / "p"), images)
+    assert [item.path for item in report.added] == [tmp_path / "slide.jpeg"]
+    (entry,) = open_project(tmp_path / "p").entries
+    assert entry.server.innermost.uri == (tmp_path / "slide.jpeg").as_uri()
+
+
 @pytest.mark.parametrize("version", ["v0.2.3", "v0.5.1", "v0.7.0"])
 def test_metadata_are_set_and_nothing_else_changes(project_copy: Callable[[str], Path], version: str) -> None:
     folder = project_copy(version)
@@ -89,6 +111,8 @@ def test_metadata_are_set_and_nothing_else_changes(project_copy: Callable[[str],
     assert write_metadata(open_project(folder), {str(second.id): {"a": "b"}}) == 0
     with pytest.raises(ProjectError, match=r"'nobody' \(none\)"):
         write_metadata(open_project(folder), {"nobody": {"a": "b"}})
+    with pytest.raises(ProjectError, match="named twice, by name and by id"):
+        write_metadata(open_project(folder), {first.name: {"a": "b"}, str(first.id): {"a": "c"}})
 
 
 def test_a_project_that_changed_meanwhile_is_not_overwritten(project_copy: Callable[[str], Path]) -> None:
@@ -114,6 +138,22 @@ def test_a_table_sets_what_its_cells_say(study: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,a,b,a\nx,1,2,3\n", "column 'a' is there twice"),
+        ("image,a\n\n\nx,1\n\nx,2\n", "line 6 names the entry 'x' again"),
+        ("image,a\n\ny,1,2\n", "line 3 has 3 cells for 2 columns"),
+        ("image;a\nx;1\n", "separated by commas"),
+        ("image,a\nx,\udcfc\n", "CSV UTF-8"),
+    ],
+)
+def test_a_bad_table_says_what_and_where(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(FormatError, match=said):
+        read_metadata_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["set-metadata", "P"],
@@ -123,10 +163,11 @@ def test_a_table_sets_what_its_cells_say(study: Path, tmp_path: Path) -> None:
         ["set-metadata", "nothing", "a=b"],
         ["add-images", "P", "nothing.svs"],
         ["create", "P"],
+        ["create", "P/project.qpproj"],
     ],
 )
 def test_bad_arguments_are_one_line(study: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("project", *[str(study) if item == "P" else item for item in arguments]) == 1
+    assert run("project", *[item.replace("P", str(study)) if item[0] == "P" else item for item in arguments]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
