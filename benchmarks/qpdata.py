@@ -18,12 +18,17 @@ import gzip
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from measuring import Result, Row, alone, nuclei, row, show, timed
 
+from qpkit.core.annotation import Annotation
 from qpkit.qupath import QpData, new_qpdata
+from qpkit.qupath.gc_pause import gc_paused
+from qpkit.qupath.javaemit import Emitter
+from qpkit.qupath.object_writer import ObjectWriter
+from qpkit.qupath.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURE = ROOT.parent / "shared/fixtures/qupath/v0.5.1/many/data.qpdata.gz"
@@ -51,30 +56,35 @@ def measure(name: str, file: Path, count: int) -> Result:
         file.write_bytes(new_qpdata(image_type="OTHER", objects=list(nuclei(count))).to_bytes())
         return {"seconds": 0.0, "peak_mb": 0.0}
     QpData.parse(new_qpdata(image_type="OTHER", objects=list(nuclei(3500))).to_bytes(), source="warm-up")
-    work: Callable[[], object]
+    data = content(file)
+    if name == "read":
+        return timed(lambda: QpData.parse(data, source="x").objects(), times=3)
+    if name == "read, tree reader":
+        return timed(lambda: read_tree(data), times=3)
+    before = QpData.parse(data, source="x")
+    if name == "remove":
+        last = len(before.objects()) - 1
+        return timed(lambda: before.remove([last]))
+    objects = before.objects()
     if name == "write":
-        objects = list(QpData.parse(content(file), source="x").objects())
-        empty = new_qpdata(image_type="OTHER")
-        work = lambda: empty.add(objects)  # noqa: E731
-    else:
-        data = content(file)
-        before = QpData.parse(data, source="x") if name in ("reclassify", "remove") else None
-        if name == "read":
-            work = lambda: QpData.parse(data, source="x").objects()  # noqa: E731
-        elif name == "read, tree reader":
-            work = lambda: read_tree(data)  # noqa: E731
-        else:
-            assert before is not None
-            last = len(before.objects()) - 1
-            work = {"remove": lambda: before.remove([last])}[name]
-    return timed(work, times=3 if name.startswith("read") else 1)
+        return timed(lambda: write(objects))
+    empty = new_qpdata(image_type="OTHER")
+    return timed(lambda: empty.add(objects))
+
+
+def write(objects: Sequence[Annotation]) -> bytes:
+    """Write objects as a stream, without reading it back."""
+    with gc_paused(300 * len(objects)):
+        emitter = Emitter()
+        ObjectWriter(Vocabulary(emitter)).write_all(objects)
+        return emitter.content()
 
 
 def rows(found: dict[str, Result], sizes: dict[str, tuple[int, float]]) -> list[Row]:
     """Objects per second, memory as a multiple of the file."""
     made = []
     for title, (count, megabytes) in sizes.items():
-        read, write = found[f"{title} read"], found[f"{title} write"]
+        read, add = found[f"{title} read"], found[f"{title} write, read back"]
         tree = found[f"{title} read, tree reader"]
         made += [
             row(f"read {title}", count / read["seconds"], "objects/s", goal=f">= {GOAL:,}"),
@@ -93,8 +103,14 @@ def rows(found: dict[str, Result], sizes: dict[str, tuple[int, float]]) -> list[
                 ratio=tree["peak_mb"] / read["peak_mb"],
             ),
             row(f"{title}, file", megabytes, "MB"),
-            row(f"write {title}, read back", count / write["seconds"], "objects/s"),
-            row(f"write {title}, memory", write["peak_mb"], "MB"),
+            row(
+                f"write {title}",
+                count / found[f"{title} write"]["seconds"],
+                "objects/s",
+                goal=f">= {GOAL:,}",
+            ),
+            row(f"write {title}, read back", count / add["seconds"], "objects/s"),
+            row(f"write {title}, memory", add["peak_mb"], "MB"),
             row(f"remove one of {title}, read back", found[f"{title} remove"]["seconds"], "s"),
         ]
     return made
@@ -121,7 +137,7 @@ def main() -> None:
         found, sizes = {}, {}
         for title, file in files.items():
             sizes[title] = (options.objects if file == made_up else 20_001, len(content(file)) / 1e6)
-            for name in ("read", "read, tree reader", "write", "remove"):
+            for name in ("read", "read, tree reader", "write", "write, read back", "remove"):
                 found[f"{title} {name}"] = alone(__file__, name, "--file", str(file), "--objects", str(options.objects))
     show(rows(found, sizes), options.json)
 

@@ -8,7 +8,20 @@ from __future__ import annotations
 import typer
 
 from qpkit import __version__
-from qpkit.cli import convert, doctor, edit, evaluate, export, import_predictions, info, predict, project, train
+from qpkit.cli import (
+    convert,
+    doctor,
+    edit,
+    evaluate,
+    export,
+    import_predictions,
+    info,
+    predict,
+    project,
+    split,
+    stats,
+    train,
+)
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
 
@@ -46,6 +59,8 @@ def _root(
 
 
 app.command("export")(export.command)
+app.command("split")(split.command)
+app.command("stats")(stats.command)
 app.command("train")(train.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -37,20 +37,21 @@ class SplitRule:
 
     by: Literal["slide", "patient", "metadata", "tile"] = "slide"
     key: str = ""
+    option: str = field(default="--split", compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> SplitRule:
-        """Read "slide", "patient:KEY", "metadata:KEY" or "tile".
+    def parse(cls, text: str, *, option: str = "--split") -> SplitRule:
+        """Read "slide", "patient:KEY", "metadata:KEY" or "tile"; `option` is what messages call it.
 
         Raises:
             ConfigError: Anything else.
         """
         by, _, key = text.partition(":")
         if by in ("slide", "tile") and not key:
-            return cls("slide" if by == "slide" else "tile")
+            return cls("slide" if by == "slide" else "tile", option=option)
         if by in ("patient", "metadata") and key:
-            return cls("patient" if by == "patient" else "metadata", key)
-        raise ConfigError(f"--split {text!r}: has to be slide, patient:KEY, metadata:KEY or tile")
+            return cls("patient" if by == "patient" else "metadata", key, option)
+        raise ConfigError(f"{option} {text!r}: has to be slide, patient:KEY, metadata:KEY or tile")
 
     def __str__(self) -> str:
         return f"{self.by}:{self.key}" if self.key else self.by
@@ -77,14 +78,14 @@ class SplitRule:
         if value.strip().lower() not in _NAMES:
             raise ConfigError(
                 f"{slide}: metadata {self.key!r} is {value!r}, not train, val or test; "
-                f"to keep slides of one {self.key} together, use --split patient:{self.key}"
+                f"to keep slides of one {self.key} together, use {self.option} patient:{self.key}"
             )
         return _NAMES[value.strip().lower()]
 
     def _value(self, slide: str, metadata: Mapping[str, str]) -> str:
         if self.key not in metadata:
             there = ", ".join(sorted(metadata)) or "none"
-            raise ConfigError(f"{slide}: no metadata {self.key!r} for --split {self} (there are: {there})")
+            raise ConfigError(f"{slide}: no metadata {self.key!r} for {self.option} {self} (there are: {there})")
         return metadata[self.key]
 
 
@@ -125,9 +126,9 @@ def draw_splits(
 
 
 def _held_out(count: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
-    """(val, test) sizes: rounded, at least one where wanted, one group left for training."""
+    """(val, test) sizes: rounded, at least one where wanted and there are enough, one group left for training."""
     total = sum(fractions)
     val = max(1, round(count * fractions[1] / total)) if fractions[1] else 0
     test = max(1, round(count * fractions[2] / total)) if fractions[2] else 0
-    val = min(val, max(0, count - 1))
+    val = min(val, max(0, min(1, count - 1), count - 1 - min(test, 1)))
     return val, min(test, max(0, count - 1 - val))

@@ -166,7 +166,10 @@ def _read_line(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
 def _read_lines(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
     if not isinstance(record, list):
         raise ValueError("a list of lines is expected")
-    return shapely.MultiLineString([_points(line) for line in record]), "geometry"
+    lines = [_points(line) for line in record]
+    if not all(map(len, lines)):
+        raise ValueError("a line needs points")
+    return shapely.MultiLineString(lines), "geometry"
 
 
 def _read_point(record: Any) -> tuple[BaseGeometry, RoiShape | None]:

@@ -23,6 +23,7 @@ Piece: TypeAlias = "bytes | int | Kept | Callable[[Emitter], None]"
 """Raw bytes without a handle; a row with all edits; a row without its own edit; new content."""
 
 _REFERENCE: Final = struct.Struct(">Bi")
+_MANY_PIECES: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,23 @@ class Emitter:
         self._new: NDArray[np.int64] = np.full(0 if tape is None else len(tape.defined), -1, np.int64)
         self.out: list[bytes | memoryview] = []
         self.next = 0
+        self._settled: list[bytes] = []
 
     def whole(self) -> bytes:
         """Write the whole stream with its edits, and what follows its end."""
         assert self._tape is not None and not self._tape.resets
         self._work(self._siblings(list(self._tape.top())))
-        return MAGIC + b"".join(self.out) + self._tape.data[self._tape.end :]
+        return self.content(tail=self._tape.data[self._tape.end :])
+
+    def content(self, *, tail: bytes = b"") -> bytes:
+        """Give everything written so far as a stream, with what follows its end."""
+        return b"".join([MAGIC, *self._settled, *self.out, tail])
+
+    def settle(self) -> None:
+        """Put many small pieces together now and then, so that they do not fill the memory."""
+        if len(self.out) > _MANY_PIECES:
+            self._settled.append(b"".join(self.out))
+            self.out.clear()
 
     def keep(self, row: int) -> int:
         """Write a value of the tape, or a reference to it if it is there already; gives its handle."""

@@ -24,6 +24,7 @@ _NO_PROBABILITY: Final = bytes.fromhex("7ff8000000000000")
 _TAIL: Final = block(_NO_PROBABILITY)
 _NO_CHILDREN: Final = block(bytes(4))
 _NO_SHAPE: Final = shapely.Polygon()
+_AT_ONCE: Final = 10_000
 
 _NAMESPACE: Final = uuid.UUID("8f3d5c0e-6a0b-5d1c-9e57-3f4c8a2b7d10")
 
@@ -54,6 +55,37 @@ def _content_id(annotation: Annotation, used: Collection[str], copies: Counter[s
             return made
 
 
+class _Shapes:
+    """ROIs and nuclei of a list of objects, made ready some at a time: all at once would take too much memory."""
+
+    def __init__(self, objects: Sequence[Annotation]) -> None:
+        self._objects = objects
+        self._rois: tuple[int, RoiWriter | None] = (-1, None)
+        self._nuclei: tuple[int, RoiWriter | None] = (-1, None)
+
+    def rois(self, number: int) -> RoiWriter:
+        """The writer that has the ROI of an object, at the place `number % _AT_ONCE`."""
+        part, ready = self._rois
+        if ready is None or part != number // _AT_ONCE:
+            some = self._some(number)
+            ready = RoiWriter([item.geometry for item in some], [item.shape for item in some])
+            self._rois = (number // _AT_ONCE, ready)
+        return ready
+
+    def nuclei(self, number: int) -> RoiWriter:
+        """The same for nuclei."""
+        part, ready = self._nuclei
+        if ready is None or part != number // _AT_ONCE:
+            some = self._some(number)
+            ready = RoiWriter([item.nucleus or _NO_SHAPE for item in some], [None] * len(some))
+            self._nuclei = (number // _AT_ONCE, ready)
+        return ready
+
+    def _some(self, number: int) -> Sequence[Annotation]:
+        first = number // _AT_ONCE * _AT_ONCE
+        return self._objects[first : first + _AT_ONCE]
+
+
 class ObjectWriter:
     """Writes PathObjects into one file; class objects are shared as in QuPath.
 
@@ -79,22 +111,21 @@ class ObjectWriter:
         Raises:
             GeometryError: A shape that QuPath has no ROI for.
         """
-        rois = RoiWriter([item.geometry for item in objects], [item.shape for item in objects])
-        nuclei = RoiWriter([item.nucleus or _NO_SHAPE for item in objects], [None] * len(objects))
+        shapes = _Shapes(objects)
         flat: dict[int | None, list[int]] = {None: list(range(len(objects)))}
         children = children_of(objects) if nested else flat
         waiting = [*reversed(children.get(None, ()))]
         while waiting:  # a number begins an object, its complement ends it
             number = waiting.pop()
             if number < 0:
-                self._end(objects[~number], ~number, rois, nuclei)
+                self._end(objects[~number], ~number, shapes)
                 continue
             below = children.get(number, ()) if nested else ()
             self._begin(objects[number], len(below))
             if below:
                 waiting += [~number, *reversed(below)]
             else:
-                self._end(objects[number], number, rois, nuclei)
+                self._end(objects[number], number, shapes)
 
     def _begin(self, annotation: Annotation, children: int) -> None:
         """Write what stands before the children."""
@@ -106,19 +137,20 @@ class ObjectWriter:
         self.measurements(annotation.measurements)
         words.raw(block(struct.pack(">i", children)) if children else _NO_CHILDREN)
 
-    def _end(self, annotation: Annotation, number: int, rois: RoiWriter, nuclei: RoiWriter) -> None:
+    def _end(self, annotation: Annotation, number: int, shapes: _Shapes) -> None:
         """Write what stands behind the children."""
         words = self._words
         words.boolean(annotation.locked)
         self.path_class(annotation.path_class)
-        rois.write(number, annotation.plane, words)
+        shapes.rois(number).write(number % _AT_ONCE, annotation.plane, words)
         words.raw(block(_NO_PROBABILITY + bytes([annotation.is_missing])) if annotation.kind == "tma_core" else _TAIL)
         if annotation.kind == "cell":
             if annotation.nucleus is None:
                 words.raw(NULL)
             else:
-                nuclei.write(number, annotation.plane, words)
+                shapes.nuclei(number).write(number % _AT_ONCE, annotation.plane, words)
         words.raw(END)
+        words.emitter.settle()
 
     def name(self, name: str | None) -> None:
         """Write an object's name or null."""
@@ -140,9 +172,8 @@ class ObjectWriter:
         items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
         if identity is not None:
             items[OBJECT_ID] = identity
-        words.begin(OBJECTS + "MetadataMap")
-        words.integer(1)
-        words.strings(list(items), shared=True)
+        keys = tuple(items)
+        words.repeat(("metadata", keys), lambda: self._metadata_head(keys))
         words.strings(list(items.values()), shared=False)
         words.raw(END)
 
@@ -152,11 +183,22 @@ class ObjectWriter:
         if not measurements:
             words.raw(NULL)
             return
-        words.begin(MEASUREMENTS + "NumericMeasurementList$DoubleList")
-        words.raw(b"\0" + NULL)  # not closed; no map
-        words.list_of_strings(list(measurements))
+        names = tuple(measurements)
+        words.repeat(("measurements", names), lambda: self._measurements_head(names))
         values = np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes()
         words.array("D", values, len(measurements))
+
+    def _metadata_head(self, keys: Sequence[str]) -> None:
+        """Write a MetadataMap up to its values."""
+        self._words.begin(OBJECTS + "MetadataMap")
+        self._words.integer(1)
+        self._words.strings(keys, shared=True)
+
+    def _measurements_head(self, names: Sequence[str]) -> None:
+        """Write a measurement list up to its values."""
+        self._words.begin(MEASUREMENTS + "NumericMeasurementList$DoubleList")
+        self._words.raw(b"\0" + NULL)  # not closed; no map
+        self._words.list_of_strings(names)
 
     def path_class(self, path_class: PathClass | None) -> None:
         """Write a class, or a reference to it."""

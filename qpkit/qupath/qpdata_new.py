@@ -11,7 +11,6 @@ import msgspec
 
 from qpkit.core.annotation import Annotation
 from qpkit.qupath.javaemit import Emitter
-from qpkit.qupath.javagrammar import MAGIC
 from qpkit.qupath.object_writer import ObjectWriter
 from qpkit.qupath.objects import ROOT
 from qpkit.qupath.qpdata import QpData
@@ -72,6 +71,6 @@ def new_qpdata(
     words.raw(NULL + block(struct.pack(">i", 0)) + END + NULL)  # no measurements, no children; no TMA grid
     words.hash_map(properties or {})
     words.text(FILE_END)
-    made = QpData(MAGIC + b"".join(emitter.out), source=source)
+    made = QpData(emitter.content(), source=source)
     made.add(objects, nested=nested)
     return made

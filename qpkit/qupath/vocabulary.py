@@ -6,7 +6,7 @@ All serialVersionUIDs and fields were dumped from files of all six versions; QuP
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from qpkit.errors import FormatError
@@ -121,6 +121,7 @@ class Vocabulary:
         self._known = {} if tape is None else {desc.name: desc for desc in reversed(tape.classes)}
         self._heads: dict[str, bytes] = {}
         self._shared: dict[object, bytes] = {}
+        self._repeats: dict[object, tuple[bytes, int] | None] = {}
 
     def begin(self, name: str, tag: int = TC_OBJECT) -> None:
         """Begin an object, array or enum constant: its class and its handle.
@@ -231,6 +232,24 @@ class Vocabulary:
         """Write an enum constant."""
         self.begin(name, TC_ENUM)
         self.string(constant)
+
+    def repeat(self, key: object, write: Callable[[], None]) -> None:
+        """Write something that is the same bytes every time but the first, when its definitions stand in it.
+
+        Args:
+            key: What tells it from other such things.
+            write: Writes it; what it refers to must be shared.
+        """
+        emitter = self.emitter
+        known = self._repeats.get(key)
+        if known is not None:
+            emitter.out.append(known[0])
+            emitter.next += known[1]
+            return
+        pieces, handles = len(emitter.out), emitter.next
+        write()
+        is_second = key in self._repeats
+        self._repeats[key] = (b"".join(emitter.out[pieces:]), emitter.next - handles) if is_second else None
 
     def _class(self, name: str) -> bytes:
         """Write a class description, or a reference to it; gives the reference."""

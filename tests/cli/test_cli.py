@@ -60,7 +60,10 @@ BAD = {
     "missing image": (lambda s: [("slides/patient_B.tif", None), "export", s], "patient_B.tif"),
     "truncated data": (lambda s: [("data/2/data.qpdata", 700), "export", s], "data.qpdata"),
     "foreign data": (lambda s: [("data/2/data.qpdata", b"PK\3\4zip"), "export", s], "data.qpdata"),
-    "truncated slide": (lambda s: [("slides/patient_B.tif", 90_000), "export", s], "patient_B.tif"),
+    "truncated slide": (
+        lambda s: [("slides/patient_B.tif", 90_000), "export", s, "--entry", "patient_B.tif"],
+        "patient_B.tif",
+    ),
     "unknown label key": (lambda s: ["export", s, "--labels", bad_labels(s, "colour = 1")], "bad.toml"),
     "label class twice": (
         lambda s: ["export", s, "--labels", bad_labels(s, '[[class]]\nname="A"\nvalue=1\n' * 2)],

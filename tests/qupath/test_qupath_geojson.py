@@ -126,12 +126,19 @@ def test_a_bad_feature_is_named_by_its_index(tmp_path: Path) -> None:
         read_geojson(path)
 
 
-def test_a_point_without_coordinates_in_a_collection_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        ('{"type": "Point", "coordinates": []}', "a point needs x and y"),
+        ('{"type": "MultiLineString", "coordinates": [[[0, 0], [1, 1]], []]}', "a line needs points"),
+    ],
+)
+def test_parts_without_coordinates_are_refused(tmp_path: Path, shape: str, why: str) -> None:
     file = tmp_path / "x.geojson"
-    empty = '{"type": "GeometryCollection", "geometries": [{"type": "Point", "coordinates": []}]}'
-    file.write_text('{"type": "Feature", "geometry": ' + empty + ', "properties": {}}')
-    with pytest.raises(FormatError, match="a point needs x and y"):
-        read_geojson(file)
+    for geometry in (shape, '{"type": "GeometryCollection", "geometries": [' + shape + "]}"):
+        file.write_text('{"type": "Feature", "geometry": ' + geometry + ', "properties": {}}')
+        with pytest.raises(FormatError, match=why):
+            read_geojson(file)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

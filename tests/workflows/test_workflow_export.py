@@ -212,7 +212,8 @@ def test_a_folder_that_holds_something_is_not_touched(study: Path, tmp_path: Pat
 
 def test_an_export_that_fails_leaves_nothing(study: Path, tmp_path: Path) -> None:
     inputs = slide_inputs([study])
-    (study / "slides/patient_C.tif").write_bytes(b"gone bad meanwhile")
+    for name in "ABCD":
+        (study / f"slides/patient_{name}.tif").write_bytes(b"gone bad meanwhile")
     with pytest.raises(FormatError, match="patient_C"):
         export_tiles(inputs, tmp_path / "out", ExportSettings())
     assert [p.name for p in tmp_path.iterdir()] == ["study"]

@@ -1,0 +1,65 @@
+"""What a number of tiles shows: tiles with a class, without, and of which nothing is known; pixels and areas."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from qpkit.core.labels import LabelMap
+from qpkit.dataset.manifest import TileRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileCounts:
+    """Figures of some tiles.
+
+    Args:
+        tiles: All of them.
+        positive: With a pixel of a class.
+        negative: Without one, but with background.
+        unknown: With nothing but ignore.
+        with_class: Tiles that show a class, by its value.
+        pixels: Mask pixels by value; every value of the label map is there.
+        area_mm2: The same as area, mm2; None if the um per px of a tile is not known.
+        tissue: Mean share of tissue, 0..1; NaN without tiles.
+    """
+
+    tiles: int
+    positive: int
+    negative: int
+    unknown: int
+    with_class: Mapping[int, int]
+    pixels: Mapping[int, int]
+    area_mm2: Mapping[int, float] | None
+    tissue: float
+
+    @property
+    def negatives_per_positive(self) -> float | None:
+        """Tiles without a class for one with; None if none has any."""
+        return self.negative / self.positive if self.positive else None
+
+
+def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
+    """Count what tiles show. Pixels that overlapping tiles share count in each of them."""
+    classes = [item.value for item in labels.classes]
+    with_class = {value: sum(1 for t in tiles if t.pixels.get(value)) for value in classes}
+    positive = sum(1 for t in tiles if any(t.pixels.get(value) for value in classes))
+    known = sum(1 for t in tiles if any(t.pixels.get(value) for value in labels.trained_values))
+    pixels: Counter[int] = Counter(dict.fromkeys(labels.values, 0))
+    area = dict.fromkeys(labels.values, 0.0)
+    for tile in tiles:
+        for value, count in tile.pixels.items():
+            pixels[value] += count
+            area[value] = area.get(value, 0.0) + count * tile.mpp**2 / 1e6
+    return TileCounts(
+        tiles=len(tiles),
+        positive=positive,
+        negative=known - positive,
+        unknown=len(tiles) - known,
+        with_class=with_class,
+        pixels=dict(pixels),
+        area_mm2=None if any(math.isnan(t.mpp) for t in tiles) else area,
+        tissue=sum(t.tissue for t in tiles) / len(tiles) if tiles else math.nan,
+    )
