@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -149,8 +150,9 @@ def _groups(objects: Sequence[Annotation], there: Sequence[Annotation]) -> dict[
 
 def _identity(item: Annotation) -> tuple[object, ...]:
     outline = shapely.transform(item.geometry, lambda xy: xy.astype(np.float32).astype(np.float64))
-    once = shapely.normalize(shapely.remove_repeated_points(outline, 0))
-    return once.wkb, item.kind, item.class_name, item.name, item.plane
+    with contextlib.suppress(shapely.GEOSException):  # a polygon of one corner, as a click leaves it, keeps them all
+        outline = shapely.remove_repeated_points(outline, 0)
+    return shapely.normalize(outline).wkb, item.kind, item.class_name, item.name, item.plane
 
 
 def split(objects: Sequence[Annotation]) -> list[Annotation]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import openslide
 import pytest
 import shapely
 from PIL import Image
+from qupath_files import comparable
 
 from qpkit.cli import main
 from qpkit.core.annotation import Annotation, PathClass, argb
@@ -146,6 +148,23 @@ def test_a_hierarchy_survives_in_a_project_and_children_find_parents_that_are_th
         "second": None,
         "its child": "second",
     }
+
+
+@pytest.mark.parametrize("entry", ["rois", "odd", "tma"])
+def test_real_entries_take_new_objects_and_their_own_only_once(
+    project_copy: Callable[[str], Path], source: Path, tmp_path: Path, entry: str
+) -> None:
+    """QuPath's entries hold polygons of a single corner and objects without a shape."""
+    folder = project_copy("v0.5.1")
+    before = open_project(folder).entry(entry).objects()
+    assert convert(source, folder, ConvertSettings(entries=(entry,))).losses.get(THERE) is None
+    assert convert(source, folder, ConvertSettings(entries=(entry,))).losses[THERE] == len(OBJECTS)
+    own = convert(folder, folder, ConvertSettings(entries=(entry,)))
+    assert own.losses[THERE] == len(before) + len(OBJECTS)
+    after = open_project(folder).entry(entry).objects()
+    assert [comparable(item, parent=True) for item in after[: len(before)]] == [
+        comparable(item, parent=True) for item in before
+    ]
 
 
 def test_objects_of_no_entry_or_another_size_are_refused(study: Path, source: Path) -> None:
