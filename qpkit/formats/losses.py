@@ -55,7 +55,8 @@ Feature = Literal[
 Lacks = Mapping[Feature, str]
 """What a format does not hold, with what happens to it instead."""
 
-_BAD_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_BAD_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
+"""What XML cannot hold, and the carriage return, which it turns into a line feed."""
 
 SENTENCES: Final[Lacks] = {
     "class": "classes left out",

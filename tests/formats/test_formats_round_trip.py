@@ -37,7 +37,7 @@ def as_seen(item: Annotation, format_: Format) -> tuple[Any, ...]:
     text = "" if item.name is None else item.name
     name = printable(text) if "control characters" in lacks else text
     color = None if item.path_class is None else item.path_class.color
-    finite = {k: round(v, 12) for k, v in item.measurements.items() if math.isfinite(v)}
+    finite = {k: round(v, 12) + 0.0 for k, v in item.measurements.items() if math.isfinite(v)}
     odd = {k: repr(v) for k, v in item.measurements.items() if not math.isfinite(v)}
     measured = sorted({**finite, **odd}.items(), key=repr)
     return (
