@@ -18,7 +18,8 @@ from qpkit.core.provenance import drawn_by_people, is_prediction
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.dataset.manifest import TileRecord
 from qpkit.dataset.pairs import PairWriter, pair_names
-from qpkit.ops.rasterize import PaintAudit, Painting, count_values
+from qpkit.ops.paint_order import PaintAudit
+from qpkit.ops.rasterize import Painting, count_values
 from qpkit.ops.tissue import rgb_std, tissue_mask, tissue_share
 from qpkit.slides import Slide, open_slide
 from qpkit.workflows.export_settings import ExportSettings

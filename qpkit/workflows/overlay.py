@@ -36,7 +36,7 @@ def write_overlay(
         rules: How annotations become truth.
         path: PNG to write.
     """
-    annotations = drawn_by_people(item.objects())
+    annotations = drawn_by_people(item.objects(), rules)
     whole = Region(x=0, y=0, width=item.info.width, height=item.info.height)
     zooms = _places(annotations_of_interest(annotations, rules), item)
     with open_slide(item.source.path, mpp=item.info.mpp) as pixels:
@@ -49,7 +49,11 @@ def write_overlay(
 def annotations_of_interest(annotations: Sequence[Annotation], rules: LabelMap) -> list[BaseGeometry]:
     """Regions if there are any, else what the classes draw."""
     regions = [a.geometry for a in annotations if a.class_name in rules.regions]
-    drawn = [a.geometry for a in annotations if any(a.class_name in c.sources for c in rules.classes)]
+    drawn = [
+        a.geometry
+        for a in annotations
+        if a.class_name not in rules.ignored and rules.class_of(a.class_name) is not None
+    ]
     return regions or drawn
 
 
@@ -90,7 +94,7 @@ def _panel(
         downsample=downsample,
     )
     size = (pixels.info.width, pixels.info.height)
-    truth = Painting(annotations, rules, downsample=downsample, slide_size=size).draw(tile)
+    truth = Painting(annotations, rules, downsample=downsample, slide_size=size, mpp=pixels.info.mpp).draw(tile)
     return Panel(
         title=title,
         image=pixels.read(tile),

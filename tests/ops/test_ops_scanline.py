@@ -74,7 +74,8 @@ def test_judging_corners_is_judging_centres_of_the_shape_moved_by_half_a_pixel(
     shape: shapely.Geometry, x: int, y: int
 ) -> None:
     """But for ties, where a left or top edge is in and a right or bottom one out."""
-    odd = shapely.transform(shape, lambda xy: np.round(xy * 256) / 256 + 1 / 1024)
+    beside = np.array([np.pi, np.e]) / 4096  # no edge, not even a diagonal one, runs through a sampling point
+    odd = shapely.transform(shape, lambda xy: np.round(xy * 256) / 256 + beside)
     by_corner, by_centre = np.zeros((2, 50, 64), np.uint8)
     fill_shapes(by_corner, pack([odd], [1]), np.arange(1), x=x, y=y, corner=True)
     fill_shapes(by_centre, pack([translate(odd, 0.5, 0.5)], [1]), np.arange(1), x=x, y=y)
