@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from typing import Any, Final, Literal
@@ -119,12 +120,12 @@ def _known_keys(message: str) -> str:
         "masks": Masks,
         "between": Between,
         "cell": CellShape,
-        "objects[...]": DrawnKind,
+        "objects[0]": DrawnKind,
         "unannotated": Unannotated,
         "unlisted": Unlisted,
     }
     for key, choice in words.items():
-        if message.endswith(f".{key}`"):
+        if re.sub(r"\[\d+\]", "[0]", message).endswith(f".{key}`"):
             return f"it can be {' or '.join(map(repr, choice.__args__))}"  # type: ignore[attr-defined]  # a Literal's
     return (
         f"known keys are {', '.join(_keys(_LabelTable)[1:-1])}, [[class]] with {', '.join(_keys(_ClassTable))} "

@@ -16,9 +16,9 @@ ARC_ERROR_PX: Final = 1 / 256
 """Level px by which the chords of an arc may miss it; what snapping costs, too."""
 
 
-def arc_steps(radius: float, downsample: float) -> int:
-    """Chords of a quarter circle of `radius` slide px, so that none is off by more than 1/256 level px."""
-    return quarter_steps(radius / downsample, tolerance=ARC_ERROR_PX)
+def arc_steps(radius: float, downsample: float, *, tolerance: float = ARC_ERROR_PX) -> int:
+    """Chords of a quarter circle of `radius` slide px, so that none is off by more than `tolerance` level px."""
+    return quarter_steps(radius / downsample, tolerance=tolerance)
 
 
 def stroke(
