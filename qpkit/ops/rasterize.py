@@ -124,6 +124,10 @@ class Painting:
             self._ignore_outside(mask, tile, labels.ignore)
         return masks
 
+    def draw_mask(self, tile: Tile) -> NDArray[np.uint8]:
+        """Draw the kind of mask that the label map asks for: `draw`'s or `draw_channels`'."""
+        return self.draw(tile) if self.labels.masks == "single" else self.draw_channels(tile)
+
     def draw_instances(self, tile: Tile) -> tuple[NDArray[np.uint32], int]:
         """Draw every object with its own number, by the label map's overlap rule.
 
@@ -201,3 +205,20 @@ def count_values(mask: NDArray[np.uint8], values: Iterable[int]) -> dict[int, in
     if strange:
         raise LabelError(f"a mask holds values {sorted(strange)} that the label map does not have")
     return found
+
+
+def count_channels(channels: NDArray[np.uint8], labels: LabelMap) -> dict[int, int]:
+    """Count the pixels of a multi-label mask by value: a pixel counts for every class that it shows.
+
+    Args:
+        channels: (channels, h, w) uint8, as `Painting.draw_channels` draws them.
+        labels: Its label map.
+
+    Returns:
+        Pixels of each value that occurs; background where no channel shows or ignores anything, ignore where all do.
+    """
+    shown = channels == 1
+    counts = {item.value: int(shown[k].sum()) for k, item in enumerate(labels.classes)}
+    counts[labels.background] = int((channels == 0).all(axis=0).sum())
+    counts[labels.ignore] = int((channels == labels.ignore).all(axis=0).sum())
+    return {value: count for value, count in sorted(counts.items()) if count}

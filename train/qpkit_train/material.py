@@ -51,6 +51,11 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
     """
     train, val = tile_set.of_split("train"), tile_set.of_split("val")
     labels = tile_set.labels
+    if labels.masks == "multi-label":
+        raise LabelError(
+            f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
+            'masks = "single"'
+        )
     if not train:
         raise LabelError(f"{tile_set.root}: no tile is in the train split; export again with another split")
     sampler = BalancedSampler(
