@@ -30,12 +30,19 @@ def slide_to_level(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
     Returns:
         The geometry in the level frame; may be invalid if the input was.
     """
-
-    def to_grid(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.round(xy / downsample * SNAP) / SNAP, dtype=np.float64)
-
-    snapped: BaseGeometry = shapely.transform(geometry, to_grid)
+    snapped: BaseGeometry = shapely.transform(geometry, lambda xy: _to_grid(xy, downsample))
     return snapped
+
+
+def slides_to_level(geometries: NDArray[np.object_], downsample: float) -> NDArray[np.object_]:
+    """Move many geometries, (n,), as slide_to_level moves one."""
+    if not len(geometries):
+        return geometries
+    return np.asarray(shapely.transform(geometries, lambda xy: _to_grid(xy, downsample)), dtype=object)
+
+
+def _to_grid(xy: NDArray[np.float64], downsample: float) -> NDArray[np.float64]:
+    return np.asarray(np.round(xy / downsample * SNAP) / SNAP, dtype=np.float64)
 
 
 def level_to_slide(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
@@ -130,6 +137,6 @@ def fine_ellipse(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
 
 
 def quarter_steps(radius: float, *, tolerance: float) -> int:
-    """How many chords a quarter of a circle needs to be within `tolerance` of it (at least 8)."""
+    """How many chords a quarter of a circle needs to be within `tolerance` of it (at least 4)."""
     share = min(tolerance / radius, 1.0) if radius > 0 else 1.0
-    return max(8, int(np.ceil(np.pi / 4 / np.arccos(1 - share))))
+    return max(4, int(np.ceil(np.pi / 4 / np.arccos(1 - share))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import shapely
@@ -49,11 +49,11 @@ def stroke(
     return [area for area in found if not area.is_empty]
 
 
-def outline_bands(areas: Sequence[BaseGeometry], width: float, downsample: float) -> NDArray[Any]:
+def outline_bands(areas: Sequence[BaseGeometry], width: float, downsample: float) -> NDArray[np.object_]:
     """Bands along the outlines of areas, holes included; half the width lies on either side.
 
     Args:
-        areas: Slide frame, valid.
+        areas: Slide frame, valid; better many small ones than their union, which takes GEOS very much longer.
         width: Slide px of the whole band.
         downsample: Slide px per level px.
 

@@ -72,8 +72,8 @@ class ClassAreas:
         assert self._mpp is not None
         distance = um / self._mpp
         steps = arc_steps(abs(distance), self._downsample, tolerance=_ARC_ERROR_PX)
-        grown: BaseGeometry = geometry.buffer(distance, quad_segs=steps)
-        return grown
+        parts = shapely.buffer(shapely.get_parts(geometry), distance, quad_segs=steps)  # far faster than all at once
+        return united(parts.tolist())
 
 
 def united(areas: Sequence[BaseGeometry]) -> BaseGeometry:

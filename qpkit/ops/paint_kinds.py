@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -67,8 +67,30 @@ class Kinds:
         values = np.array([meaning.get(c.value, 0) for c in self._categories], dtype=np.uint8)
         return values[self.category], drawn[self.category]
 
-    def tally(self, found: NDArray[np.uint32], *, overlap: int, ignored_over_class: int) -> PixelTally:
-        """Count an (h, w) image of category numbers."""
-        counts = np.bincount(found.ravel(), minlength=len(self._categories))
+    def finish(self, found: NDArray[np.uint32], marks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], PixelTally]:
+        """Turn an (h, w) image of category numbers and its marks into the mask and the tally of its pixels."""
+        mask = np.empty(found.shape, dtype=np.uint8)
+        counts, noted = np.zeros(len(self._categories), np.int64), np.zeros(4, np.int64)
+        _compiled()(found, marks, self.values, mask, counts, noted)
         pixels = {self._categories[k]: int(counts[k]) for k in np.flatnonzero(counts)}
-        return tally_of(pixels, overlap=overlap, ignored_over_class=ignored_over_class)
+        tally = tally_of(pixels, overlap=int(noted[1] + noted[3]), ignored_over_class=int(noted[2] + noted[3]))
+        return mask, tally
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    import numba
+
+    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True)(_count)
+    return compiled
+
+
+def _count(found, marks, values, mask, counts, noted):  # type: ignore[no-untyped-def]  # compiled for arrays
+    """Everything that is counted and looked up for a pixel, in one pass."""
+    rows, columns = found.shape
+    for row in range(rows):
+        for column in range(columns):
+            category = found[row, column]
+            mask[row, column] = values[category]
+            counts[category] += 1
+            noted[marks[row, column]] += 1

@@ -19,7 +19,7 @@ from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.bands import outline_bands, stroke
 from qpkit.ops.derived import ClassAreas, united
 from qpkit.ops.overlaps import overlapping_pairs
-from qpkit.ops.pixel_rule import PixelRule, level_shape
+from qpkit.ops.pixel_rule import PixelRule, level_shape, level_shapes
 from qpkit.ops.pixel_tally import Category
 
 NO_CLASS = "(none)"
@@ -315,19 +315,21 @@ class PaintPlan:
         boundary = self._labels.boundary
         if boundary is None:
             return
+        slides: list[BaseGeometry] = []
+        ranks: list[tuple[float, ...]] = []
         if boundary.between == "instances":
             outlined = [s for s in self._shapes if s.category.role == "class"]
             slides, ranks = [mend(s.slide)[0] for s in outlined], [(*s.rank[:3], 1.0) for s in outlined]
         else:
-            names = [c.name for c in self._labels.classes if c.sources or c.derivation]
-            slides = [areas.area(name) for name in names]
             on_top = self._labels.overlap == "smallest-on-top"
-            ranks = [(2.0, 0, 0, 0) if on_top else (1.0, self._layer[name], math.inf, 0) for name in names]
+            for name in (c.name for c in self._labels.classes if c.sources or c.derivation):
+                parts = polygons_of(areas.area(name))
+                slides += parts
+                ranks += [(2.0, 0, 0, 0) if on_top else (1.0, self._layer[name], math.inf, 0)] * len(parts)
         category = Category("boundary", boundary.value)
         bands = outline_bands(slides, self._px(boundary.width_um), self._downsample)
-        for band, rank in zip(bands, ranks, strict=True):
-            level, _ = level_shape(band, None, downsample=self._downsample, rule=self._rule)
-            self._shapes.append(_Shape(rank, category, level, band))
+        levels = level_shapes(bands, downsample=self._downsample, rule=self._rule)
+        self._shapes += [_Shape(rank, category, *pair) for rank, *pair in zip(ranks, levels, bands, strict=True)]
 
 
 def on_plane(plane: Plane, wanted: Plane) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import RoiShape
-from qpkit.core.geometry import mend, slide_to_level
+from qpkit.core.geometry import mend, slide_to_level, slides_to_level
 
 PixelRule = Literal["centre", "qupath"]
 
@@ -75,6 +75,23 @@ def level_shape(
     move = _truncated if is_thin(downsample) else _moved
     moved: BaseGeometry = shapely.transform(geometry, lambda xy: move(xy / downsample))
     return moved, False
+
+
+def level_shapes(geometries: NDArray[np.object_], *, downsample: float, rule: PixelRule) -> NDArray[np.object_]:
+    """Move valid shapes that QuPath does not know as shapes of their own (bands, derived areas) to the level frame.
+
+    Args:
+        geometries: (n,), slide frame.
+        downsample, rule: As for `level_shape`.
+
+    Returns:
+        (n,), in their order.
+    """
+    if rule == "centre":
+        return np.asarray(slides_to_level(geometries, downsample), dtype=object)
+    moved = np.empty(len(geometries), dtype=object)
+    moved[:] = [level_shape(item, None, downsample=downsample, rule=rule)[0] for item in geometries]
+    return moved
 
 
 def _truncated(xy: NDArray[np.float64]) -> NDArray[np.float64]:

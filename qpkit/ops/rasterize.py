@@ -104,9 +104,7 @@ class Painting:
             self._fill(found, tile, touched, values=kinds.category)
         self._ignore_outside(found, tile, OUTSIDE)
         self._ignore_outside(marks.pixels, tile, 0)
-        noted = np.bincount(marks.pixels.ravel(), minlength=4)
-        tally = kinds.tally(found, overlap=int(noted[1] + noted[3]), ignored_over_class=int(noted[2] + noted[3]))
-        return kinds.values[found], tally
+        return kinds.finish(found, marks.pixels)
 
     def draw_channels(self, tile: Tile) -> NDArray[np.uint8]:
         """Draw one channel for each class of the label map, in its order; overlapping objects all have their pixels.
