@@ -34,11 +34,11 @@ def slide_to_level(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
     return snapped
 
 
-def slides_to_level(geometries: NDArray[np.object_], downsample: float) -> NDArray[np.object_]:
-    """Move many geometries, (n,), as slide_to_level moves one."""
+def slides_to_level(geometries: NDArray[np.object_], downsample: float, *, shift: float = 0.0) -> NDArray[np.object_]:
+    """Move many geometries, (n,), as slide_to_level moves one, `shift` slide px to the left and up."""
     if not len(geometries):
         return geometries
-    return np.asarray(shapely.transform(geometries, lambda xy: _to_grid(xy, downsample)), dtype=object)
+    return np.asarray(shapely.transform(geometries, lambda xy: _to_grid(xy - shift, downsample)), dtype=object)
 
 
 def _to_grid(xy: NDArray[np.float64], downsample: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ Masks = Literal["single", "multi-label"]
 """One value a pixel, or one channel a class."""
 
 Between = Literal["instances", "classes"]
-"""Whose outlines are boundaries: every object's, or those of a class's whole area."""
+"""Whose outlines are boundaries: every object's (and every derived part's), or those of a class's whole area."""
 
 CellShape = Literal["outline", "nucleus"]
 DrawnKind = Literal["annotation", "detection", "cell"]

@@ -19,7 +19,7 @@ from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.bands import outline_bands, stroke
 from qpkit.ops.derived import ClassAreas, united
 from qpkit.ops.overlaps import overlapping_pairs
-from qpkit.ops.pixel_rule import PixelRule, level_shape, level_shapes
+from qpkit.ops.pixel_rule import PixelRule, level_bands, level_shape
 from qpkit.ops.pixel_tally import Category
 
 NO_CLASS = "(none)"
@@ -318,7 +318,7 @@ class PaintPlan:
         slides: list[BaseGeometry] = []
         ranks: list[tuple[float, ...]] = []
         if boundary.between == "instances":
-            outlined = [s for s in self._shapes if s.category.role == "class"]
+            outlined = [s for s in self._shapes if s.category.role in ("class", "derived")]
             slides, ranks = [mend(s.slide)[0] for s in outlined], [(*s.rank[:3], 1.0) for s in outlined]
         else:
             on_top = self._labels.overlap == "smallest-on-top"
@@ -328,7 +328,7 @@ class PaintPlan:
                 ranks += [(2.0, 0, 0, 0) if on_top else (1.0, self._layer[name], math.inf, 0)] * len(parts)
         category = Category("boundary", boundary.value)
         bands = outline_bands(slides, self._px(boundary.width_um), self._downsample)
-        levels = level_shapes(bands, downsample=self._downsample, rule=self._rule)
+        levels = level_bands(bands, downsample=self._downsample, rule=self._rule)
         self._shapes += [_Shape(rank, category, *pair) for rank, *pair in zip(ranks, levels, bands, strict=True)]
 
 

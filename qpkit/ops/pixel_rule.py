@@ -77,21 +77,20 @@ def level_shape(
     return moved, False
 
 
-def level_shapes(geometries: NDArray[np.object_], *, downsample: float, rule: PixelRule) -> NDArray[np.object_]:
-    """Move valid shapes that QuPath does not know as shapes of their own (bands, derived areas) to the level frame.
+def level_bands(bands: NDArray[np.object_], *, downsample: float, rule: PixelRule) -> NDArray[np.object_]:
+    """Move bands along outlines to the level frame, so that each has the pixels whose centres lie inside, by any rule.
+
+    QuPath, too, strokes where the outline is and not half a pixel beside it, as it fills.
 
     Args:
-        geometries: (n,), slide frame.
+        bands: (n,), slide frame, valid.
         downsample, rule: As for `level_shape`.
 
     Returns:
         (n,), in their order.
     """
-    if rule == "centre":
-        return np.asarray(slides_to_level(geometries, downsample), dtype=object)
-    moved = np.empty(len(geometries), dtype=object)
-    moved[:] = [level_shape(item, None, downsample=downsample, rule=rule)[0] for item in geometries]
-    return moved
+    shift = 0.5 * downsample if samples_corner(rule, downsample) else 0.0
+    return np.asarray(slides_to_level(bands, downsample, shift=shift), dtype=object)
 
 
 def _truncated(xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from shapely.affinity import translate
 from shapely.geometry import mapping
 
 from qpkit.core.annotation import Annotation, PathClass
-from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.core.labels import Boundary, LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.ops.pixel_rule import is_thin, samples_corner
 from qpkit.ops.rasterize import Painting
@@ -131,6 +131,25 @@ def drawn(item: dict[str, Any], tile: dict[str, Any], annotations: list[Annotati
     size = {"width": tile["png_width"], "height": tile["png_height"], "downsample": tile["downsample"]}
     painting = Painting(here, labels, downsample=tile["downsample"], pixel_rule=rule)
     return painting.draw(Tile(col=0, row=0, x=0, y=0, **size))
+
+
+@pytest.mark.parametrize("rule", ["centre", "qupath"])
+def test_a_boundary_lies_where_qupath_strokes_it(shared: Path, rule: Any) -> None:
+    """QuPath strokes 2 px, rounded to whole px: of bands so narrow a quarter of the pixels is a neighbour instead."""
+    sets = json.loads((shared / "fixtures/qupath-masks/masks.json").read_text())["sets"]
+    (item,) = (found for found in sets if found["id"] == "fixture-rois-boundary")
+    annotations, both, theirs, ours = objects(shared, item), 0, 0, 0
+    names = [*item["labels_in_drawing_order"], ["edge", 9]]
+    classes = tuple(LabelClass(name, value, (name,) if value < 9 else ()) for name, value in names)
+    labels = LabelMap(classes=classes, boundary=Boundary(9, 2.0))
+    painting = Painting(annotations, labels, downsample=1.0, mpp=1.0, pixel_rule=rule)
+    for tile in (t for t in item["tiles"] if t["kind"] == "grid" and t["downsample"] == 1.0):
+        wanted = np.array(Image.open(shared / "fixtures/qupath-masks" / item["id"] / tile["file"])) == 9
+        size = {"width": tile["png_width"], "height": tile["png_height"], "x": tile["x"], "y": tile["y"]}
+        found = painting.draw(Tile(col=0, row=0, **size)) == 9
+        both, theirs, ours = both + (found & wanted).sum(), theirs + wanted.sum(), ours + found.sum()
+    assert ours == pytest.approx(theirs, rel=0.06)
+    assert both > 0.85 * theirs > 5000
 
 
 def test_masks_are_qupaths_own_but_for_a_few_pixels_of_ten_thousand(shared: Path) -> None:

@@ -286,3 +286,12 @@ def test_the_loop_finds_sparse_bright_squares(tmp_path: Path) -> None:
     dice = {score.name: score.dice for score in report.scores}["Lesion"]
     assert dice is not None
     assert dice > 0.8
+
+
+def test_multi_label_masks_are_refused_in_one_line(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    tiles = make_tiles()
+    file = tiles / "export.json"
+    file.write_text(file.read_text().replace('"labels": {', '"labels": {"masks": "multi-label",', 1))
+    with pytest.raises(LabelError, match="one class a pixel"):
+        fit(tiles, tmp_path / "run", tiny_recipe())
+    assert not (tmp_path / "run").exists()
