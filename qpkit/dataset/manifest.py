@@ -18,6 +18,7 @@ from qpkit.dataset.record import Split, TileRecord
 from qpkit.dataset.store_choice import open_store
 from qpkit.dataset.stores import TileStore
 from qpkit.errors import FormatError
+from qpkit.ops.rasterize import one_value_each
 
 TABLE_NAME = "tiles.parquet"
 INFO_NAME = "export.json"
@@ -102,6 +103,11 @@ class TileSet:
         Multi-label masks are (channels, h, w), a channel for each class of `labels`: 1 inside, 0 outside, `ignore`.
         """
         return self.read(tile, "mask")
+
+    def read_values(self, tile: TileRecord) -> NDArray[np.uint8]:
+        """Mask of one tile with one value a pixel, (h, w) uint8, to look at; of several classes the last; as `read`."""
+        mask = self.read_mask(tile)
+        return mask if mask.ndim == 2 else one_value_each(mask, self.labels)
 
 
 def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, Any]) -> None:

@@ -220,3 +220,20 @@ def count_channels(channels: NDArray[np.uint8], labels: LabelMap) -> dict[int, i
     counts[labels.background] = int((channels == 0).all(axis=0).sum())
     counts[labels.ignore] = int((channels == labels.ignore).all(axis=0).sum())
     return {value: count for value, count in sorted(counts.items()) if count}
+
+
+def one_value_each(channels: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """Give every pixel of a multi-label mask one value: its last class, ignore where no channel knows, or background.
+
+    Args:
+        channels: (channels, h, w) uint8, as `Painting.draw_channels` draws them.
+        labels: Its label map.
+
+    Returns:
+        (h, w) uint8, values as in the label map.
+    """
+    unknown = (channels == labels.ignore).all(axis=0)
+    mask = np.where(unknown, labels.ignore, labels.background).astype(np.uint8)
+    for channel, item in zip(channels, labels.classes, strict=True):
+        mask[channel == 1] = item.value
+    return mask

@@ -19,7 +19,7 @@ from qpkit.core.labels import Boundary, Derivation, LabelClass, LabelMap, parse_
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.errors import LabelError
 from qpkit.ops.pixel_tally import PixelTally
-from qpkit.ops.rasterize import Painting, rasterize
+from qpkit.ops.rasterize import Painting, one_value_each, rasterize
 from strategies import annotations, boxes, stars
 
 SIDE = 120
@@ -348,6 +348,8 @@ def test_each_channel_shows_its_class_alone(drawn: list[Annotation], unannotated
     labels = replace(LABELS, masks="multi-label", unannotated=unannotated)  # type: ignore[arg-type]
     channels = Painting(drawn, labels, downsample=1.0, slide_size=(100, 110)).draw_channels(WHOLE)
     assert channels.shape == (2, SIDE, SIDE)
+    single = Painting(drawn, labels, downsample=1.0, slide_size=(100, 110)).draw(WHOLE)
+    assert np.array_equal(one_value_each(channels, labels), single)
     for channel, item in zip(channels, CLASSES, strict=True):
         own = [a for a in drawn if a.class_name in (item.name, "Region*", "Ignore*")]
         alone = Painting(own, replace(labels, classes=(item,)), downsample=1.0, slide_size=(100, 110)).draw(WHOLE)
