@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import OUTSIDE, judged_mpp, nominal_downsamples
-
-_WHITE: Final = (OUTSIDE, OUTSIDE, OUTSIDE, 255)
+from qpkit.slides.base import on_white, require_plane
+from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
 
 
 class OpenSlideReader:
@@ -23,20 +22,31 @@ class OpenSlideReader:
     Slides whose openslide.bounds-x/-y are not zero are cropped to those bounds, as QuPath's OpenSlide server does
     (it takes --no-crop to switch that off).
 
+    OpenSlide works out the downsample of a level from its rounded size (4.003 where the writer halved twice). Where
+    that is no whole number it moves such a level by up to a pixel of it and blends neighbours; `TiffReader` does not.
+
+    Args:
+        path: The file.
+        to_bounds: Crop to the bounds.
+
     Raises:
         FormatError: OpenSlide does not know the file or cannot read it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, to_bounds: bool = True) -> None:
         self._path = path
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as err:
             raise FormatError(f"{path}: OpenSlide cannot open it ({err})") from err
         properties = self._slide.properties
-        self._left, self._top, width, height = _bounds(properties, self._slide.dimensions)
-        downsamples = nominal_downsamples(list(self._slide.level_dimensions))
-        self._sizes = [(max(1, int(width / d)), max(1, int(height / d))) for d in downsamples]
+        whole = (0, 0, *self._slide.dimensions)
+        bounds = _bounds(properties, self._slide.dimensions) if to_bounds else whole
+        self._left, self._top, width, height = bounds
+        sizes = list(self._slide.level_dimensions)
+        downsamples = nominal_downsamples(sizes)
+        inside = [(max(1, int(width / d)), max(1, int(height / d))) for d in downsamples]
+        self._sizes = sizes if bounds == whole else inside
         mpp, note = judged_mpp(_number(properties, "openslide.mpp-x"), _number(properties, "openslide.mpp-y"))
         self.info = SlideInfo(width=width, height=height, downsamples=downsamples, mpp=mpp, mpp_note=note)
 
@@ -44,28 +54,22 @@ class OpenSlideReader:
         """(width, height) of a level in its own px, inside the bounds."""
         return self._sizes[level]
 
-    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
+    ) -> NDArray[np.uint8]:
         """Read a rectangle of one level; transparent pixels become white. Returns (height, width, 3) uint8."""
+        require_plane(plane, self.info, str(self._path))
         downsample = self._slide.level_downsamples[level]  # not the nominal one: OpenSlide divides by its own
         corner = (self._left + round(x * downsample), self._top + round(y * downsample))
         try:
             rgba = np.asarray(self._slide.read_region(corner, level, (width, height)))
         except openslide.OpenSlideError as err:
             raise FormatError(f"{self._path}: OpenSlide cannot read it at {corner} ({err})") from err
-        return _on_white(rgba)
+        return on_white(rgba)
 
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
-
-
-def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    alpha = rgba[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    share = alpha.astype(np.float32) / 255
-    mixed = rgba[..., :3] * share + OUTSIDE * (1 - share)
-    return np.asarray(np.floor(mixed + 0.5), dtype=np.uint8)
 
 
 def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:

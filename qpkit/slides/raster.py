@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
+from qpkit.slides.base import on_white, require_plane
 
 
 class RasterReader:
@@ -29,7 +32,7 @@ class RasterReader:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 self._dataset = rasterio.open(path)
         except RasterioError as err:
-            raise FormatError(f"{path}: no reader knows this file ({err})") from err
+            raise FormatError(f"{path}: no picture that GDAL knows ({err})") from err
         if self._dataset.dtypes[0] != "uint8" or self._dataset.count > 4:
             kind = f"{self._dataset.count} channels of {self._dataset.dtypes[0]}"
             self._dataset.close()
@@ -39,7 +42,7 @@ class RasterReader:
             width=self._dataset.width,
             height=self._dataset.height,
             mpp=None,
-            mpp_note="a plain picture does not say it",
+            mpp_note=_note(self._dataset),
         )
 
     def _read_palette(self) -> NDArray[np.uint8] | None:
@@ -54,9 +57,12 @@ class RasterReader:
         """(width, height) in px; there is only level 0."""
         return self.info.width, self.info.height
 
-    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read a rectangle. Returns (height, width, 3) uint8."""
-        bands = [1, 2, 3] if self._dataset.count >= 3 else [1]
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle; transparent pixels become white. Returns (height, width, 3) uint8."""
+        require_plane(plane, self.info, str(self._path))
+        bands = list(range(1, self._dataset.count + 1)) if self._dataset.count >= 3 else [1]
         try:
             pixels = self._dataset.read(bands, window=Window(x, y, width, height))
         except RasterioError as err:
@@ -64,8 +70,17 @@ class RasterReader:
         if self._palette is not None:
             return np.asarray(self._palette[pixels[0]], dtype=np.uint8)
         stacked = np.moveaxis(pixels, 0, -1)
+        if stacked.shape[2] == 4:
+            return on_white(stacked)
         return np.ascontiguousarray(np.broadcast_to(stacked, (height, width, 3)))
 
     def close(self) -> None:
         """Release the file."""
         self._dataset.close()
+
+
+def _note(dataset: Any) -> str:
+    """Why there is no um per px."""
+    if dataset.crs is not None:
+        return "a map, whose pixels have metres on the ground and not um on a slide"
+    return "a plain picture does not say it"
