@@ -107,6 +107,37 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
         shutil.rmtree(beside, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def shared_folder(path: Path, *, marker: str, overwrite: bool = False, job: str) -> Iterator[Path]:
+    """Give the sibling folder that all who do the same job write into, from any machine; it outlives the block.
+
+    Whoever finds everything done calls `settle_shared`.
+
+    Args:
+        path: The folder that it will be in the end; a link is followed.
+        marker, overwrite: As for `new_folder`.
+        job: What is made, in one word.
+
+    Raises:
+        OutputError: `path` holds something else, or the sibling cannot be written; what is in it stays.
+    """
+    path = path.resolve()
+    require_free(path, marker=marker, overwrite=overwrite)
+    beside = path.with_name(f"{path.name}.shared-{job[:12]}")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        yield beside
+    except OSError as err:
+        if isinstance(err, OutputError) or not _is_about(err, beside):
+            raise
+        raise OutputError(f"{beside}: cannot be written ({err.strerror}); run the same job again to go on") from err
+
+
+def settle_shared(folder: Path, path: Path) -> None:
+    """Give a shared folder its final name; what was there goes."""
+    _swap(folder, path.resolve())
+
+
 def _job_note(job: str) -> str:
     return f"{socket.gethostname()} {job}"
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from qpkit.cli._console import progress, say, table, took
+from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from qpkit.workflows.export import ExportReport
+    from qpkit.workflows.export_shard import ShardReport
 
 
 _BROKEN = 2
@@ -30,7 +32,9 @@ def command(
     overlap: int = typer.Option(0, help="Tile px shared by neighbours."),
     labels: Path | None = typer.Option(None, help="labels.toml. Default: one label per class of the project."),
     unannotated: str | None = typer.Option(None, help="ignore or background: what lies outside every region."),
-    tissue: str = typer.Option("std:12.5", help="std:NUMBER, otsu or none: which tiles are glass."),
+    tissue: str = typer.Option(
+        "std:12.5", help="std:NUMBER, otsu, mask:FILE|FOLDER, class:NAME or none: which tiles are glass."
+    ),
     only_annotated: bool = typer.Option(False, "--only-annotated", help="Drop tiles that no annotation reaches."),
     split: str = typer.Option("slide", help="slide, patient:KEY, metadata:KEY or tile (leaks)."),
     fractions: str = typer.Option("8:1:1", help="train:val:test, for splits that are drawn."),
@@ -40,6 +44,13 @@ def command(
     ),
     workers: int = typer.Option(1, help="Slides exported side by side, each in a process of its own."),
     pixel_rule: str = typer.Option("centre", help="centre (unbiased), or qupath: as QuPath's own exporter draws."),
+    context: str = typer.Option("1", help="1,4: also show 4 times the surroundings of every tile (2,4,8 ...)."),
+    store: str = typer.Option(
+        "files", help="files, shards (WebDataset tar), none (slides are read in training) or nnunet."
+    ),
+    image_format: str = typer.Option("png", help="png, or jpeg:QUALITY for the pixels (masks stay PNG)."),
+    shard: str | None = typer.Option(None, help="3/20: do the 3rd of 20 parts, for array jobs; the last one finishes."),
+    scheduler: str | None = typer.Option(None, help="Do the slides on a Dask cluster, such as tcp://node1:8786."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
 ) -> None:
     """Write annotations as tiles and masks at a stated resolution.
@@ -47,10 +58,19 @@ def command(
     A slide that breaks off while it is read is left out and named, and the exit code is 2. If the process is killed,
     the same command goes on where it was.
     """
+    from qpkit.dataset.layers import ImageFormat
     from qpkit.dataset.splits import SplitRule, parse_fractions
+    from qpkit.dataset.stores import parse_store
     from qpkit.workflows.export import export_tiles
-    from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_pixel_rule, parse_unannotated
+    from qpkit.workflows.export_settings import (
+        ExportSettings,
+        parse_context,
+        parse_pixel_rule,
+        parse_unannotated,
+    )
+    from qpkit.workflows.export_shard import export_shard, parse_shard
     from qpkit.workflows.sources import project_classes, read_label_map, slide_inputs
+    from qpkit.workflows.tissue_rule import TissueRule
 
     start = time.perf_counter()
     settings = ExportSettings(
@@ -67,21 +87,55 @@ def command(
         seed=seed,
         with_predictions=with_predictions,
         pixel_rule=parse_pixel_rule(pixel_rule),
+        context=parse_context(context),
+        store=parse_store(store),
+        image_format=ImageFormat.parse(image_format),
     )
+    part = parse_shard(shard) if shard else None
+    if part and scheduler:
+        raise ConfigError("--shard and --scheduler exclude each other; give one")
+    if scheduler and workers != 1:
+        raise ConfigError("--workers is for this machine; with --scheduler the cluster says how many there are")
     inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp)
+    classes = project_classes(paths)
     with progress("export") as update:
-        report = export_tiles(
-            inputs,
-            out,
-            settings,
-            classes=project_classes(paths),
-            overwrite=overwrite,
-            workers=workers,
-            on_progress=update,
-        )
-    _show(report, out, start)
-    if report.failed:
+        if part:
+            done = export_shard(
+                inputs, out, settings, part, classes=classes, overwrite=overwrite, workers=workers, on_progress=update
+            )
+        else:
+            report = export_tiles(
+                inputs,
+                out,
+                settings,
+                classes=classes,
+                overwrite=overwrite,
+                workers=workers,
+                scheduler=scheduler,
+                on_progress=update,
+            )
+    if part:
+        _show_part(done, out, start)
+        failed = dict(done.failed)
+    else:
+        _show(report, out, start)
+        failed = dict(report.failed)
+    if failed:
         raise typer.Exit(_BROKEN)
+
+
+def _show_part(report: ShardReport, out: Path, start: float) -> None:
+    for name, reason in report.failed.items():
+        say(f"note: LEFT OUT, cannot be read: {name}: {reason}")
+    if report.whole is not None:
+        _show(report.whole, out, start)
+    elif report.done == report.total:
+        say(f"all {report.total} slides are in {out} already ({took(start)})")
+    else:
+        say(
+            f"{len(report.slides)} slide(s) of this part done, {report.done} of {report.total} in all; "
+            f"the part that is done last makes {out} ({took(start)})"
+        )
 
 
 def _show(report: ExportReport, out: Path, start: float) -> None:
@@ -93,6 +147,7 @@ def _show(report: ExportReport, out: Path, start: float) -> None:
             s.tiles_in_grid,
             s.tiles_kept,
             s.dropped.get("glass", 0),
+            s.unread,
             s.dropped.get("without annotation", 0),
             sum(s.audit.drawn.values()),
             s.audit.mended,
@@ -100,7 +155,18 @@ def _show(report: ExportReport, out: Path, start: float) -> None:
         )
         for s in report.slides
     ]
-    columns = ("slide", "downsample", "grid", "kept", "glass", "no annotation", "objects drawn", "mended", "s")
+    columns = (
+        "slide",
+        "downsample",
+        "grid",
+        "kept",
+        "glass",
+        "of it never read",
+        "no annotation",
+        "objects drawn",
+        "mended",
+        "s",
+    )
     table(f"Tiles ({_resolution(report.mpp)})", columns, rows)
     pixel_rows = []
     for value in labels.values:

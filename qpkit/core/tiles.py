@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qpkit.core.annotation import Plane
 from qpkit.errors import ConfigError
@@ -78,6 +78,30 @@ class Tile:
         """The core in the slide frame."""
         ds = self.downsample
         return Region(x=self.x * ds, y=self.y * ds, width=self.width * ds, height=self.height * ds)
+
+    def surroundings(self, factor: int) -> Tile:
+        """The tile with the same centre and as many px that shows `factor` times as much of the slide each way.
+
+        Its pixels are aligned with this tile's: each covers `factor` x `factor` of them, and this tile is its middle
+        part, exactly. No halo. 1 gives the tile itself.
+
+        Raises:
+            ConfigError: The px do not line up: width and height have to be multiples of 2 * factor, x and y of factor.
+        """
+        if factor == 1 and not self.halo:
+            return self
+        if factor < 1 or self.width % (2 * factor) or self.height % (2 * factor) or self.x % factor or self.y % factor:
+            raise ConfigError(
+                f"{factor} times the surroundings of a tile of {self.width} x {self.height} px at ({self.x}, {self.y}) "
+                f"do not line up with its pixels: its size has to be a multiple of {2 * factor}, its place of {factor}"
+            )
+        return replace(
+            self,
+            x=self.x // factor - (factor - 1) * self.width // (2 * factor),
+            y=self.y // factor - (factor - 1) * self.height // (2 * factor),
+            halo=0,
+            downsample=self.downsample * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qpkit.core.labels import LabelMap
-from qpkit.dataset.manifest import TileRecord
+from qpkit.dataset.record import TileRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 import shapely
 
-from qpkit.dataset.manifest import TileRecord
+from qpkit.dataset.record import TileRecord
 from qpkit.errors import ConfigError
 
 LeakageKind = Literal["tile", "group", "image", "patient"]

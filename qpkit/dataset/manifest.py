@@ -1,27 +1,29 @@
-"""tiles.parquet and export.json: what tiles there are and how they came to be. Knows no pixels but the files' names."""
+"""tiles.parquet and export.json: what tiles there are and how they came to be. Pixels are the store's business."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins
+from qpkit.dataset.record import Split, TileRecord
+from qpkit.dataset.store_choice import open_store
+from qpkit.dataset.stores import TileStore
 from qpkit.errors import FormatError
 
 TABLE_NAME = "tiles.parquet"
 INFO_NAME = "export.json"
 FORMAT = "qpkit tiles 1"
 
-Split = Literal["train", "val", "test"]
+_BASE_LAYERS: Final = ("image", "mask")
 
 _PLAIN_COLUMNS = {
     "slide": pa.string(),
@@ -44,44 +46,6 @@ _PLAIN_COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TileRecord:
-    """One row of the table.
-
-    Args:
-        slide: Name of the slide, unique in the table.
-        entry: Id of the QuPath entry, or "" for a slide without a project.
-        group: What the split keeps together (slide, patient ...).
-        split: "train", "val" or "test".
-        col, row: Place in the slide's grid.
-        x, y, width, height: The tile in slide px; whole tiles, so the last ones reach past the slide's edge.
-        downsample: Slide px per tile px.
-        mpp: um per tile px (NaN if the export was asked for a downsample and the slide has no mpp).
-        tissue: Share of the tile that the slide's thumbnail shows as tissue, 0..1.
-        std: Standard deviation over the tile's RGB values, grey levels.
-        pixels: Mask pixels by value; values that the label map does not have are absent.
-        image, mask: Paths relative to the table's folder, '/' between parts.
-    """
-
-    slide: str
-    entry: str
-    group: str
-    split: Split
-    col: int
-    row: int
-    x: float
-    y: float
-    width: float
-    height: float
-    downsample: float
-    mpp: float
-    tissue: float
-    std: float
-    pixels: Mapping[int, int]
-    image: str
-    mask: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TileSet:
     """An export folder, opened.
 
@@ -92,6 +56,8 @@ class TileSet:
         mpp: um per px of every tile; NaN as in TileRecord.
         tile_size: Width and height of every image and mask, px.
         info: export.json as it is (settings, versions, inputs, report).
+        layers: Names of what every tile has, "image" and "mask" first.
+        store: Where the tiles are read from.
     """
 
     root: Path
@@ -100,39 +66,37 @@ class TileSet:
     mpp: float
     tile_size: int
     info: Mapping[str, Any]
+    layers: tuple[str, ...]
+    store: TileStore
 
     def of_split(self, split: Split) -> tuple[TileRecord, ...]:
         """The tiles of one split, in the table's order."""
         return tuple(tile for tile in self.tiles if tile.split == split)
 
-    def read_image(self, tile: TileRecord) -> NDArray[np.uint8]:
-        """Pixels of one tile, (h, w, 3) uint8 RGB.
+    def read(self, tile: TileRecord, layer: str) -> NDArray[Any]:
+        """Read one layer of a tile, shaped as in `qpkit.dataset.layers.Layers`.
 
         Raises:
-            FormatError: The file is gone, damaged, or of another size than the table says.
+            FormatError: It is gone, damaged, or of another size than the table says, or the export has no such layer.
         """
-        return _read_png(self.root / tile.image, mode="RGB", size=self.tile_size)
+        if layer not in self.layers:
+            raise FormatError(f"{self.root}: the tiles have no layer {layer!r}, only {', '.join(self.layers)}")
+        pixels = self.store.read(tile, layer)
+        rows, columns = pixels.shape[:2] if layer.startswith("image") else pixels.shape[-2:]
+        if (rows, columns) != (self.tile_size, self.tile_size):
+            raise FormatError(
+                f"{self.root / (tile.shard or tile.path_of(layer) or TABLE_NAME)}: {layer} of tile {tile.key} is "
+                f"{columns} x {rows} px where {INFO_NAME} says {self.tile_size} x {self.tile_size}"
+            )
+        return pixels
+
+    def read_image(self, tile: TileRecord) -> NDArray[np.uint8]:
+        """Pixels of one tile, (h, w, 3) uint8 RGB; errors as `read`."""
+        return self.read(tile, "image")
 
     def read_mask(self, tile: TileRecord) -> NDArray[np.uint8]:
-        """Label mask of one tile, (h, w) uint8, values as in `labels`.
-
-        Raises:
-            FormatError: As for read_image.
-        """
-        return _read_png(self.root / tile.mask, mode="L", size=self.tile_size)
-
-
-def _read_png(path: Path, *, mode: str, size: int) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert(mode) if image.mode != mode else image)
-    except OSError as err:
-        raise FormatError(f"{path}: tile cannot be read ({err}); export the tiles again") from err
-    if pixels.shape[:2] != (size, size):
-        raise FormatError(
-            f"{path}: tile is {pixels.shape[1]} x {pixels.shape[0]} px where {INFO_NAME} says {size} x {size}"
-        )
-    return pixels
+        """Label mask of one tile, (h, w) uint8, values as in `labels`; errors as `read`."""
+        return self.read(tile, "mask")
 
 
 def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, Any]) -> None:
@@ -141,7 +105,8 @@ def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, A
     Args:
         root: Where the relative paths of `tiles` start.
         tiles: In the order the table shall have.
-        info: Has at least "labels" (label_map_to_builtins), "mpp" and "tile_size_px".
+        info: Has at least "labels" (label_map_to_builtins), "mpp" and "tile_size_px"; "layers" and "store" where
+            there is more than files of images and masks.
     """
     values = label_map_from_builtins(info["labels"]).values
     columns: dict[str, pa.Array] = {
@@ -149,6 +114,14 @@ def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, A
     }
     for value in values:
         columns[f"px_{value}"] = pa.array([tile.pixels.get(value, 0) for tile in tiles], type=pa.int64())
+    layers = info.get("layers", _BASE_LAYERS)
+    for layer in layers[2:]:
+        columns[layer] = pa.array([tile.others.get(layer, "") for tile in tiles], type=pa.string())
+    if info.get("store") == "shards":
+        columns["shard"] = pa.array([tile.shard for tile in tiles], type=pa.string())
+        for layer in layers:
+            for i, part in enumerate(("at", "bytes")):
+                columns[f"{layer}_{part}"] = pa.array([tile.places[layer][i] for tile in tiles], type=pa.int64())
     pq.write_table(pa.table(columns), root / TABLE_NAME)
     text = msgspec.json.format(msgspec.json.encode({"format": FORMAT, **info}), indent=2)
     (root / INFO_NAME).write_bytes(text + b"\n")
@@ -176,16 +149,25 @@ def read_tile_set(root: Path) -> TileSet:
     if missing:
         raise FormatError(f"{table_path}: columns missing: {', '.join(sorted(missing))}")
     labels = label_map_from_builtins(info["labels"])
+    layers = tuple(info.get("layers", _BASE_LAYERS))
     return TileSet(
         root=root,
-        tiles=tuple(_record(row) for row in table.to_pylist()),
+        tiles=tuple(_record(row, layers) for row in table.to_pylist()),
         labels=labels,
         mpp=float("nan") if info["mpp"] is None else float(info["mpp"]),
         tile_size=int(info["tile_size_px"]),
         info=info,
+        layers=layers,
+        store=open_store(root, info, labels),
     )
 
 
-def _record(row: dict[str, Any]) -> TileRecord:
-    pixels = {int(key[3:]): count for key, count in row.items() if key.startswith("px_") and count}
-    return TileRecord(pixels=pixels, **{name: row[name] for name in _PLAIN_COLUMNS})
+def _record(row: dict[str, Any], layers: Sequence[str]) -> TileRecord:
+    shard = row.get("shard", "")
+    return TileRecord(
+        pixels={int(key[3:]): count for key, count in row.items() if key.startswith("px_") and count},
+        others={layer: row[layer] for layer in layers[2:]},
+        shard=shard,
+        places={layer: (row[f"{layer}_at"], row[f"{layer}_bytes"]) for layer in layers} if shard else {},
+        **{name: row[name] for name in _PLAIN_COLUMNS},
+    )

@@ -7,13 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qpkit.dataset.manifest import INFO_NAME, TABLE_NAME, Split, TileSet
+from qpkit.dataset.manifest import INFO_NAME, TABLE_NAME, TileSet
+from qpkit.dataset.record import Split
 from qpkit.errors import ConfigError, OutputError
 from qpkit.files import new_folder, replace_file
 
@@ -83,14 +85,25 @@ def resplit_beside(tiles: TileSet, new: NewSplit, out: Path, *, overwrite: bool 
         raise OutputError(f"{out}: holds more than a table that qpkit split wrote; choose another folder")
     table = _table(tiles, new)
     try:
-        for name in ("image", "mask"):
-            paths = [_path_from(out.resolve(), tiles.root.resolve() / path) for path in table[name].to_pylist()]
-            table = _with_column(table, name, pa.array(paths, pa.string()))
+        table, info = _led_back(table, tiles, out.resolve())
     except ValueError as err:
         raise ConfigError(f"{out}: no relative path leads to the tiles in {tiles.root} ({err})") from err
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as folder:
         (folder / TABLE_NAME).write_bytes(_parquet(table))
-        (folder / INFO_NAME).write_bytes(_info(tiles, new))
+        (folder / INFO_NAME).write_bytes(_info(tiles, new, info))
+
+
+def _led_back(table: pa.Table, tiles: TileSet, out: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Let the paths of a table and of its export.json lead from `out` to the files in the old folder."""
+    root = tiles.root.resolve()
+    for name in ["shard"] if "shard" in table.column_names else tiles.layers:
+        paths = [path and _path_from(out, root / path) for path in table[name].to_pylist()]
+        table = _with_column(table, name, pa.array(paths, pa.string()))
+    slides = [
+        {**row, **{key: _path_from(out, root / row[key]) for key in ("annotations", "beside") if row.get(key)}}
+        for row in tiles.info.get("slides", [])
+    ]
+    return table, {"slides": slides} if slides else {}
 
 
 def _path_from(folder: Path, file: Path) -> str:
@@ -118,6 +131,6 @@ def _parquet(table: pa.Table) -> bytes:
     return content.getvalue()
 
 
-def _info(tiles: TileSet, new: NewSplit) -> bytes:
-    text = msgspec.json.encode({**tiles.info, SPLIT_KEY: dict(new.record)})
+def _info(tiles: TileSet, new: NewSplit, changed: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+    text = msgspec.json.encode({**tiles.info, **changed, SPLIT_KEY: dict(new.record)})
     return msgspec.json.format(text, indent=2) + b"\n"

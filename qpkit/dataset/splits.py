@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from qpkit.dataset.manifest import Split
+from qpkit.dataset.record import Split
 from qpkit.errors import ConfigError
 
 FRACTIONS: Final[tuple[float, float, float]] = (8, 1, 1)

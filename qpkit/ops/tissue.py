@@ -2,28 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
+from skimage.color import rgb2hsv
 from skimage.filters import threshold_otsu
 from skimage.measure import label
-from skimage.morphology import dilation
+from skimage.morphology import dilation, opening
 
-from qpkit.core.tiles import Region, Tile
+from qpkit.core.tiles import Region, SlideInfo, Tile
+
+_DARK: Final = 0.2
+_GREEN: Final = (75.0, 170.0)
+_GREEN_SATURATION: Final = 0.2
+_BLUE: Final = (190.0, 235.0)
+_BLUE_SATURATION: Final = 0.55
 
 
-def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find tissue by Otsu's threshold on HSV saturation.
+@dataclass(frozen=True, slots=True)
+class ThumbnailTissue:
+    """What a thumbnail of a whole slide shows; all (h, w).
+
+    Args:
+        tissue: bool; neither glass, pen nor dark.
+        pen: bool; green or blue ink.
+        dark: bool; black ink, black borders of the scan, folds of no light.
+        grey: float32; mean of red, green and blue.
+    """
+
+    tissue: NDArray[np.bool_]
+    pen: NDArray[np.bool_]
+    dark: NDArray[np.bool_]
+    grey: NDArray[np.float32]
+
+    def is_flat(self, region: Region, slide: SlideInfo, *, below: float) -> bool:
+        """Whether a region and one thumbnail px around it show no tissue and nearly one shade.
+
+        Args:
+            region: Slide px.
+            slide: Its size.
+            below: Largest standard deviation of a flat region, grey levels.
+        """
+        rows, columns = self.grey.shape
+        step_x, step_y = slide.width / columns, slide.height / rows
+        x0, x1 = max(0, int(region.x / step_x) - 1), int((region.x + region.width) / step_x) + 2
+        y0, y1 = max(0, int(region.y / step_y) - 1), int((region.y + region.height) / step_y) + 2
+        inside = self.grey[y0:y1, x0:x1]
+        return inside.size == 0 or bool(inside.std() < below and not self.tissue[y0:y1, x0:x1].any())
+
+
+def thumbnail_tissue(thumbnail: NDArray[np.uint8]) -> ThumbnailTissue:
+    """Tell tissue from glass, pen marks and black borders.
+
+    Ink is what no stain of tissue looks like: green, or a blue far more saturated than haematoxylin. Red ink cannot be
+    told from blood by its colour and counts as tissue. Dark is every px with less than a fifth of the light.
+    What is left is split by Otsu's threshold on HSV saturation.
 
     Args:
         thumbnail: (h, w, 3) uint8 RGB.
-
-    Returns:
-        (h, w) bool; nothing is tissue if all pixels have one saturation.
     """
-    saturation = _saturation(thumbnail)
-    if saturation.min() == saturation.max():
-        return np.zeros(saturation.shape, dtype=np.bool_)
-    return np.asarray(saturation > threshold_otsu(saturation), dtype=np.bool_)
+    hsv = rgb2hsv(thumbnail)
+    hue, saturation, value = hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2]
+    dark = value < _DARK
+    green = (hue > _GREEN[0]) & (hue < _GREEN[1]) & (saturation > _GREEN_SATURATION)
+    blue = (hue > _BLUE[0]) & (hue < _BLUE[1]) & (saturation > _BLUE_SATURATION)
+    pen = opening((green | blue) & ~dark)
+    tissue = np.zeros(dark.shape, dtype=np.bool_)
+    level = (saturation * 255).astype(np.uint8)
+    plain = level[~pen & ~dark]
+    if plain.size and plain.min() < plain.max():
+        tissue = (level > threshold_otsu(plain)) & ~pen & ~dark
+    return ThumbnailTissue(tissue, pen, dark, thumbnail.mean(axis=2, dtype=np.float32))
+
+
+def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find tissue: (h, w) bool from (h, w, 3) uint8 RGB; see thumbnail_tissue."""
+    return thumbnail_tissue(thumbnail).tissue
 
 
 def tissue_share(mask: NDArray[np.bool_], region: Region, slide_width: int, slide_height: int) -> float:
@@ -81,10 +137,3 @@ def tissue_of_tile(mask: NDArray[np.bool_], tile: Tile, slide_width: int, slide_
 def rgb_std(pixels: NDArray[np.uint8]) -> float:
     """Standard deviation over all values of an RGB tile, grey levels (the published tissue filter's measure)."""
     return float(np.std(pixels, dtype=np.float64))
-
-
-def _saturation(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """HSV saturation scaled to 0..255."""
-    high = rgb.max(axis=2).astype(np.float32)
-    low = rgb.min(axis=2).astype(np.float32)
-    return np.asarray(np.where(high > 0, (high - low) / np.maximum(high, 1) * 255, 0), dtype=np.uint8)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import platform
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-import qpkit
 from qpkit.core.annotation import PathClass
-from qpkit.core.geometry import has_area
-from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
-from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
-from qpkit.dataset.manifest import INFO_NAME, TileRecord, write_tile_set
+from qpkit.core.labels import LabelMap, label_map_to_builtins
+from qpkit.dataset.manifest import INFO_NAME, write_tile_set
+from qpkit.dataset.nnunet import finish_dataset, remarks_on
+from qpkit.dataset.record import TileRecord
 from qpkit.dataset.splits import draw_splits
-from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
-from qpkit.files import new_folder, safe_names
+from qpkit.dataset.streamed import StreamedSlide
+from qpkit.errors import ConfigError, FormatError
+from qpkit.files import new_folder, quick_hash
 from qpkit.workflows import OnProgress, Ticker, no_progress
-from qpkit.workflows.export_jobs import SlideJob, forget_progress, run_slides
+from qpkit.workflows.export_cluster import run_on_cluster
+from qpkit.workflows.export_jobs import SlideJob, SlideResult, forget_progress, run_slides
+from qpkit.workflows.export_plan import ExportPlan, plan_export, versions
 from qpkit.workflows.export_settings import ExportSettings
-from qpkit.workflows.export_slide import SlideReport, drawable
-from qpkit.workflows.sources import SlideInput, require_mpp
+from qpkit.workflows.export_slide import SlideReport, snapshot_path
+from qpkit.workflows.sources import SlideInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,7 @@ def export_tiles(
     classes: Sequence[PathClass] = (),
     overwrite: bool = False,
     workers: int = 1,
+    scheduler: str | None = None,
     on_progress: OnProgress = no_progress,
 ) -> ExportReport:
     """Write tiles, masks, tiles.parquet and export.json into a new folder.
@@ -69,123 +70,68 @@ def export_tiles(
         classes: The project's class list: order and colours of the default label map.
         overwrite: Replace an export that is there.
         workers: Slides exported side by side, each in a process of its own.
+        scheduler: Address of a Dask scheduler whose workers do the slides instead.
         on_progress: Called with tiles done and in all.
 
     Raises:
         ProjectError: No slide has an annotation.
         FormatError: A slide has no um per px, or none can be read; a single one that breaks off is reported.
-        ConfigError: No such number of workers, or one of them was killed.
+        ConfigError: No such number of workers, one of them was killed, or the scheduler cannot be reached.
+        MissingExtraError: A scheduler is given and Dask is not installed.
         LabelError, GeometryError: The objects and the label map do not fit.
         OutputError: `out` holds something, or the disk is full.
     """
     start = time.perf_counter()
     if workers < 1:
         raise ConfigError(f"--workers {workers}: has to be 1 or more")
-    if settings.downsample is None:
-        require_mpp(inputs)
-    used, skipped, in_use = _survey(inputs, settings)
-    _check_split(used, settings)
-    labels = _label_map(in_use, settings, classes)
-    _require_drawn(labels, in_use)
-    mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
-    grids = [_grid(item.info, mpp, settings) for item in used]
-    stems = safe_names([item.source.name for item in used])
-    jobs = [SlideJob(i, g, labels, settings, stem) for i, g, stem in zip(used, grids, stems, strict=True)]
-    with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=_job_hash(jobs)) as root:
-        tick = Ticker(sum(len(grid) for grid in grids), on_progress)
-        results = list(run_slides(jobs, root, workers=workers, tick=tick))
-        forget_progress(root)
-        failed = {result.name: result.failure for result in results if result.failure}
-        if len(failed) == len(results):
-            raise FormatError(f"no slide could be exported: {'; '.join(failed.values())}")
-        exported = [item for item in used if item.source.name not in failed]
-        records, notes = _with_splits([r for result in results for r in result.records], exported, settings)
-        result = ExportReport(
-            mpp=_common_mpp(records),
-            labels=labels,
-            slides=tuple(result.report for result in results if result.report is not None),
-            skipped=tuple(skipped),
-            failed=failed,
-            splits=_split_counts(records, labels),
-            notes=tuple(notes),
-            seconds=time.perf_counter() - start,
-        )
-        write_tile_set(root, records, _info(result, exported, settings))
-    return result
-
-
-def _job_hash(jobs: Sequence[SlideJob]) -> str:
-    """Tell exports apart: everything that decides what is written."""
-    facts = [
-        {
-            "inputs": {**job.item.hashes(), "name": job.item.source.name, "metadata": dict(job.item.metadata)},
-            "mpp": job.item.info.mpp,
-            "grid": repr(job.grid),
-            "labels": label_map_to_builtins(job.labels),
-            "settings": job.settings.to_builtins(),
-            "stem": job.stem,
-        }
-        for job in jobs
-    ]
-    return hashlib.sha256(msgspec.json.encode([facts, versions()], order="deterministic")).hexdigest()
-
-
-def _survey(
-    inputs: Sequence[SlideInput], settings: ExportSettings
-) -> tuple[list[SlideInput], list[str], dict[str, PathClass]]:
-    """Slides with annotations, names of those without (what nobody annotated is not a negative), classes in use."""
-    used, skipped, in_use = [], [], dict[str, PathClass]()
-    for item in inputs:
-        annotations, _ = drawable(item.objects(), settings)
-        in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and has_area(a.geometry)}
-        if annotations:
-            used.append(item)
+    plan = plan_export(inputs, settings, classes)
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=plan.job) as root:
+        tick = Ticker(sum(len(job.grid) for job in plan.jobs), on_progress)
+        if scheduler is None:
+            results = run_slides(plan.jobs, root, workers=workers, tick=tick)
         else:
-            skipped.append(item.source.name)
-    if not used:
-        raise ProjectError(
-            f"none of {len(inputs)} slides has an annotation; annotate in QuPath and save, or pass --annotations"
-        )
-    return used, skipped, in_use
+            results = run_on_cluster(plan.jobs, root, address=scheduler, tick=tick)
+        return finish_export(plan, results, root, out, start=start)
 
 
-def _check_split(inputs: Sequence[SlideInput], settings: ExportSettings) -> None:
-    """Find out before the work whether every slide has the metadata that the split needs."""
-    for item in inputs:
-        settings.split.group_of(item.source.name, item.metadata)
-        settings.split.named_split(item.source.name, item.metadata)
+def finish_export(
+    plan: ExportPlan, results: Iterable[SlideResult], root: Path, out: Path, *, start: float
+) -> ExportReport:
+    """Share the tiles of all slides out to splits, and write the table and export.json.
 
+    Args:
+        plan: Of the export.
+        results: One per job, in their order.
+        root: Folder that the tiles are in.
+        out: What it will be called.
+        start: Of the export (perf_counter).
 
-def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classes: Sequence[PathClass]) -> LabelMap:
-    known = {str(c) for c in classes}
-    every = [*classes, *(c for name, c in in_use.items() if name not in known)]
-    labels = with_colors(settings.labels, every) if settings.labels else default_label_map(every)
-    return replace(labels, unannotated=settings.unannotated) if settings.unannotated else labels
-
-
-def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
-    """Raise if not one annotation would be drawn: masks of nothing but background teach the wrong thing."""
-    if not any(labels.knows(name) for name in in_use):
-        there = ", ".join(map(repr, sorted(in_use))) or "none"
-        wanted = ", ".join(repr(source) for item in labels.classes for source in item.sources) or "none"
-        raise LabelError(
-            f"no annotation with an area has a class that the label map draws (classes of the annotations: {there}; "
-            f"of the label map: {wanted}); classify them in QuPath or name their classes in --labels"
-        )
-
-
-def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileGrid:
-    if settings.downsample is not None:
-        downsample = settings.downsample
-    else:
-        downsample = downsample_for(mpp or math.nan, info.mpp or math.nan)
-    return TileGrid(
-        slide_width=info.width,
-        slide_height=info.height,
-        tile_size=settings.tile_size,
-        overlap=settings.overlap,
-        downsample=downsample,
+    Raises:
+        FormatError: Not one slide could be read.
+    """
+    results = list(results)
+    failed = {result.name: result.failure for result in results if result.failure}
+    if len(failed) == len(results):
+        raise FormatError(f"no slide could be exported: {'; '.join(failed.values())}")
+    exported = [job for job in plan.jobs if job.item.source.name not in failed]
+    every = [record for result in results for record in result.records]
+    records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
+    if plan.settings.store == "nnunet":
+        records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
+        notes += remarks_on(out.resolve())
+    report = ExportReport(
+        mpp=_common_mpp(records),
+        labels=plan.labels,
+        slides=tuple(result.report for result in results if result.report is not None),
+        skipped=plan.skipped,
+        failed=failed,
+        splits=_split_counts(records, plan.labels),
+        notes=tuple(notes),
+        seconds=time.perf_counter() - start,
     )
+    write_tile_set(root, records, _info(report, plan, exported, out.resolve()))
+    forget_progress(root)
+    return report
 
 
 def _with_splits(
@@ -197,9 +143,9 @@ def _with_splits(
         named = {i.source.name: rule.named_split(i.source.name, i.metadata) or "train" for i in inputs}
         return [replace(r, split=named[r.slide]) for r in records], []
     if rule.by == "tile":
-        drawn = draw_splits([r.image for r in records], seed=settings.seed, fractions=settings.fractions)
+        drawn = draw_splits([r.key for r in records], seed=settings.seed, fractions=settings.fractions)
         leak = "split by tile: tiles of one slide, and neighbours, are in different splits (leakage)"
-        return [replace(r, group=r.image, split=drawn[r.image]) for r in records], [leak]
+        return [replace(r, group=r.key, split=drawn[r.key]) for r in records], [leak]
     groups = [settings.split.group_of(i.source.name, i.metadata) for i in inputs]
     drawn = draw_splits(groups, seed=settings.seed, fractions=settings.fractions)
     wanted = {name for name, share in zip(("val", "test"), settings.fractions[1:], strict=True) if share}
@@ -227,17 +173,40 @@ def _common_mpp(records: Sequence[TileRecord]) -> float | None:
     return sizes[0]
 
 
-def _info(report: ExportReport, inputs: Sequence[SlideInput], settings: ExportSettings) -> dict[str, Any]:
+def _info(report: ExportReport, plan: ExportPlan, exported: Sequence[SlideJob], out: Path) -> dict[str, Any]:
     """The content of export.json."""
+    settings = plan.settings
     return {
+        "job": plan.job,
         "mpp": report.mpp,
         "tile_size_px": settings.tile_size,
+        "store": settings.store,
+        "layers": list(settings.layers),
         "labels": label_map_to_builtins(report.labels),
         "settings": settings.to_builtins(),
         "versions": versions(),
-        "inputs": [{"name": i.source.name, **i.hashes()} for i in inputs],
+        "inputs": [{"name": job.item.source.name, **job.item.hashes()} for job in exported],
+        "slides": [msgspec.to_builtins(_slide_row(job, out)) for job in exported],
         "report": _report_to_builtins(report),
     }
+
+
+def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
+    path = job.item.source.path.resolve()
+    try:
+        beside = Path(os.path.relpath(path, out)).as_posix()
+    except ValueError:  # another drive
+        beside = str(path)
+    return StreamedSlide(
+        name=job.item.source.name,
+        path=str(path),
+        beside=beside,
+        quick_hash=quick_hash(path),
+        mpp=job.item.info.mpp,
+        width=job.item.info.width,
+        height=job.item.info.height,
+        annotations=snapshot_path(job.stem) if job.settings.store == "none" else "",
+    )
 
 
 def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
@@ -251,9 +220,3 @@ def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
         "notes": list(report.notes),
         "seconds": report.seconds,
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides pixels and shapes."""
-    packages = ("numpy", "shapely", "rasterio", "openslide-python", "tifffile", "pillow")
-    return {"qpkit": qpkit.__version__, "python": platform.python_version()} | {p: version(p) for p in packages}

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from qpkit.core.labels import LabelMap, Unannotated
+from qpkit.dataset.layers import ImageFormat, context_layer
 from qpkit.dataset.splits import FRACTIONS, SplitRule
+from qpkit.dataset.stores import StoreKind
 from qpkit.errors import ConfigError
 from qpkit.ops.pixel_rule import PIXEL_RULES, PixelRule
-
-OTSU_MIN_SHARE = 0.05
-"""With --tissue otsu a tile stays if at least this share of it is tissue."""
-
-
-@dataclass(frozen=True, slots=True)
-class TissueRule:
-    """Which tiles are glass: "std" drops tiles whose RGB standard deviation is under `threshold` (systems.md 1:
-    12.5), "otsu" those with less than 5 % tissue on the thumbnail, "none" drops nothing."""
-
-    by: Literal["std", "otsu", "none"] = "std"
-    threshold: float = 12.5
-
-    @classmethod
-    def parse(cls, text: str) -> TissueRule:
-        """Read "std:12.5", "otsu" or "none".
-
-        Raises:
-            ConfigError: Anything else.
-        """
-        if text == "otsu":
-            return cls("otsu", OTSU_MIN_SHARE)
-        if text == "none":
-            return cls("none", 0.0)
-        kind, _, number = text.partition(":")
-        try:
-            threshold = float(number) if number else 12.5
-        except ValueError:
-            threshold = math.nan
-        if kind != "std" or not threshold >= 0:
-            raise ConfigError(f"--tissue {text!r}: has to be std:NUMBER (grey levels, such as std:12.5), otsu or none")
-        return cls("std", threshold)
-
-    def __str__(self) -> str:
-        return f"std:{self.threshold:g}" if self.by == "std" else self.by
-
-    def keeps(self, std: float, tissue: float) -> bool:
-        """Say whether a tile stays, from its RGB standard deviation (grey levels) and its tissue share (0..1)."""
-        if self.by == "none":
-            return True
-        return std >= self.threshold if self.by == "std" else tissue >= self.threshold
+from qpkit.workflows.tissue_rule import TissueRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +33,9 @@ class ExportSettings:
         seed: Of the split.
         with_predictions: Draw objects that qpkit itself imported, too.
         pixel_rule: Which pixels a shape has: by their centres, or as QuPath's own exporter draws.
+        context: How many times the tile's surroundings are shown by further layers; 1, the tile itself, comes first.
+        store: Where the tiles are put.
+        image_format: How pixels are encoded.
     """
 
     mpp: float | None = None
@@ -85,6 +51,9 @@ class ExportSettings:
     seed: int = 0
     with_predictions: bool = False
     pixel_rule: PixelRule = "centre"
+    context: tuple[int, ...] = (1,)
+    store: StoreKind = "files"
+    image_format: ImageFormat = ImageFormat()
 
     def __post_init__(self) -> None:
         if self.mpp is not None and self.downsample is not None:
@@ -94,6 +63,25 @@ class ExportSettings:
         for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"{name} {value}: has to be a positive number")
+        self._check_context()
+        if self.image_format.kind == "jpeg" and self.store in ("none", "nnunet"):
+            raise ConfigError(f"--image-format {self.image_format}: --store {self.store} has no place for JPEG")
+
+    def _check_context(self) -> None:
+        if self.context[:1] != (1,) or any(b <= a for a, b in itertools.pairwise(self.context)):
+            raise ConfigError(f"--context {','.join(map(str, self.context))}: has to rise from 1, such as 1,4")
+        stride = self.tile_size - self.overlap
+        for factor in self.context:
+            if self.tile_size % (2 * factor) * (factor > 1) or stride % factor:
+                raise ConfigError(
+                    f"--context {factor}: --tile-size {self.tile_size} has to be a multiple of {2 * factor}, and tile "
+                    f"size - overlap ({stride}) of {factor}, or the pixels of tile and surroundings do not line up"
+                )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of what every tile has, "image" and "mask" first."""
+        return tuple(context_layer(layer, factor) for factor in self.context for layer in ("image", "mask"))
 
     def to_builtins(self) -> dict[str, Any]:
         """Plain values for export.json (the label map stands there by itself)."""
@@ -109,6 +97,9 @@ class ExportSettings:
             "seed": self.seed,
             "with_predictions": self.with_predictions,
             "pixel_rule": self.pixel_rule,
+            "context": list(self.context),
+            "store": self.store,
+            "image_format": str(self.image_format),
         }
 
 
@@ -135,3 +126,15 @@ def parse_pixel_rule(text: str) -> PixelRule:
         if text == rule:
             return rule
     raise ConfigError(f"--pixel-rule {text!r}: has to be {' or '.join(PIXEL_RULES)}")
+
+
+def parse_context(text: str) -> tuple[int, ...]:
+    """Read "1,4".
+
+    Raises:
+        ConfigError: Not whole numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--context {text!r}: has to be whole numbers that rise from 1, such as 1,4") from None

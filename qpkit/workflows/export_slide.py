@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,18 @@ from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import drawn_by_people, is_prediction
 from qpkit.core.tiles import Tile, TileGrid
-from qpkit.dataset.manifest import TileRecord
-from qpkit.dataset.pairs import PairWriter, pair_names
+from qpkit.dataset.layers import Layers, context_layer
+from qpkit.dataset.record import TileRecord
+from qpkit.dataset.snapshot import write_snapshot
+from qpkit.dataset.store_choice import open_writer
+from qpkit.dataset.stores import Stored, TileWriter
 from qpkit.ops.rasterize import PaintAudit, Painting, count_values
-from qpkit.ops.tissue import rgb_std, tissue_mask, tissue_share
+from qpkit.ops.tissue import rgb_std
+from qpkit.report.tissue import save_tissue_picture
 from qpkit.slides import Slide, open_slide
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.sources import SlideInput
+from qpkit.workflows.tissue_rule import Glass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +39,14 @@ class SlideReport:
         downsample: Slide px per tile px.
         tiles_in_grid, tiles_kept: Tiles.
         dropped: Tiles by reason.
+        unread: Of those dropped as glass, the ones that the thumbnail alone shows to be so.
         pixels, dropped_pixels: Tile px by mask value, in the kept tiles and in those dropped as glass.
         audit: What became of its annotations.
         predictions_left_out: Imported predictions that nobody has changed, which are not drawn.
         reviewed_predictions: Imported predictions that a person has changed or locked, which are drawn.
         detections: Detections, cells, tiles and TMA cores, which are not drawn.
+        tissue_share, pen_share, dark_share: Of the slide, as the thumbnail shows it, 0..1.
+        tissue_picture: Path of the picture that shows it, relative to the table.
         seconds: Wall time.
     """
 
@@ -47,12 +55,17 @@ class SlideReport:
     tiles_in_grid: int
     tiles_kept: int
     dropped: Mapping[str, int]
+    unread: int
     pixels: Mapping[int, int]
     dropped_pixels: Mapping[int, int]
     audit: PaintAudit
     predictions_left_out: int
     reviewed_predictions: int
     detections: int
+    tissue_share: float
+    pen_share: float
+    dark_share: float
+    tissue_picture: str
     seconds: float
 
 
@@ -74,71 +87,113 @@ class SlideExport:
 
     def __init__(self, item: SlideInput, grid: TileGrid, labels: LabelMap, settings: ExportSettings) -> None:
         self._item, self._grid, self._settings = item, grid, settings
-        objects = item.objects()
-        annotations, self._left_out = drawable(objects, settings)
-        self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, annotations))
-        self._detections = len(objects) - len(annotations) - self._left_out
+        self._objects = item.objects()
+        self._annotations, self._left_out = drawable(self._objects, settings)
+        self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, self._annotations))
+        self._detections = sum(o.kind != "annotation" for o in self._objects)
         size = (item.info.width, item.info.height)
-        self._painting = Painting(
-            annotations, labels, downsample=grid.downsample, slide_size=size, pixel_rule=settings.pixel_rule
-        )
+        self._painting = [
+            Painting(
+                self._annotations,
+                labels,
+                downsample=grid.downsample * factor,
+                slide_size=size,
+                pixel_rule=settings.pixel_rule,
+            )
+            for factor in settings.context
+        ]
+        self._unread = 0
         self._dropped: Counter[str] = Counter()
         self._pixels: Counter[int] = Counter()
         self._dropped_pixels: Counter[int] = Counter()
         self.records: list[TileRecord] = []
 
     def run(self, root: Path, stem: str, tick: Callable[[str], None]) -> SlideReport:
-        """Write the slide's pairs below `root`, in folders and with file names that begin with `stem`."""
+        """Write the slide's tiles below `root`, in folders and with file names that begin with `stem`."""
         start = time.perf_counter()
-        with open_slide(self._item.source.path, mpp=self._item.info.mpp) as slide, PairWriter(root) as writer:
-            tissue = tissue_mask(slide.thumbnail())
+        settings, info, name = self._settings, self._item.info, self._item.source.name
+        with (
+            open_slide(self._item.source.path, mpp=info.mpp) as slide,
+            open_writer(settings.store, root, stem, settings.image_format) as writer,
+        ):
+            thumbnail = slide.thumbnail()
+            glass = Glass(settings.tissue, name=name, info=info, thumbnail=thumbnail, objects=self._objects)
             for tile in self._grid:
-                self._export(tile, slide, tissue, writer, pair_names(stem, tile.x, tile.y))
-                tick(self._item.source.name)
+                self._export(tile, slide, glass, writer, f"{stem}_x{tile.x}_y{tile.y}")
+                tick(name)
+        self.records = [_stored(r, s) for r, s in zip(self.records, writer.stored, strict=True)]
+        if settings.store == "none":
+            write_snapshot(root / snapshot_path(stem), self._annotations)
+        picture = f"tissue/{stem}.png"
+        save_tissue_picture(root / picture, thumbnail, glass.tissue, glass.found, info, self.records)
         return SlideReport(
-            name=self._item.source.name,
+            name=name,
             downsample=self._grid.downsample,
             tiles_in_grid=len(self._grid),
             tiles_kept=len(self.records),
             dropped=self._dropped,
+            unread=self._unread,
             pixels=self._pixels,
             dropped_pixels=self._dropped_pixels,
-            audit=self._painting.audit,
+            audit=self._painting[0].audit,
             predictions_left_out=self._left_out,
             reviewed_predictions=self._reviewed,
             detections=self._detections,
+            tissue_share=round(float(glass.tissue.mean()), 4),
+            pen_share=round(float(glass.found.pen.mean()), 4),
+            dark_share=round(float(glass.found.dark.mean()), 4),
+            tissue_picture=picture,
             seconds=time.perf_counter() - start,
         )
 
-    def _export(
-        self, tile: Tile, slide: Slide, tissue: NDArray[np.bool_], writer: PairWriter, names: tuple[str, str]
-    ) -> None:
-        mask = self._painting.draw(tile)
-        pixels = count_values(mask, self._painting.labels.values)
+    def _export(self, tile: Tile, slide: Slide, glass: Glass, writer: TileWriter, name: str) -> None:
+        """Draw, read and write a tile, or drop it as early as can be: the slide is decoded last."""
+        mask = self._painting[0].draw(tile)
+        pixels = count_values(mask, self._painting[0].labels.values)
         if self._settings.only_annotated and not self._says_anything(tile, mask):
             self._dropped["without annotation"] += 1
             return
-        image = slide.read(tile)
-        inside = image[: self._grid.level_height - tile.y, : self._grid.level_width - tile.x]
-        std = rgb_std(inside)
-        share = tissue_share(tissue, tile.slide_region, slide.info.width, slide.info.height)
-        if not self._settings.tissue.keeps(std, share):
-            self._dropped["glass"] += 1
-            self._dropped_pixels.update(pixels)
+        share = glass.share(tile)
+        if glass.is_glass_unread(tile, share):
+            self._unread += 1
+            self._drop_glass(pixels)
             return
-        writer.write(image, mask, names)
+        is_written = self._settings.store != "none"
+        image = slide.read(tile) if is_written or self._settings.tissue.reads_pixels else None
+        std = math.nan
+        if image is not None:
+            std = rgb_std(image[: self._grid.level_height - tile.y, : self._grid.level_width - tile.x])
+            if glass.is_glass(std):
+                self._drop_glass(pixels)
+                return
+        layers: Layers = {}
+        if is_written and image is not None:
+            layers = {"image": image, "mask": mask, **self._surroundings(tile, slide)}
+        writer.add(name, layers)
         self._pixels.update(pixels)
-        self.records.append(self._record(tile, std=std, tissue=share, pixels=pixels, names=names))
+        self.records.append(self._record(tile, std=std, tissue=share, pixels=pixels))
+
+    def _surroundings(self, tile: Tile, slide: Slide) -> dict[str, NDArray[np.uint8]]:
+        """Pixels and masks of the wider context, by layer; masks are drawn at their own resolution."""
+        layers = {}
+        for factor, painting in zip(self._settings.context[1:], self._painting[1:], strict=True):
+            wider = tile.surroundings(factor)
+            layers[context_layer("image", factor)] = slide.read(wider)
+            layers[context_layer("mask", factor)] = painting.draw(wider)
+        return layers
+
+    def _drop_glass(self, pixels: Mapping[int, int]) -> None:
+        self._dropped["glass"] += 1
+        self._dropped_pixels.update(pixels)
 
     def _says_anything(self, tile: Tile, mask: NDArray[np.uint8]) -> bool:
         """Whether some pixel lies in a class or a region, whatever the rest of the slide counts as."""
-        if self._painting.labels.unannotated == "background":
-            mask = self._painting.draw(tile, unannotated="ignore")
-        return bool((mask != self._painting.labels.ignore).any())
+        painting = self._painting[0]
+        if painting.labels.unannotated == "background":
+            mask = painting.draw(tile, unannotated="ignore")
+        return bool((mask != painting.labels.ignore).any())
 
-    def _record(
-        self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int], names: tuple[str, str]
-    ) -> TileRecord:
+    def _record(self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int]) -> TileRecord:
         source, mpp, region = self._item.source, self._item.info.mpp, tile.slide_region
         return TileRecord(
             slide=source.name,
@@ -156,13 +211,29 @@ class SlideExport:
             tissue=round(tissue, 4),
             std=round(std, 3),
             pixels=pixels,
-            image=names[0],
-            mask=names[1],
+            image="",
+            mask="",
         )
 
 
+def snapshot_path(stem: str) -> str:
+    """Where the objects of a slide lie that are drawn when tiles are read, relative to the table."""
+    return f"annotations/{stem}.parquet"
+
+
+def _stored(record: TileRecord, stored: Stored) -> TileRecord:
+    paths = dict(stored.paths)
+    image, mask = paths.pop("image", ""), paths.pop("mask", "")
+    return replace(record, image=image, mask=mask, others=paths, shard=stored.shard, places=stored.places)
+
+
 def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], int]:
-    """Annotations to draw (no detections), and how many of qpkit's own imports were left out."""
+    """Annotations to draw, and how many of qpkit's own imports were left out.
+
+    Detections are not drawn, nor is the class that only says where tissue is (--tissue class:NAME).
+    """
     annotations = [o for o in objects if o.kind == "annotation"]
+    if settings.tissue.by == "class" and not (settings.labels and settings.labels.knows(settings.tissue.source)):
+        annotations = [o for o in annotations if o.class_name != settings.tissue.source]
     chosen = annotations if settings.with_predictions else drawn_by_people(annotations)
     return chosen, len(annotations) - len(chosen)

@@ -12,7 +12,7 @@ import numpy as np
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage, same_images
-from qpkit.dataset.manifest import Split
+from qpkit.dataset.record import Split
 from qpkit.dataset.resplit import NewSplit, resplit_beside, resplit_in_place
 from qpkit.dataset.splits import SplitRule, draw_splits
 from qpkit.dataset.stratify import Amounts, Numbers, Parts, plain_folds, stratified, unevenness
@@ -155,11 +155,11 @@ def _known_metadata(tiles: TileSet, settings: SplitSettings, source: Path | None
 def _groups(tiles: TileSet, settings: SplitSettings, facts: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What every tile is kept together with; the table's own groups where the rule says nothing about it."""
     rule = settings.by
-    by_tile = all(t.group == t.image for t in tiles.tiles)
+    by_tile = all(t.group == t.key for t in tiles.tiles)
     if rule is None or (rule.by == "metadata" and not by_tile):
         return [t.group for t in tiles.tiles]
     if rule.by == "tile":
-        return [t.image for t in tiles.tiles]
+        return [t.key for t in tiles.tiles]
     return [rule.group_of(t.slide, facts[t.slide]) for t in tiles.tiles]
 
 

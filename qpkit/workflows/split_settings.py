@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpkit.dataset.leakage import LeakageKind
-from qpkit.dataset.manifest import Split
+from qpkit.dataset.record import Split
 from qpkit.dataset.splits import FRACTIONS, SplitRule
 from qpkit.errors import ConfigError
 

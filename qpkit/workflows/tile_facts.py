@@ -30,7 +30,7 @@ def read_filled_table(root: Path) -> TileSet:
     others = sorted({str(t.split) for t in tiles.tiles} - set(_SPLITS))
     if others:
         raise FormatError(f"{root}: split {others[0]!r} in the table is none of {', '.join(_SPLITS)}")
-    for name in ("slide", "group", "image"):
+    for name in ("slide", "group"):
         if not all(getattr(t, name) for t in tiles.tiles):
             raise FormatError(f"{root}: there is a tile without {name} in the table")
     return tiles

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins
 from qpkit.dataset import TileRecord, read_tile_set, write_tile_set
-from qpkit.dataset.pairs import PairWriter, pair_names
+from qpkit.dataset.layers import ImageFormat
 from qpkit.dataset.splits import SplitRule, draw_splits, parse_fractions
+from qpkit.dataset.stored_files import FilesWriter, paths_by_slide
 from qpkit.errors import ConfigError, FormatError
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),))
@@ -22,18 +23,18 @@ LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),))
 def write(root: Path, size: int = 8) -> tuple[list[TileRecord], list[np.ndarray]]:
     rng = np.random.default_rng(1)
     records, pixels = [], []
-    with PairWriter(root) as writer:
+    with FilesWriter(root, paths_by_slide("a_slide_1"), ImageFormat()) as writer:
         for col in range(3):
             image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
             mask = rng.choice([0, 1, 255], (size, size)).astype(np.uint8)
-            names = pair_names("a_slide_1", col * size, 0)
-            writer.write(image, mask, names)
+            writer.add(f"a_slide_1_x{col * size}_y0", {"image": image, "mask": mask})
             counts = {int(v): int((mask == v).sum()) for v in np.unique(mask)}
             records.append(
                 TileRecord(
                     slide="a slide [1]", entry="3", group="P1", split="val", col=col, row=0, x=col * 8.5, y=0.0,
                     width=8.5, height=8.5, downsample=1.0625, mpp=0.53, tissue=0.5, std=20.0, pixels=counts,
-                    image=names[0], mask=names[1],
+                    image=f"images/a_slide_1/a_slide_1_x{col * size}_y0.png",
+                    mask=f"masks/a_slide_1/a_slide_1_x{col * size}_y0.png",
                 )
             )  # fmt: skip
             pixels += [image, mask]
@@ -55,17 +56,20 @@ def test_a_tile_set_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a pair lands in the folder while it is being removed."""
 
-    def slow(path: Path, pixels: object) -> None:
+    def slow(path: Path, content: bytes) -> None:
         if path.name == "x0.png":
             raise OSError(28, "No space left on device", str(path))
         time.sleep(0.2)
         path.touch()
 
-    monkeypatch.setattr("qpkit.dataset.pairs._save", slow)
+    monkeypatch.setattr("qpkit.dataset.stored_files._save", slow)
     empty = np.zeros((2, 2), dtype=np.uint8)
-    with pytest.raises(OSError, match="No space"), PairWriter(tmp_path) as writer:
+    with (
+        pytest.raises(OSError, match="No space"),
+        FilesWriter(tmp_path, lambda layer, name, suffix: f"{layer[0]}{name}{suffix}", ImageFormat()) as writer,
+    ):
         for number in range(4):
-            writer.write(empty, empty, (f"x{number}.png", f"y{number}.png"))
+            writer.add(str(number), {"x": empty, "y": empty})
     left = sorted(tmp_path.iterdir())
     time.sleep(0.5)
     assert sorted(tmp_path.iterdir()) == left

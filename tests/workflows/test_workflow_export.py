@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_nothing(study: Path, tmp_path: Path, monkeypatch: py
     def full(path: Path, pixels: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("qpkit.dataset.pairs._save", full)
+    monkeypatch.setattr("qpkit.dataset.stored_files._save", full)
     with pytest.raises(OutputError, match="No space left"):
         export(study, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["study"]

@@ -60,7 +60,7 @@ class TileReader:
             FormatError: A file is gone, damaged or of a wrong size.
             LabelError: The mask has a value that the label map does not.
         """
-        kept = self._cache.get(tile.mask)
+        kept = self._cache.get(tile.key)
         if kept is not None:
             return kept
         image, mask = self._tile_set.read_image(tile), self._tile_set.read_mask(tile)
@@ -68,13 +68,13 @@ class TileReader:
         if (target == _UNKNOWN).any():
             values = np.unique(mask[target == _UNKNOWN]).tolist()
             raise LabelError(
-                f"{self._tile_set.root / tile.mask}: mask has value {', '.join(map(str, values))}, the label map only "
-                f"{', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
+                f"{self._tile_set.root}: the mask of tile {tile.key} has value {', '.join(map(str, values))}, "
+                f"the label map only {', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
             )
         size = image.nbytes + target.nbytes
         if size <= self._room:
             self._room -= size
-            self._cache[tile.mask] = image, target
+            self._cache[tile.key] = image, target
         return image, target
 
 

@@ -1,0 +1,123 @@
+"""Tiles that lie nowhere: pixels are read from the slides and masks drawn from the objects when they are asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from numpy.typing import NDArray
+
+from qpkit.core.labels import LabelMap
+from qpkit.core.tiles import Tile
+from qpkit.dataset.record import TileRecord
+from qpkit.dataset.snapshot import read_snapshot
+from qpkit.errors import FormatError
+from qpkit.files import quick_hash
+from qpkit.ops.pixel_rule import PixelRule
+from qpkit.ops.rasterize import Painting
+from qpkit.slides import Slide, open_slide
+
+_OPEN_SLIDES: Final = 8
+"""Per thread. OpenSlide keeps a cache of its own for each."""
+
+
+class StreamedSlide(msgspec.Struct, kw_only=True):
+    """One row of "slides" in export.json.
+
+    Args:
+        name: As in the table.
+        path: Where the image was, absolute.
+        beside: The same from the folder of the table, for folders that move together.
+        quick_hash: Of the image.
+        mpp: um per slide px, or None.
+        width, height: Slide px.
+        annotations: Snapshot of the objects, relative to the table; "" if the export keeps none.
+    """
+
+    name: str
+    path: str
+    beside: str
+    quick_hash: str
+    mpp: float | None
+    width: int
+    height: int
+    annotations: str = ""
+
+
+class SlideStore:
+    """Reads tiles from slides; each thread opens slides of its own.
+
+    Args:
+        root: Folder of the table.
+        info: export.json with "slides" (see StreamedSlide), "tile_size_px" and "settings".
+        labels: What is drawn.
+    """
+
+    def __init__(self, root: Path, info: Mapping[str, Any], labels: LabelMap) -> None:
+        self._root, self._labels = root, labels
+        self._slides = {row.name: row for row in msgspec.convert(info["slides"], list[StreamedSlide])}
+        self._tile_size = int(info["tile_size_px"])
+        self._pixel_rule: PixelRule = info["settings"]["pixel_rule"]
+        self._open = threading.local()
+        self._paintings: dict[tuple[str, float], Painting] = {}
+        self._lock = threading.Lock()
+
+    def read(self, tile: TileRecord, layer: str) -> NDArray[Any]:
+        """Give one layer of a tile; see TileStore."""
+        kind, _, context = layer.partition("_x")
+        place = self._place(tile).surroundings(int(context or 1))
+        if kind == "image":
+            return self._slide(tile.slide).read(place)
+        return self._painting(tile.slide, place.downsample).draw(place)
+
+    def _place(self, tile: TileRecord) -> Tile:
+        return Tile(
+            col=tile.col,
+            row=tile.row,
+            x=round(tile.x / tile.downsample),
+            y=round(tile.y / tile.downsample),
+            width=self._tile_size,
+            height=self._tile_size,
+            downsample=tile.downsample,
+        )
+
+    def _slide(self, name: str) -> Slide:
+        mine: dict[str, Slide] = self._open.__dict__.setdefault("slides", {})
+        if name not in mine:
+            if len(mine) >= _OPEN_SLIDES:
+                mine.pop(next(iter(mine))).close()
+            row = self._slides[name]
+            mine[name] = open_slide(self._file(row), mpp=row.mpp)
+        return mine[name]
+
+    def _file(self, row: StreamedSlide) -> Path:
+        """Find the image where it was, or beside the table as it was.
+
+        Raises:
+            FormatError: It is gone, or is another one now.
+        """
+        there = [path for path in (Path(row.path), self._root / row.beside) if path.exists()]
+        if not there:
+            raise FormatError(
+                f"slide {row.name!r}: {row.path} is gone; the tiles in {self._root} are read from it: put it back, "
+                "or export again"
+            )
+        if quick_hash(there[0]) != row.quick_hash:
+            raise FormatError(f"slide {row.name!r}: {there[0]} is another file than was exported; export again")
+        return there[0]
+
+    def _painting(self, name: str, downsample: float) -> Painting:
+        with self._lock:
+            if (name, downsample) not in self._paintings:
+                row = self._slides[name]
+                self._paintings[name, downsample] = Painting(
+                    read_snapshot(self._root / row.annotations),
+                    self._labels,
+                    downsample=downsample,
+                    slide_size=(row.width, row.height),
+                    pixel_rule=self._pixel_rule,
+                )
+            return self._paintings[name, downsample]
