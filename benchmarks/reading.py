@@ -3,10 +3,10 @@
 python benchmarks/reading.py SLIDE... --json FILE
 
 The slides are tiled JPEG TIFF or SVS of real tissue. From the first one a pyramid of 20,480 x 20,480 px is made
-(generic TIFF, tiles of 256 px, JPEG 4:2:0, quality 80) by repeating its tissue. Tiles are aligned to the grid, level 0, files in the
-page cache. "decode" unpacks the same JPEG tiles from memory, each into a new array as libjpeg's users do, and does nothing
-else. Contenders take turns every 16 tiles in a drawn order, so that whatever else the machine does meets all of them. fastslide is
-measured where it is installed.
+(generic TIFF, tiles of 256 px, JPEG 4:2:0, quality 80) by repeating its tissue. Tiles are aligned to the grid, on
+level 0; the files are in the page cache. "decode" unpacks the same JPEG tiles from memory, each into a new array as
+libjpeg's users do, and does nothing else. Contenders take turns every 16 tiles in a drawn order, so that whatever else
+the machine does meets all of them. fastslide is measured where it is installed.
 """
 
 from __future__ import annotations
@@ -145,10 +145,14 @@ def compare(name: str, path: Path, contenders: tuple[str, ...]) -> list[Row]:
         ours = found["tiff"]
         title = f"{name}, {label}"
         rows.append(row(f"{title}: decode alone", found["decode"], "tiles/s"))
-        rows.append(row(f"{title}: qpkit", ours, "tiles/s", against="decode", ratio=ours / found["decode"], goal=">= 0.9"))
+        rows.append(
+            row(f"{title}: qpkit", ours, "tiles/s", against="decode", ratio=ours / found["decode"], goal=">= 0.9")
+        )
         for other in contenders[2:]:
             goal = ">= 3.5 x" if other == "openslide" else ""
-            rows.append(row(f"{title}: {other}", found[other], "tiles/s", against=other, ratio=ours / found[other], goal=goal))
+            rows.append(
+                row(f"{title}: {other}", found[other], "tiles/s", against=other, ratio=ours / found[other], goal=goal)
+            )
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import Plane
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.dataset.record import TileRecord
@@ -18,7 +19,7 @@ from qpkit.errors import FormatError
 from qpkit.files import quick_hash
 from qpkit.ops.pixel_rule import PixelRule
 from qpkit.ops.rasterize import Painting
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import Slide, SlideSource, open_source, parse_step
 
 _OPEN_SLIDES: Final = 8
 """Per thread. OpenSlide keeps a cache of its own for each."""
@@ -35,6 +36,7 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
         mpp: um per slide px, or None.
         width, height: Slide px.
         annotations: Snapshot of the objects, relative to the table; "" if the export keeps none.
+        reader, series, to_bounds, steps: How it was opened, as in SlideSource; steps as text.
     """
 
     name: str
@@ -45,6 +47,10 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     width: int
     height: int
     annotations: str = ""
+    reader: str = "auto"
+    series: int = 0
+    to_bounds: bool = True
+    steps: list[str] = []
 
 
 class SlideStore:
@@ -61,6 +67,7 @@ class SlideStore:
         self._slides = {row.name: row for row in msgspec.convert(info["slides"], list[StreamedSlide])}
         self._tile_size = int(info["tile_size_px"])
         self._pixel_rule: PixelRule = info["settings"]["pixel_rule"]
+        self._plane = Plane(z=int(info["settings"].get("z", 0)), t=int(info["settings"].get("t", 0)))
         self._open = threading.local()
         self._paintings: dict[tuple[str, float], Painting] = {}
         self._lock = threading.Lock()
@@ -82,6 +89,7 @@ class SlideStore:
             width=self._tile_size,
             height=self._tile_size,
             downsample=tile.downsample,
+            plane=self._plane,
         )
 
     def _slide(self, name: str) -> Slide:
@@ -90,7 +98,17 @@ class SlideStore:
             if len(mine) >= _OPEN_SLIDES:
                 mine.pop(next(iter(mine))).close()
             row = self._slides[name]
-            mine[name] = open_slide(self._file(row), mpp=row.mpp)
+            mine[name] = open_source(
+                SlideSource(
+                    name=name,
+                    path=self._file(row),
+                    mpp=row.mpp,
+                    reader=row.reader,
+                    series=row.series,
+                    to_bounds=row.to_bounds,
+                    steps=tuple(map(parse_step, row.steps)),
+                )
+            )
         return mine[name]
 
     def _file(self, row: StreamedSlide) -> Path:
@@ -118,6 +136,7 @@ class SlideStore:
                     self._labels,
                     downsample=downsample,
                     slide_size=(row.width, row.height),
+                    plane=self._plane,
                     pixel_rule=self._pixel_rule,
                 )
             return self._paintings[name, downsample]

@@ -3,7 +3,7 @@
 from qpkit.slides.array import ArrayReader
 from qpkit.slides.base import Slide, SlideReader, SlideSource
 from qpkit.slides.opening import READERS, open_slide, open_source, require_reader
-from qpkit.slides.views import Crop, Flip, Step, Turn
+from qpkit.slides.views import Crop, Flip, Step, Turn, parse_step
 
 __all__ = [
     "READERS",
@@ -17,5 +17,6 @@ __all__ = [
     "Turn",
     "open_slide",
     "open_source",
+    "parse_step",
     "require_reader",
 ]

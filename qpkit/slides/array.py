@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ class ArrayReader:
         levels: (h, w, 3) uint8 each, largest first.
         mpp: um per px of the first, or None.
     """
+
+    name: Final = "array"
 
     def __init__(self, levels: Sequence[NDArray[np.uint8]], *, mpp: float | None = None) -> None:
         self._levels = list(levels)

@@ -32,10 +32,19 @@ _WHOLE: Final = 1e-9
 """Level px: positions this near to a whole number are one."""
 
 
+class NotRgbError(FormatError):
+    """The file holds channels or deep pixels: not RGB, whatever another reader might make of its first page."""
+
+
 class SlideReader(Protocol):
     """The door that a file format implements."""
 
     info: SlideInfo
+
+    @property
+    def name(self) -> str:
+        """As --reader calls it."""
+        ...
 
     def read_level(
         self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
@@ -90,7 +99,7 @@ class Slide:
 
     Attributes:
         info: As shown: size in level-0 px, downsamples of the levels, um per px.
-        reader: As given; its class name says which library.
+        reader: As given; its name says which library.
     """
 
     def __init__(self, reader: SlideReader, *, mpp: float | None = None, steps: Sequence[Step] = ()) -> None:
@@ -154,9 +163,7 @@ class Slide:
         bands = [self._read(0, y, columns, min(band, rows - y), downsample, plane) for y in range(0, rows, band)]
         return np.concatenate(bands)
 
-    def _read(
-        self, x: int, y: int, columns: int, rows: int, downsample: float, plane: Plane
-    ) -> NDArray[np.uint8]:
+    def _read(self, x: int, y: int, columns: int, rows: int, downsample: float, plane: Plane) -> NDArray[np.uint8]:
         """Read px of the frame at `downsample`: find them in the file, average, turn them as they are shown."""
         level = self._finer_level(downsample)
         of_level = self.info.downsamples[level]
@@ -189,9 +196,7 @@ class Slide:
         bottom = height if view.y + view.height == self.reader.info.height else math.ceil((view.y + view.height) / d)
         return math.floor(view.x / d), math.floor(view.y / d), min(right, width), min(bottom, height)
 
-    def _read_padded(
-        self, level: int, x: int, y: int, width: int, height: int, plane: Plane
-    ) -> NDArray[np.uint8]:
+    def _read_padded(self, level: int, x: int, y: int, width: int, height: int, plane: Plane) -> NDArray[np.uint8]:
         left, top, right, bottom = self._extent(level)
         x0, y0 = min(max(x, left), right), min(max(y, top), bottom)
         x1, y1 = min(max(x + width, x0), right), min(max(y + height, y0), bottom)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from qpkit.errors import ConfigError, FormatError, ProjectError
-from qpkit.slides.base import Slide, SlideReader, SlideSource
+from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
 from qpkit.slides.openslide import OpenSlideReader
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
@@ -106,6 +106,8 @@ def _first_that_can(path: Path, known: dict[str, Callable[[], SlideReader]], nam
     for name in names:
         try:
             return known[name]()
+        except NotRgbError:
+            raise
         except FormatError as err:
             reasons.append(str(err).removeprefix(f"{path}: "))
     raise FormatError(f"{path}: cannot be opened as a slide: {'; '.join(reasons)}")

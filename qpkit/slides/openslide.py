@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import openslide
@@ -15,6 +16,10 @@ from qpkit.errors import FormatError
 from qpkit.slides.base import on_white, require_plane
 from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
 
+_MOST_STEPS: Final = 512
+_UNSEEN: Final = 1 / 600
+"""Level px: OpenSlide (cairo) takes places to 1/256 px, and what rounds to a whole one is not blended."""
+
 
 class OpenSlideReader:
     """Reads through OpenSlide, in QuPath's frame.
@@ -22,8 +27,9 @@ class OpenSlideReader:
     Slides whose openslide.bounds-x/-y are not zero are cropped to those bounds, as QuPath's OpenSlide server does
     (it takes --no-crop to switch that off).
 
-    OpenSlide works out the downsample of a level from its rounded size (4.003 where the writer halved twice). Where
-    that is no whole number it moves such a level by up to a pixel of it and blends neighbours; `TiffReader` does not.
+    OpenSlide works out the downsample of a level from its rounded size (4.003 where the writer halved twice), and takes
+    places in whole level-0 px. Where that falls between pixels of the level, OpenSlide blends neighbours. So reads
+    begin a little further left and up, where it does not.
 
     Args:
         path: The file.
@@ -32,6 +38,8 @@ class OpenSlideReader:
     Raises:
         FormatError: OpenSlide does not know the file or cannot read it.
     """
+
+    name: Final = "openslide"
 
     def __init__(self, path: Path, *, to_bounds: bool = True) -> None:
         self._path = path
@@ -44,6 +52,7 @@ class OpenSlideReader:
         bounds = _bounds(properties, self._slide.dimensions) if to_bounds else whole
         self._left, self._top, width, height = bounds
         sizes = list(self._slide.level_dimensions)
+        self._own_downsamples = self._slide.level_downsamples  # now: after an error OpenSlide answers nothing more
         downsamples = nominal_downsamples(sizes)
         inside = [(max(1, int(width / d)), max(1, int(height / d))) for d in downsamples]
         self._sizes = sizes if bounds == whole else inside
@@ -59,17 +68,40 @@ class OpenSlideReader:
     ) -> NDArray[np.uint8]:
         """Read a rectangle of one level; transparent pixels become white. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, str(self._path))
-        downsample = self._slide.level_downsamples[level]  # not the nominal one: OpenSlide divides by its own
-        corner = (self._left + round(x * downsample), self._top + round(y * downsample))
+        downsample = self._own_downsamples[level]  # not the nominal one: OpenSlide divides by its own
+        more_x, more_y = _whole_step(x, downsample), _whole_step(y, downsample)
+        corner = (
+            self._left + round((x - more_x) * downsample),
+            self._top + round((y - more_y) * downsample),
+        )
         try:
-            rgba = np.asarray(self._slide.read_region(corner, level, (width, height)))
+            rgba = np.asarray(self._slide.read_region(corner, level, (width + more_x, height + more_y)))
         except openslide.OpenSlideError as err:
             raise FormatError(f"{self._path}: OpenSlide cannot read it at {corner} ({err})") from err
-        return on_white(rgba)
+        return on_white(rgba[more_y:, more_x:])
 
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
+
+
+def _whole_step(place: int, downsample: float) -> int:
+    """How many px of a level to go back for a place that is a whole number of level-0 px, as near as can be."""
+    steps = np.arange(min(place, _MOST_STEPS) + 1)
+    at = (place - steps) * downsample
+    off = np.abs(at - np.round(at)) / downsample
+    near = np.flatnonzero(off < _UNSEEN)
+    return int(near[0] if len(near) else np.argmin(off))
+
+
+def is_openslides(path: Path) -> bool:
+    """Whether a file is one for OpenSlide: one that it knows, and in which it sees all levels (not in OME-TIFF)."""
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return False
+    try:
+        return openslide.OpenSlide.detect_format(path) is not None
+    except openslide.OpenSlideError:
+        return False
 
 
 def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:

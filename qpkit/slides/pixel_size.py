@@ -19,6 +19,10 @@ UM_PER_UNIT: Final = {
 """um per unit of length, by the names that OME-XML and OME-Zarr use."""
 
 
+MAP_NOTE: Final = "a map, whose pixels have metres on the ground and not um on a slide"
+"""Why a GeoTIFF has no um per px."""
+
+
 def judged_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, str]:
     """Turn what a file says about its pixel size into um per px and what the user should know about it.
 
@@ -38,7 +42,7 @@ def judged_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, 
     ):
         return None, "the file does not say it"
     both = f"{mpp_x:.5g} x {mpp_y:.5g} um"
-    if not (_MIN_PLAUSIBLE_MPP <= min(mpp_x, mpp_y) and max(mpp_x, mpp_y) <= _MAX_PLAUSIBLE_MPP):
+    if not (min(mpp_x, mpp_y) >= _MIN_PLAUSIBLE_MPP and max(mpp_x, mpp_y) <= _MAX_PLAUSIBLE_MPP):
         return None, f"the file says {mpp_x:.5g} um/px ({25400 / mpp_x:.0f} dpi), which no slide scanner has"
     if abs(mpp_x - mpp_y) > _SAME * max(mpp_x, mpp_y):
         return None, f"the file says {both}, pixels that are not square"

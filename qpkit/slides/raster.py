@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import rasterio
@@ -15,7 +15,8 @@ from rasterio.windows import Window
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import on_white, require_plane
+from qpkit.slides.base import NotRgbError, on_white, require_plane
+from qpkit.slides.pixel_size import MAP_NOTE
 
 
 class RasterReader:
@@ -24,6 +25,8 @@ class RasterReader:
     Raises:
         FormatError: GDAL does not know the file, or its pixels are not 8 bit.
     """
+
+    name: Final = "raster"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,9 +37,10 @@ class RasterReader:
         except RasterioError as err:
             raise FormatError(f"{path}: no picture that GDAL knows ({err})") from err
         if self._dataset.dtypes[0] != "uint8" or self._dataset.count > 4:
-            kind = f"{self._dataset.count} channels of {self._dataset.dtypes[0]}"
+            count = self._dataset.count
+            kind = f"{count} channel{'s' * (count != 1)} of {self._dataset.dtypes[0]}"
             self._dataset.close()
-            raise FormatError(f"{path}: {kind} are not 8-bit RGB or grey; convert it to RGB first")
+            raise NotRgbError(f"{path}: {kind} cannot be shown as 8-bit RGB or grey; convert it to RGB first")
         self._palette = self._read_palette()
         self.info = SlideInfo(
             width=self._dataset.width,
@@ -82,5 +86,5 @@ class RasterReader:
 def _note(dataset: Any) -> str:
     """Why there is no um per px."""
     if dataset.crs is not None:
-        return "a map, whose pixels have metres on the ground and not um on a slide"
+        return MAP_NOTE
     return "a plain picture does not say it"

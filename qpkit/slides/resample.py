@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ _TIE: Final = 1e-6
 
 
 def area_resample(
-    pixels: NDArray[np.uint8], *, x_edges: NDArray[np.float64], y_edges: NDArray[np.float64]
+    pixels: NDArray[np.uint8], *, x_edges: NDArray[np.floating[Any]], y_edges: NDArray[np.floating[Any]]
 ) -> NDArray[np.uint8]:
     """Average source pixels over the area of each output pixel.
 

@@ -19,8 +19,8 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import OUTSIDE, require_plane
-from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
-from qpkit.slides.tiff_levels import TilePage, read_tiff_image
+from qpkit.slides.pixel_size import MAP_NOTE, judged_mpp, nominal_downsamples
+from qpkit.slides.tiff_levels import DAMAGED, TilePage, read_tiff_image
 
 _CACHE_BYTES: Final = 32 << 20
 
@@ -34,12 +34,14 @@ class TiffReader:
         FormatError: Not a TIFF, not tiled, a layout that is left to other readers, or not 8-bit RGB or grey.
     """
 
+    name: Final = "tiff"
+
     def __init__(self, path: Path, *, series: int = 0) -> None:
         self._path = path
         image = read_tiff_image(path, series)
         self._levels = image.levels
         sizes = [(level[0].width, level[0].height) for level in image.levels]
-        mpp, note = judged_mpp(image.mpp_x, image.mpp_y)
+        mpp, note = (None, MAP_NOTE) if image.is_map else judged_mpp(image.mpp_x, image.mpp_y)
         self.info = SlideInfo(
             width=sizes[0][0],
             height=sizes[0][1],
@@ -85,7 +87,7 @@ class TiffReader:
             return None
         try:
             pixels = page.decode(content, index, self._scratch(page) if key is None else None)
-        except (ValueError, RuntimeError, IndexError, TypeError) as err:  # imagecodecs' and tifffile's own among them
+        except DAMAGED as err:
             raise FormatError(f"{self._path}: tile {index} cannot be decoded ({err})") from err
         shown_width = min(page.tile_width, page.width - index % page.columns * page.tile_width)
         shown_height = min(page.tile_height, page.height - index // page.columns * page.tile_height)
@@ -143,6 +145,10 @@ class _File:
     def close(self) -> None:
         """Release the file."""
         self._handle.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):  # not if the file was gone
+            self._handle.close()
 
 
 class _TileCache:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,18 @@ import tifffile
 from numpy.typing import NDArray
 
 from qpkit.errors import FormatError
-from qpkit.slides.base import on_white
+from qpkit.slides.base import NotRgbError, on_white
 from qpkit.slides.pixel_size import ome_pixel_size
 
 Decode = Callable[[bytes, int, NDArray[np.uint8] | None], NDArray[np.uint8]]
+
+_LARGEST_TILE_PX: Final = 1 << 26
+
+DAMAGED: Final = (
+    tifffile.TiffFileError, ValueError, OSError, LookupError, AttributeError, TypeError, ArithmeticError, RuntimeError,
+    MemoryError, struct.error,
+)  # fmt: skip
+"""What tifffile and imagecodecs raise where a file is cut off or nonsense."""
 
 _KNOWN_VENDORS: Final = (None, "aperio", "generic-tiff")
 _JPEG: Final = 7
@@ -37,6 +46,7 @@ _REDUCED: Final = 1
 _MIN_IS_BLACK, _RGB, _YCBCR = 1, 2, 6
 _GEO_KEYS: Final = 34735
 _PIXEL_AXES: Final = "YXS"
+
 
 @dataclass(frozen=True, slots=True)
 class TilePage:
@@ -72,6 +82,7 @@ class TiffImage:
         levels: Largest first; each a page per plane, t outermost, then z.
         size_z, size_t: Planes.
         mpp_x, mpp_y: um per px as the file says it.
+        is_map: It lies on the ground: its pixels have metres, and what its resolution tags say means nothing.
     """
 
     levels: tuple[tuple[TilePage, ...], ...]
@@ -79,6 +90,7 @@ class TiffImage:
     size_t: int
     mpp_x: float | None
     mpp_y: float | None
+    is_map: bool
 
 
 def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
@@ -99,7 +111,7 @@ def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
             return _image(tiff, path, vendor, series)
     except FormatError:
         raise
-    except (tifffile.TiffFileError, ValueError, OSError, IndexError, KeyError, AttributeError, TypeError) as err:
+    except DAMAGED as err:
         raise FormatError(f"{path}: not a TIFF that can be read ({err})") from err
 
 
@@ -122,7 +134,9 @@ def _image(tiff: Any, path: Path, vendor: str | None, series: int) -> TiffImage:
     levels = tuple(tuple(_tile_page(p, p.keyframe, path, by_tag=not tiff.is_ome) for p in level) for level in pages)
     if vendor == "aperio" and any(0 in page.sizes for level in levels[1:] for page in level):
         raise FormatError(f"{path}: tiles are missing from its pyramid, which OpenSlide fills from the level above")
-    return TiffImage(levels, size_z, size_t, *_pixel_size(tiff, pages[0][0].keyframe, vendor, series))
+    is_map = _GEO_KEYS in first.tags and not tiff.is_ome
+    mpp = (None, None) if is_map else _pixel_size(tiff, pages[0][0].keyframe, vendor, series)
+    return TiffImage(levels, size_z, size_t, *mpp, is_map)
 
 
 def _tiled_pages(tiff: Any, first: Any, vendor: str | None) -> list[Any]:
@@ -134,6 +148,8 @@ def _tiled_pages(tiff: Any, first: Any, vendor: str | None) -> list[Any]:
 
 def _pages_of_series(tiff: Any, path: Path, series: int) -> tuple[list[list[Any]], int, int]:
     """Pages of each level of one image, a page per plane."""
+    if series and not tiff.is_ome:
+        raise FormatError(f"{path}: image {series} of it is asked for; only OME-TIFF says which image is which")
     if not 0 <= series < len(tiff.series):
         raise FormatError(f"{path}: there is no image {series} in it, only {len(tiff.series)} from 0")
     levels = tiff.series[series].levels
@@ -157,19 +173,23 @@ def _require_stack(outer: Sequence[tuple[str, int]], dtype: Any, path: Path) -> 
         raise _not_rgb(path, int(np.prod(others)), dtype)
 
 
-def _not_rgb(path: Path, channels: int, dtype: Any) -> FormatError:
-    return FormatError(f"{path}: {channels} channels of {dtype} are not 8-bit RGB or grey; convert it to RGB first")
+def _not_rgb(path: Path, channels: int, dtype: Any) -> NotRgbError:
+    what = f"{channels} channel{'s' * (channels != 1)} of {dtype}"
+    return NotRgbError(f"{path}: {what} cannot be shown as 8-bit RGB or grey; convert it to RGB first")
 
 
 def _tile_page(page: Any, keyframe: Any, path: Path, *, by_tag: bool) -> TilePage:
+    if keyframe.dtype not in (np.uint8, np.bool_) or keyframe.samplesperpixel not in (1, 2, 3, 4):
+        raise _not_rgb(path, keyframe.samplesperpixel, keyframe.dtype)
     if not keyframe.is_tiled:
         raise FormatError(f"{path}: a TIFF without tiles")
     planar = int(keyframe.planarconfig) != 1 and keyframe.samplesperpixel > 1
-    if keyframe.dtype != np.uint8 or keyframe.samplesperpixel not in (1, 3, 4):
-        raise _not_rgb(path, keyframe.samplesperpixel, keyframe.dtype)
+    if keyframe.dtype != np.uint8 or keyframe.samplesperpixel == 2:
+        raise FormatError(f"{path}: {keyframe.samplesperpixel} samples of {keyframe.dtype} are left to other readers")
     if planar or int(keyframe.photometric) not in (_MIN_IS_BLACK, _RGB, _YCBCR):
         kind = "separate colour planes" if planar else f"photometric {int(keyframe.photometric)}"
         raise FormatError(f"{path}: a TIFF with {kind}; convert it to RGB first")
+    _require_sound(page, keyframe, path)
     return TilePage(
         width=int(keyframe.imagewidth),
         height=int(keyframe.imagelength),
@@ -179,6 +199,14 @@ def _tile_page(page: Any, keyframe: Any, path: Path, *, by_tag: bool) -> TilePag
         sizes=page.databytecounts,
         decode=_decoder(keyframe, path, by_tag=by_tag),
     )
+
+
+def _require_sound(page: Any, keyframe: Any, path: Path) -> None:
+    sides = (keyframe.imagewidth, keyframe.imagelength, keyframe.tilewidth, keyframe.tilelength)
+    numbers = [*sides, *page.dataoffsets, *page.databytecounts]
+    sound = all(isinstance(number, int) and number >= 0 for number in numbers) and min(sides) > 0
+    if not sound or keyframe.tilewidth * keyframe.tilelength > _LARGEST_TILE_PX:
+        raise FormatError(f"{path}: its table of tiles makes no sense; the file is damaged")
 
 
 def _decoder(page: Any, path: Path, *, by_tag: bool) -> Decode:
@@ -248,8 +276,6 @@ def _pixel_size(tiff: Any, page: Any, vendor: str | None, series: int) -> tuple[
         found = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", str(page.description))
         mpp = float(found[1]) if found else None
         return mpp, mpp
-    if _GEO_KEYS in page.tags:  # a map: its pixels have metres, and its resolution tags mean nothing
-        return None, None
     per_unit = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
     x, y = page.get_resolution()
     if per_unit is None or not x or not y:

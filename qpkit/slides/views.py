@@ -12,12 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.errors import FormatError
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Turn clockwise by `quarters` times 90 degrees."""
 
     quarters: int
+
+    def __str__(self) -> str:
+        return f"turn:{self.quarters}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,9 @@ class Crop:
     width: int
     height: int
 
+    def __str__(self) -> str:
+        return f"crop:{self.x},{self.y},{self.width},{self.height}"
+
 
 @dataclass(frozen=True, slots=True)
 class Flip:
@@ -37,8 +45,32 @@ class Flip:
     across: bool
     down: bool
 
+    def __str__(self) -> str:
+        return f"flip:{int(self.across)},{int(self.down)}"
+
 
 Step = Turn | Crop | Flip
+
+
+def parse_step(text: str) -> Step:
+    """Read what str() makes of a step: "turn:1", "crop:100,50,400,300", "flip:1,0".
+
+    Raises:
+        FormatError: Anything else.
+    """
+    kind, _, rest = text.partition(":")
+    try:
+        numbers = [int(part) for part in rest.split(",")]
+        match kind, numbers:
+            case "turn", [quarters]:
+                return Turn(quarters)
+            case "crop", [x, y, width, height]:
+                return Crop(x, y, width, height)
+            case "flip", [across, down]:
+                return Flip(bool(across), bool(down))
+    except ValueError:
+        pass
+    raise FormatError(f"{text!r} is no way to show a slide (turn:N, crop:X,Y,W,H or flip:0|1,0|1)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +106,7 @@ class View:
         if isinstance(step, Crop):
             return self._cropped(step)
         if isinstance(step, Flip):
-            return replace(
-                self, mirrored_x=self.mirrored_x != step.across, mirrored_y=self.mirrored_y != step.down
-            )
+            return replace(self, mirrored_x=self.mirrored_x != step.across, mirrored_y=self.mirrored_y != step.down)
         view = self
         for _ in range(step.quarters % 4):
             view = replace(

@@ -1,4 +1,4 @@
-"""OME-Zarr: a folder with an image in levels (multiscales 0.4 and 0.5). Reads it by zarr, which is imported here only."""
+"""OME-Zarr: a folder with an image in levels (multiscales 0.4 and 0.5). zarr, which reads it, is imported here only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError, MissingExtraError
-from qpkit.slides.base import require_plane
+from qpkit.slides.base import NotRgbError, require_plane
 from qpkit.slides.pixel_size import UM_PER_UNIT, judged_mpp, nominal_downsamples
 
 _AXES: Final = frozenset("tczyx")
@@ -35,6 +35,8 @@ class ZarrReader:
         FormatError: No OME-Zarr image, or its pixels are not 8-bit RGB or grey.
         MissingExtraError: zarr is not installed.
     """
+
+    name: Final = "zarr"
 
     def __init__(self, path: Path, *, series: int = 0) -> None:
         self._path = path
@@ -87,9 +89,8 @@ class ZarrReader:
     def _check(self) -> None:
         channels, dtype = self._size(self._levels[0], "c"), self._levels[0].dtype
         if dtype != np.uint8 or channels not in (1, 3):
-            raise FormatError(
-                f"{self._path}: {channels} channels of {dtype} are not 8-bit RGB or grey; convert it to RGB first"
-            )
+            kind = f"{channels} channel{'s' * (channels != 1)} of {dtype}"
+            raise NotRgbError(f"{self._path}: {kind} cannot be shown as 8-bit RGB or grey; convert it to RGB first")
 
     def _size(self, array: Any, axis: str) -> int:
         return int(array.shape[self._axes.names.index(axis)]) if axis in self._axes.names else 1

@@ -24,7 +24,7 @@ from qpkit.dataset.stores import Stored, TileWriter
 from qpkit.ops.rasterize import PaintAudit, Painting, count_values
 from qpkit.ops.tissue import rgb_std
 from qpkit.report.tissue import save_tissue_picture
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import Slide, open_source
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.sources import SlideInput
 from qpkit.workflows.tissue_rule import Glass
@@ -36,6 +36,7 @@ class SlideReport:
 
     Args:
         name: Slide name.
+        reader: What read it.
         downsample: Slide px per tile px.
         tiles_in_grid, tiles_kept: Tiles.
         dropped: Tiles by reason.
@@ -51,6 +52,7 @@ class SlideReport:
     """
 
     name: str
+    reader: str
     downsample: float
     tiles_in_grid: int
     tiles_kept: int
@@ -98,6 +100,7 @@ class SlideExport:
                 labels,
                 downsample=grid.downsample * factor,
                 slide_size=size,
+                plane=grid.plane,
                 pixel_rule=settings.pixel_rule,
             )
             for factor in settings.context
@@ -113,10 +116,11 @@ class SlideExport:
         start = time.perf_counter()
         settings, info, name = self._settings, self._item.info, self._item.source.name
         with (
-            open_slide(self._item.source.path, mpp=info.mpp) as slide,
+            open_source(self._item.source) as slide,
             open_writer(settings.store, root, stem, settings.image_format) as writer,
         ):
-            thumbnail = slide.thumbnail()
+            thumbnail = slide.thumbnail(plane=self._grid.plane)
+            reader = slide.reader.name
             glass = Glass(settings.tissue, name=name, info=info, thumbnail=thumbnail, objects=self._objects)
             for tile in self._grid:
                 self._export(tile, slide, glass, writer, f"{stem}_x{tile.x}_y{tile.y}")
@@ -128,6 +132,7 @@ class SlideExport:
         save_tissue_picture(root / picture, thumbnail, glass.tissue, glass.found, info, self.records)
         return SlideReport(
             name=name,
+            reader=reader,
             downsample=self._grid.downsample,
             tiles_in_grid=len(self._grid),
             tiles_kept=len(self.records),

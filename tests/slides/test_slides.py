@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import FormatError, ProjectError
 from qpkit.slides import ArrayReader, Slide, open_slide
-from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
 from qpkit.slides.openslide import OpenSlideReader
+from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
 
