@@ -70,6 +70,7 @@ class SlideSource:
         path: File, or folder for DICOM and OME-Zarr.
         entry: Id of the QuPath entry, or "" without a project.
         mpp: um per level-0 px if the project (or the user) says it; None leaves it to the file.
+        mpp_note: What the project's pixel size has to be told of; if it makes no `mpp`, the file is not asked either.
         reader: "auto", or the one reader to use.
         series: Which image of the file.
         to_bounds: Crop to OpenSlide's bounds, as QuPath does.
@@ -80,6 +81,7 @@ class SlideSource:
     path: Path
     entry: str = ""
     mpp: float | None = None
+    mpp_note: str = ""
     reader: str = "auto"
     series: int = 0
     to_bounds: bool = True

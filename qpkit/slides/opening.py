@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +67,7 @@ def open_slide(
 
 def open_source(source: SlideSource) -> Slide:
     """Open a slide as its source says (see `open_slide`)."""
-    return open_slide(
+    slide = open_slide(
         source.path,
         mpp=source.mpp,
         reader=source.reader,
@@ -74,6 +75,9 @@ def open_source(source: SlideSource) -> Slide:
         to_bounds=source.to_bounds,
         steps=source.steps,
     )
+    if source.mpp_note:
+        slide.info = replace(slide.info, mpp=source.mpp, mpp_note=source.mpp_note)
+    return slide
 
 
 def require_reader(name: str) -> None:

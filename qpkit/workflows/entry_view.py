@@ -52,6 +52,7 @@ def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
         path=entry.image_path(),
         entry=str(entry.id),
         mpp=entry.mpp(),
+        mpp_note=entry.server.mpp_note(),
         reader=reader,
         series=_series(entry.server) or 0,
         to_bounds=_to_bounds(entry.server),

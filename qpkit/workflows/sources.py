@@ -121,10 +121,6 @@ def _entry_input(entry: Entry, reader: str) -> SlideInput:
         found = replace(_open(source), entry=entry, metadata=entry.metadata)
     except FormatError as err:
         raise FormatError(f"entry {entry.name!r}: {err}") from err
-    note = entry.server.mpp_note()
-    if note:
-        mpp = entry.mpp()
-        found = replace(found, info=replace(found.info, mpp=mpp, mpp_note=note))
     size = (found.info.width, found.info.height)
     if entry.image_size not in (None, size):
         width, height = entry.image_size or size
@@ -141,8 +137,12 @@ def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideI
 
 
 def _with_mpp(item: SlideInput, slide_mpp: float | None) -> SlideInput:
-    mpp = item.info.mpp if item.info.mpp is not None else slide_mpp
-    return replace(item, source=replace(item.source, mpp=mpp), info=replace(item.info, mpp=mpp))
+    if item.info.mpp is not None:
+        return replace(item, source=replace(item.source, mpp=item.info.mpp))
+    if slide_mpp is None:
+        return item
+    source = replace(item.source, mpp=slide_mpp, mpp_note="")
+    return replace(item, source=source, info=replace(item.info, mpp=slide_mpp, mpp_note=""))
 
 
 def require_mpp(inputs: Sequence[SlideInput]) -> None:
