@@ -26,6 +26,7 @@ import tifffile
 from measuring import Row, row, show
 from numpy.typing import NDArray
 
+from qpkit.core.tiles import TileGrid
 from qpkit.slides import open_slide
 
 SIDE = 20_480
@@ -156,6 +157,24 @@ def compare(name: str, path: Path, contenders: tuple[str, ...]) -> list[Row]:
     return rows
 
 
+def resampled(path: Path) -> list[Row]:
+    """Read tiles between two levels, where every pixel is an average."""
+    rows = []
+    with open_slide(path) as slide:
+        for downsample in (1.3, 2.6):
+            grid = TileGrid(
+                slide_width=slide.info.width, slide_height=slide.info.height, tile_size=READ, downsample=downsample
+            )
+            tiles = [grid.tile(col, line) for line in range(3) for col in range(5)]
+            slide.read(tiles[0])  # compiles
+            start = time.perf_counter()
+            for tile in tiles:
+                slide.read(tile)
+            rate = len(tiles) / (time.perf_counter() - start)
+            rows.append(row(f"{path.name}, averaged at downsample {downsample:g}", rate, "tiles/s"))
+    return rows
+
+
 def _installed() -> tuple[str, ...]:
     try:
         import fastslide  # noqa: F401
@@ -176,7 +195,7 @@ def main() -> None:
         make_pyramid(options.slides[0], large)
         rows = compare("pyramid of 20,480 px", large, contenders)
     for slide in options.slides:
-        rows += compare(slide.name, slide, contenders)
+        rows += compare(slide.name, slide, contenders) + resampled(slide)
     show(rows, options.json)
 
 

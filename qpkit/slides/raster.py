@@ -20,7 +20,7 @@ from qpkit.slides.pixel_size import MAP_NOTE
 
 
 class RasterReader:
-    """Reads windows of an 8-bit RGB, grey or palette picture.
+    """Reads windows of an 8-bit RGB, grey or palette picture, with alpha or without.
 
     Raises:
         FormatError: GDAL does not know the file, or its pixels are not 8 bit.
@@ -36,7 +36,8 @@ class RasterReader:
                 self._dataset = rasterio.open(path)
         except RasterioError as err:
             raise FormatError(f"{path}: no picture that GDAL knows ({err})") from err
-        if self._dataset.dtypes[0] != "uint8" or self._dataset.count > 4:
+        alpha = self._dataset.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
+        if self._dataset.dtypes[0] != "uint8" or self._dataset.count - alpha not in (1, 3):
             count = self._dataset.count
             kind = f"{count} channel{'s' * (count != 1)} of {self._dataset.dtypes[0]}"
             self._dataset.close()
@@ -66,16 +67,16 @@ class RasterReader:
     ) -> NDArray[np.uint8]:
         """Read a rectangle; transparent pixels become white. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, str(self._path))
-        bands = list(range(1, self._dataset.count + 1)) if self._dataset.count >= 3 else [1]
         try:
-            pixels = self._dataset.read(bands, window=Window(x, y, width, height))
+            pixels = self._dataset.read(window=Window(x, y, width, height))
         except RasterioError as err:
             raise FormatError(f"{self._path}: pixels cannot be read ({err})") from err
         if self._palette is not None:
             return np.asarray(self._palette[pixels[0]], dtype=np.uint8)
         stacked = np.moveaxis(pixels, 0, -1)
-        if stacked.shape[2] == 4:
-            return on_white(stacked)
+        if stacked.shape[2] in (2, 4):
+            colours = np.broadcast_to(stacked[..., :-1], (height, width, 3))
+            return on_white(np.concatenate([colours, stacked[..., -1:]], axis=-1))
         return np.ascontiguousarray(np.broadcast_to(stacked, (height, width, 3)))
 
     def close(self) -> None:

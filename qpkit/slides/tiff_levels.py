@@ -44,6 +44,7 @@ _LOSSLESS: Final = (1, 5, 8, 32773, 32946, 34925, 50000)
 
 _REDUCED: Final = 1
 _MIN_IS_BLACK, _RGB, _YCBCR = 1, 2, 6
+_STRAIGHT_ALPHA: Final = 2
 _GEO_KEYS: Final = 34735
 _PIXEL_AXES: Final = "YXS"
 
@@ -230,7 +231,7 @@ def _decoder(page: Any, path: Path, *, by_tag: bool) -> Decode:
         raise FormatError(f"{path}: YCbCr without JPEG, which is left to other readers")
     if compression not in _LOSSLESS:
         raise FormatError(f"{path}: TIFF compression {compression} is not known here")
-    return _lossless_decoder(page)
+    return _lossless_decoder(page, multiplied=_STRAIGHT_ALPHA not in page.extrasamples)
 
 
 def _jpeg_decoder(tables: bytes | None, colors: str | None) -> Decode:
@@ -246,23 +247,32 @@ def _jpeg_decoder(tables: bytes | None, colors: str | None) -> Decode:
     return decode
 
 
-def _lossless_decoder(page: Any) -> Decode:
-    """Undo a lossless compression and its predictor, through tifffile."""
+def _lossless_decoder(page: Any, *, multiplied: bool) -> Decode:
+    """Undo a lossless compression and its predictor, through tifffile.
+
+    Args:
+        page: With its tags.
+        multiplied: A fourth sample is alpha that the colours are multiplied by already, as libtiff takes it to be
+            unless the file says otherwise.
+    """
     unpack = page.decode
 
     def decode(content: bytes, index: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         pixels = unpack(content, index)[0]
         if pixels is None:
             raise ValueError("nothing in it")
-        return _rgb(pixels[0])
+        return _rgb(pixels[0], multiplied=multiplied)
 
     return decode
 
 
-def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey or (h, w, 1, 3 or 4) as (h, w, 3)."""
+def _rgb(pixels: NDArray[np.uint8], *, multiplied: bool = False) -> NDArray[np.uint8]:
+    """Grey or (h, w, 1, 3 or 4) as (h, w, 3), transparent pixels on white."""
     if pixels.ndim == 2:
         pixels = pixels[..., np.newaxis]
+    if pixels.shape[2] == 4 and multiplied:
+        light = pixels[..., :3].astype(np.uint16) + (255 - pixels[..., 3:])
+        return np.asarray(np.minimum(light, 255), dtype=np.uint8)
     if pixels.shape[2] == 4:
         return on_white(pixels)
     return pixels if pixels.shape[2] == 3 else np.broadcast_to(pixels, (*pixels.shape[:2], 3))

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import openslide
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError
@@ -223,19 +225,85 @@ def test_tiles_that_were_never_written_are_white_in_both(tmp_path: Path) -> None
         assert (pixels[:256, 256:] == 255).all()
 
 
-def test_grey_tiff_and_tiff_with_alpha_are_shown_in_rgb_on_white(tmp_path: Path) -> None:
+def test_grey_tiff_is_shown_in_rgb(tmp_path: Path) -> None:
     grey = tissue()[..., 0]
     tifffile.imwrite(tmp_path / "grey.tif", grey, tile=(128, 128), compression="deflate", metadata=None)
-    alpha = np.dstack([np.zeros((256, 256, 3), np.uint8), np.repeat(np.arange(256, dtype=np.uint8)[None], 256, 0)])
-    options = {"tile": (128, 128), "photometric": "rgb", "extrasamples": ["unassalpha"], "metadata": None}
-    tifffile.imwrite(tmp_path / "alpha.tif", alpha, **options)
-    for reader, near in (("tiff", 0), ("openslide", 1)):  # OpenSlide keeps pixels multiplied by alpha
+    for reader in ("tiff", "openslide"):
         with open_slide(tmp_path / "grey.tif", reader=reader) as slide:
             shown = slide.reader.read_level(0, x=1, y=2, width=300, height=200)
         assert np.array_equal(shown, np.stack([grey[2:202, 1:301]] * 3, axis=-1))
-        with open_slide(tmp_path / "alpha.tif", reader=reader) as slide:
-            shown = slide.reader.read_level(0, x=0, y=0, width=256, height=256)
-        assert np.abs(shown.astype(int) - (255 - alpha[..., 3:].astype(int))).max() <= near
+
+
+@pytest.mark.parametrize("name", ["slide.ome.tif", "slide.tif"])
+def test_jpeg_tiles_with_a_jfif_header_under_an_rgb_tag(tmp_path: Path, name: str) -> None:
+    """Bio-Formats writes OME-TIFF so, and the header is right; elsewhere the tag counts, as OpenSlide reads it."""
+    path, is_ome = tmp_path / name, name == "slide.ome.tif"
+    pixels = tissue(256, 256)
+    packed = imagecodecs.jpeg8_encode(pixels, level=95, subsampling="444")
+    assert b"JFIF" in packed[:12]
+    metadata = {"axes": "YXS"} if is_ome else None
+    tifffile.imwrite(
+        path, iter([packed]), shape=pixels.shape, dtype=np.uint8, tile=(256, 256), photometric="rgb", ome=is_ome,
+        compression="jpeg", metadata=metadata,
+    )  # fmt: skip
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["PhotometricInterpretation"].overwrite(2)
+    with open_slide(path, reader="tiff") as slide:
+        shown = slide.reader.read_level(0, x=0, y=0, width=256, height=256)
+    if is_ome:
+        assert np.abs(shown.astype(int) - pixels).mean() < 5
+    else:
+        with open_slide(path, reader="openslide") as slide:
+            assert np.array_equal(shown, slide.reader.read_level(0, x=0, y=0, width=256, height=256))
+        assert np.abs(shown.astype(int) - pixels).mean() > 20
+
+
+def test_levels_are_sorted_however_they_lie_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for step in (1, 4, 2):
+            pixels = np.ascontiguousarray(tissue(640, 512)[::step, ::step])
+            tiff.write(pixels, tile=(64, 64), photometric="rgb", subfiletype=int(step > 1), metadata=None)
+        tiff.write(tissue(640, 512), tile=(64, 64), photometric="rgb", metadata=None)  # not marked as reduced: no level
+    fast, reference = open_slide(path, reader="tiff"), open_slide(path, reader="openslide")
+    assert fast.info.downsamples == reference.info.downsamples == (1.0, 2.0, 4.0)
+    assert np.array_equal(fast.reader.read_level(2, x=0, y=0, width=160, height=128), tissue(640, 512)[::4, ::4])
+
+
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
+def test_transparent_pixels_of_tiff_are_shown_on_white(tmp_path: Path, kind: str) -> None:
+    alpha = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, 0)
+    black_or_red = np.zeros((256, 256, 3), np.uint8)
+    black_or_red[128:, :, 0] = alpha[128:]
+    path = tmp_path / "alpha.tif"
+    pixels = np.dstack([black_or_red, alpha])
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="rgb", extrasamples=[kind], metadata=None)
+    for reader, near in (("tiff", 0), ("openslide", 2)):  # OpenSlide rounds more than once
+        with open_slide(path, reader=reader) as slide:
+            shown = slide.reader.read_level(0, x=0, y=0, width=256, height=256).astype(int)
+        assert np.abs(shown[:128] - (255 - alpha[:128, :, None].astype(int))).max() <= near
+        red = alpha[128:].astype(float)
+        wanted = 255 if kind != "unassalpha" else np.floor(red * red / 255 + 255 - red + 0.5)
+        assert np.abs(shown[128:, :, 0] - wanted).max() <= near
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_of_png_are_shown_on_white(tmp_path: Path, mode: str) -> None:
+    alpha = np.repeat(np.arange(256, dtype=np.uint8)[None], 8, 0)
+    bands = np.dstack([np.zeros((8, 256, len(mode) - 1), np.uint8), alpha])
+    Image.fromarray(bands).convert(mode).save(tmp_path / "glass.png")
+    with open_slide(tmp_path / "glass.png") as slide:
+        shown = slide.reader.read_level(0, x=0, y=0, width=256, height=8)
+    assert np.array_equal(shown, np.repeat(255 - alpha[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_channels_are_not_shown_as_grey_or_rgb(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "channels.tif"
+    pixels = np.zeros((40, 40, channels), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig", metadata=None)
+    with pytest.raises(FormatError, match=f"{channels} channels of uint8"):
+        open_slide(path)
 
 
 def rows_of(path: Path) -> NDArray[np.uint8]:

@@ -189,6 +189,13 @@ def test_slides_with_bounds_start_at_the_bounds_as_in_qupath(monkeypatch: pytest
     assert np.array_equal(slide.read(tile(0, 0, 250, 200)), picture(250, 200, seed=3))
 
 
+def test_bounds_can_be_left_out_as_in_quPaths_no_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qpkit.slides.openslide.openslide.OpenSlide", FakeOpenSlide)
+    slide = Slide(OpenSlideReader(Path("slide.mrxs"), to_bounds=False))
+    assert (slide.info.width, slide.info.height) == (400, 300)
+    assert np.array_equal(slide.read(tile(100, 40, 250, 200)), picture(250, 200, seed=3))
+
+
 def test_transparent_pixels_are_white(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qpkit.slides.openslide.openslide.OpenSlide", FakeOpenSlide)
     monkeypatch.setattr("qpkit.slides.openslide._bounds", lambda properties, size: (0, 0, 400, 300))
