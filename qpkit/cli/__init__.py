@@ -17,6 +17,7 @@ from qpkit.cli import (
     import_predictions,
     info,
     predict,
+    preview,
     project,
     split,
     stats,
@@ -61,6 +62,7 @@ def _root(
 app.command("export")(export.command)
 app.command("split")(split.command)
 app.command("stats")(stats.command)
+app.command("preview")(preview.command)
 app.command("train")(train.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)

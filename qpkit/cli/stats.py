@@ -25,13 +25,14 @@ def command(
     """Count what tiles show, per split, group, slide and class, and look for leakage between the splits."""
     import msgspec
 
+    from qpkit.files import replace_file
     from qpkit.workflows.stats import draw_stats, stats_to_builtins, tile_stats
 
     if out is not None and out.suffix.lower() != ".png":
         raise ConfigError(f"{out}: the picture is a PNG; its name has to end in .png")
     report = tile_stats(tiles)
     if out is not None:
-        draw_stats(report, out)
+        replace_file(out, draw_stats(report))
     if as_json:
         typer.echo(msgspec.json.encode(stats_to_builtins(report)).decode())
     else:

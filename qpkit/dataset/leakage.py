@@ -28,6 +28,7 @@ class Leakage:
         slides: Slides with tiles in more than one split.
         touching: Pairs of tiles of one slide, in different splits, that touch or overlap.
         overlapping: Those of them that share pixels.
+        halos: Pairs (tile, tile of another split) of which the first one's surroundings show the second one.
         groups: Groups in more than one split.
         images: Names of slides that are one image file, and in more than one split.
         patients: Patients with slides in different splits.
@@ -36,6 +37,7 @@ class Leakage:
     slides: tuple[str, ...] = ()
     touching: int = 0
     overlapping: int = 0
+    halos: int = 0
     groups: tuple[str, ...] = ()
     images: tuple[tuple[str, ...], ...] = ()
     patients: tuple[str, ...] = ()
@@ -50,7 +52,8 @@ class Leakage:
         """One line for each kind that there is."""
         lines: dict[LeakageKind, str] = {
             "tile": f"{_named('slide', self.slides)} with tiles in several splits, {self.touching:,} pairs of tiles "
-            f"touch across splits, {self.overlapping:,} of them share pixels",
+            f"touch across splits, {self.overlapping:,} of them share pixels"
+            + (f", {self.halos:,} times the surroundings of one show another" if self.halos else ""),
             "group": f"{_named('group', self.groups)} in several splits",
             "image": f"{_named('image file', [' = '.join(names) for names in self.images])} in several splits under "
             "different slide names",
@@ -86,6 +89,7 @@ def find_leakage(
     groups: Sequence[str],
     images: Mapping[str, str],
     patients: Mapping[str, str],
+    context: int = 1,
 ) -> Leakage:
     """Look for everything that is in more than one part.
 
@@ -95,17 +99,19 @@ def find_leakage(
         groups: The group of every tile.
         images: What tells image files apart, by slide; slides that are not in it are images of their own.
         patients: By slide, as far as known.
+        context: How many times a tile's surroundings are shown beside it.
     """
     rows = list(zip(tiles, parts, groups, strict=True))
     slides = _split_up((tile.slide, part) for tile, part, _ in rows)
-    pairs = [_contacts([(t, p) for t, p, _ in rows if t.slide == name]) for name in slides]
+    pairs = [_contacts([(t, p) for t, p, _ in rows if t.slide == name], context) for name in slides]
     slide_parts = defaultdict[str, set[str]](set)
     for tile, part, _ in rows:
         slide_parts[tile.slide].add(part)
     return Leakage(
         slides=tuple(slides),
-        touching=sum(touching for touching, _ in pairs),
-        overlapping=sum(overlapping for _, overlapping in pairs),
+        touching=sum(pair[0] for pair in pairs),
+        overlapping=sum(pair[1] for pair in pairs),
+        halos=sum(pair[2] for pair in pairs),
         groups=tuple(_split_up((group, part) for _, part, group in rows)),
         images=tuple(names for names in same_images(slide_parts, images) if _differ(names, slide_parts)),
         patients=tuple(
@@ -142,8 +148,8 @@ def _differ(slides: Sequence[str], parts: Mapping[str, set[str]]) -> bool:
     return len(slides) > 1 and len(set().union(*(parts[name] for name in slides))) > 1
 
 
-def _contacts(rows: Sequence[tuple[TileRecord, str]]) -> tuple[int, int]:
-    """Pairs of tiles of one slide in different parts: (that touch or overlap, that overlap)."""
+def _contacts(rows: Sequence[tuple[TileRecord, str]], context: int) -> tuple[int, int, int]:
+    """Pairs of tiles of one slide in different parts: (that touch or overlap, that overlap, one in sight of one)."""
     edges = np.array([(t.x, t.y, t.x + t.width, t.y + t.height) for t, _ in rows], dtype=np.float64)
     slack = _TOUCH * (edges[:, 2] - edges[:, 0])
     boxes = shapely.box(*(edges + slack[:, None] * (-1, -1, 1, 1)).T)
@@ -152,4 +158,11 @@ def _contacts(rows: Sequence[tuple[TileRecord, str]]) -> tuple[int, int]:
     apart = (one < other) & (parts[one] != parts[other])
     one, other = one[apart], other[apart]
     shared = np.minimum(edges[one, 2:], edges[other, 2:]) - np.maximum(edges[one, :2], edges[other, :2])
-    return len(one), int((shared > 2 * slack[one, None]).all(axis=1).sum())
+    halos = 0
+    if context > 1:
+        reach = (context - 1) / 2 * (edges[:, 2:] - edges[:, :2])
+        wide = shapely.box(*np.hstack([edges[:, :2] - reach, edges[:, 2:] + reach]).T)
+        inner = shapely.box(*(edges + slack[:, None] * (1, 1, -1, -1)).T)
+        seeing, seen = shapely.STRtree(inner).query(wide, predicate="intersects")
+        halos = int((parts[seeing] != parts[seen]).sum())
+    return len(one), int((shared > 2 * slack[one, None]).all(axis=1).sum()), halos

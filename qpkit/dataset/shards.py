@@ -33,17 +33,14 @@ class ShardWriter:
         root: The folder.
         stem: How file names begin.
         image_format: Of the pixels.
-        full_at: Bytes from which on the next tile opens a new shard.
         threads: Encoders side by side.
 
     Attributes:
         stored: Where the tiles are, in the order they were added.
     """
 
-    def __init__(
-        self, root: Path, stem: str, image_format: ImageFormat, *, full_at: int = SHARD_BYTES, threads: int = 2
-    ) -> None:
-        self._root, self._stem, self._format, self._full_at = root, stem, image_format, full_at
+    def __init__(self, root: Path, stem: str, image_format: ImageFormat, *, threads: int = 2) -> None:
+        self._root, self._stem, self._format = root, stem, image_format
         self._tar: tarfile.TarFile | None = None
         self._shard = ""
         self._number = 0
@@ -86,7 +83,7 @@ class ShardWriter:
         self.stored.append(Stored(paths=paths, shard=self._shard, places=places))
 
     def _open_tar(self) -> tarfile.TarFile:
-        if self._tar is not None and self._tar.offset >= self._full_at:
+        if self._tar is not None and self._tar.offset >= SHARD_BYTES:
             self._tar.close()
             self._tar = None
         if self._tar is None:

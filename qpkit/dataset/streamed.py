@@ -53,6 +53,53 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     steps: list[str] = []
 
 
+def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide:
+    """Open a slide of an export, where it was or where it lies from the folder of the table.
+
+    Args:
+        root: Folder of the table.
+        info: export.json.
+        name: Of the slide in the table.
+
+    Raises:
+        FormatError: It is gone, is another file now, or the export does not say where it was.
+    """
+    for row in msgspec.convert(info.get("slides", []), list[StreamedSlide]):
+        if row.name == name:
+            return open_source(
+                SlideSource(
+                    name=name,
+                    path=_file(row, root),
+                    mpp=row.mpp,
+                    reader=row.reader,
+                    series=row.series,
+                    to_bounds=row.to_bounds,
+                    steps=tuple(map(parse_step, row.steps)),
+                )
+            )
+    raise FormatError(f"slide {name!r}: {root} does not say where it was; export again")
+
+
+def exported_plane(info: Mapping[str, Any]) -> Plane:
+    """The z and t of an export, from its export.json."""
+    settings = info.get("settings", {})
+    return Plane(z=int(settings.get("z", 0)), t=int(settings.get("t", 0)))
+
+
+def _file(row: StreamedSlide, root: Path) -> Path:
+    """Find the image where it was, or beside the table as it was.
+
+    Raises:
+        FormatError: It is gone, or is another one now.
+    """
+    there = [path for path in (Path(row.path), root / row.beside) if path.exists()]
+    if not there:
+        raise FormatError(f"slide {row.name!r}: {row.path} is gone; put it back, or export again")
+    if quick_hash(there[0]) != row.quick_hash:
+        raise FormatError(f"slide {row.name!r}: {there[0]} is another file than was exported; export again")
+    return there[0]
+
+
 class SlideStore:
     """Reads tiles from slides; each thread opens slides of its own.
 
@@ -63,11 +110,11 @@ class SlideStore:
     """
 
     def __init__(self, root: Path, info: Mapping[str, Any], labels: LabelMap) -> None:
-        self._root, self._labels = root, labels
+        self._root, self._info, self._labels = root, info, labels
         self._slides = {row.name: row for row in msgspec.convert(info["slides"], list[StreamedSlide])}
         self._tile_size = int(info["tile_size_px"])
         self._pixel_rule: PixelRule = info["settings"]["pixel_rule"]
-        self._plane = Plane(z=int(info["settings"].get("z", 0)), t=int(info["settings"].get("t", 0)))
+        self._plane = exported_plane(info)
         self._open = threading.local()
         self._paintings: dict[tuple[str, float], Painting] = {}
         self._lock = threading.Lock()
@@ -97,35 +144,8 @@ class SlideStore:
         if name not in mine:
             if len(mine) >= _OPEN_SLIDES:
                 mine.pop(next(iter(mine))).close()
-            row = self._slides[name]
-            mine[name] = open_source(
-                SlideSource(
-                    name=name,
-                    path=self._file(row),
-                    mpp=row.mpp,
-                    reader=row.reader,
-                    series=row.series,
-                    to_bounds=row.to_bounds,
-                    steps=tuple(map(parse_step, row.steps)),
-                )
-            )
+            mine[name] = open_exported_slide(self._root, self._info, name)
         return mine[name]
-
-    def _file(self, row: StreamedSlide) -> Path:
-        """Find the image where it was, or beside the table as it was.
-
-        Raises:
-            FormatError: It is gone, or is another one now.
-        """
-        there = [path for path in (Path(row.path), self._root / row.beside) if path.exists()]
-        if not there:
-            raise FormatError(
-                f"slide {row.name!r}: {row.path} is gone; the tiles in {self._root} are read from it: put it back, "
-                "or export again"
-            )
-        if quick_hash(there[0]) != row.quick_hash:
-            raise FormatError(f"slide {row.name!r}: {there[0]} is another file than was exported; export again")
-        return there[0]
 
     def _painting(self, name: str, downsample: float) -> Painting:
         with self._lock:

@@ -7,18 +7,24 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import rgb2hsv
+from PIL import Image
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.morphology import dilation, opening
 
 from qpkit.core.tiles import Region, SlideInfo, Tile
 
-_DARK: Final = 0.2
-_GREEN: Final = (75.0, 170.0)
-_GREEN_SATURATION: Final = 0.2
-_BLUE: Final = (190.0, 235.0)
-_BLUE_SATURATION: Final = 0.55
+_DARK: Final = 51
+"""HSV value of 255 below which a px is ink or the scanner's black."""
+
+_GREEN: Final = (53, 120)
+"""Hue of 255, from yellow green to turquoise: 75 to 170 degrees."""
+
+_GREEN_SATURATION: Final = 51
+_BLUE: Final = (135, 166)
+"""Hue of 255: 190 to 235 degrees."""
+
+_BLUE_SATURATION: Final = 140
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +69,15 @@ def thumbnail_tissue(thumbnail: NDArray[np.uint8]) -> ThumbnailTissue:
     Args:
         thumbnail: (h, w, 3) uint8 RGB.
     """
-    hsv = rgb2hsv(thumbnail)
-    hue, saturation, value = hsv[..., 0] * 360, hsv[..., 1], hsv[..., 2]
+    hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(thumbnail).convert("HSV")), -1, 0)
     dark = value < _DARK
     green = (hue > _GREEN[0]) & (hue < _GREEN[1]) & (saturation > _GREEN_SATURATION)
     blue = (hue > _BLUE[0]) & (hue < _BLUE[1]) & (saturation > _BLUE_SATURATION)
     pen = opening((green | blue) & ~dark)
     tissue = np.zeros(dark.shape, dtype=np.bool_)
-    level = (saturation * 255).astype(np.uint8)
-    plain = level[~pen & ~dark]
+    plain = saturation[~pen & ~dark]
     if plain.size and plain.min() < plain.max():
-        tissue = (level > threshold_otsu(plain)) & ~pen & ~dark
+        tissue = (saturation > threshold_otsu(plain)) & ~pen & ~dark
     return ThumbnailTissue(tissue, pen, dark, thumbnail.mean(axis=2, dtype=np.float32))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from qpkit.core.labels import LabelMap, label_colors
-from qpkit.files import replace_file
 
 _MOST: Final = 40
 """Groups that are drawn; more cannot be read."""
@@ -36,8 +34,8 @@ class Bar:
     pixels: Mapping[int, int]
 
 
-def save_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: LabelMap, path: Path) -> None:
-    """Save the figure: each class over the splits; the classes of each split; the classes of each group.
+def draw_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: LabelMap) -> bytes:
+    """Draw each class over the splits; the classes of each split; the classes of each group.
 
     Pixels of the value ignore are left out.
 
@@ -45,10 +43,9 @@ def save_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: Labe
         splits: In the order of the legend.
         groups: From top to bottom; the first 40 are drawn, the rest is counted.
         labels: Names and colours.
-        path: PNG file.
 
-    Raises:
-        OutputError: It cannot be written.
+    Returns:
+        The content of a PNG file.
     """
     shown = groups[:_MOST]
     top = 0.9 + 0.34 * max(len(splits), len(labels.trained_values))
@@ -66,7 +63,7 @@ def save_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: Labe
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), frameon=False, fontsize=8)
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": ""})
-    replace_file(path, content.getvalue())
+    return content.getvalue()
 
 
 def _colors(labels: LabelMap) -> dict[int, Any]:

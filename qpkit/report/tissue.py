@@ -56,7 +56,7 @@ def save_tissue_picture(
         corner = tile.x * across, tile.y * down
         draw.rectangle((*corner, (tile.x + tile.width) * across, (tile.y + tile.height) * down), outline=_KEPT)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, optimize=True)
+    image.save(path)
 
 
 def _resized(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from qpkit.dataset.splits import SplitRule, draw_splits
 from qpkit.dataset.stratify import Amounts, Numbers, Parts, plain_folds, stratified, unevenness
 from qpkit.errors import ConfigError
 from qpkit.workflows.split_settings import SplitSettings
-from qpkit.workflows.tile_facts import images_of, metadata_of, patient_key, patients_of, read_filled_table
+from qpkit.workflows.tile_facts import context_of, images_of, metadata_of, patient_key, patients_of, read_filled_table
 
 _SPLITS: tuple[Split, Split, Split] = ("train", "val", "test")
 
@@ -113,7 +113,14 @@ def split_tiles(
         draw = _drawn(tiles, groups, settings, images)
     patients = _patients(tiles, settings, facts)
     together = _kept_together(tiles.tiles, groups, patients)
-    leakage = find_leakage(tiles.tiles, draw.parts, groups=together, images=images, patients=patients)
+    leakage = find_leakage(
+        tiles.tiles,
+        draw.parts,
+        groups=together,
+        images=images,
+        patients=patients,
+        context=max(context_of(tiles)),
+    )
     _require_allowed(leakage, settings)
     new = _new_split(tiles, draw, groups, settings, {"patients": patients, "leakage": leakage.describe()})
     parts = _reports(tiles, draw.parts, new, settings)

@@ -14,8 +14,8 @@ from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage
-from qpkit.report.class_shares import Bar, save_class_shares
-from qpkit.workflows.tile_facts import images_of, patients_of, read_filled_table, record_of
+from qpkit.report.class_shares import Bar, draw_class_shares
+from qpkit.workflows.tile_facts import context_of, images_of, patients_of, read_filled_table, record_of
 
 _SPLITS = ("train", "val", "test")
 _SPREAD = 1.01
@@ -112,6 +112,7 @@ def tile_stats(root: Path) -> StatsReport:
         groups=[t.group for t in rows],
         images=images_of(tiles),
         patients=patients_of(tiles),
+        context=max(context_of(tiles)),
     )
     return StatsReport(
         labels=labels,
@@ -187,18 +188,12 @@ def _notes(tiles: TileSet, splits: Sequence[PartStats], sizes: Sequence[float]) 
     return notes
 
 
-def draw_stats(report: StatsReport, path: Path) -> None:
-    """Save the picture: how the classes lie in splits and groups.
-
-    Args:
-        report: What to draw.
-        path: PNG file.
-    """
-    save_class_shares(
+def draw_stats(report: StatsReport) -> bytes:
+    """Draw how the classes lie in splits and groups; gives the content of a PNG file."""
+    return draw_class_shares(
         [_bar(part) for part in report.splits],
         [_bar(part) for part in sorted(report.groups, key=lambda part: (_SPLITS.index(part.splits[0]), part.name))],
         report.labels,
-        path,
     )
 
 

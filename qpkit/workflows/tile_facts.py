@@ -62,6 +62,11 @@ def patient_key(tiles: TileSet) -> str:
     return str(record_of(tiles).get("patient_key", "")) or rule.partition("patient:")[2]
 
 
+def context_of(tiles: TileSet) -> tuple[int, ...]:
+    """How many times their surroundings the tiles show: (1,) without context."""
+    return tuple(int(layer.partition("_x")[2] or 1) for layer in tiles.layers if layer.startswith("image"))
+
+
 def record_of(tiles: TileSet) -> Mapping[str, object]:
     """What the last `qpkit split` wrote into export.json; empty if there was none."""
     record = tiles.info.get(SPLIT_KEY)

@@ -21,8 +21,9 @@ from qpkit.ops.rasterize import Painting
 from qpkit.qupath import open_project, write_geojson
 from qpkit.slides import open_slide
 from qpkit.workflows.export import ExportReport, export_tiles
-from qpkit.workflows.export_settings import ExportSettings, TissueRule, parse_pixel_rule
+from qpkit.workflows.export_settings import ExportSettings, parse_pixel_rule
 from qpkit.workflows.sources import project_classes, read_label_map, slide_inputs
+from qpkit.workflows.tissue_rule import TissueRule
 
 ALL = TissueRule("none", 0)
 

@@ -1,0 +1,70 @@
+"""Pictures of tiles and of slides with their masks: outlines in the colours of the classes, ignore pale."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qpkit.core.labels import LabelMap, label_colors
+
+_PALE: Final = 0.55
+_TINT: Final = 0.45
+
+
+def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap, *, side: int) -> NDArray[np.uint8]:
+    """Draw the outlines of a mask's classes over its pixels, at the size they are shown in.
+
+    Args:
+        image: (h, w, 3) uint8.
+        mask: (h, w) uint8, values as in `labels`.
+        labels: Colours.
+        side: Longer side of the result, px.
+
+    Returns:
+        uint8, three channels.
+    """
+    rows, columns = mask.shape
+    scale = min(1.0, side / max(rows, columns))
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)).astype(np.float32)
+    values = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    unknown = values == labels.ignore
+    small[unknown] = (1 - _PALE) * small[unknown] + _PALE * 255
+    for value, rgb in label_colors(labels).items():
+        small[edge_of(values == value)] = rgb
+    return small.astype(np.uint8)
+
+
+def tinted(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap, *, show_ignore: bool = True
+) -> NDArray[np.uint8]:
+    """Tint the classes of a mask over pixels of the same size and outline them; ignore pale.
+
+    Args:
+        image: (h, w, 3) uint8.
+        mask: (h, w) uint8.
+        labels: Colours.
+        show_ignore: Make what is ignored pale.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    result = image.astype(np.float32)
+    if show_ignore:
+        unknown = mask == labels.ignore
+        result[unknown] = (1 - _PALE) * result[unknown] + _PALE * 255
+    for value, rgb in label_colors(labels).items():
+        inside = mask == value
+        result[inside] = (1 - _TINT) * result[inside] + _TINT * np.array(rgb, np.float32)
+        result[edge_of(inside)] = rgb
+    return result.astype(np.uint8)
+
+
+def edge_of(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of an area that touch its outside (the picture's own edge is no outside)."""
+    padded = np.pad(area, 1, mode="edge")
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.asarray(area & ~inner)
