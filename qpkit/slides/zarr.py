@@ -18,6 +18,7 @@ from qpkit.slides.base import NotRgbError, require_plane
 from qpkit.slides.pixel_size import UM_PER_UNIT, judged_mpp, nominal_downsamples
 
 _AXES: Final = frozenset("tczyx")
+_SEVERAL: Final = "bioformats2raw.layout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class ZarrReader:
     def __init__(self, path: Path, *, series: int = 0) -> None:
         self._path = path
         group = _open_group(path)
+        if _SEVERAL in _attributes(group):
+            group, series = self._of_several(group, series), 0
         image = self._image(_attributes(group), series)
         self._axes = self._read_axes(image)
         datasets = image.get("datasets")
@@ -60,6 +63,13 @@ class ZarrReader:
             size_z=self._size(first, "z"),
             size_t=self._size(first, "t"),
         )
+
+    def _of_several(self, group: Any, series: int) -> Any:
+        """One image of a folder as bioformats2raw writes it: a group per image, called 0, 1, ..."""
+        try:
+            return group[str(series)]
+        except (KeyError, ValueError) as err:
+            raise FormatError(f"{self._path}: there is no image {series} in it") from err
 
     def _image(self, attributes: Mapping[str, Any], series: int) -> Mapping[str, Any]:
         images = attributes.get("multiscales")

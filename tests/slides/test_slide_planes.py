@@ -131,6 +131,20 @@ def test_ome_zarr_is_read_plane_by_plane_and_level_by_level(tmp_path: Path, vers
         assert np.array_equal(coarse, planes[0, 0, 14:40:2, 10:32:2])
 
 
+def test_the_images_that_bioformats2raw_writes_are_chosen_by_their_number(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    zarr.open_group(tmp_path / "many.zarr", mode="w", zarr_format=2).attrs.update({"bioformats2raw.layout": 3})
+    for number in range(2):
+        pixels = np.full((40, 50 + number), 10 + number, np.uint8)
+        write_zarr(tmp_path / "many.zarr" / str(number), [pixels], "yx", "0.4")
+    for number in range(2):
+        with open_slide(tmp_path / "many.zarr", reader="zarr", series=number) as slide:
+            assert slide.info.width == 50 + number
+            assert (slide.read(tile(Plane(), width=20, height=20)) == 10 + number).all()
+    with pytest.raises(FormatError, match="there is no image 2 in it"):
+        open_slide(tmp_path / "many.zarr", series=2)
+
+
 def test_ome_zarr_equals_the_same_picture_in_tiff(tmp_path: Path) -> None:
     pixels = stack(1, 1)[0, 0]
     tifffile.imwrite(tmp_path / "slide.tif", pixels, tile=(32, 32), photometric="rgb", metadata=None)
