@@ -86,7 +86,7 @@ class TiffReader:
         if content is None:
             return None
         try:
-            pixels = page.decode(content, index, self._scratch(page) if key is None else None)
+            pixels = page.decode(content, index, self._scratch(page) if key is None else _room_for(page))
         except DAMAGED as err:
             raise FormatError(f"{self._path}: tile {index} cannot be decoded ({err})") from err
         shown_width = min(page.tile_width, page.width - index % page.columns * page.tile_width)
@@ -102,10 +102,9 @@ class TiffReader:
 
     def _scratch(self, page: TilePage) -> NDArray[np.uint8]:
         """This thread's array for a tile that is copied at once and not kept."""
-        shape = (page.tile_height, page.tile_width, 3)
         found: NDArray[np.uint8] | None = getattr(self._own, "pixels", None)
-        if found is None or found.shape != shape:
-            found = self._own.pixels = _off_the_grid(shape)
+        if found is None or found.shape != (page.tile_height, page.tile_width, 3):
+            found = self._own.pixels = _room_for(page)
         return found
 
     def _content(self, page: TilePage, index: int) -> bytes | None:
@@ -177,16 +176,16 @@ class _TileCache:
                 self._bytes -= self._tiles.popitem(last=False)[1].nbytes
 
 
-def _off_the_grid(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """An array whose address is 16 beyond a multiple of 32.
+def _room_for(page: TilePage) -> NDArray[np.uint8]:
+    """An array for a tile, (h, w, 3), whose address is 16 beyond a multiple of 32.
 
     libjpeg-turbo writes rows that begin at a multiple of 32 past the processor's cache, which costs a third more here,
     where the pixels are copied at once.
     """
-    size = shape[0] * shape[1] * shape[2]
+    size = page.tile_height * page.tile_width * 3
     raw = np.empty(size + 48, np.uint8)
     start = 16 + -raw.ctypes.data % 32
-    return raw[start : start + size].reshape(shape)
+    return raw[start : start + size].reshape(page.tile_height, page.tile_width, 3)
 
 
 def _paste(target: NDArray[np.uint8], tile: NDArray[np.uint8] | None, left: int, top: int, page: TilePage) -> None:
