@@ -95,13 +95,14 @@ def _whole_step(place: int, downsample: float) -> int:
 
 
 def is_openslides(path: Path) -> bool:
-    """Whether a file is one for OpenSlide: one that it knows, and in which it sees all levels (not in OME-TIFF)."""
+    """Whether a slide is one for OpenSlide: one that it opens, and in which it sees all levels (not in OME-TIFF)."""
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         return False
     try:
-        return openslide.OpenSlide.detect_format(path) is not None
+        openslide.OpenSlide(next(iter(sorted(path.glob("*.dcm"))), path) if path.is_dir() else path).close()
     except openslide.OpenSlideError:
         return False
+    return True
 
 
 def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -19,6 +19,7 @@ from PIL import Image
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError
 from qpkit.slides import Slide, open_slide
+from qpkit.slides.openslide import is_openslides
 from qpkit.slides.tiff import TiffReader
 
 READERS = ("tiff", "openslide", "raster")
@@ -151,6 +152,12 @@ def test_openslide_is_asked_where_it_does_not_blend(shared: Path) -> None:
     for reader in ("tiff", "openslide"):
         with open_slide(path, reader=reader) as opened_slide:
             assert np.array_equal(opened_slide.reader.read_level(5, x=100, y=50, width=200, height=100), page)
+
+
+@pytest.mark.parametrize("name", SLIDES)
+def test_quPath_is_given_openslide_for_what_openslide_sees_in_full(shared: Path, name: str) -> None:
+    path = shared / "data" / name
+    assert is_openslides(path) == ("openslide" in OPENED[path.name] and ".ome." not in name)
 
 
 def test_a_reader_that_does_not_exist_is_refused(tmp_path: Path) -> None:
