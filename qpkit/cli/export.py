@@ -52,6 +52,9 @@ def command(
     image_format: str = typer.Option("png", help="png, or jpeg:QUALITY for the pixels (masks stay PNG)."),
     shard: str | None = typer.Option(None, help="3/20: do the 3rd of 20 parts, for array jobs; the last one finishes."),
     scheduler: str | None = typer.Option(None, help="Do the slides on a Dask cluster, such as tcp://node1:8786."),
+    reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
+    z: int = typer.Option(0, "--z", help="Focal plane, from 0; objects of other planes are not drawn."),
+    t: int = typer.Option(0, "--t", help="Time point, from 0."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
 ) -> None:
     """Write annotations as tiles and masks at a stated resolution.
@@ -91,13 +94,15 @@ def command(
         context=parse_context(context),
         store=parse_store(store),
         image_format=ImageFormat.parse(image_format),
+        z=z,
+        t=t,
     )
     part = parse_shard(shard) if shard else None
     if part and scheduler:
         raise ConfigError("--shard and --scheduler exclude each other; give one")
     if scheduler and workers != 1:
         raise ConfigError("--workers is for this machine; with --scheduler the cluster says how many there are")
-    inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp)
+    inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp, reader=reader)
     classes = project_classes(paths)
     with progress("export") as update:
         if part:

@@ -116,6 +116,7 @@ def finish_export(
     exported = [job for job in plan.jobs if job.item.source.name not in failed]
     every = [record for result in results for record in result.records]
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
+    notes += [f"{i.source.name}: its um/px is {i.info.mpp_note}" for i in (j.item for j in exported) if i.info.mpp_note]
     if plan.settings.store == "nnunet":
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
         notes += remarks_on(out.resolve())
@@ -215,6 +216,10 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
         width=job.item.info.width,
         height=job.item.info.height,
         annotations=snapshot_path(job.stem) if job.settings.store == "none" else "",
+        reader=job.item.source.reader,
+        series=job.item.source.series,
+        to_bounds=job.item.source.to_bounds,
+        steps=[str(step) for step in job.item.source.steps],
     )
 
 

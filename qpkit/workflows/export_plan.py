@@ -12,13 +12,14 @@ from importlib.metadata import version
 import msgspec
 
 import qpkit
-from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
 from qpkit.dataset.nnunet import consecutive_labels
 from qpkit.errors import LabelError, ProjectError
 from qpkit.files import safe_names
+from qpkit.slides.base import require_plane
 from qpkit.workflows.export_jobs import SlideJob
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.export_slide import drawable
@@ -55,7 +56,7 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
 
     Raises:
         ProjectError: No slide has an annotation.
-        FormatError: A slide has no um per px.
+        FormatError: A slide has no um per px, or not the plane.
         ConfigError: Metadata for the split or a tissue mask is missing.
         LabelError, GeometryError: The objects and the label map do not fit.
     """
@@ -127,6 +128,7 @@ def _check_um(labels: LabelMap, inputs: Sequence[SlideInput]) -> None:
 def _check_sources(inputs: Sequence[SlideInput], settings: ExportSettings) -> None:
     """Find out before the work whether every slide has the metadata and the tissue mask that it needs."""
     for item in inputs:
+        require_plane(Plane(z=settings.z, t=settings.t), item.info, item.source.name)
         settings.split.group_of(item.source.name, item.metadata)
         settings.split.named_split(item.source.name, item.metadata)
         if settings.tissue.by == "mask":
@@ -165,6 +167,7 @@ def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileG
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         downsample=downsample,
+        plane=Plane(z=settings.z, t=settings.t),
     )
 
 

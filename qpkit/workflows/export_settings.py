@@ -36,6 +36,7 @@ class ExportSettings:
         context: How many times the tile's surroundings are shown by further layers; 1, the tile itself, comes first.
         store: Where the tiles are put.
         image_format: How pixels are encoded.
+        z, t: Plane, from 0; objects of other planes are not drawn.
     """
 
     mpp: float | None = None
@@ -54,10 +55,14 @@ class ExportSettings:
     context: tuple[int, ...] = (1,)
     store: StoreKind = "files"
     image_format: ImageFormat = ImageFormat()
+    z: int = 0
+    t: int = 0
 
     def __post_init__(self) -> None:
         if self.mpp is not None and self.downsample is not None:
             raise ConfigError("--mpp and --downsample exclude each other; give one")
+        if self.z < 0 or self.t < 0:
+            raise ConfigError(f"--z {self.z} --t {self.t}: planes are counted from 0")
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: has to be 0 or more")
         for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
@@ -103,6 +108,8 @@ class ExportSettings:
             "context": list(self.context),
             "store": self.store,
             "image_format": str(self.image_format),
+            "z": self.z,
+            "t": self.t,
         }
 
 

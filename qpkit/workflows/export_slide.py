@@ -28,7 +28,7 @@ from qpkit.ops.pixel_tally import PixelTally
 from qpkit.ops.rasterize import Painting, count_channels, count_values
 from qpkit.ops.tissue import rgb_std
 from qpkit.report.tissue import save_tissue_picture
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import Slide, open_source
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.sources import SlideInput
 from qpkit.workflows.tissue_rule import Glass
@@ -40,6 +40,7 @@ class SlideReport:
 
     Args:
         name: Slide name.
+        reader: What read it.
         downsample: Slide px per tile px.
         tiles_in_grid, tiles_kept: Tiles.
         dropped: Tiles by reason.
@@ -58,6 +59,7 @@ class SlideReport:
     """
 
     name: str
+    reader: str
     downsample: float
     tiles_in_grid: int
     tiles_kept: int
@@ -116,6 +118,7 @@ class SlideExport:
                 self._annotations,
                 labels,
                 downsample=downsample,
+                plane=self._grid.plane,
                 slide_size=(info.width, info.height),
                 pixel_rule=self._settings.pixel_rule,
                 mpp=info.mpp,
@@ -128,10 +131,11 @@ class SlideExport:
         start = time.perf_counter()
         settings, info, name = self._settings, self._item.info, self._item.source.name
         with (
-            open_slide(self._item.source.path, mpp=info.mpp) as slide,
+            open_source(self._item.source) as slide,
             open_writer(settings.store, root, stem, settings.image_format) as writer,
         ):
-            thumbnail = slide.thumbnail()
+            thumbnail = slide.thumbnail(plane=self._grid.plane)
+            reader = slide.reader.name
             glass = Glass(settings.tissue, name=name, info=info, thumbnail=thumbnail, objects=self._objects)
             for tile in self._grid:
                 self._export(tile, slide, glass, writer, f"{stem}_x{tile.x}_y{tile.y}")
@@ -145,6 +149,7 @@ class SlideExport:
         save_tissue_picture(root / picture, thumbnail, glass.tissue, glass.found, info, self.records)
         return SlideReport(
             name=name,
+            reader=reader,
             downsample=self._grid.downsample,
             tiles_in_grid=len(self._grid),
             tiles_kept=len(self.records),

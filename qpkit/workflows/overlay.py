@@ -17,7 +17,7 @@ from qpkit.ops.rasterize import Painting
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_window
 from qpkit.report.figures import Panel, save_overlay
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import Slide, open_source
 from qpkit.workflows.sources import SlideInput
 
 WHOLE_PX: Final = 1400
@@ -39,7 +39,7 @@ def write_overlay(
     annotations = drawn_by_people(item.objects(), rules)
     whole = Region(x=0, y=0, width=item.info.width, height=item.info.height)
     zooms = _places(annotations_of_interest(annotations, rules), item)
-    with open_slide(item.source.path, mpp=item.info.mpp) as pixels:
+    with open_source(item.source) as pixels:
         panels = [_panel(predictions, slide, pixels, annotations, rules, whole, WHOLE_PX, item.source.name)]
         for number, place in enumerate(zooms, start=1):
             panels.append(_panel(predictions, slide, pixels, annotations, rules, place, ZOOM_PX, f"({number})"))

@@ -15,7 +15,7 @@ from PIL import Image
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.choice import most_of_class, rarest, without_class
-from qpkit.dataset.streamed import open_exported_slide
+from qpkit.dataset.streamed import exported_plane, open_exported_slide
 from qpkit.errors import FormatError, QpkitError
 from qpkit.files import replace_file
 from qpkit.report.html import picture, png_picture, render
@@ -276,7 +276,7 @@ def _ground(tiles: TileSet, name: str, width: float, height: float) -> tuple[NDA
     """
     try:
         with open_exported_slide(tiles.root, tiles.info, name) as slide:
-            return slide.thumbnail(SLIDE_PX), slide.info.width, slide.info.height
+            return slide.thumbnail(SLIDE_PX, plane=exported_plane(tiles.info)), slide.info.width, slide.info.height
     except QpkitError as err:
         rows = [row for row in tiles.info.get("slides") or [] if row.get("name") == name]
         report = [r for r in (tiles.info.get("report") or {}).get("slides") or [] if r.get("name") == name]

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap, default_label_map, label_colors, with_colors
 from qpkit.core.tiles import Tile
-from qpkit.errors import FormatError, QpkitError
+from qpkit.errors import QpkitError
 from qpkit.files import replace_file
 from qpkit.ops.paint_order import NO_CLASS
 from qpkit.ops.rasterize import Painting
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.report.html import picture, render
 from qpkit.report.tiles import tinted
-from qpkit.slides import open_slide
+from qpkit.slides import open_source
 from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.doctor_project import examine_project
 from qpkit.workflows.doctor_project_findings import Finding
+from qpkit.workflows.entry_view import entry_source
 from qpkit.workflows.preview import SLIDE_PX, PreviewReport
-from qpkit.workflows.sources import unsupported_view
 
 _TONES = {"error": "bad", "warning": "warn", "note": "dim"}
 
@@ -150,10 +150,7 @@ def _picture(entry: Entry, objects: Sequence[Annotation], rules: LabelMap) -> ND
     Raises:
         ProjectError, FormatError: The image is missing, cannot be read, or is shown otherwise by QuPath.
     """
-    reason = unsupported_view(entry)
-    if reason:
-        raise FormatError(f"QuPath {reason}, which qpkit does not do yet")
-    with open_slide(entry.image_path(), mpp=entry.mpp()) as slide:
+    with open_source(entry_source(entry)) as slide:
         ground = slide.thumbnail(SLIDE_PX)
         downsample, mpp = slide.info.width / ground.shape[1], slide.info.mpp
     rows, columns = ground.shape[:2]

@@ -203,7 +203,13 @@ def test_the_printed_table_says_which_rule_decided(study: Path, tmp_path: Path) 
         app, ["export", str(study), "-o", str(tmp_path / "out"), "--labels", str(tmp_path / "labels.toml")]
     )
     assert said.exit_code == 0, said.output
-    for text in ("Which rule decided", "merged into Rest", "of: derived class", "[boundary]", "unannotated: background"):
+    for text in (
+        "Which rule decided",
+        "merged into Rest",
+        "of: derived class",
+        "[boundary]",
+        "unannotated: background",
+    ):
         assert text in said.output
     assert "'Unheard of' on any slide" in said.stderr
 
