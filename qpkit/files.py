@@ -205,7 +205,10 @@ def sha256(path: Path) -> str:
 
 
 def quick_hash(path: Path) -> str:
-    """Hash size, first and last MiB of a file (or each file of a folder): enough to tell slides apart, in no time."""
+    """Hash size, first and last MiB of a file (or each file of a folder): enough to tell slides apart, in no time.
+
+    Of files deeper in a folder (the chunks of OME-Zarr) names and sizes count.
+    """
     digest = hashlib.sha256()
     for part in sorted(path.iterdir()) if path.is_dir() else [path]:
         if not part.is_file():
@@ -216,6 +219,9 @@ def quick_hash(path: Path) -> str:
             digest.update(file.read(_SAMPLE_BYTES))
             file.seek(max(0, size - _SAMPLE_BYTES))
             digest.update(file.read(_SAMPLE_BYTES))
+    deeper = [part for part in path.rglob("*") if part.parent != path and part.is_file()] if path.is_dir() else []
+    for part in sorted(deeper):
+        digest.update(f"{part.relative_to(path).as_posix()} {part.stat().st_size}\n".encode())
     return digest.hexdigest()
 
 

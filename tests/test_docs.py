@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 import qpkit
+import qpkit.core.label_file as label_map_module
+from qpkit.core.labels import parse_label_map
+
+CONTRACTS = ("class", "background", "ignore", "unannotated", "unlisted", "regions", "ignored")
+"""Keys of a labels.toml that docs/contracts.md explains."""
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -27,6 +32,19 @@ def test_the_examples_of_the_qupath_page_run(
     said = capsys.readouterr().out
     assert ("um2 of tumour" in said and "written: True" in said and "no QuPath data file" in said) or "stream" in said
     assert len(blocks("qupath.md")) >= 6
+
+
+def test_the_label_maps_of_the_labels_page_are_label_maps() -> None:
+    page = (DOCS / "labels.md").read_text(encoding="utf-8")
+    found = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    others = "".join(
+        f'\n[[class]]\nname = "{name}"\nvalue = {value}\n'
+        for value, name in enumerate(("Stroma", "Tumor", "Necrosis"), start=11)
+    )
+    maps = [parse_label_map(block + others, source="docs/labels.md") for block in found]
+    assert [len(labels.classes) for labels in maps] == [5, 5, 4]
+    for key in label_map_module._LabelTable.__struct_encode_fields__:
+        assert f"`{key} = " in page or f"[{key}]" in page or key in CONTRACTS, key
 
 
 def test_every_public_name_is_there_and_on_the_page() -> None:

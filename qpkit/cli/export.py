@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from qpkit.cli._console import progress, say, table, took
+from qpkit.cli._export_rules import COLUMNS, rule_rows
 from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def command(
     image_format: str = typer.Option("png", help="png, or jpeg:QUALITY for the pixels (masks stay PNG)."),
     shard: str | None = typer.Option(None, help="3/20: do the 3rd of 20 parts, for array jobs; the last one finishes."),
     scheduler: str | None = typer.Option(None, help="Do the slides on a Dask cluster, such as tcp://node1:8786."),
+    reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
+    z: int = typer.Option(0, "--z", help="Focal plane, from 0; objects of other planes are not drawn."),
+    t: int = typer.Option(0, "--t", help="Time point, from 0."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an export that is there."),
 ) -> None:
     """Write annotations as tiles and masks at a stated resolution.
@@ -90,13 +94,15 @@ def command(
         context=parse_context(context),
         store=parse_store(store),
         image_format=ImageFormat.parse(image_format),
+        z=z,
+        t=t,
     )
     part = parse_shard(shard) if shard else None
     if part and scheduler:
         raise ConfigError("--shard and --scheduler exclude each other; give one")
     if scheduler and workers != 1:
         raise ConfigError("--workers is for this machine; with --scheduler the cluster says how many there are")
-    inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp)
+    inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp, reader=reader)
     classes = project_classes(paths)
     with progress("export") as update:
         if part:
@@ -139,6 +145,8 @@ def _show_part(report: ShardReport, out: Path, start: float) -> None:
 
 
 def _show(report: ExportReport, out: Path, start: float) -> None:
+    from qpkit.ops.pixel_tally import PixelTally
+
     labels = report.labels
     rows = [
         (
@@ -174,6 +182,8 @@ def _show(report: ExportReport, out: Path, start: float) -> None:
         dropped = sum(s.dropped_pixels.get(value, 0) for s in report.slides)
         pixel_rows.append((value, labels.name_of(value), kept, dropped))
     table("Mask pixels", ("value", "class", "kept", "in dropped glass tiles"), pixel_rows)
+    tally = sum((s.tally for s in report.slides), PixelTally())
+    table("Which rule decided the pixels", COLUMNS, rule_rows(tally, labels))
     split_rows = [(name, c["groups"], c["tiles"], c["positive"]) for name, c in report.splits.items()]
     table("Splits", ("split", "groups", "tiles", "with a class"), split_rows)
     for line in _remarks(report):
@@ -198,12 +208,18 @@ def _remarks(report: ExportReport) -> list[str]:
             remarks.append(f"{slide.name}: classes not in the label map, {report.labels.unlisted}: {names}")
         if audit.without_area:
             remarks.append(f"{slide.name}: {audit.without_area} object(s) without area (points, lines) not drawn")
+        if audit.stroked:
+            remarks.append(f"{slide.name}: {audit.stroked} line(s) and point(s) drawn as wide as the label map says")
+        if audit.without_nucleus:
+            remarks.append(f"{slide.name}: {audit.without_nucleus} cell(s) without a nucleus not drawn")
         if audit.other_plane:
             remarks.append(f"{slide.name}: {audit.other_plane} object(s) on other planes not drawn")
         if audit.outside:
             remarks.append(f"{slide.name}: {audit.outside} object(s) lie outside the slide")
         if slide.detections:
             remarks.append(f"{slide.name}: {slide.detections} detection(s), cell(s) or tile(s) not drawn")
+        if slide.annotations_left_out:
+            remarks.append(f"{slide.name}: {slide.annotations_left_out} annotation(s) not drawn, see objects = ...")
         if slide.reviewed_predictions:
             remarks.append(f"{slide.name}: {slide.reviewed_predictions} reviewed prediction(s) drawn")
         if slide.predictions_left_out:

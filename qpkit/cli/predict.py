@@ -23,6 +23,7 @@ def command(
     tile_size: int = typer.Option(768, help="Tile px that the model is sure of at a time."),
     batch_size: int = typer.Option(2, help="Tiles at a time."),
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
+    reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
 ) -> None:
     """Predict whole slides with a trained model."""
@@ -30,7 +31,7 @@ def command(
 
     start = time.perf_counter()
     module = trainer("predict")
-    inputs = slide_inputs(paths, entries=entry, slide_mpp=slide_mpp)
+    inputs = slide_inputs(paths, entries=entry, slide_mpp=slide_mpp, reader=reader)
     with progress("predict") as update:
         report = module.predict(
             run,

@@ -30,12 +30,19 @@ def slide_to_level(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
     Returns:
         The geometry in the level frame; may be invalid if the input was.
     """
-
-    def to_grid(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.round(xy / downsample * SNAP) / SNAP, dtype=np.float64)
-
-    snapped: BaseGeometry = shapely.transform(geometry, to_grid)
+    snapped: BaseGeometry = shapely.transform(geometry, lambda xy: _to_grid(xy, downsample))
     return snapped
+
+
+def slides_to_level(geometries: NDArray[np.object_], downsample: float, *, shift: float = 0.0) -> NDArray[np.object_]:
+    """Move many geometries, (n,), as slide_to_level moves one, `shift` slide px to the left and up."""
+    if not len(geometries):
+        return geometries
+    return np.asarray(shapely.transform(geometries, lambda xy: _to_grid(xy - shift, downsample)), dtype=object)
+
+
+def _to_grid(xy: NDArray[np.float64], downsample: float) -> NDArray[np.float64]:
+    return np.asarray(np.round(xy / downsample * SNAP) / SNAP, dtype=np.float64)
 
 
 def level_to_slide(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
@@ -69,6 +76,8 @@ def polygons_of(geometry: BaseGeometry) -> list[shapely.Polygon]:
 
 def has_area(geometry: BaseGeometry) -> bool:
     """Say whether a geometry has polygons in it (lines and points have no pixels of their own)."""
+    if geometry.geom_type in ("Polygon", "MultiPolygon"):
+        return not geometry.is_empty
     return bool(polygons_of(geometry))
 
 
@@ -101,3 +110,33 @@ def ellipse(x: float, y: float, x2: float, y2: float, *, vertices: int = 360) ->
     quarter = vertices // 4
     ring[0, 0], ring[quarter, 1], ring[2 * quarter, 0], ring[3 * quarter, 1] = x2, y2, x, y
     return shapely.Polygon(ring)
+
+
+_FINE_ENOUGH_PX = 1 / 512
+"""Level px by which chords may lie inside the curve that they stand for."""
+
+
+def fine_ellipse(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
+    """Draw an ellipse with so many corners that it is within 1/512 level px of the curve.
+
+    Args:
+        geometry: Slide frame; the polygon of an ellipse whose axes lie along x and y.
+        downsample: Slide px per level px.
+
+    Returns:
+        The finer polygon; `geometry` itself if its area is not that of the ellipse in its bounds (to 1 %).
+    """
+    if geometry.is_empty or not np.isfinite(geometry.bounds).all():
+        return geometry
+    x, y, x2, y2 = geometry.bounds
+    area = np.pi / 4 * (x2 - x) * (y2 - y)
+    if abs(geometry.area - area) > 0.01 * area:
+        return geometry
+    radius_px = max(x2 - x, y2 - y) / 2 / downsample
+    return ellipse(x, y, x2, y2, vertices=max(360, 4 * quarter_steps(radius_px, tolerance=_FINE_ENOUGH_PX)))
+
+
+def quarter_steps(radius: float, *, tolerance: float) -> int:
+    """How many chords a quarter of a circle needs to be within `tolerance` of it (at least 4)."""
+    share = min(tolerance / radius, 1.0) if radius > 0 else 1.0
+    return max(4, int(np.ceil(np.pi / 4 / np.arccos(1 - share))))

@@ -14,6 +14,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
+from qpkit.core.labels import LabelMap
 
 RUN_KEY: Final = "qpkit run"
 MODEL_KEY: Final = "qpkit model"
@@ -68,6 +69,16 @@ def _measures(geometry: BaseGeometry) -> tuple[float, ...]:
     return geometry.area, centre.x, centre.y, *geometry.bounds
 
 
-def drawn_by_people(objects: Iterable[Annotation]) -> list[Annotation]:
-    """The annotations (not detections, cells, tiles) that people drew, or imported ones that they changed or locked."""
-    return [o for o in objects if o.kind == "annotation" and not (is_prediction(o) and is_untouched(o))]
+def drawn_by_people(objects: Iterable[Annotation], labels: LabelMap | None = None) -> list[Annotation]:
+    """The objects that people drew, or imported ones that they changed or locked.
+
+    Args:
+        objects: Of one slide.
+        labels: Says which kinds of objects it looks at; None looks at annotations alone.
+    """
+    return [o for o in objects if is_looked_at(o, labels) and not (is_prediction(o) and is_untouched(o))]
+
+
+def is_looked_at(item: Annotation, labels: LabelMap | None) -> bool:
+    """Say whether an object is of a kind that masks are made of; without a label map only annotations are."""
+    return item.kind == "annotation" if labels is None else labels.takes(item)

@@ -28,7 +28,8 @@ class SlideInfo:
         width, height: Level-0 px.
         downsamples: Slide px per px of each level the file holds, ascending, the first is 1.0.
         mpp: um per level-0 px, or None where neither the file nor the project says it.
-        mpp_note: Why mpp is None, in words for the user.
+        mpp_note: Why mpp is None, or what it was averaged from, in words for the user.
+        size_z, size_t: Number of planes.
     """
 
     width: int
@@ -36,6 +37,8 @@ class SlideInfo:
     downsamples: tuple[float, ...] = (1.0,)
     mpp: float | None = None
     mpp_note: str = ""
+    size_z: int = 1
+    size_t: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,7 @@ class TileGrid:
         overlap: Level px shared by neighbouring cores; 0 makes the cores a partition.
         halo: Level px around each core.
         downsample: Slide px per level px.
+        plane: z and t of the tiles.
 
     Raises:
         ConfigError: tile_size or downsample not positive, or overlap not in 0..tile_size-1.
@@ -122,6 +126,7 @@ class TileGrid:
     overlap: int = 0
     halo: int = 0
     downsample: float = 1.0
+    plane: Plane = Plane()
 
     def __post_init__(self) -> None:
         if self.tile_size < 1 or self.downsample <= 0 or self.halo < 0:
@@ -166,6 +171,7 @@ class TileGrid:
             height=self.tile_size,
             halo=self.halo,
             downsample=self.downsample,
+            plane=self.plane,
         )
 
     def __iter__(self) -> Iterator[Tile]:

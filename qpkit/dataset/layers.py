@@ -20,6 +20,9 @@ Layers = Mapping[str, NDArray[Any]]
 """By name: "image" (h, w, 3) uint8 RGB; "mask" (h, w) uint8, or (channels, h, w) uint8 for multi-label masks;
 "instances" (h, w) uint32; with "_x4" behind "image" and "mask" the same for four times the surroundings."""
 
+INSTANCES: Final = "instances"
+"""Layer and folder of the masks in which every object has a number of its own."""
+
 _PNG_UP: Final = 0x20
 """libpng's filter "up": twice as fast as choosing one for every row, and as small on tissue."""
 

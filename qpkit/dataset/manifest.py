@@ -18,6 +18,7 @@ from qpkit.dataset.record import Split, TileRecord
 from qpkit.dataset.store_choice import open_store
 from qpkit.dataset.stores import TileStore
 from qpkit.errors import FormatError
+from qpkit.ops.rasterize import one_value_each
 
 TABLE_NAME = "tiles.parquet"
 INFO_NAME = "export.json"
@@ -82,6 +83,8 @@ class TileSet:
         if layer not in self.layers:
             raise FormatError(f"{self.root}: the tiles have no layer {layer!r}, only {', '.join(self.layers)}")
         pixels = self.store.read(tile, layer)
+        if layer.startswith("mask") and self.labels.masks == "multi-label" and pixels.ndim == 2:
+            pixels = pixels[np.newaxis]  # TIFF does not tell one channel from none
         rows, columns = pixels.shape[:2] if layer.startswith("image") else pixels.shape[-2:]
         if (rows, columns) != (self.tile_size, self.tile_size):
             raise FormatError(
@@ -99,8 +102,16 @@ class TileSet:
         return self.read(tile, "image")
 
     def read_mask(self, tile: TileRecord) -> NDArray[np.uint8]:
-        """Label mask of one tile, (h, w) uint8, values as in `labels`; errors as `read`."""
+        """Label mask of one tile, (h, w) uint8, values as in `labels`; errors as `read`.
+
+        Multi-label masks are (channels, h, w), a channel for each class of `labels`: 1 inside, 0 outside, `ignore`.
+        """
         return self.read(tile, "mask")
+
+    def read_values(self, tile: TileRecord) -> NDArray[np.uint8]:
+        """Mask of one tile with one value a pixel, (h, w) uint8, to look at; of several classes the last; as `read`."""
+        mask = self.read_mask(tile)
+        return mask if mask.ndim == 2 else one_value_each(mask, self.labels)
 
 
 def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, Any]) -> None:

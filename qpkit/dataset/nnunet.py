@@ -31,7 +31,11 @@ def consecutive_labels(labels: LabelMap) -> LabelMap:
     if len(labels.classes) > 253:
         raise LabelError(f"{len(labels.classes)} classes do not fit a mask beside background and ignore")
     classes = tuple(replace(item, value=i) for i, item in enumerate(labels.classes, start=1))
-    return replace(labels, classes=classes, background=0, ignore=len(classes) + 1)
+    ignore = len(classes) + 1
+    new = {labels.background: 0, labels.ignore: ignore}
+    new |= {old.value: item.value for old, item in zip(labels.classes, classes, strict=True)}
+    boundary = labels.boundary and replace(labels.boundary, value=new[labels.boundary.value])
+    return replace(labels, classes=classes, background=0, ignore=ignore, boundary=boundary)
 
 
 def nnunet_paths(layer: str, name: str, suffix: str) -> str:

@@ -11,15 +11,17 @@ from typing import Any, Final
 import msgspec
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import Plane
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
+from qpkit.dataset.layers import INSTANCES
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.snapshot import read_snapshot
 from qpkit.errors import FormatError
 from qpkit.files import quick_hash
 from qpkit.ops.pixel_rule import PixelRule
 from qpkit.ops.rasterize import Painting
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import Slide, SlideSource, open_source, parse_step
 
 _OPEN_SLIDES: Final = 8
 """Per thread. OpenSlide keeps a cache of its own for each."""
@@ -36,6 +38,7 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
         mpp: um per slide px, or None.
         width, height: Slide px.
         annotations: Snapshot of the objects, relative to the table; "" if the export keeps none.
+        reader, series, to_bounds, steps: How it was opened, as in SlideSource; steps as text.
     """
 
     name: str
@@ -46,6 +49,10 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     width: int
     height: int
     annotations: str = ""
+    reader: str = "auto"
+    series: int = 0
+    to_bounds: bool = True
+    steps: list[str] = []
 
 
 def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide:
@@ -61,8 +68,24 @@ def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide
     """
     for row in msgspec.convert(info.get("slides", []), list[StreamedSlide]):
         if row.name == name:
-            return open_slide(_file(row, root), mpp=row.mpp)
+            return open_source(
+                SlideSource(
+                    name=name,
+                    path=_file(row, root),
+                    mpp=row.mpp,
+                    reader=row.reader,
+                    series=row.series,
+                    to_bounds=row.to_bounds,
+                    steps=tuple(map(parse_step, row.steps)),
+                )
+            )
     raise FormatError(f"slide {name!r}: {root} does not say where it was; export again")
+
+
+def exported_plane(info: Mapping[str, Any]) -> Plane:
+    """The z and t of an export, from its export.json."""
+    settings = info.get("settings", {})
+    return Plane(z=int(settings.get("z", 0)), t=int(settings.get("t", 0)))
 
 
 def _file(row: StreamedSlide, root: Path) -> Path:
@@ -93,6 +116,7 @@ class SlideStore:
         self._slides = {row.name: row for row in msgspec.convert(info["slides"], list[StreamedSlide])}
         self._tile_size = int(info["tile_size_px"])
         self._pixel_rule: PixelRule = info["settings"]["pixel_rule"]
+        self._plane = exported_plane(info)
         self._open = threading.local()
         self._paintings: dict[tuple[str, float], Painting] = {}
         self._lock = threading.Lock()
@@ -119,7 +143,8 @@ class SlideStore:
     def _layer(self, tile: TileRecord, kind: str, place: Tile) -> NDArray[Any]:
         if kind == "image":
             return self._slide(tile.slide).read(place)
-        return self._painting(tile.slide, place.downsample).draw(place)
+        painting = self._painting(tile.slide, place.downsample)
+        return painting.draw_instances(place)[0] if kind == INSTANCES else painting.draw_mask(place)
 
     def _place(self, tile: TileRecord) -> Tile:
         return Tile(
@@ -130,6 +155,7 @@ class SlideStore:
             width=self._tile_size,
             height=self._tile_size,
             downsample=tile.downsample,
+            plane=self._plane,
         )
 
     def _slide(self, name: str) -> Slide:
@@ -149,6 +175,8 @@ class SlideStore:
                     self._labels,
                     downsample=downsample,
                     slide_size=(row.width, row.height),
+                    plane=self._plane,
                     pixel_rule=self._pixel_rule,
+                    mpp=row.mpp,
                 )
             return self._paintings[name, downsample]

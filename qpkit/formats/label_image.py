@@ -179,7 +179,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     downsample = choices.downsample or 1.0
     columns, rows = (max(1, -int(-((s - o) / downsample - 1e-6) // 1)) for s, o in ((width, x), (height, y)))
     objects = [replace(item, geometry=translate(item.geometry, -x, -y)) for item in drawing.objects]
-    painting = Painting(objects, labels, downsample=downsample)
+    painting = Painting(objects, labels, downsample=downsample, mpp=drawing.image.mpp)
     mask = np.zeros((rows, columns), dtype=np.uint8)
     for top in range(0, rows, _STRIP_PX):
         tall = min(_STRIP_PX, rows - top)

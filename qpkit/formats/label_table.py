@@ -72,8 +72,10 @@ def _class(row: Mapping[str, str], where: str) -> LabelClass:
 def label_table_text(labels: LabelMap) -> str:
     """Write a labels.toml that `parse_label_map` reads."""
     tables = label_map_to_builtins(labels)
-    classes = tables.pop("class")
+    classes, boundary = tables.pop("class"), tables.pop("boundary", None)
     lines = [f"{key} = {_toml(value)}" for key, value in tables.items()]
+    if boundary is not None:
+        lines += ["", "[boundary]", *(f"{key} = {_toml(value)}" for key, value in boundary.items())]
     for record in classes:
         lines += ["", "[[class]]", *(f"{key} = {_toml(value)}" for key, value in record.items())]
     return "\n".join(lines) + "\n"

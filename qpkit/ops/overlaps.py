@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.geometry import has_area, mend
@@ -57,22 +58,46 @@ def find_overlaps(objects: Sequence[Annotation]) -> list[Overlap]:
         for n, item in enumerate(objects)
         if item.kind == "annotation" and item.path_class and not is_ignored_class(item) and has_area(item.geometry)
     ]
-    shapes = shape_array([mend(objects[n].geometry)[0] for n in numbers])
+    shapes = [mend(objects[n].geometry)[0] for n in numbers]
+    found = overlapping_pairs(
+        shapes, layers=[objects[n].plane for n in numbers], groups=[str(objects[n].path_class) for n in numbers]
+    )
+    mapped = [replace(item, inner=numbers[item.inner], outer=numbers[item.outer]) for item in found]
+    return sorted(mapped, key=lambda item: (item.inner, item.outer))
+
+
+def overlapping_pairs(
+    geometries: Sequence[BaseGeometry], *, layers: Sequence[Hashable], groups: Sequence[Hashable]
+) -> list[Overlap]:
+    """Find pairs of shapes of one layer and of different groups that share at least 1 px2.
+
+    Args:
+        geometries: Valid shapes with areas, slide frame.
+        layers: Of each; shapes of different layers (planes) never meet.
+        groups: Of each; shapes of one group may overlap.
+
+    Returns:
+        Ascending by position of the smaller one, then of the larger one.
+    """
+    shapes = shape_array(list(geometries))
     areas = shapely.area(shapes)
-    groups = [(objects[n].plane, objects[n].path_class) for n in numbers]
+
+    def comparable(one: int, other: int) -> bool:
+        return layers[one] == layers[other] and groups[one] != groups[other]
+
     tree = shapely.STRtree(shapes)
     found = []
     outer, inner = tree.query(shapes, predicate="covers")
-    covered = {(o, i) for o, i in zip(outer.tolist(), inner.tolist(), strict=True) if _comparable(groups[o], groups[i])}
+    covered = {(o, i) for o, i in zip(outer.tolist(), inner.tolist(), strict=True) if comparable(o, i)}
     for o, i in sorted(covered):
         if areas[i] >= MIN_AREA_PX2 and ((i, o) not in covered or o < i):
             nested = bool(areas[i] < _ALIKE * areas[o])
-            found.append(Overlap(numbers[i], numbers[o], float(areas[i]), 1.0, nested))
+            found.append(Overlap(i, o, float(areas[i]), 1.0, nested))
     one, other = tree.query(shapes, predicate="intersects")
     pairs = [
         (o, i) if areas[o] >= areas[i] else (i, o)
         for o, i in zip(one.tolist(), other.tolist(), strict=True)
-        if o < i and _comparable(groups[o], groups[i]) and (o, i) not in covered and (i, o) not in covered
+        if o < i and comparable(o, i) and (o, i) not in covered and (i, o) not in covered
     ]
     if pairs:
         o, i = np.array(pairs).T
@@ -80,10 +105,5 @@ def find_overlaps(objects: Sequence[Annotation]) -> list[Overlap]:
         for k in np.flatnonzero(shared >= MIN_AREA_PX2).tolist():
             share = float(shared[k] / areas[i[k]])
             nested = share >= _INSIDE and bool(areas[i[k]] < _ALIKE * areas[o[k]])
-            found.append(Overlap(numbers[i[k]], numbers[o[k]], float(shared[k]), share, nested))
+            found.append(Overlap(int(i[k]), int(o[k]), float(shared[k]), share, nested))
     return sorted(found, key=lambda item: (item.inner, item.outer))
-
-
-def _comparable(one: tuple[object, object], other: tuple[object, object]) -> bool:
-    """Same plane, other class name (a class's colour does not tell it apart)."""
-    return one[0] == other[0] and str(one[1]) != str(other[1])

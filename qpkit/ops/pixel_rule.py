@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import RoiShape
-from qpkit.core.geometry import mend, slide_to_level
+from qpkit.core.geometry import mend, slide_to_level, slides_to_level
 
 PixelRule = Literal["centre", "qupath"]
 
@@ -75,6 +75,22 @@ def level_shape(
     move = _truncated if is_thin(downsample) else _moved
     moved: BaseGeometry = shapely.transform(geometry, lambda xy: move(xy / downsample))
     return moved, False
+
+
+def level_bands(bands: NDArray[np.object_], *, downsample: float, rule: PixelRule) -> NDArray[np.object_]:
+    """Move bands along outlines to the level frame, so that each has the pixels whose centres lie inside, by any rule.
+
+    QuPath, too, strokes where the outline is and not half a pixel beside it, as it fills.
+
+    Args:
+        bands: (n,), slide frame, valid.
+        downsample, rule: As for `level_shape`.
+
+    Returns:
+        (n,), in their order.
+    """
+    shift = 0.5 * downsample if samples_corner(rule, downsample) else 0.0
+    return np.asarray(slides_to_level(bands, downsample, shift=shift), dtype=object)
 
 
 def _truncated(xy: NDArray[np.float64]) -> NDArray[np.float64]:

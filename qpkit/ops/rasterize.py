@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import DEFAULT_PLANE, Annotation, Plane
-from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, Unannotated
 from qpkit.core.tiles import Tile
-from qpkit.errors import GeometryError, LabelError
-from qpkit.ops.pixel_rule import PixelRule, level_shape, samples_corner
-from qpkit.ops.scanline import fill_shapes, pack
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaintAudit:
-    """What became of the annotations that were to be drawn; every one is counted once, in one of the counts.
-
-    Args:
-        drawn: Objects drawn, by QuPath class.
-        unlisted: Objects of classes that the label map does not name, by class; "(none)" has no class.
-        without_area: Lines, points and empty shapes: they have no pixels.
-        outside: Of the drawn ones, how many do not touch the slide at all.
-        other_plane: Objects on another z, t or channel.
-        mended: Of the drawn ones, how many were not valid and were mended (make_valid, both lobes of a bow tie).
-    """
-
-    drawn: Mapping[str, int]
-    unlisted: Mapping[str, int]
-    without_area: int
-    other_plane: int
-    mended: int
-    outside: int
+from qpkit.errors import LabelError
+from qpkit.ops.paint_kinds import OUTSIDE, Kinds
+from qpkit.ops.paint_order import PaintPlan
+from qpkit.ops.pixel_rule import PixelRule, samples_corner
+from qpkit.ops.pixel_tally import PixelTally
+from qpkit.ops.scanline import Marks, fill_shapes, pack
 
 
 class Painting:
@@ -51,13 +30,16 @@ class Painting:
         plane: Objects on other planes are left out (channel -1 is on every channel).
         slide_size: (width, height) of the slide in level-0 px; pixels outside are `ignore`. None: no edge.
         pixel_rule: Which pixels a shape has; see `qpkit.ops.pixel_rule`.
+        mpp: um per level-0 px; only needed where the label map states um.
 
     Raises:
-        LabelError: An object's class is not in a label map with unlisted = "error".
+        LabelError: An object's class is not in a label map with unlisted = "error", objects overlap in one with
+            overlap = "error", or um per px are needed and not known.
         GeometryError: A coordinate is not finite.
 
     Attributes:
         audit: What was drawn and what was not.
+        instances: Every object with a number of its own, by number.
     """
 
     def __init__(
@@ -69,47 +51,27 @@ class Painting:
         plane: Plane = DEFAULT_PLANE,
         slide_size: tuple[int, int] | None = None,
         pixel_rule: PixelRule = "centre",
+        mpp: float | None = None,
     ) -> None:
         self.labels = labels
         self.downsample = downsample
         self._slide_size = slide_size
-        layers = _layers(labels)
-        drawn: Counter[str] = Counter()
-        unlisted: Counter[str] = Counter()
-        without_area = other_plane = mended = outside = 0
-        shapes: list[tuple[int, int, int, BaseGeometry]] = []
-        for order, item in enumerate(annotations):
-            layer = layers.get(item.class_name) or _unlisted_layer(item, labels)
-            if not on_plane(item.plane, plane):
-                other_plane += 1
-            elif layer is None:
-                unlisted[item.class_name or "(none)"] += 1
-            elif not has_area(item.geometry) or (shape := _level_shape(item, downsample, pixel_rule))[0].is_empty:
-                without_area += 1
-            else:
-                geometry, was_mended = shape
-                mended += was_mended
-                outside += not self._touches_slide(geometry)
-                drawn[item.class_name or "(none)"] += 1
-                shapes.append((layer[0], order, layer[1], geometry))
-        shapes.sort(key=lambda s: s[:2])
-        geometries = [geometry for *_, geometry in shapes]
-        self._tree = shapely.STRtree(geometries)
-        self._shapes = pack(geometries, [value for _, _, value, _ in shapes])
-        self._corner = samples_corner(pixel_rule, downsample)
-        self.audit = PaintAudit(
-            drawn=drawn,
-            unlisted=unlisted,
-            without_area=without_area,
-            other_plane=other_plane,
-            mended=mended,
-            outside=outside,
+        plan = PaintPlan(
+            labels, downsample=downsample, plane=plane, slide_size=slide_size, pixel_rule=pixel_rule, mpp=mpp
         )
+        order = plan.order(annotations)
+        self._tree = shapely.STRtree(order.geometries)
+        self._shapes = pack(order.geometries, [category.value for category in order.categories])
+        self._corner = samples_corner(pixel_rule, downsample)
+        self._kinds = Kinds(order.categories, order.numbers, labels)
+        self.audit = order.audit
+        self.instances = tuple(order.instances)
 
     def draw(self, tile: Tile, *, unannotated: Unannotated | None = None) -> NDArray[np.uint8]:
         """Draw the label mask of one tile, halo included.
 
-        A pixel belongs to an object by the pixel rule; later classes of the label map cover earlier ones.
+        A pixel belongs to an object by the pixel rule; which of several objects it shows, by the label map's overlap
+        rule.
 
         Args:
             tile: Same downsample as the painting.
@@ -120,38 +82,105 @@ class Painting:
         """
         rule = unannotated or self.labels.unannotated
         fill = self.labels.ignore if rule == "ignore" else self.labels.background
-        rows, columns = tile.array_shape
-        mask = np.full((rows, columns), fill, dtype=np.uint8)
-        frame = shapely.box(tile.array_x, tile.array_y, tile.array_x + columns, tile.array_y + rows)
-        touched = np.sort(self._tree.query(frame))
-        if len(touched):
-            fill_shapes(mask, self._shapes, touched, x=tile.array_x, y=tile.array_y, corner=self._corner)
-        self._ignore_outside(mask, tile)
+        mask = np.full(tile.array_shape, fill, dtype=np.uint8)
+        self._fill(mask, tile, self._touched(tile))
+        self._ignore_outside(mask, tile, self.labels.ignore)
         return mask
 
-    def _touches_slide(self, geometry: BaseGeometry) -> bool:
-        if self._slide_size is None:
-            return True
-        width, height = self._slide_size
-        return bool(geometry.intersects(shapely.box(0, 0, width / self.downsample, height / self.downsample)))
+    def paint(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelTally]:
+        """Draw the label mask of one tile and count which rule decided how many of its pixels.
 
-    def _ignore_outside(self, mask: NDArray[np.uint8], tile: Tile) -> None:
+        Returns:
+            The mask, equal to `draw`'s, and the tally of its pixels, halo included.
+        """
+        kinds = self._kinds
+        found = np.zeros(tile.array_shape, dtype=np.uint32)
+        marks = Marks(np.zeros(tile.array_shape, dtype=np.uint8), kinds.groups)
+        touched = self._touched(tile)
+        drawn = touched[kinds.is_object[touched]]
+        self._fill(found, tile, drawn, values=kinds.category, marks=marks)
+        if len(drawn) < len(touched):
+            found[:] = 0
+            self._fill(found, tile, touched, values=kinds.category)
+        self._ignore_outside(found, tile, OUTSIDE)
+        self._ignore_outside(marks.pixels, tile, 0)
+        return kinds.finish(found, marks.pixels)
+
+    def draw_channels(self, tile: Tile) -> NDArray[np.uint8]:
+        """Draw one channel for each class of the label map, in its order; overlapping objects all have their pixels.
+
+        Returns:
+            (channels, h, w) uint8: 1 inside, 0 outside, and the ignore value where nothing is known: outside every
+            region (if unannotated areas are unknown), under ignored objects, beside the slide.
+        """
+        labels, kinds = self.labels, self._kinds
+        fill = labels.ignore if labels.unannotated == "ignore" else 0
+        masks = np.full((len(labels.classes), *tile.array_shape), fill, dtype=np.uint8)
+        touched = self._touched(tile)
+        for mask, (values, is_drawn) in zip(masks, kinds.channels, strict=True):
+            self._fill(mask, tile, touched[is_drawn[touched]], values=values)
+            self._ignore_outside(mask, tile, labels.ignore)
+        return masks
+
+    def draw_mask(self, tile: Tile) -> NDArray[np.uint8]:
+        """Draw the kind of mask that the label map asks for: `draw`'s or `draw_channels`'."""
+        return self.draw(tile) if self.labels.masks == "single" else self.draw_channels(tile)
+
+    def draw_instances(self, tile: Tile) -> tuple[NDArray[np.uint32], int]:
+        """Draw every object with its own number, by the label map's overlap rule.
+
+        Returns:
+            (h, w) uint32, 0 where there is no object, under ignored ones and beside the slide; and how many pixels
+            several objects wanted.
+        """
+        kinds = self._kinds
+        mask = np.zeros(tile.array_shape, dtype=np.uint32)
+        marks = Marks(np.zeros(tile.array_shape, dtype=np.uint8), kinds.instance_groups)
+        touched = self._touched(tile)
+        self._fill(mask, tile, touched[kinds.is_instance[touched]], values=kinds.numbers, marks=marks)
+        self._ignore_outside(mask, tile, 0)
+        self._ignore_outside(marks.pixels, tile, 0)
+        return mask, int(np.count_nonzero(marks.pixels & 1))
+
+    def _touched(self, tile: Tile) -> NDArray[np.int64]:
+        """Shapes whose bounds reach a tile, in the order of drawing."""
+        rows, columns = tile.array_shape
+        frame = shapely.box(tile.array_x, tile.array_y, tile.array_x + columns, tile.array_y + rows)
+        return np.sort(self._tree.query(frame)).astype(np.int64)
+
+    def _fill(
+        self,
+        mask: NDArray[Any],
+        tile: Tile,
+        numbers: NDArray[np.int64],
+        *,
+        values: NDArray[Any] | None = None,
+        marks: Marks | None = None,
+    ) -> None:
+        if len(numbers):
+            place = {"x": tile.array_x, "y": tile.array_y}
+            fill_shapes(mask, self._shapes, numbers, **place, corner=self._corner, values=values, marks=marks)
+
+    def _ignore_outside(self, mask: NDArray[Any], tile: Tile, value: int) -> None:
         if self._slide_size is None:
             return
         width, height = (-int(-(size / self.downsample - 1e-6) // 1) for size in self._slide_size)
         left, top = max(0, -tile.array_x), max(0, -tile.array_y)
         right, bottom = max(0, width - tile.array_x), max(0, height - tile.array_y)
-        mask[:top] = mask[bottom:] = self.labels.ignore
-        mask[:, :left] = mask[:, right:] = self.labels.ignore
+        mask[:top] = mask[bottom:] = value
+        mask[:, :left] = mask[:, right:] = value
 
 
-def rasterize(annotations: Sequence[Annotation], tile: Tile, labels: LabelMap) -> NDArray[np.uint8]:
+def rasterize(
+    annotations: Sequence[Annotation], tile: Tile, labels: LabelMap, *, mpp: float | None = None
+) -> NDArray[np.uint8]:
     """Draw annotations into the label mask of one tile (for many tiles of a slide, keep a Painting).
 
     Args:
         annotations: Slide frame; other planes than `tile.plane` are left out.
         tile: Where to draw; the halo is drawn too.
         labels: Classes in painting order.
+        mpp: um per level-0 px, where the label map states um.
 
     Returns:
         (h, w) uint8 with h, w = tile.array_shape.
@@ -159,39 +188,7 @@ def rasterize(annotations: Sequence[Annotation], tile: Tile, labels: LabelMap) -
     Raises:
         LabelError, GeometryError: As for Painting.
     """
-    return Painting(annotations, labels, downsample=tile.downsample, plane=tile.plane).draw(tile)
-
-
-def on_plane(plane: Plane, wanted: Plane) -> bool:
-    """Say whether an object's plane is shown where `wanted` is: same z and t, and channel -1 is on all channels."""
-    return plane.z == wanted.z and plane.t == wanted.t and (plane.c in (-1, wanted.c) or wanted.c == -1)
-
-
-def _layers(labels: LabelMap) -> dict[str | None, tuple[int, int]]:
-    """(layer, value) by QuPath class: regions lowest, then the classes in order, ignored on top."""
-    layers: dict[str | None, tuple[int, int]] = dict.fromkeys(labels.regions, (0, labels.background))
-    for depth, item in enumerate(labels.classes, start=1):
-        layers |= dict.fromkeys(item.sources, (depth, item.value))
-    return layers | {name: (_top(labels), labels.ignore) for name in labels.ignored}
-
-
-def _top(labels: LabelMap) -> int:
-    return len(labels.classes) + 1
-
-
-def _unlisted_layer(item: Annotation, labels: LabelMap) -> tuple[int, int] | None:
-    if labels.unlisted == "error":
-        raise LabelError(
-            f"class {item.class_name or '(none)'!r} is not in the label map; name it there, or set "
-            'unlisted = "skip" or "ignore"'
-        )
-    return (_top(labels), labels.ignore) if labels.unlisted == "ignore" else None
-
-
-def _level_shape(item: Annotation, downsample: float, rule: PixelRule) -> tuple[BaseGeometry, bool]:
-    if not np.isfinite(shapely.get_coordinates(item.geometry)).all():
-        raise GeometryError(f"object {item.id or item.name or '?'} ({item.class_name}): a coordinate is not finite")
-    return level_shape(item.geometry, item.shape, downsample=downsample, rule=rule)
+    return Painting(annotations, labels, downsample=tile.downsample, plane=tile.plane, mpp=mpp).draw(tile)
 
 
 def count_values(mask: NDArray[np.uint8], values: Iterable[int]) -> dict[int, int]:
@@ -206,3 +203,37 @@ def count_values(mask: NDArray[np.uint8], values: Iterable[int]) -> dict[int, in
     if strange:
         raise LabelError(f"a mask holds values {sorted(strange)} that the label map does not have")
     return found
+
+
+def count_channels(channels: NDArray[np.uint8], labels: LabelMap) -> dict[int, int]:
+    """Count the pixels of a multi-label mask by value: a pixel counts for every class that it shows.
+
+    Args:
+        channels: (channels, h, w) uint8, as `Painting.draw_channels` draws them.
+        labels: Its label map.
+
+    Returns:
+        Pixels of each value that occurs; background where no channel shows or ignores anything, ignore where all do.
+    """
+    shown = channels == 1
+    counts = {item.value: int(shown[k].sum()) for k, item in enumerate(labels.classes)}
+    counts[labels.background] = int((channels == 0).all(axis=0).sum())
+    counts[labels.ignore] = int((channels == labels.ignore).all(axis=0).sum())
+    return {value: count for value, count in sorted(counts.items()) if count}
+
+
+def one_value_each(channels: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """Give every pixel of a multi-label mask one value: its last class, ignore where no channel knows, or background.
+
+    Args:
+        channels: (channels, h, w) uint8, as `Painting.draw_channels` draws them.
+        labels: Its label map.
+
+    Returns:
+        (h, w) uint8, values as in the label map.
+    """
+    unknown = (channels == labels.ignore).all(axis=0)
+    mask = np.where(unknown, labels.ignore, labels.background).astype(np.uint8)
+    for channel, item in zip(channels, labels.classes, strict=True):
+        mask[channel == 1] = item.value
+    return mask

@@ -62,26 +62,51 @@ def _rings(geometries: Sequence[BaseGeometry]) -> tuple[NDArray[np.object_], NDA
     return rings, owner[polygons][index].astype(np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Notes about pixels that were drawn over.
+
+    Args:
+        pixels: (h, w) uint8, changed in place: bit 1 where one group was drawn over another, bit 2 where something
+            without a group was drawn over a group.
+        group: By mask value, int64: which values belong together; 0 is no group.
+    """
+
+    pixels: NDArray[np.uint8]
+    group: NDArray[np.int64]
+
+
+_NO_MARKS = np.zeros((0, 0), np.uint8)
+_NO_GROUPS = np.zeros(0, np.int64)
+
+
 def fill_shapes(
-    mask: NDArray[np.uint8],
+    mask: NDArray[np.uint8] | NDArray[np.uint32],
     shapes: PackedShapes,
     numbers: NDArray[np.integer[Any]],
     *,
     x: int,
     y: int,
     corner: bool = False,
+    values: NDArray[np.uint8] | NDArray[np.uint32] | None = None,
+    marks: Marks | None = None,
 ) -> None:
     """Draw shapes into a mask, one after the other.
 
     Args:
-        mask: (h, w) uint8, contiguous; changed in place.
+        mask: (h, w) uint8 or uint32, contiguous; changed in place.
         shapes: In the level frame.
         numbers: Which of them, in the order of drawing.
         x, y: Level px of the mask's left top corner.
         corner: A pixel belongs to a shape if its left top corner lies inside (left and top edge in, right and bottom
             edge out), as QuPath draws at "thin" downsamples; else if its centre does, as GDAL draws.
+        values: (n,) of the mask's dtype, drawn instead of the shapes' own values.
+        marks: Where to note which pixels were drawn over.
     """
-    _compiled()(mask, shapes.edges, shapes.first, shapes.values, numbers.astype(np.int64), float(x), float(y), corner)
+    chosen = shapes.values if values is None else values
+    noted, group = (_NO_MARKS, _NO_GROUPS) if marks is None else (marks.pixels, marks.group)
+    picked = numbers.astype(np.int64)
+    _compiled()(mask, noted, group, shapes.edges, shapes.first, chosen, picked, float(x), float(y), corner)
 
 
 @functools.cache
@@ -93,11 +118,23 @@ def _compiled() -> Callable[..., None]:
 
 
 def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
-    mask, edges, first, values, numbers, x, y, corner
+    mask, marks, group, edges, first, values, numbers, x, y, corner
 ):
     """See `fill_shapes`. Cuts of all rows are counted, put into one array row by row, sorted and filled in pairs."""
     rows, columns = mask.shape
     sample = 0.0 if corner else 0.5
+    is_marking = marks.size > 0
+
+    def paint(row, left, right, value):  # type: ignore[no-untyped-def]  # inlined by numba
+        if is_marking:
+            for column in range(left, right):
+                below = group[mask[row, column]]
+                if below != 0 and below != group[value]:
+                    marks[row, column] |= 1 if group[value] != 0 else 2
+                mask[row, column] = value
+        else:
+            mask[row, left:right] = value
+
     counts = np.zeros(rows + 1, np.int64)
     most = 0
     cuts = np.empty(64, np.int64)
@@ -131,7 +168,7 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
                 if not corner and x0 < x1 and np.floor(y0) + 0.5 == y0 and 0 <= y0 < rows:
                     row = int(y0)
                     left, right = max(int(np.floor(x0 + 0.5)), 0), min(int(np.floor(x1 + 0.5)), columns)
-                    mask[row, left : max(left, right)] = value
+                    paint(row, left, max(left, right), value)  # type: ignore[no-untyped-call]
                 continue
             if y0 > y1:
                 x0, y0, x1, y1 = x1, y1, x0, y0
@@ -150,5 +187,5 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
         for row in range(low, high):
             k = counts[row]
             while k + 1 < place[row]:
-                mask[row, cuts[k] : cuts[k + 1]] = value
+                paint(row, cuts[k], cuts[k + 1], value)  # type: ignore[no-untyped-call]
                 k += 2

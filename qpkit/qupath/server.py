@@ -11,6 +11,7 @@ from qpkit.errors import FormatError
 
 _MICROMETRES: Final = ("µm", "μm", "um")  # micro sign, Greek mu, plain
 _SAME: Final = 0.01
+_UNLIKE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ class Server:
         if sizes[0] is None or sizes[1] is None:
             return self.builder.mpp() if self.builder is not None and not self.metadata else None
         return (sizes[0] + sizes[1]) / 2 if abs(sizes[0] / sizes[1] - 1) <= _SAME else None
+
+    def mpp_note(self) -> str:
+        """What the user should know about `mpp`: that it is a mean, or that the sides are too unlike for one."""
+        sizes = [_micrometres(self.metadata, key) for key in ("pixelWidth", "pixelHeight")]
+        if sizes[0] is None or sizes[1] is None:
+            return self.builder.mpp_note() if self.builder is not None and not self.metadata else ""
+        both = f"{sizes[0]:.5g} x {sizes[1]:.5g} um"
+        if self.mpp() is None:
+            return f"QuPath states {both}, pixels that are not square"
+        return f"the mean of {both}" if abs(sizes[0] / sizes[1] - 1) > _UNLIKE else ""
 
 
 def parse_server(record: object, where: str, *, depth: int = 0) -> Server:

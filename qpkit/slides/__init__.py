@@ -2,6 +2,21 @@
 
 from qpkit.slides.array import ArrayReader
 from qpkit.slides.base import Slide, SlideReader, SlideSource
-from qpkit.slides.opening import open_slide
+from qpkit.slides.opening import READERS, open_slide, open_source, require_reader
+from qpkit.slides.views import Crop, Flip, Step, Turn, parse_step
 
-__all__ = ["ArrayReader", "Slide", "SlideReader", "SlideSource", "open_slide"]
+__all__ = [
+    "READERS",
+    "ArrayReader",
+    "Crop",
+    "Flip",
+    "Slide",
+    "SlideReader",
+    "SlideSource",
+    "Step",
+    "Turn",
+    "open_slide",
+    "open_source",
+    "parse_step",
+    "require_reader",
+]

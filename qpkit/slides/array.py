@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
-from qpkit.slides.base import nominal_downsamples
+from qpkit.slides.base import require_plane
+from qpkit.slides.pixel_size import nominal_downsamples
 
 
 class ArrayReader:
@@ -19,6 +22,8 @@ class ArrayReader:
         mpp: um per px of the first, or None.
     """
 
+    name: Final = "array"
+
     def __init__(self, levels: Sequence[NDArray[np.uint8]], *, mpp: float | None = None) -> None:
         self._levels = list(levels)
         sizes = [(a.shape[1], a.shape[0]) for a in self._levels]
@@ -28,8 +33,11 @@ class ArrayReader:
         """(width, height) of a level in its own px."""
         return self._levels[level].shape[1], self._levels[level].shape[0]
 
-    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
+    ) -> NDArray[np.uint8]:
         """Copy a rectangle of one level. Returns (height, width, 3) uint8."""
+        require_plane(plane, self.info, "the array")
         return self._levels[level][y : y + height, x : x + width].copy()
 
     def close(self) -> None:

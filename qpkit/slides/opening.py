@@ -3,43 +3,115 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from qpkit.errors import FormatError, ProjectError
-from qpkit.slides.base import Slide, SlideReader
+from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
 from qpkit.slides.openslide import OpenSlideReader
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
+from qpkit.slides.views import Step
+from qpkit.slides.zarr import ZarrReader
+
+READERS: Final = ("auto", "tiff", "openslide", "raster", "zarr")
+"""What --reader can be. "auto" takes the first that can, in this order."""
+
+_ZARR_NAMES: Final = (".zgroup", ".zattrs", "zarr.json")
 
 
-def open_slide(path: str | os.PathLike[str], *, mpp: float | None = None) -> Slide:
+def open_slide(
+    path: str | os.PathLike[str],
+    *,
+    mpp: float | None = None,
+    reader: str = "auto",
+    series: int = 0,
+    to_bounds: bool = True,
+    steps: Sequence[Step] = (),
+) -> Slide:
     """Open a slide with the first reader that can.
 
-    OME-TIFF goes to tifffile first, because OpenSlide sees only its largest level; everything else to OpenSlide,
-    then tifffile, then rasterio.
+    Tiled TIFF, Aperio's and OME-TIFF among them, goes to the fast reader; other slide formats to OpenSlide; plain
+    pictures to rasterio; folders of OME-Zarr to zarr.
 
     Args:
-        path: A file, or a folder of DICOM files.
+        path: A file, a folder of DICOM files or an OME-Zarr folder.
         mpp: um per level-0 px that overrides what the file says.
+        reader: "auto", or the one reader to use (see READERS).
+        series: Which image of a file that has several.
+        to_bounds: Crop to OpenSlide's bounds, as QuPath does.
+        steps: How the pixels are shown: crops, turns, mirrors, in their order.
 
     Raises:
         ProjectError: Nothing is there.
         FormatError: No reader can open it; the message has each reader's reason.
+        ConfigError: There is no such reader.
+        MissingExtraError: It takes a package that is not installed.
     """
+    require_reader(reader)
     path = Path(path)
-    if path.is_dir():
-        path = _dicom_file(path)
-    if not path.is_file():
+    if not path.exists():
         raise ProjectError(f"{path}: no such slide")
-    is_ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
-    readers: list[Callable[[Path], SlideReader]] = [OpenSlideReader, TiffReader, RasterReader]
-    if is_ome:
-        readers = [TiffReader, OpenSlideReader]
+    if path.is_dir() and not is_zarr(path):
+        path = _dicom_file(path)
+    known: dict[str, Callable[[], SlideReader]] = {
+        "tiff": lambda: TiffReader(path, series=series),
+        "openslide": lambda: OpenSlideReader(path, to_bounds=to_bounds),
+        "raster": lambda: RasterReader(path),
+        "zarr": lambda: ZarrReader(path, series=series),
+    }
+    return Slide(_first_that_can(path, known, _candidates(path, reader, series)), mpp=mpp, steps=steps)
+
+
+def open_source(source: SlideSource) -> Slide:
+    """Open a slide as its source says (see `open_slide`)."""
+    slide = open_slide(
+        source.path,
+        mpp=source.mpp,
+        reader=source.reader,
+        series=source.series,
+        to_bounds=source.to_bounds,
+        steps=source.steps,
+    )
+    if source.mpp_note:
+        slide.info = replace(slide.info, mpp=source.mpp, mpp_note=source.mpp_note)
+    return slide
+
+
+def require_reader(name: str) -> None:
+    """Raise unless there is such a reader.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in READERS:
+        raise ConfigError(f"--reader {name!r}: has to be {', '.join(READERS[:-1])} or {READERS[-1]}")
+
+
+def is_zarr(folder: Path) -> bool:
+    """Say whether a folder looks like a Zarr group."""
+    return any((folder / name).is_file() for name in _ZARR_NAMES)
+
+
+def _candidates(path: Path, reader: str, series: int) -> tuple[str, ...]:
+    if reader != "auto":
+        return (reader,)
+    if path.is_dir():
+        return ("zarr",)
+    return ("tiff",) if series else ("tiff", "openslide", "raster")  # only TIFF files have several images
+
+
+def _first_that_can(path: Path, known: dict[str, Callable[[], SlideReader]], names: Sequence[str]) -> SlideReader:
+    if path.is_file() and path.stat().st_size == 0:
+        raise FormatError(f"{path}: cannot be opened as a slide: the file is empty (0 bytes); copy it again")
     reasons = []
-    for reader in readers:
+    for name in names:
         try:
-            return Slide(reader(path), mpp=mpp)
+            return known[name]()
+        except NotRgbError:
+            raise
         except FormatError as err:
             reasons.append(str(err).removeprefix(f"{path}: "))
     raise FormatError(f"{path}: cannot be opened as a slide: {'; '.join(reasons)}")
@@ -49,5 +121,5 @@ def _dicom_file(folder: Path) -> Path:
     """Any file of a DICOM folder leads OpenSlide to the whole series."""
     files = sorted(folder.glob("*.dcm"))
     if not files:
-        raise ProjectError(f"{folder}: a folder without .dcm files is not a slide")
+        raise ProjectError(f"{folder}: a folder without .dcm files and no OME-Zarr is not a slide")
     return files[0]

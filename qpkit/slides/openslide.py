@@ -10,11 +10,15 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import OUTSIDE, judged_mpp, nominal_downsamples
+from qpkit.slides.base import on_white, require_plane
+from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
 
-_WHITE: Final = (OUTSIDE, OUTSIDE, OUTSIDE, 255)
+_MOST_STEPS: Final = 512
+_UNSEEN: Final = 1 / 600
+"""Level px: OpenSlide (cairo) takes places to 1/256 px, and what rounds to a whole one is not blended."""
 
 
 class OpenSlideReader:
@@ -23,20 +27,35 @@ class OpenSlideReader:
     Slides whose openslide.bounds-x/-y are not zero are cropped to those bounds, as QuPath's OpenSlide server does
     (it takes --no-crop to switch that off).
 
+    OpenSlide works out the downsample of a level from its rounded size (4.003 where the writer halved twice), and takes
+    places in whole level-0 px. Where that falls between pixels of the level, OpenSlide blends neighbours. So reads
+    begin a little further left and up, where it does not.
+
+    Args:
+        path: The file.
+        to_bounds: Crop to the bounds.
+
     Raises:
         FormatError: OpenSlide does not know the file or cannot read it.
     """
 
-    def __init__(self, path: Path) -> None:
+    name: Final = "openslide"
+
+    def __init__(self, path: Path, *, to_bounds: bool = True) -> None:
         self._path = path
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as err:
             raise FormatError(f"{path}: OpenSlide cannot open it ({err})") from err
         properties = self._slide.properties
-        self._left, self._top, width, height = _bounds(properties, self._slide.dimensions)
-        downsamples = nominal_downsamples(list(self._slide.level_dimensions))
-        self._sizes = [(max(1, int(width / d)), max(1, int(height / d))) for d in downsamples]
+        whole = (0, 0, *self._slide.dimensions)
+        bounds = _bounds(properties, self._slide.dimensions) if to_bounds else whole
+        self._left, self._top, width, height = bounds
+        sizes = list(self._slide.level_dimensions)
+        self._own_downsamples = self._slide.level_downsamples  # now: after an error OpenSlide answers nothing more
+        downsamples = nominal_downsamples(sizes)
+        inside = [(max(1, int(width / d)), max(1, int(height / d))) for d in downsamples]
+        self._sizes = sizes if bounds == whole else inside
         mpp, note = judged_mpp(_number(properties, "openslide.mpp-x"), _number(properties, "openslide.mpp-y"))
         self.info = SlideInfo(width=width, height=height, downsamples=downsamples, mpp=mpp, mpp_note=note)
 
@@ -44,28 +63,46 @@ class OpenSlideReader:
         """(width, height) of a level in its own px, inside the bounds."""
         return self._sizes[level]
 
-    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
+    ) -> NDArray[np.uint8]:
         """Read a rectangle of one level; transparent pixels become white. Returns (height, width, 3) uint8."""
-        downsample = self._slide.level_downsamples[level]  # not the nominal one: OpenSlide divides by its own
-        corner = (self._left + round(x * downsample), self._top + round(y * downsample))
+        require_plane(plane, self.info, str(self._path))
+        downsample = self._own_downsamples[level]  # not the nominal one: OpenSlide divides by its own
+        more_x, more_y = _whole_step(x, downsample), _whole_step(y, downsample)
+        corner = (
+            self._left + round((x - more_x) * downsample),
+            self._top + round((y - more_y) * downsample),
+        )
         try:
-            rgba = np.asarray(self._slide.read_region(corner, level, (width, height)))
+            rgba = np.asarray(self._slide.read_region(corner, level, (width + more_x, height + more_y)))
         except openslide.OpenSlideError as err:
             raise FormatError(f"{self._path}: OpenSlide cannot read it at {corner} ({err})") from err
-        return _on_white(rgba)
+        return on_white(rgba[more_y:, more_x:])
 
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
 
 
-def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    alpha = rgba[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    share = alpha.astype(np.float32) / 255
-    mixed = rgba[..., :3] * share + OUTSIDE * (1 - share)
-    return np.asarray(np.floor(mixed + 0.5), dtype=np.uint8)
+def _whole_step(place: int, downsample: float) -> int:
+    """How many px of a level to go back for a place that is a whole number of level-0 px, as near as can be."""
+    steps = np.arange(min(place, _MOST_STEPS) + 1)
+    at = (place - steps) * downsample
+    off = np.abs(at - np.round(at)) / downsample
+    near = np.flatnonzero(off < _UNSEEN)
+    return int(near[0] if len(near) else np.argmin(off))
+
+
+def is_openslides(path: Path) -> bool:
+    """Whether a slide is one for OpenSlide: one that it opens, and in which it sees all levels (not in OME-TIFF)."""
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return False
+    try:
+        openslide.OpenSlide(next(iter(sorted(path.glob("*.dcm"))), path) if path.is_dir() else path).close()
+    except openslide.OpenSlideError:
+        return False
+    return True
 
 
 def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:

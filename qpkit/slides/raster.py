@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import rasterio
@@ -11,16 +12,21 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
+from qpkit.slides.base import NotRgbError, on_white, require_plane
+from qpkit.slides.pixel_size import MAP_NOTE
 
 
 class RasterReader:
-    """Reads windows of an 8-bit RGB, grey or palette picture.
+    """Reads windows of an 8-bit RGB, grey or palette picture, with alpha or without.
 
     Raises:
         FormatError: GDAL does not know the file, or its pixels are not 8 bit.
     """
+
+    name: Final = "raster"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -29,17 +35,19 @@ class RasterReader:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 self._dataset = rasterio.open(path)
         except RasterioError as err:
-            raise FormatError(f"{path}: no reader knows this file ({err})") from err
-        if self._dataset.dtypes[0] != "uint8" or self._dataset.count > 4:
-            kind = f"{self._dataset.count} channels of {self._dataset.dtypes[0]}"
+            raise FormatError(f"{path}: no picture that GDAL knows ({err})") from err
+        alpha = self._dataset.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
+        if self._dataset.dtypes[0] != "uint8" or self._dataset.count - alpha not in (1, 3):
+            count = self._dataset.count
+            kind = f"{count} channel{'s' * (count != 1)} of {self._dataset.dtypes[0]}"
             self._dataset.close()
-            raise FormatError(f"{path}: {kind} are not 8-bit RGB or grey; convert it to RGB first")
+            raise NotRgbError(f"{path}: {kind} cannot be shown as 8-bit RGB or grey; convert it to RGB first")
         self._palette = self._read_palette()
         self.info = SlideInfo(
             width=self._dataset.width,
             height=self._dataset.height,
             mpp=None,
-            mpp_note="a plain picture does not say it",
+            mpp_note=_note(self._dataset),
         )
 
     def _read_palette(self) -> NDArray[np.uint8] | None:
@@ -54,18 +62,30 @@ class RasterReader:
         """(width, height) in px; there is only level 0."""
         return self.info.width, self.info.height
 
-    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read a rectangle. Returns (height, width, 3) uint8."""
-        bands = [1, 2, 3] if self._dataset.count >= 3 else [1]
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle; transparent pixels become white. Returns (height, width, 3) uint8."""
+        require_plane(plane, self.info, str(self._path))
         try:
-            pixels = self._dataset.read(bands, window=Window(x, y, width, height))
+            pixels = self._dataset.read(window=Window(x, y, width, height))
         except RasterioError as err:
             raise FormatError(f"{self._path}: pixels cannot be read ({err})") from err
         if self._palette is not None:
             return np.asarray(self._palette[pixels[0]], dtype=np.uint8)
         stacked = np.moveaxis(pixels, 0, -1)
+        if stacked.shape[2] in (2, 4):
+            colours = np.broadcast_to(stacked[..., :-1], (height, width, 3))
+            return on_white(np.concatenate([colours, stacked[..., -1:]], axis=-1))
         return np.ascontiguousarray(np.broadcast_to(stacked, (height, width, 3)))
 
     def close(self) -> None:
         """Release the file."""
         self._dataset.close()
+
+
+def _note(dataset: Any) -> str:
+    """Why there is no um per px."""
+    if dataset.crs is not None:
+        return MAP_NOTE
+    return "a plain picture does not say it"

@@ -218,6 +218,10 @@ def _entry_drawing(entry: Entry, facts: ImageFacts, *, alone: bool, with_offsets
     width, height = entry.image_size or (None, None)
     known = ImageFacts(name=entry.name, width=width, height=height, mpp=entry.mpp())
     image = facts.filled(known) if alone else known.filled(facts)
+    if with_offsets and image.centre_nm is None and entry.server.builder is not None:
+        raise ConfigError(
+            f"entry {entry.name!r}: QuPath shows it {entry.server.type}, so its place on the glass is lost"
+        )
     if with_offsets and image.centre_nm is None:
         try:
             image = image.filled(slide_facts(entry.image_path()))

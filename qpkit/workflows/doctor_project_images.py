@@ -13,7 +13,7 @@ from qpkit.qupath.relocation import Relocation, find_by_name, is_of_this_system,
 from qpkit.qupath.uris import file_path, file_uri
 from qpkit.slides import open_slide
 from qpkit.workflows.doctor_project_findings import EXAMPLES, Finding, SetUri
-from qpkit.workflows.sources import unsupported_view
+from qpkit.workflows.entry_view import is_opened_specially, unsupported_view
 
 _SAME_MPP: Final = 0.01
 _STATE_MPP: Final = "set the pixel size in QuPath (Image tab), or give qpkit --slide-mpp"
@@ -199,7 +199,7 @@ def _misfit(entry: Entry, look: Look) -> str:
     expected = _expected_size(entry)
     if look.fault:
         return "cannot be opened"
-    if expected is None or look.size is None or look.size == expected or unsupported_view(entry, wrapped=False):
+    if expected is None or look.size is None or look.size == expected or is_opened_specially(entry):
         return ""
     return f"is {look.size[0]} x {look.size[1]} px, but {expected[0]} x {expected[1]} in QuPath"
 

@@ -169,10 +169,11 @@ def _compare(
     predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap, tick: Ticker
 ) -> _Counts:
     painting = Painting(
-        drawn_by_people(item.objects()),
+        drawn_by_people(item.objects(), rules),
         rules,
         downsample=slide.downsample,
         slide_size=(item.info.width, item.info.height),
+        mpp=item.info.mpp,
     )
     values = rules.trained_values
     matrix = empty_confusion(len(values))

@@ -116,13 +116,16 @@ def finish_export(
     exported = [job for job in plan.jobs if job.item.source.name not in failed]
     every = [record for result in results for record in result.records]
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
+    notes += [f"{i.source.name}: its um/px is {i.info.mpp_note}" for i in (j.item for j in exported) if i.info.mpp_note]
     if plan.settings.store == "nnunet":
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
         notes += remarks_on(out.resolve())
+    reports = [result.report for result in results if result.report is not None]
+    notes += _notes_on_classes(reports)
     report = ExportReport(
         mpp=_common_mpp(records),
         labels=plan.labels,
-        slides=tuple(result.report for result in results if result.report is not None),
+        slides=tuple(reports),
         skipped=plan.skipped,
         failed=failed,
         splits=_split_counts(records, plan.labels),
@@ -152,6 +155,13 @@ def _with_splits(
     missing = wanted - set(drawn.values())
     notes = [f"only {len(set(groups))} {rule.by}(s): no {' and no '.join(sorted(missing))} split"] if missing else []
     return [replace(r, split=drawn[r.group]) for r in records], notes
+
+
+def _notes_on_classes(reports: Sequence[SlideReport]) -> list[str]:
+    """Say which classes of the label map are on no slide."""
+    empty = set.intersection(*(set(report.audit.empty) for report in reports))
+    names = [name for name in reports[0].audit.empty if name in empty]
+    return [f"nothing was drawn of {', '.join(map(repr, names))} on any slide"] if names else []
 
 
 def _split_counts(records: Sequence[TileRecord], labels: LabelMap) -> dict[str, dict[str, int]]:
@@ -206,6 +216,10 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
         width=job.item.info.width,
         height=job.item.info.height,
         annotations=snapshot_path(job.stem) if job.settings.store == "none" else "",
+        reader=job.item.source.reader,
+        series=job.item.source.series,
+        to_bounds=job.item.source.to_bounds,
+        steps=[str(step) for step in job.item.source.steps],
     )
 
 

@@ -12,13 +12,14 @@ from importlib.metadata import version
 import msgspec
 
 import qpkit
-from qpkit.core.annotation import PathClass
+from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
 from qpkit.dataset.nnunet import consecutive_labels
 from qpkit.errors import LabelError, ProjectError
 from qpkit.files import safe_names
+from qpkit.slides.base import require_plane
 from qpkit.workflows.export_jobs import SlideJob
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.export_slide import drawable
@@ -55,7 +56,7 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
 
     Raises:
         ProjectError: No slide has an annotation.
-        FormatError: A slide has no um per px.
+        FormatError: A slide has no um per px, or not the plane.
         ConfigError: Metadata for the split or a tissue mask is missing.
         LabelError, GeometryError: The objects and the label map do not fit.
     """
@@ -65,6 +66,7 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
     _check_sources(used, settings)
     labels = _label_map(in_use, settings, classes)
     _require_drawn(labels, in_use)
+    _check_um(labels, used)
     mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
     grids = [_grid(item.info, mpp, settings) for item in used]
     stems = safe_names([item.source.name for item in used])
@@ -95,7 +97,7 @@ def _survey(
     used, skipped, in_use = [], [], dict[str, PathClass]()
     for item in inputs:
         annotations, _ = drawable(item.objects(), settings)
-        in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and has_area(a.geometry)}
+        in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and _is_drawn(a, settings)}
         if annotations:
             used.append(item)
         else:
@@ -107,9 +109,26 @@ def _survey(
     return used, skipped, in_use
 
 
+def _is_drawn(item: Annotation, settings: ExportSettings) -> bool:
+    """Whether an object has pixels: an area, or a line or point that the label map gives one."""
+    labels = settings.labels
+    return has_area(item.geometry) or bool(labels and (labels.line_width_um or labels.point_radius_um))
+
+
+def _check_um(labels: LabelMap, inputs: Sequence[SlideInput]) -> None:
+    """Raise LabelError if the label map states um and some slide has none."""
+    without = [item.source.name for item in inputs if item.info.mpp is None]
+    if labels.um_settings and without:
+        raise LabelError(
+            f"the label map states um ({', '.join(labels.um_settings)}), but no um/px is known for "
+            f"{', '.join(without)}; state it with --slide-mpp or set the pixel size in QuPath"
+        )
+
+
 def _check_sources(inputs: Sequence[SlideInput], settings: ExportSettings) -> None:
     """Find out before the work whether every slide has the metadata and the tissue mask that it needs."""
     for item in inputs:
+        require_plane(Plane(z=settings.z, t=settings.t), item.info, item.source.name)
         settings.split.group_of(item.source.name, item.metadata)
         settings.split.named_split(item.source.name, item.metadata)
         if settings.tissue.by == "mask":
@@ -128,7 +147,7 @@ def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classe
 
 def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
     """Raise if not one annotation would be drawn: masks of nothing but background teach the wrong thing."""
-    if not any(labels.knows(name) for name in in_use):
+    if labels.class_of(None) is None and not any(labels.knows(name) for name in in_use):
         there = ", ".join(map(repr, sorted(in_use))) or "none"
         wanted = ", ".join(repr(source) for item in labels.classes for source in item.sources) or "none"
         raise LabelError(
@@ -148,6 +167,7 @@ def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileG
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         downsample=downsample,
+        plane=Plane(z=settings.z, t=settings.t),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpkit.core.labels import LabelMap, Unannotated
-from qpkit.dataset.layers import ImageFormat, context_layer
+from qpkit.dataset.layers import INSTANCES, ImageFormat, context_layer
 from qpkit.dataset.splits import FRACTIONS, SplitRule
 from qpkit.dataset.stores import StoreKind
 from qpkit.errors import ConfigError
@@ -36,6 +36,7 @@ class ExportSettings:
         context: How many times the tile's surroundings are shown by further layers; 1, the tile itself, comes first.
         store: Where the tiles are put.
         image_format: How pixels are encoded.
+        z, t: Plane, from 0; objects of other planes are not drawn.
     """
 
     mpp: float | None = None
@@ -54,16 +55,22 @@ class ExportSettings:
     context: tuple[int, ...] = (1,)
     store: StoreKind = "files"
     image_format: ImageFormat = ImageFormat()
+    z: int = 0
+    t: int = 0
 
     def __post_init__(self) -> None:
         if self.mpp is not None and self.downsample is not None:
             raise ConfigError("--mpp and --downsample exclude each other; give one")
+        if self.z < 0 or self.t < 0:
+            raise ConfigError(f"--z {self.z} --t {self.t}: planes are counted from 0")
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: has to be 0 or more")
         for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"{name} {value}: has to be a positive number")
         self._check_context()
+        if self.store == "nnunet" and self.labels and self.labels.masks == "multi-label":
+            raise ConfigError('--store nnunet: nnU-Net has one class a pixel, the label map says masks = "multi-label"')
         if self.image_format.kind == "jpeg" and self.store in ("none", "nnunet"):
             raise ConfigError(f"--image-format {self.image_format}: --store {self.store} has no place for JPEG")
 
@@ -81,7 +88,8 @@ class ExportSettings:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of what every tile has, "image" and "mask" first."""
-        return tuple(context_layer(layer, factor) for factor in self.context for layer in ("image", "mask"))
+        shown = tuple(context_layer(layer, factor) for factor in self.context for layer in ("image", "mask"))
+        return (*shown, INSTANCES) if self.labels and self.labels.instances else shown
 
     def to_builtins(self) -> dict[str, Any]:
         """Plain values for export.json (the label map stands there by itself)."""
@@ -100,6 +108,8 @@ class ExportSettings:
             "context": list(self.context),
             "store": self.store,
             "image_format": str(self.image_format),
+            "z": self.z,
+            "t": self.t,
         }
 
 

@@ -25,6 +25,7 @@ from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count
 from qpkit.qupath import Entry, Project, write_geojson
 from qpkit.workflows import OnProgress, Ticker, no_progress
+from qpkit.workflows.entry_view import unsupported_view
 
 AREA: Final = "Area µm^2"
 """QuPath's own name for an area measurement."""
@@ -222,10 +223,9 @@ def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
         there = ", ".join(repr(e.name) for e in project.entries) or "none"
         why = "several entries" if same else "no entry"
         raise ProjectError(f"{project.path}: {why} for predicted slide {slide.name!r} (entries: {there})")
-    if same[0].server.type != "uri":
-        raise ProjectError(
-            f"entry {same[0].name!r}: QuPath shows its image {same[0].server.type}, so predictions would not fit"
-        )
+    reason = unsupported_view(same[0])
+    if reason:
+        raise ProjectError(f"entry {same[0].name!r}: QuPath {reason}, so predictions would not fit")
     size = same[0].image_size
     if size is not None and size != (slide.width, slide.height):
         raise ProjectError(

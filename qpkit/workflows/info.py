@@ -19,6 +19,7 @@ from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
 from qpkit.qupath import Entry, QpData, open_project, read_geojson
 from qpkit.slides import open_slide
+from qpkit.slides.opening import is_zarr
 from qpkit.workflows.sources import is_project
 
 RUN_INFO = "run.json"
@@ -67,9 +68,9 @@ def _folder(path: Path) -> Info:
         return _predictions(path)
     if (path / RUN_INFO).is_file():
         return _run(path)
-    if any(path.glob("*.dcm")):
+    if any(path.glob("*.dcm")) or is_zarr(path):
         return _slide(path)
-    raise FormatError(f"{path}: no QuPath project, tiles, run, predictions or DICOM slide in this folder")
+    raise FormatError(f"{path}: no QuPath project, tiles, run, predictions, DICOM or OME-Zarr slide in this folder")
 
 
 def _project(path: Path) -> Info:
@@ -85,6 +86,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "id": entry.id,
         "name": entry.name,
         "px": "-" if size is None else f"{size[0]} x {size[1]}",
+        "shown": _shown(entry),
         "mpp": entry.mpp(),
         "metadata": ", ".join(f"{k}={v}" for k, v in entry.metadata.items()) or "-",
     }
@@ -98,6 +100,15 @@ def _entry(entry: Entry) -> dict[str, Any]:
     except QpkitError:
         row["image"] = "missing"
     return row
+
+
+def _shown(entry: Entry) -> str:
+    """How QuPath shows the image, the last step first; "-" for as it is."""
+    types, server = [], entry.server
+    while server.builder is not None:
+        types.append(server.type)
+        server = server.builder
+    return ", ".join(types) or "-"
 
 
 def _class_counts(objects: Sequence[Annotation]) -> str:
@@ -126,13 +137,14 @@ def _objects(kind: str, facts: dict[str, Any], objects: Sequence[Annotation]) ->
 
 def _slide(path: Path) -> Info:
     with open_slide(path) as slide:
-        info, reader = slide.info, type(slide.reader).__name__
+        info, reader = slide.info, slide.reader.name
     return Info(
         kind="slide",
         facts={
             "file": str(path),
             "px": f"{info.width} x {info.height}",
             "um/px": info.mpp if info.mpp is not None else f"unknown: {info.mpp_note}",
+            "planes": f"{info.size_z} z, {info.size_t} t",
             "reader": reader,
         },
         rows=[{"level": i, "downsample": d} for i, d in enumerate(info.downsamples)],

@@ -17,7 +17,7 @@ from qpkit.ops.rasterize import Painting
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_window
 from qpkit.report.figures import Panel, save_overlay
-from qpkit.slides import Slide, open_slide
+from qpkit.slides import Slide, open_source
 from qpkit.workflows.sources import SlideInput
 
 WHOLE_PX: Final = 1400
@@ -36,10 +36,10 @@ def write_overlay(
         rules: How annotations become truth.
         path: PNG to write.
     """
-    annotations = drawn_by_people(item.objects())
+    annotations = drawn_by_people(item.objects(), rules)
     whole = Region(x=0, y=0, width=item.info.width, height=item.info.height)
     zooms = _places(annotations_of_interest(annotations, rules), item)
-    with open_slide(item.source.path, mpp=item.info.mpp) as pixels:
+    with open_source(item.source) as pixels:
         panels = [_panel(predictions, slide, pixels, annotations, rules, whole, WHOLE_PX, item.source.name)]
         for number, place in enumerate(zooms, start=1):
             panels.append(_panel(predictions, slide, pixels, annotations, rules, place, ZOOM_PX, f"({number})"))
@@ -49,7 +49,11 @@ def write_overlay(
 def annotations_of_interest(annotations: Sequence[Annotation], rules: LabelMap) -> list[BaseGeometry]:
     """Regions if there are any, else what the classes draw."""
     regions = [a.geometry for a in annotations if a.class_name in rules.regions]
-    drawn = [a.geometry for a in annotations if any(a.class_name in c.sources for c in rules.classes)]
+    drawn = [
+        a.geometry
+        for a in annotations
+        if a.class_name not in rules.ignored and rules.class_of(a.class_name) is not None
+    ]
     return regions or drawn
 
 
@@ -90,7 +94,7 @@ def _panel(
         downsample=downsample,
     )
     size = (pixels.info.width, pixels.info.height)
-    truth = Painting(annotations, rules, downsample=downsample, slide_size=size).draw(tile)
+    truth = Painting(annotations, rules, downsample=downsample, slide_size=size, mpp=pixels.info.mpp).draw(tile)
     return Panel(
         title=title,
         image=pixels.read(tile),

@@ -15,7 +15,7 @@ from PIL import Image
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.choice import most_of_class, rarest, without_class
-from qpkit.dataset.streamed import open_exported_slide
+from qpkit.dataset.streamed import exported_plane, open_exported_slide
 from qpkit.errors import FormatError, QpkitError
 from qpkit.files import replace_file
 from qpkit.report.html import picture, png_picture, render
@@ -191,7 +191,7 @@ def _sheet(tiles: TileSet) -> list[tuple[str, str, list[TileRecord]]]:
 def _sheet_part(tiles: TileSet, name: str, note: str, chosen: Sequence[TileRecord], tick: Ticker) -> dict[str, Any]:
     shown = []
     for tile in chosen:
-        pixels = outlined(tiles.read_image(tile), tiles.read_mask(tile), tiles.labels, side=SIDE_PX)
+        pixels = outlined(tiles.read_image(tile), tiles.read_values(tile), tiles.labels, side=SIDE_PX)
         shown.append({"picture": picture(pixels), "caption": _caption(tile, tiles.labels)})
         tick(tile.slide)
     return {"name": name, "note": note, "tiles": shown}
@@ -249,7 +249,7 @@ def _slide_picture(tiles: TileSet, own: Sequence[TileRecord]) -> tuple[NDArray[n
     for tile in with_class[:_DRAWN_TILES]:
         box = _box(tile, across, down)
         size = max(1, box[2] - box[0]), max(1, box[3] - box[1])
-        small = np.asarray(Image.fromarray(tiles.read_mask(tile)).resize(size, Image.Resampling.NEAREST))
+        small = np.asarray(Image.fromarray(tiles.read_values(tile)).resize(size, Image.Resampling.NEAREST))
         inside = mask[box[1] : box[1] + size[1], box[0] : box[0] + size[0]]
         inside[...] = small[: inside.shape[0], : inside.shape[1]]
     result = tinted(ground, mask, tiles.labels, show_ignore=False)
@@ -276,7 +276,7 @@ def _ground(tiles: TileSet, name: str, width: float, height: float) -> tuple[NDA
     """
     try:
         with open_exported_slide(tiles.root, tiles.info, name) as slide:
-            return slide.thumbnail(SLIDE_PX), slide.info.width, slide.info.height
+            return slide.thumbnail(SLIDE_PX, plane=exported_plane(tiles.info)), slide.info.width, slide.info.height
     except QpkitError as err:
         rows = [row for row in tiles.info.get("slides") or [] if row.get("name") == name]
         report = [r for r in (tiles.info.get("report") or {}).get("slides") or [] if r.get("name") == name]

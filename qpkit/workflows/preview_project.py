@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap, default_label_map, label_colors, with_colors
 from qpkit.core.tiles import Tile
-from qpkit.errors import FormatError, QpkitError
+from qpkit.errors import QpkitError
 from qpkit.files import replace_file
+from qpkit.ops.paint_order import NO_CLASS
 from qpkit.ops.rasterize import Painting
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.report.html import picture, render
 from qpkit.report.tiles import tinted
-from qpkit.slides import open_slide
+from qpkit.slides import open_source
 from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.doctor_project import examine_project
 from qpkit.workflows.doctor_project_findings import Finding
+from qpkit.workflows.entry_view import entry_source
 from qpkit.workflows.preview import SLIDE_PX, PreviewReport
-from qpkit.workflows.sources import unsupported_view
 
 _TONES = {"error": "bad", "warning": "warn", "note": "dim"}
 
@@ -107,7 +108,7 @@ def _classes(entries: Sequence[Entry], objects: dict[int, list[Annotation]], rul
 
 
 def _name(item: Annotation) -> str:
-    return item.class_name or "(none)"
+    return item.class_name or NO_CLASS
 
 
 def _use(name: str, rules: LabelMap) -> str:
@@ -115,7 +116,8 @@ def _use(name: str, rules: LabelMap) -> str:
         return "region"
     if name in rules.ignored:
         return "ignore"
-    return next((item.name for item in rules.classes if name in item.sources), rules.unlisted)
+    found = rules.class_of(None if name == NO_CLASS else name)
+    return rules.unlisted if found is None else found.name
 
 
 def _line(finding: Finding) -> dict[str, str]:
@@ -148,13 +150,10 @@ def _picture(entry: Entry, objects: Sequence[Annotation], rules: LabelMap) -> ND
     Raises:
         ProjectError, FormatError: The image is missing, cannot be read, or is shown otherwise by QuPath.
     """
-    reason = unsupported_view(entry)
-    if reason:
-        raise FormatError(f"QuPath {reason}, which qpkit does not do yet")
-    with open_slide(entry.image_path()) as slide:
+    with open_source(entry_source(entry)) as slide:
         ground = slide.thumbnail(SLIDE_PX)
-        downsample = slide.info.width / ground.shape[1]
+        downsample, mpp = slide.info.width / ground.shape[1], slide.info.mpp
     rows, columns = ground.shape[:2]
     tile = Tile(col=0, row=0, x=0, y=0, width=columns, height=rows, downsample=downsample)
-    mask = Painting(objects, rules, downsample=downsample).draw(tile)
+    mask = Painting([o for o in objects if rules.takes(o)], rules, downsample=downsample, mpp=mpp).draw(tile)
     return tinted(ground, mask, rules, show_ignore=rules.unannotated == "ignore")

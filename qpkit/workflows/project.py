@@ -21,7 +21,7 @@ from qpkit.qupath.project_edits import set_metadata
 from qpkit.qupath.project_writer import BIOFORMATS, OPENSLIDE, require_no_project
 from qpkit.qupath.uris import file_path
 from qpkit.slides import open_slide
-from qpkit.slides.openslide import OpenSlideReader
+from qpkit.slides.openslide import is_openslides
 from qpkit.workflows import OnProgress, no_progress
 
 IMAGE_TYPES: Final[Mapping[str, str]] = {
@@ -173,8 +173,8 @@ def _looked_at(images: Sequence[Path], on_progress: OnProgress) -> list[_Ready]:
     for done, image in enumerate(images):
         on_progress(done, len(images), image.name)
         try:
+            by_openslide = is_openslides(image)
             with open_slide(image) as slide:
-                by_openslide = isinstance(slide.reader, OpenSlideReader)
                 picture = _jpeg(slide.thumbnail(_THUMBNAIL_PX))
                 ready.append(_Ready(image, slide.info, slide.levels, by_openslide, picture))
         except QpkitError as err:

@@ -14,7 +14,8 @@ from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
 from qpkit.files import quick_hash, sha256
 from qpkit.qupath import Entry, Project, open_project, read_geojson
-from qpkit.slides import SlideSource, open_slide
+from qpkit.slides import SlideSource, open_source, require_reader
+from qpkit.workflows.entry_view import entry_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,10 @@ class SlideInput:
     def hashes(self) -> dict[str, str]:
         """Tell the inputs apart: sha256 of the objects' file, a quick hash (size, both ends) of the slide's."""
         found = {"slide": self.source.path.name, "slide_quick_hash": quick_hash(self.source.path)}
+        shown = [*map(str, self.source.steps)]
+        shown += [f"series:{self.source.series}"] if self.source.series else []
+        shown += [] if self.source.to_bounds else ["whole canvas"]
+        found |= {"reader": self.source.reader} | ({"view": " ".join(shown)} if shown else {})
         file = self.annotation_file
         if self.entry is not None and self.entry.has_data:
             file = self.entry.files.data
@@ -61,6 +66,7 @@ def slide_inputs(
     annotations: Path | None = None,
     entries: Sequence[str] = (),
     slide_mpp: float | None = None,
+    reader: str = "auto",
 ) -> list[SlideInput]:
     """List the slides behind projects and slide files; each is opened once to see that it can be.
 
@@ -69,6 +75,7 @@ def slide_inputs(
         annotations: GeoJSON with the objects of the one slide in `paths`.
         entries: Only these entries of the projects, by name or id.
         slide_mpp: um per px of the slides that state none, neither in the project nor in the file.
+        reader: "auto", or the one reader for all of them.
 
     Raises:
         ProjectError: An image is missing, an entry does not exist, or nothing is left.
@@ -76,6 +83,7 @@ def slide_inputs(
     """
     if slide_mpp is not None and not (slide_mpp > 0 and math.isfinite(slide_mpp)):
         raise ConfigError(f"--slide-mpp {slide_mpp}: has to be a positive number of um per px")
+    require_reader(reader)
     if entries and not any(map(is_project, paths)):
         raise ConfigError("--entry goes with a QuPath project; there is none")
     if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
@@ -83,9 +91,9 @@ def slide_inputs(
     inputs: list[SlideInput] = []
     for path in paths:
         if is_project(path):
-            inputs += _project_inputs(open_project(path), entries)
+            inputs += _project_inputs(open_project(path), entries, reader)
         else:
-            inputs.append(_open(SlideSource(name=path.name, path=path), annotation_file=annotations))
+            inputs.append(_open(SlideSource(name=path.name, path=path, reader=reader), annotation_file=annotations))
     if not inputs:
         raise ProjectError(f"{', '.join(map(str, paths))}: no images in it; add images in QuPath first")
     return _unique_names([_with_mpp(item, slide_mpp) for item in inputs])
@@ -97,24 +105,22 @@ def project_classes(paths: Sequence[Path]) -> list[PathClass]:
     return list({str(c): c for c in reversed(classes)}.values())[::-1]
 
 
-def _project_inputs(project: Project, wanted: Sequence[str]) -> list[SlideInput]:
+def _project_inputs(project: Project, wanted: Sequence[str], reader: str) -> list[SlideInput]:
     known = {str(e.id) for e in project.entries} | {e.name for e in project.entries}
     strange = [name for name in wanted if name not in known]
     if strange:
         there = ", ".join(repr(e.name) for e in project.entries)
         raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
     chosen = [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
-    return [_entry_input(entry) for entry in chosen]
+    return [_entry_input(entry, reader) for entry in chosen]
 
 
-def _entry_input(entry: Entry) -> SlideInput:
-    reason = unsupported_view(entry)
-    if reason:
-        raise ProjectError(
-            f"entry {entry.name!r}: QuPath {reason}, which qpkit does not do yet; leave it out with --entry"
-        )
-    source = SlideSource(name=entry.name, path=entry.image_path(), entry=str(entry.id), mpp=entry.mpp())
-    found = replace(_open(source), entry=entry, metadata=entry.metadata)
+def _entry_input(entry: Entry, reader: str) -> SlideInput:
+    source = entry_source(entry, reader=reader)
+    try:
+        found = replace(_open(source), entry=entry, metadata=entry.metadata)
+    except FormatError as err:
+        raise FormatError(f"entry {entry.name!r}: {err}") from err
     size = (found.info.width, found.info.height)
     if entry.image_size not in (None, size):
         width, height = entry.image_size or size
@@ -125,33 +131,18 @@ def _entry_input(entry: Entry) -> SlideInput:
     return found
 
 
-def unsupported_view(entry: Entry, *, wrapped: bool = True) -> str:
-    """Say how QuPath shows an image other than qpkit would: another image of its file, or in another frame.
-
-    Args:
-        entry: Of a project.
-        wrapped: Count rotated, cropped and other views of the file, too.
-
-    Returns:
-        The end of a sentence that begins with "QuPath"; "" if both see the same pixels.
-    """
-    if wrapped and entry.server.type != "uri":
-        return f"shows its image {entry.server.type}"
-    args = [arg.lower() for arg in entry.server.innermost.args]
-    series = args[args.index("--series") + 1 : args.index("--series") + 2] if "--series" in args else ["0"]
-    if "--no-crop" in args or series != ["0"]:
-        return f"opens its image with {' '.join(entry.server.innermost.args)}"
-    return ""
-
-
 def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideInput:
-    with open_slide(source.path, mpp=source.mpp) as slide:
+    with open_source(source) as slide:
         return SlideInput(source=source, info=slide.info, annotation_file=annotation_file)
 
 
 def _with_mpp(item: SlideInput, slide_mpp: float | None) -> SlideInput:
-    mpp = item.info.mpp if item.info.mpp is not None else slide_mpp
-    return replace(item, source=replace(item.source, mpp=mpp), info=replace(item.info, mpp=mpp))
+    if item.info.mpp is not None:
+        return replace(item, source=replace(item.source, mpp=item.info.mpp))
+    if slide_mpp is None:
+        return item
+    source = replace(item.source, mpp=slide_mpp, mpp_note="")
+    return replace(item, source=source, info=replace(item.info, mpp=slide_mpp, mpp_note=""))
 
 
 def require_mpp(inputs: Sequence[SlideInput]) -> None:

@@ -21,7 +21,7 @@ from shapely.affinity import translate
 from shapely.geometry import mapping
 
 from qpkit.core.annotation import Annotation, PathClass
-from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.core.labels import Boundary, LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.ops.pixel_rule import is_thin, samples_corner
 from qpkit.ops.rasterize import Painting
@@ -74,7 +74,8 @@ def test_judging_corners_is_judging_centres_of_the_shape_moved_by_half_a_pixel(
     shape: shapely.Geometry, x: int, y: int
 ) -> None:
     """But for ties, where a left or top edge is in and a right or bottom one out."""
-    odd = shapely.transform(shape, lambda xy: np.round(xy * 256) / 256 + 1 / 1024)
+    beside = np.array([np.pi, np.e]) / 4096  # no edge, not even a diagonal one, runs through a sampling point
+    odd = shapely.transform(shape, lambda xy: np.round(xy * 256) / 256 + beside)
     by_corner, by_centre = np.zeros((2, 50, 64), np.uint8)
     fill_shapes(by_corner, pack([odd], [1]), np.arange(1), x=x, y=y, corner=True)
     fill_shapes(by_centre, pack([translate(odd, 0.5, 0.5)], [1]), np.arange(1), x=x, y=y)
@@ -130,6 +131,25 @@ def drawn(item: dict[str, Any], tile: dict[str, Any], annotations: list[Annotati
     size = {"width": tile["png_width"], "height": tile["png_height"], "downsample": tile["downsample"]}
     painting = Painting(here, labels, downsample=tile["downsample"], pixel_rule=rule)
     return painting.draw(Tile(col=0, row=0, x=0, y=0, **size))
+
+
+@pytest.mark.parametrize("rule", ["centre", "qupath"])
+def test_a_boundary_lies_where_qupath_strokes_it(shared: Path, rule: Any) -> None:
+    """QuPath strokes 2 px, rounded to whole px: of bands so narrow a quarter of the pixels is a neighbour instead."""
+    sets = json.loads((shared / "fixtures/qupath-masks/masks.json").read_text())["sets"]
+    (item,) = (found for found in sets if found["id"] == "fixture-rois-boundary")
+    annotations, both, theirs, ours = objects(shared, item), 0, 0, 0
+    names = [*item["labels_in_drawing_order"], ["edge", 9]]
+    classes = tuple(LabelClass(name, value, (name,) if value < 9 else ()) for name, value in names)
+    labels = LabelMap(classes=classes, boundary=Boundary(9, 2.0))
+    painting = Painting(annotations, labels, downsample=1.0, mpp=1.0, pixel_rule=rule)
+    for tile in (t for t in item["tiles"] if t["kind"] == "grid" and t["downsample"] == 1.0):
+        wanted = np.array(Image.open(shared / "fixtures/qupath-masks" / item["id"] / tile["file"])) == 9
+        size = {"width": tile["png_width"], "height": tile["png_height"], "x": tile["x"], "y": tile["y"]}
+        found = painting.draw(Tile(col=0, row=0, **size)) == 9
+        both, theirs, ours = both + (found & wanted).sum(), theirs + wanted.sum(), ours + found.sum()
+    assert ours == pytest.approx(theirs, rel=0.06)
+    assert both > 0.85 * theirs > 5000
 
 
 def test_masks_are_qupaths_own_but_for_a_few_pixels_of_ten_thousand(shared: Path) -> None:

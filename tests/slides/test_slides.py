@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import FormatError, ProjectError
 from qpkit.slides import ArrayReader, Slide, open_slide
-from qpkit.slides.base import judged_mpp, nominal_downsamples
 from qpkit.slides.openslide import OpenSlideReader
+from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
 
@@ -72,13 +72,19 @@ def test_a_thumbnail_covers_the_whole_slide_and_is_read_in_bands() -> None:
 
 @pytest.mark.parametrize(
     ("stated", "taken"),
-    [((0.25, 0.25), 0.25), ((0.2501, 0.2499), 0.25), ((352.8, 352.8), None), ((0.25, 0.5), None), ((0, 0), None),
-     ((None, None), None), ((float("nan"), 1), None)],
+    [((0.25, 0.25), 0.25), ((0.25001, 0.24999), 0.25), ((352.8, 352.8), None), ((0.25, 0.5), None), ((0, 0), None),
+     ((None, None), None), ((float("nan"), 1), None), ((0.25, 0.0), None), ((400, 0.25), None)],
 )  # fmt: skip
 def test_pixel_sizes_are_believed_only_where_they_can_be(stated: tuple[float, float], taken: float | None) -> None:
     mpp, note = judged_mpp(*stated)
     assert mpp == (None if taken is None else pytest.approx(taken))
     assert bool(note) == (taken is None)
+
+
+def test_pixels_that_are_nearly_square_are_averaged_and_the_note_says_so() -> None:
+    mpp, note = judged_mpp(0.2505, 0.2495)
+    assert mpp == pytest.approx(0.25)
+    assert note == "the mean of 0.2505 x 0.2495 um"
 
 
 def test_downsamples_are_whole_numbers_where_sizes_allow_it() -> None:
@@ -181,6 +187,13 @@ def test_slides_with_bounds_start_at_the_bounds_as_in_qupath(monkeypatch: pytest
     slide = Slide(OpenSlideReader(Path("slide.mrxs")))
     assert slide.info == SlideInfo(width=250, height=200, mpp=None, mpp_note="the file does not say it")
     assert np.array_equal(slide.read(tile(0, 0, 250, 200)), picture(250, 200, seed=3))
+
+
+def test_bounds_can_be_left_out_as_in_quPaths_no_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qpkit.slides.openslide.openslide.OpenSlide", FakeOpenSlide)
+    slide = Slide(OpenSlideReader(Path("slide.mrxs"), to_bounds=False))
+    assert (slide.info.width, slide.info.height) == (400, 300)
+    assert np.array_equal(slide.read(tile(100, 40, 250, 200)), picture(250, 200, seed=3))
 
 
 def test_transparent_pixels_are_white(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -304,3 +304,12 @@ def test_hard_negatives_change_the_training_and_survive_a_resume(make_tiles: Mak
     fit(tiles, tmp_path / "plain", tiny_recipe("optim.epochs=3", "sampler.ratio=[1, 2]"))
     plain = last_weights(tmp_path / "plain")
     assert not all(torch.equal(plain[name], whole[name]) for name in plain)
+
+
+def test_multi_label_masks_are_refused_in_one_line(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    tiles = make_tiles()
+    file = tiles / "export.json"
+    file.write_text(file.read_text().replace('"labels": {', '"labels": {"masks": "multi-label",', 1))
+    with pytest.raises(LabelError, match="one class a pixel"):
+        fit(tiles, tmp_path / "run", tiny_recipe())
+    assert not (tmp_path / "run").exists()

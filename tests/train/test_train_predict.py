@@ -13,7 +13,7 @@ from tiny_tiles import paint, square_mask, tiny_recipe, write_tiles
 
 from qpkit.errors import FormatError, OutputError
 from qpkit.predictions import read_predictions
-from qpkit.slides import SlideSource
+from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.checkpoint import load_run
 from qpkit_train.loop import fit
 from qpkit_train.predict import predict
@@ -117,6 +117,21 @@ def test_the_same_prediction_twice_gives_the_same_pixels(run: Path, slide: Path,
     for name, batch in (("a", 1), ("b", 1)):
         predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / name, batch_size=batch, tile_px=96)
     assert np.array_equal(read(tmp_path / "a" / "s.labels.tif"), read(tmp_path / "b" / "s.labels.tif"))
+
+
+def test_a_slide_that_is_shown_turned_is_predicted_in_that_frame(run: Path, slide: Path, tmp_path: Path) -> None:
+    """As if the pixels had been turned in the file."""
+    turned = tmp_path / "turned.tif"
+    pixels = np.ascontiguousarray(np.rot90(tifffile.imread(slide), -1)[20:620, 30:400])
+    tifffile.imwrite(turned, pixels, tile=(128, 128), photometric="rgb")
+    shown = SlideSource(name="s", path=slide, mpp=0.25, steps=(Turn(1), Crop(30, 20, 370, 600)))
+    for name, source in (("shown", shown), ("file", SlideSource(name="s", path=turned, mpp=0.25))):
+        predict(run, [source], tmp_path / name, tile_px=96)
+    (row,) = read_predictions(tmp_path / "shown").slides
+    assert (row.width, row.height) == (370, 600)
+    labels = read(tmp_path / "shown" / "s.labels.tif")
+    assert (labels == 1).any()
+    assert np.array_equal(labels, read(tmp_path / "file" / "s.labels.tif"))
 
 
 def test_a_bad_slide_is_skipped_and_named_and_the_others_are_predicted(run: Path, slide: Path, tmp_path: Path) -> None:

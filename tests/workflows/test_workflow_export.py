@@ -312,7 +312,7 @@ def test_an_impossible_pixel_size_is_refused(study: Path, bad: float) -> None:
         slide_inputs([study], slide_mpp=bad)
 
 
-@pytest.mark.parametrize("args", [["--series", "1"], ["--no-crop"]])
+@pytest.mark.parametrize("args", [["--series", "1"], ["--series", "last"]])
 def test_images_that_quPath_opens_in_another_way_are_refused(study: Path, args: list[str]) -> None:
     file = study / "project.qpproj"
     data = json.loads(file.read_text(encoding="utf-8"))

@@ -162,15 +162,15 @@ def test_entries_of_one_name_are_told_apart_by_their_id(study: Path, tmp_path: P
     assert counts == [0, 0, 0, 7]
 
 
-def test_an_entry_that_quPath_shows_rotated_is_refused(study: Path, tmp_path: Path) -> None:
+def test_an_entry_that_quPath_shows_in_a_way_unknown_here_is_refused(study: Path, tmp_path: Path) -> None:
     made = predict_truth(study, tmp_path / "pred", LABELS)
     file = study / "project.qpproj"
     data = json.loads(file.read_text(encoding="utf-8"))
     inner = data["images"][3]["serverBuilder"]
-    turned = {"builderType": "rotated", "builder": inner, "rotation": "ROTATE_180", "metadata": inner["metadata"]}
+    turned = {"builderType": "affine", "builder": inner, "metadata": inner["metadata"]}
     data["images"][3]["serverBuilder"] = turned
     file.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(ProjectError, match="rotated"):
+    with pytest.raises(ProjectError, match="affine"):
         import_predictions(made, open_project(study), ImportSettings())
 
 

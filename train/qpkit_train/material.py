@@ -56,6 +56,11 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         raise ConfigError(
             f"data.free_crops: the tiles in {tile_set.root} are cut already; export them with --store none"
         )
+    if labels.masks == "multi-label":
+        raise LabelError(
+            f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
+            'masks = "single"'
+        )
     if not train:
         raise LabelError(f"{tile_set.root}: no tile is in the train split; export again with another split")
     sampler = BalancedSampler(

@@ -17,7 +17,7 @@ from qpkit.errors import ConfigError, FormatError, OutputError, QpkitError
 from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.predictions.store import INFO_NAME
-from qpkit.slides import SlideSource, open_slide
+from qpkit.slides import SlideSource, open_source
 from qpkit_train.augment import STRIDE
 from qpkit_train.checkpoint import load_run, versions
 from qpkit_train.predictor import Predictor
@@ -105,7 +105,7 @@ def predict(
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             try:
-                with open_slide(source.path, mpp=source.mpp) as slide:
+                with open_source(source) as slide:
                     job = SlideJob(run, source, slide, root, stem, settings)
                     reports.append(job.run_with(predictor, on_progress))
                     slides.append(job.described())
