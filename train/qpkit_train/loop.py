@@ -28,6 +28,7 @@ from qpkit.files import replace_file
 from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, empty_confusion, mean_score
 from qpkit_train import checkpoint, figures
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.config import Recipe
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
@@ -103,7 +104,8 @@ class _Training:
         self.optimizer = _optimizer(recipe, self.network)
         with _quiet():
             self.model, self.fabric_optimizer = fabric.setup(self.network, self.optimizer)
-        self.loss = make_loss(recipe.loss.terms, background=data.background, class_weights=self._class_weights())
+        self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
+        self.average = WeightAverage(self.network, keep=recipe.optim.ema)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
@@ -124,6 +126,7 @@ class _Training:
         checkpoint.load_weights(self.network, self.root / state.model, run=self.file.id)
         tensors = checkpoint.read_tensors(self.root / state.optimizer, run=self.file.id)
         self.errors.restore(tensors)
+        self.average.restore(tensors)
         checkpoint.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
         if state.precision_state:
             self.fabric.strategy.precision.load_state_dict(state.precision_state)
@@ -137,11 +140,12 @@ class _Training:
         """Train epoch by epoch until the last one or until patience ends."""
         while not self.is_over():
             rate, train_loss = self._train_epoch(on_progress)
-            confusion, val_loss = self._measure()
-            row = self._history_row(rate, train_loss, val_loss, confusion)
-            self.history.append(row)
-            self.epoch += 1
-            self._judge(row, confusion)
+            with self.average.applied():
+                confusion, val_loss = self._measure()
+                row = self._history_row(rate, train_loss, val_loss, confusion)
+                self.history.append(row)
+                self.epoch += 1
+                self._judge(row, confusion)
             self._save()
 
     def is_over(self) -> bool:
@@ -197,14 +201,23 @@ class _Training:
         logits, known = self._forward(pixels, targets)
         loss = self.loss(logits, known)
         self.errors.note(batch.tiles, logits.detach(), known)
-        self.fabric_optimizer.zero_grad()
-        self.fabric.backward(loss)
+        first = step - step % self.recipe.optim.accumulate
+        last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
+        if step == first:
+            self.fabric_optimizer.zero_grad()
+        self.fabric.backward(loss / (last - first + 1))
+        if step == last:
+            self._update()
+        return loss.detach()
+
+    def _update(self) -> None:
+        """Change the weights by the gradients that have been added up."""
         if self.recipe.optim.clip_norm:
             self.fabric.clip_gradients(
                 self.model, self.fabric_optimizer, max_norm=self.recipe.optim.clip_norm, error_if_nonfinite=False
             )
         self.fabric_optimizer.step()
-        return loss.detach()
+        self.average.update()
 
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
@@ -281,7 +294,12 @@ class _Training:
         tensors, plain = checkpoint.split_optimizer(self.optimizer)
         run = self.file.id
         checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
-        checkpoint.save_tensors(self.root / optimizer, {**tensors, **self.errors.tensors()}, run=run, epoch=self.epoch)
+        checkpoint.save_tensors(
+            self.root / optimizer,
+            {**tensors, **self.errors.tensors(), **self.average.tensors()},
+            run=run,
+            epoch=self.epoch,
+        )
         self._draw()
         self.seconds, self.clock = self.seconds + time.perf_counter() - self.clock, time.perf_counter()
         state = State(
