@@ -1,4 +1,4 @@
-"""Training, read from top to bottom: fit() sets the stage, _Training runs epochs, every epoch ends in the run folder.
+"""Training, read from top to bottom: fit() sets the stage, Training runs epochs, every epoch ends in the run folder.
 
 Works on CUDA, MPS or CPU by itself. A training that was killed goes on with resume=True from its last whole epoch and,
 on a CPU, ends with the same bits as one that was never interrupted.
@@ -74,10 +74,10 @@ def fit(
     """
     tile_set = read_tile_set(tiles_root)
     data = split_material(tile_set, recipe)
-    fabric = _fabric(recipe)
+    fabric = make_fabric(recipe)
     file = run_file(tile_set, recipe, data, fabric.device)
     claim(run_root, file, resume=resume)
-    training = _Training(run_root, recipe, data, fabric, file)
+    training = Training(run_root, recipe, data, fabric, file)
     state = checkpoint.read_state(run_root, run=file.id) if resume else None
     resumed_from = training.restore(state) if state is not None else 0
     if not resumed_from:
@@ -86,14 +86,14 @@ def fit(
     return training.finish(resumed_from)
 
 
-def _fabric(recipe: Recipe) -> Fabric:
+def make_fabric(recipe: Recipe) -> Fabric:
     """Take the best device there is, in the precision that suits it."""
     precision = choose_precision(recipe.precision, pick_device().type)
     with _quiet():
         return Fabric(accelerator="auto", devices=1, precision=precision)
 
 
-class _Training:
+class Training:
     """A model, its optimizer, and where they stand."""
 
     def __init__(self, root: Path, recipe: Recipe, data: Material, fabric: Fabric, file: RunFile) -> None:
@@ -153,17 +153,21 @@ class _Training:
         stopping = self.recipe.early_stopping
         return self.epoch >= self.recipe.optim.epochs or self.watch.should_stop(stopping.patience)
 
-    def _train_epoch(self, on_progress: OnProgress) -> tuple[float, float]:
-        """Train one epoch; gives the last learning rate and the mean loss."""
-        batches = EpochBatches(
+    def batches_of(self, epoch: int) -> EpochBatches:
+        """What an epoch shows."""
+        return EpochBatches(
             self.reader,
             self.data.train,
-            self.data.sampler.epoch(self.epoch, self.errors.of_tiles),
+            self.data.sampler.epoch(epoch, self.errors.of_tiles),
             groups=self.data.sampler.groups,
             crop_px=self.recipe.data.crop_px,
-            key=(self.recipe.seed, self.epoch),
+            key=(self.recipe.seed, epoch),
             free=self.recipe.data.free_crops,
         )
+
+    def _train_epoch(self, on_progress: OnProgress) -> tuple[float, float]:
+        """Train one epoch; gives the last learning rate and the mean loss."""
+        batches = self.batches_of(self.epoch)
         source = Prefetcher(batches, workers=self.recipe.data.workers)
         total = self.recipe.optim.epochs * self.steps_per_epoch
         losses: list[Tensor] = []
@@ -172,8 +176,8 @@ class _Training:
         self.model.train()
         with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
             for step, batch in enumerate(source):
-                rate = self._set_rate()
-                losses.append(self._step(batch, step))
+                rate = self._scheduled_rate()
+                losses.append(self.step(batch, step))
                 self.steps += 1
                 if self.fabric.device.type == "cpu" or step % _CHECK_EVERY == 0:
                     shown = self._checked(losses[-1], step)
@@ -184,18 +188,23 @@ class _Training:
         self.waiting_seconds += source.waited
         return rate, mean
 
-    def _set_rate(self) -> float:
+    def _scheduled_rate(self) -> float:
         rate = learning_rate(
             self.recipe.optim,
             step=self.steps,
             steps_per_epoch=self.steps_per_epoch,
             plateau_factor=self.watch.plateau_factor,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.set_rate(rate)
         return rate
 
-    def _step(self, batch: Batch, step: int) -> Tensor:
+    def set_rate(self, rate: float) -> None:
+        """Learn at this rate from the next step on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def step(self, batch: Batch, step: int) -> Tensor:
+        """Do step `step` of the epoch with a batch; gives the loss, on the device."""
         images, targets = self._on_device(batch)
         pixels, targets = self.augment(images, targets, epoch=self.epoch, step=step)
         logits, known = self._forward(pixels, targets)
