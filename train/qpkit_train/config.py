@@ -205,11 +205,14 @@ class EarlyStoppingConfig(_Section, frozen=True, kw_only=True):
         metric: Of the validation tiles: mean "dice" or "iou" over the classes without background, or "loss".
         patience: Epochs without a better metric; 0 never stops early.
         min_delta: What counts as better.
+        tiles: Validation tiles that are measured after an epoch, at most: an even choice with as large a share that
+            shows a class; 0 for all.
     """
 
     metric: Literal["dice", "iou", "loss"] = "dice"
     patience: int = 10
     min_delta: float = 1e-4
+    tiles: int = 0
 
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -364,6 +367,7 @@ def _range_faults(recipe: Recipe) -> Iterator[str]:
         (0 <= optim.ema < 1, "optim.ema has to be in 0..1, not 1"),
         (optim.clip_norm >= 0, "optim.clip_norm must not be negative"),
         (recipe.early_stopping.patience >= 0, "early_stopping.patience must not be negative"),
+        (recipe.early_stopping.tiles >= 0, "early_stopping.tiles must not be negative"),
         (recipe.early_stopping.min_delta >= 0, "early_stopping.min_delta must not be negative"),
         (recipe.loss.focal_gamma >= 0, "loss.focal_gamma must not be negative"),
         (0 < recipe.loss.ohem_share <= 1, "loss.ohem_share has to be in 0..1, not 0"),
