@@ -4,8 +4,8 @@ All shapes of a slide are packed once into arrays of edges; a tile is then drawn
 
 Source of the pixel-centre rule: GDAL's GDALdllImageFilledPolygon (alg/llrasterize.cpp), which rasterio calls: a row is
 cut at its centre, an edge counts from its upper end (in) to its lower end (out), cuts are rounded by floor(x + 0.5),
-and a horizontal edge exactly on a centre line that runs to the right fills that row between its ends. GDAL turns every ring
-the same way round first, so that of a shape's two edges on centre lines the upper one is in and the lower one out.
+and a horizontal edge exactly on a centre line that runs to the right fills that row between its ends. GDAL turns every
+ring the same way round first, so that of a shape's two edges on centre lines the upper one is in and the lower one out.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def pack(geometries: Sequence[BaseGeometry], values: Sequence[int]) -> PackedSha
     """Take shapes apart into edges; only the areas in them count.
 
     Args:
-        geometries: Level frame, any kind; polygons may be invalid (they are filled by the even-odd rule, and which of their
-            edges on centre lines are in is not defined).
+        geometries: Level frame, any kind; polygons may be invalid (they are filled by the even-odd rule, and which of
+            their edges on centre lines are in is not defined).
         values: 0..255 for each.
     """
     rings, ring_shape = _rings(geometries)
