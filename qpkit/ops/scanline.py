@@ -4,7 +4,8 @@ All shapes of a slide are packed once into arrays of edges; a tile is then drawn
 
 Source of the pixel-centre rule: GDAL's GDALdllImageFilledPolygon (alg/llrasterize.cpp), which rasterio calls: a row is
 cut at its centre, an edge counts from its upper end (in) to its lower end (out), cuts are rounded by floor(x + 0.5),
-and a horizontal edge exactly on a centre line that runs to the right fills that row between its ends.
+and a horizontal edge exactly on a centre line that runs to the right fills that row between its ends. GDAL turns every
+ring the same way round first, so that of a shape's two edges on centre lines the upper one is in and the lower one out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class PackedShapes:
     """Polygons as edges.
 
     Args:
-        edges: (m, 4) float64, x, y of the start and x, y of the end, level px, in the rings' direction.
+        edges: (m, 4) float64, x, y of the start and x, y of the end, level px, all rings in one direction.
         first: (n + 1,) int64, where the edges of each shape begin.
         values: (n,) uint8, what each shape is drawn with.
     """
@@ -39,7 +40,8 @@ def pack(geometries: Sequence[BaseGeometry], values: Sequence[int]) -> PackedSha
     """Take shapes apart into edges; only the areas in them count.
 
     Args:
-        geometries: Level frame, any kind; polygons may be invalid (they are filled by the even-odd rule).
+        geometries: Level frame, any kind; polygons may be invalid (they are filled by the even-odd rule, and which of
+            their edges on centre lines are in is not defined).
         values: 0..255 for each.
     """
     rings, ring_shape = _rings(geometries)
@@ -59,7 +61,15 @@ def _rings(geometries: Sequence[BaseGeometry]) -> tuple[NDArray[np.object_], NDA
         owner = owner[index]
     polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     rings, index = shapely.get_rings(parts[polygons], return_index=True)
-    return rings, owner[polygons][index].astype(np.int64)
+    return _turned(rings), owner[polygons][index].astype(np.int64)
+
+
+def _turned(rings: NDArray[np.object_]) -> NDArray[np.object_]:
+    """All rings, holes too, in GDAL's direction: which way a ring was drawn must not move its edges."""
+    turned = rings.copy()
+    against = ~shapely.is_ccw(rings)
+    turned[against] = shapely.reverse(rings[against])
+    return turned
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from qpkit.errors import FormatError
 from qpkit.slides.base import NotRgbError, on_white
 from qpkit.slides.pixel_size import ome_pixel_size
 
+_JPEG_END: Final = b"\xff\xd9"
+
 Decode = Callable[[bytes, int, NDArray[np.uint8] | None], NDArray[np.uint8]]
 
 _LARGEST_TILE_PX: Final = 1 << 26
@@ -235,16 +237,24 @@ def _decoder(page: Any, path: Path, *, by_tag: bool) -> Decode:
 
 
 def _jpeg_decoder(tables: bytes | None, colors: str | None) -> Decode:
-    if colors is None:
-        return lambda content, index, out: _rgb(imagecodecs.jpeg8_decode(content, tables=tables))
+    def grey(content: bytes, index: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        return _rgb(imagecodecs.jpeg8_decode(_whole_jpeg(content), tables=tables))
 
     def decode(content: bytes, index: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        content = _whole_jpeg(content)
         pixels: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
             content, tables=tables, colorspace=colors, outcolorspace="RGB", out=out
         )
         return pixels
 
-    return decode
+    return grey if colors is None else decode
+
+
+def _whole_jpeg(content: bytes) -> bytes:
+    """The content, if it has its end: libjpeg fills what is missing with grey and does not say so."""
+    if content.rfind(_JPEG_END) < 0:
+        raise ValueError("its JPEG has no end")
+    return content
 
 
 def _lossless_decoder(page: Any, *, multiplied: bool) -> Decode:

@@ -24,6 +24,7 @@ from qpkit.files import new_folder, quick_hash
 from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.export_cluster import run_on_cluster
 from qpkit.workflows.export_jobs import SlideJob, SlideResult, forget_progress, run_slides
+from qpkit.workflows.export_notes import notes_on_slides
 from qpkit.workflows.export_plan import ExportPlan, plan_export, versions
 from qpkit.workflows.export_settings import ExportSettings
 from qpkit.workflows.export_slide import SlideReport, snapshot_path
@@ -116,12 +117,12 @@ def finish_export(
     exported = [job for job in plan.jobs if job.item.source.name not in failed]
     every = [record for result in results for record in result.records]
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
-    notes += [f"{i.source.name}: its um/px is {i.info.mpp_note}" for i in (j.item for j in exported) if i.info.mpp_note]
+    notes += [_note_on_mpp(job.item) for job in exported if job.item.info.mpp_note]
     if plan.settings.store == "nnunet":
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
         notes += remarks_on(out.resolve())
     reports = [result.report for result in results if result.report is not None]
-    notes += _notes_on_classes(reports)
+    notes += notes_on_slides(reports, plan.labels)
     report = ExportReport(
         mpp=_common_mpp(records),
         labels=plan.labels,
@@ -157,11 +158,9 @@ def _with_splits(
     return [replace(r, split=drawn[r.group]) for r in records], notes
 
 
-def _notes_on_classes(reports: Sequence[SlideReport]) -> list[str]:
-    """Say which classes of the label map are on no slide."""
-    empty = set.intersection(*(set(report.audit.empty) for report in reports))
-    names = [name for name in reports[0].audit.empty if name in empty]
-    return [f"nothing was drawn of {', '.join(map(repr, names))} on any slide"] if names else []
+def _note_on_mpp(item: SlideInput) -> str:
+    known = "its um/px is" if item.info.mpp is not None else "no um/px is known:"
+    return f"{item.source.name}: {known} {item.info.mpp_note}"
 
 
 def _split_counts(records: Sequence[TileRecord], labels: LabelMap) -> dict[str, dict[str, int]]:

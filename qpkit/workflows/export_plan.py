@@ -17,7 +17,7 @@ from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
 from qpkit.dataset.nnunet import consecutive_labels
-from qpkit.errors import LabelError, ProjectError
+from qpkit.errors import ConfigError, LabelError, ProjectError
 from qpkit.files import safe_names
 from qpkit.slides.base import require_plane
 from qpkit.workflows.export_jobs import SlideJob
@@ -57,7 +57,7 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
     Raises:
         ProjectError: No slide has an annotation.
         FormatError: A slide has no um per px, or not the plane.
-        ConfigError: Metadata for the split or a tissue mask is missing.
+        ConfigError: Metadata for the split, a tissue mask or the tissue class is missing.
         LabelError, GeometryError: The objects and the label map do not fit.
     """
     if settings.downsample is None:
@@ -133,6 +133,11 @@ def _check_sources(inputs: Sequence[SlideInput], settings: ExportSettings) -> No
         settings.split.named_split(item.source.name, item.metadata)
         if settings.tissue.by == "mask":
             mask_file(settings.tissue, item.source.name)
+    if settings.tissue.by == "class":
+        there = {item.class_name for one in inputs for item in one.objects() if item.class_name}
+        if settings.tissue.source not in there:
+            names = ", ".join(map(repr, sorted(there))) or "none"
+            raise ConfigError(f"--tissue {settings.tissue}: no object of any slide is of that class; there are {names}")
 
 
 def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classes: Sequence[PathClass]) -> LabelMap:

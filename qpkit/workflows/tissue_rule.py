@@ -99,7 +99,8 @@ def mask_file(rule: TissueRule, slide_name: str) -> Path:
     for file in (path / f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES):
         if file.is_file():
             return file
-    raise ConfigError(f"--tissue {rule}: no mask for slide {slide_name!r}; it has to be {path / slide_name}.png")
+    wanted = f"there is no {path / slide_name}.png in the folder" if path.is_dir() else "no such file or folder"
+    raise ConfigError(f"--tissue {rule}: no mask for slide {slide_name!r}: {wanted}")
 
 
 class Glass:

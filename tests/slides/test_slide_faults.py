@@ -73,6 +73,25 @@ def test_a_tile_of_noise_is_named(tmp_path: Path, compression: str) -> None:
             slide.read(WHOLE)
 
 
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr", "minisblack"])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_a_jpeg_tile_whose_second_half_was_never_written_is_named(
+    tmp_path: Path, photometric: str, filler: bytes
+) -> None:
+    pixels = picture() if photometric != "minisblack" else picture()[..., 0]
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, pixels, tile=(64, 64), compression="jpeg", photometric=photometric, metadata=None)
+    assert open_slide(path, reader="tiff").read(WHOLE).shape == (200, 300, 3)
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        start, length = page.dataoffsets[3], page.databytecounts[3]
+    content = bytearray(path.read_bytes())
+    content[start + length // 2 : start + length] = filler * (length - length // 2)
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"slide\.tif: tile 3 cannot be decoded \(its JPEG has no end\)"):
+        open_slide(path, reader="tiff").read(WHOLE)
+
+
 def test_a_tile_of_another_size_than_the_table_says_is_named(tmp_path: Path) -> None:
     small, path = write(tmp_path / "small.tif", tile=(32, 32), compression="jpeg"), tmp_path / "slide.tif"
     write(path, compression="jpeg", compressionargs={"level": 100})

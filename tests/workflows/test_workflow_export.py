@@ -328,6 +328,31 @@ def test_other_tissue_rules_are_refused(text: str) -> None:
         TissueRule.parse(text)
 
 
+def test_a_tissue_class_that_no_slide_has_is_refused_with_those_there_are(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--tissue class:Tissu: no object .* there are .*'Tumor'"):
+        export(study, tmp_path / "out", tissue=TissueRule.parse("class:Tissu"))
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_enlarged_slides_and_classes_that_no_tile_shows_are_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "s.tif", np.full((64, 64, 3), 100, np.uint8), tile=(64, 64), photometric="rgb")
+    sliver = Annotation(geometry=shapely.box(3, 10.1, 60, 10.3), path_class=PathClass(("Vessel",)))
+    write_geojson(tmp_path / "s.geojson", [sliver])
+    inputs = slide_inputs([tmp_path / "s.tif"], annotations=tmp_path / "s.geojson", slide_mpp=0.5)
+    fine = export_tiles(inputs, tmp_path / "fine", ExportSettings(tile_size=256, mpp=0.125, tissue=ALL))
+    assert "s.tif: enlarged 4 times, as the tiles are finer than the slide" in fine.notes
+    assert not any("no tile shows" in note for note in fine.notes)
+    same = export_tiles(inputs, tmp_path / "same", ExportSettings(tile_size=64, tissue=ALL))
+    plain = slide_inputs([tmp_path / "s.tif"], annotations=tmp_path / "s.geojson")
+    unknown = export_tiles(plain, tmp_path / "unknown", ExportSettings(tile_size=64, downsample=1, tissue=ALL))
+    assert any(note.startswith("s.tif: no um/px is known: ") for note in unknown.notes)
+    assert "there are objects, but no tile shows 'Vessel' (not a pixel)" in same.notes
+    assert not any("enlarged" in note for note in same.notes)
+    glass = export_tiles(inputs, tmp_path / "glass", ExportSettings(tile_size=256, mpp=0.125))
+    assert "NO TILE WAS KEPT: look at --tissue and --only-annotated" in glass.notes
+    assert any("no tile shows 'Vessel' (" in note and "px in glass tiles)" in note for note in glass.notes)
+
+
 def test_a_tile_larger_than_the_slide_is_padded(study: Path, tmp_path: Path) -> None:
     _, tiles = export(study, tmp_path / "out", tile_size=4096, tissue=ALL)
     assert len(tiles.tiles) == 4
