@@ -72,7 +72,7 @@ def _show_lesions(result: Evaluation, scopes: Sequence[Scope]) -> None:
     share = result.settings.lesion_overlap
     columns = ("slide", "class", "found", "matched", "predicted", "too small", "precision", "recall", "F1")
     title = f"Lesions (found: {share:.0%} covered; matched: IoU {share:g})"
-    table(title, (*columns, "mm2 outside regions"), rows)
+    table(title, (*columns, "mm2 not judged"), rows)
 
 
 def _show_confusion(result: Evaluation, scope: Scope) -> None:
@@ -86,18 +86,17 @@ def _show_confusion(result: Evaluation, scope: Scope) -> None:
 
 def _show_patients(result: Evaluation) -> None:
     means = result.patients
+    if means.units == 1:
+        return
     rows = [
         (name, *(_interval(metrics[metric]) for metric in (*_SCORES, "auc", "lesion_f1")))
         for name, metrics in means.classes.items()
     ]
     what = "slide" if means.unit == "slide" else f"patient ({means.unit})"
-    if means.units == 1:
-        title = f"One {what}: no interval can be given"
-    else:
-        title = (
-            f"Mean over {means.units} x {what}, 95 % interval "
-            f"({result.settings.resamples:,} resamples, seed {result.settings.seed})"
-        )
+    title = (
+        f"Mean over {means.units} x {what}, 95 % interval "
+        f"({result.settings.resamples:,} resamples, seed {result.settings.seed})"
+    )
     columns = ("class", "Dice", "IoU", "precision", "recall", "specificity", "AUC", "lesion F1")
     table(title, columns, rows)
 

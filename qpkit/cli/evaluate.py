@@ -79,6 +79,7 @@ def _open(
     path: Path, inputs: list[SlideInput], *, entries: list[str], out: Path | None, overwrite: bool
 ) -> PredictionSet:
     """Open predictions; a run's are made first, of its test slides (or the entries named), beside `out`."""
+    from qpkit.cli.predict import BATCH_SIZE, HALO_PX, TILE_PX
     from qpkit.cli.train import trainer
     from qpkit.errors import ConfigError
     from qpkit.files import require_free
@@ -103,6 +104,9 @@ def _open(
             [item.source for item in chosen],
             folder,
             probabilities=True,
+            halo_px=HALO_PX,
+            tile_px=TILE_PX,
+            batch_size=BATCH_SIZE,
             overwrite=overwrite,
             on_progress=update,
         )

@@ -15,7 +15,7 @@ from qpkit.predictions.store import strip_count
 from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.evaluate_settings import PATIENT_KEY, EvaluateSettings
 from qpkit.workflows.evaluate_slide import STRIP_PX, SlideCounts, add_up, count_slide
-from qpkit.workflows.evaluation import Evaluation, Scope, curves_of, names_of, patient_means, scope_of
+from qpkit.workflows.evaluation import Evaluation, PatientMeans, Scope, curves_of, names_of, patient_means, scope_of
 from qpkit.workflows.evaluation_files import INFO_NAME, write_evaluation
 from qpkit.workflows.overlay import write_overlay
 from qpkit.workflows.sources import SlideInput
@@ -66,6 +66,7 @@ def evaluate(
     groups = {key: _values(items, key) for key in settings.by}
     slides = _count(predictions, pairs, rules, settings, on_progress)
     pooled = add_up([slide.counts for slide in slides])
+    means = patient_means(unit, _scopes(unit, patients, slides, rules), settings)
     result = Evaluation(
         run=predictions.run,
         values=rules.trained_values,
@@ -75,9 +76,9 @@ def evaluate(
         slides=tuple(_scope("slide", slide.name, [slide], rules) for slide in slides),
         groups={key: _scopes(key, values, slides, rules) for key, values in groups.items()},
         pooled=_scope("all", "all", slides, rules),
-        patients=patient_means(unit, _scopes(unit, patients, slides, rules), settings),
+        patients=means,
         curves=curves_of(pooled, rules),
-        notes=_notes(predictions, pairs, inputs, pooled, rules),
+        notes=(*_notes(predictions, pairs, inputs, pooled, rules), *_patient_notes(means)),
     )
     if out is not None:
         with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
@@ -179,6 +180,15 @@ def _notes(
             f"{pooled.unannotated_px:,} of {known:,} px were annotated by nobody and count as background ({glass})"
         )
     return (*found, *pooled.notes, *training_notes(predictions, [slide for slide, _ in pairs]))
+
+
+def _patient_notes(means: PatientMeans) -> list[str]:
+    what = "slide" if means.unit == "slide" else f"patient (metadata {means.unit!r})"
+    if means.units == 1:
+        return [f"one {what} only: no interval can be given"]
+    if means.unit == "slide":
+        return ["means are over slides, as not all name a patient; several slides of one count as several"]
+    return []
 
 
 def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:
