@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from qpkit.cli._console import progress, say, table, took
-from qpkit.errors import MissingExtraError
+from qpkit.errors import ConfigError, MissingExtraError
 
 
 def trainer(module: str) -> ModuleType:
@@ -30,18 +30,44 @@ def trainer(module: str) -> ModuleType:
 
 def command(
     tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
-    out: Path = typer.Option(..., "-o", "--out", help="Run folder to make (or to resume)."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to make (or to resume)."),
     recipe: str = typer.Option("unet-resnet34", help="Name of a shipped recipe (see: qpkit recipes) or a TOML file."),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
 ) -> None:
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
-    config, loop = trainer("config"), trainer("loop")
-    chosen = config.load_recipe(recipe, setting)
+    chosen = trainer("config").load_recipe(recipe, setting)
+    if dry_run:
+        _show_epoch(trainer("material").describe_material(tiles, chosen))
+        return
+    if out is None:
+        raise ConfigError("-o/--out is missing: the run folder to make")
+    loop = trainer("loop")
     with progress("train") as update:
         report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
     _show(report, out, start)
+
+
+def _show_epoch(data: Any) -> None:
+    """Show what the first epoch holds: kinds of tiles, classes, patients."""
+    drawn = data.sampler.describe()
+    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
+    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+    pixels, total = drawn["pixels_per_epoch"], sum(drawn["pixels_per_epoch"].values())
+    classes = [(name, drawn["tiles_with_class"][name], n, f"{n / max(total, 1):.2%}") for name, n in pixels.items()]
+    table("Classes in an epoch (whole tiles)", ("class", "tiles", "pixels", "of labelled"), classes)
+    kinds = [g["name"] for g in drawn["groups"]]
+    groups = [(name, row["tiles"], *(row[kind] for kind in kinds)) for name, row in drawn["by_group"].items()]
+    table("Patients (or slides) in an epoch", ("group", "tiles", *(f"{kind} drawn" for kind in kinds)), groups)
+    for line in data.notes:
+        say(f"note: {line}")
+    say(
+        f"{drawn['batches']:,} batches, {drawn['tiles_per_epoch']:,} tiles an epoch; left out: "
+        f"{drawn['unlabelled_tiles_left_out']:,} without a label, {drawn['other_tiles_left_out']:,} that the "
+        f"ratio does not ask for; {len(data.measured):,} tiles of the {data.validated_on} split choose the best epoch"
+    )
 
 
 def _show(report: Any, out: Path, start: float) -> None:

@@ -177,7 +177,7 @@ def label_map_to_builtins(labels: LabelMap) -> dict[str, Any]:
         "regions": list(labels.regions),
         "ignored": list(labels.ignored),
     }
-    plain = LabelMap(classes=labels.classes)
+    plain = LabelMap(classes=())
     for key in _RULES:
         if (value := getattr(labels, key)) != getattr(plain, key):
             tables[key] = list(value) if isinstance(value, tuple) else value

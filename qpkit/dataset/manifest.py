@@ -88,10 +88,14 @@ class TileSet:
         rows, columns = pixels.shape[:2] if layer.startswith("image") else pixels.shape[-2:]
         if (rows, columns) != (self.tile_size, self.tile_size):
             raise FormatError(
-                f"{self.root / (tile.shard or tile.path_of(layer) or TABLE_NAME)}: {layer} of tile {tile.key} is "
+                f"{self.where(tile, layer)}: {layer} of tile {tile.key} is "
                 f"{columns} x {rows} px where {INFO_NAME} says {self.tile_size} x {self.tile_size}"
             )
         return pixels
+
+    def where(self, tile: TileRecord, layer: str) -> str:
+        """Name the file that a layer lies in, for messages; the table for tiles that lie in none."""
+        return str(self.root / (tile.shard or tile.path_of(layer) or TABLE_NAME))
 
     def read_image(self, tile: TileRecord) -> NDArray[np.uint8]:
         """Pixels of one tile, (h, w, 3) uint8 RGB; errors as `read`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,7 +124,23 @@ class SlideStore:
     def read(self, tile: TileRecord, layer: str) -> NDArray[Any]:
         """Give one layer of a tile; see TileStore."""
         kind, _, context = layer.partition("_x")
-        place = self._place(tile).surroundings(int(context or 1))
+        return self._layer(tile, kind, self._place(tile).surroundings(int(context or 1)))
+
+    def window(self, tile: TileRecord, layer: str, *, x: int, y: int, side: int) -> NDArray[Any]:
+        """Read a square of the tile's slide at the tile's resolution, in or beside the tile.
+
+        What lies inside the tile is what `read` gives, to the bit.
+
+        Args:
+            tile: Of the table.
+            layer: "image" or "mask".
+            x, y: Left top corner from that of the tile, tile px; may be negative.
+            side: Tile px.
+        """
+        place = self._place(tile)
+        return self._layer(tile, layer, replace(place, x=place.x + x, y=place.y + y, width=side, height=side))
+
+    def _layer(self, tile: TileRecord, kind: str, place: Tile) -> NDArray[Any]:
         if kind == "image":
             return self._slide(tile.slide).read(place)
         painting = self._painting(tile.slide, place.downsample)

@@ -67,6 +67,11 @@ class Kinds:
         values = np.array([meaning.get(c.value, 0) for c in self._categories], dtype=np.uint8)
         return values[self.category], drawn[self.category]
 
+    def nothing_drawn(self, pixels: int, *, inside: int) -> PixelTally:
+        """The tally of `pixels` px without any shape, `inside` of them on the slide."""
+        counts = {self._categories[0]: inside, self._categories[OUTSIDE]: pixels - inside}
+        return tally_of({category: count for category, count in counts.items() if count})
+
     def finish(self, found: NDArray[np.uint32], marks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], PixelTally]:
         """Turn an (h, w) image of category numbers and its marks into the mask and the tally of its pixels."""
         mask = np.empty(found.shape, dtype=np.uint8)

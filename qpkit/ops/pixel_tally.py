@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, TypeVar
+
+Key = TypeVar("Key")
 
 Role = Literal["unannotated", "outside", "region", "class", "derived", "boundary", "ignored"]
 """What a pixel is: nothing was drawn there, it is beside the slide, or what lies on top there."""
@@ -38,6 +40,7 @@ class PixelTally:
     Args:
         sources: Pixels drawn from objects, by class of the label map and within it by QuPath class.
         derived: Pixels of derived classes.
+        values: Pixels by mask value; those that occur.
         boundary: Pixels of the boundary.
         ignored: Pixels of ignored objects.
         region: Pixels inside a region where nothing is drawn.
@@ -50,6 +53,7 @@ class PixelTally:
 
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     derived: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[int, int] = field(default_factory=dict)
     boundary: int = 0
     ignored: int = 0
     region: int = 0
@@ -68,11 +72,12 @@ class PixelTally:
     def __add__(self, other: PixelTally) -> PixelTally:
         names = dict.fromkeys((*self.sources, *other.sources))
         sources = {n: _sum(self.sources.get(n, {}), other.sources.get(n, {})) for n in names}
-        numbers = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[2:]}
-        return PixelTally(sources=sources, derived=_sum(self.derived, other.derived), **numbers)
+        numbers = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[3:]}
+        derived, values = _sum(self.derived, other.derived), _sum(self.values, other.values)
+        return PixelTally(sources=sources, derived=derived, values=values, **numbers)
 
 
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def _sum(one: Mapping[Key, int], other: Mapping[Key, int]) -> dict[Key, int]:
     return dict(Counter(one) + Counter(other))
 
 
@@ -86,7 +91,9 @@ def tally_of(found: Mapping[Category, int], *, overlap: int = 0, ignored_over_cl
     sources: dict[str, Counter[str]] = {}
     derived: Counter[str] = Counter()
     others: Counter[str] = Counter()
+    values: Counter[int] = Counter()
     for category, count in found.items():
+        values[category.value] += count
         if category.role == "class":
             sources.setdefault(category.label, Counter())[category.source] += count
         elif category.role == "derived":
@@ -94,5 +101,10 @@ def tally_of(found: Mapping[Category, int], *, overlap: int = 0, ignored_over_cl
         else:
             others[category.role] += count
     return PixelTally(
-        sources=sources, derived=derived, overlap=overlap, ignored_over_class=ignored_over_class, **others
+        sources=sources,
+        derived=derived,
+        values=values,
+        overlap=overlap,
+        ignored_over_class=ignored_over_class,
+        **others,
     )

@@ -94,9 +94,13 @@ class Painting:
             The mask, equal to `draw`'s, and the tally of its pixels, halo included.
         """
         kinds = self._kinds
+        touched = self._touched(tile)
+        if not len(touched):
+            mask = np.full(tile.array_shape, kinds.values[0], dtype=np.uint8)
+            self._ignore_outside(mask, tile, self.labels.ignore)
+            return mask, kinds.nothing_drawn(mask.size, inside=self._pixels_inside(tile))
         found = np.zeros(tile.array_shape, dtype=np.uint32)
         marks = Marks(np.zeros(tile.array_shape, dtype=np.uint8), kinds.groups)
-        touched = self._touched(tile)
         drawn = touched[kinds.is_object[touched]]
         self._fill(found, tile, drawn, values=kinds.category, marks=marks)
         if len(drawn) < len(touched):
@@ -161,12 +165,24 @@ class Painting:
             place = {"x": tile.array_x, "y": tile.array_y}
             fill_shapes(mask, self._shapes, numbers, **place, corner=self._corner, values=values, marks=marks)
 
+    def _pixels_inside(self, tile: Tile) -> int:
+        """How many pixels of a tile lie on the slide."""
+        rows, columns = tile.array_shape
+        if self._slide_size is None:
+            return rows * columns
+        left, top, right, bottom = self._inside(tile, self._slide_size)
+        return max(0, min(right, columns) - left) * max(0, min(bottom, rows) - top)
+
+    def _inside(self, tile: Tile, slide_size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Where the slide begins and ends in a tile's array: left, top, right, bottom; none is negative."""
+        width, height = (-int(-(size / self.downsample - 1e-6) // 1) for size in slide_size)
+        left, top = max(0, -tile.array_x), max(0, -tile.array_y)
+        return left, top, max(0, width - tile.array_x), max(0, height - tile.array_y)
+
     def _ignore_outside(self, mask: NDArray[Any], tile: Tile, value: int) -> None:
         if self._slide_size is None:
             return
-        width, height = (-int(-(size / self.downsample - 1e-6) // 1) for size in self._slide_size)
-        left, top = max(0, -tile.array_x), max(0, -tile.array_y)
-        right, bottom = max(0, width - tile.array_x), max(0, height - tile.array_y)
+        left, top, right, bottom = self._inside(tile, self._slide_size)
         mask[:top] = mask[bottom:] = value
         mask[:, :left] = mask[:, right:] = value
 

@@ -25,7 +25,7 @@ from qpkit.dataset.stores import Stored, TileWriter
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.paint_order import PaintAudit
 from qpkit.ops.pixel_tally import PixelTally
-from qpkit.ops.rasterize import Painting, count_channels, count_values
+from qpkit.ops.rasterize import Painting, count_channels
 from qpkit.ops.tissue import rgb_std
 from qpkit.report.tissue import save_tissue_picture
 from qpkit.slides import Slide, open_source
@@ -206,7 +206,7 @@ class SlideExport:
         painting = self._painting[0]
         mask, tally = painting.paint(tile)
         if painting.labels.masks == "single":
-            return mask, tally, count_values(mask, painting.labels.values)
+            return mask, tally, dict(tally.values)
         channels = painting.draw_channels(tile)
         return channels, tally, count_channels(channels, painting.labels)
 

@@ -201,3 +201,16 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "recipes")
     assert code == 0
     assert "unet-resnet34" in out
+
+
+def test_a_dry_run_says_what_an_epoch_shows_and_writes_nothing(
+    made_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(capsys, "export", made_study, "-o", tmp_path / "tiles", "--mpp", "2", "--split", "metadata:Split")[0] == 0
+    )
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(capsys, "train", tmp_path / "tiles", "--recipe", "unet-resnet18", "--dry-run")
+    assert code == 0 and "patient_A.tif" in out + err and "batches" in out + err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run(capsys, "train", tmp_path / "tiles", "--recipe", "unet-resnet18")[0] == 1

@@ -91,6 +91,11 @@ def test_a_plain_map_is_written_as_before_there_were_rules() -> None:
     assert list(label_map_to_builtins(plain)["class"][0]) == ["name", "value", "from"]
 
 
+def test_a_class_may_have_the_value_that_background_has_by_default() -> None:
+    labels = LabelMap(classes=(LabelClass("A", 0, ("A",)),), background=5, ignore=6, instances=True)
+    assert label_map_from_builtins(label_map_to_builtins(labels)) == labels
+
+
 ONE = '[[class]]\nname = "A"\nvalue = 1\n'
 TWO = ONE + '[[class]]\nname = "B"\nvalue = 2\n'
 

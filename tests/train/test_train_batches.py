@@ -36,7 +36,7 @@ def test_a_mask_value_outside_the_map_is_an_error_that_names_file_and_value(make
     tile_set = read_tile_set(make_tiles())
     path = tile_set.root / tile_set.tiles[0].mask
     Image.fromarray(np.full((64, 64), 7, np.uint8)).save(path)
-    with pytest.raises(LabelError, match=r"0-mask\.png: mask has value 7, the label map only 0, 1, 3, 255"):
+    with pytest.raises(LabelError, match=r"0-mask\.png: mask of tile .* has value 7, the label map only 0, 1, 3, 255"):
         TileReader(tile_set).read(tile_set.tiles[0])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -140,3 +142,107 @@ def test_a_ratio_names_classes_that_exist_and_leaves_none_out_silently() -> None
     sampler = BalancedSampler(counts(2, 2), LABELS, ratio={"Lesion": 1, "Other": 0}, batch_size=2, seed=0)
     assert [group.name for group in sampler.groups] == ["Lesion"]
     assert sampler.describe()["other_tiles_left_out"] == 2
+
+
+def weighted(tiles: list[TileRecord], **settings: object) -> BalancedSampler:
+    return BalancedSampler(tiles, LABELS, ratio=[1, 1], batch_size=4, seed=0, **settings)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=5), st.integers(1, 30), st.integers(0, 9))
+def test_slides_count_alike_and_every_positive_tile_is_still_shown(
+    sizes_of_slides: list[int], negative: int, epoch: int
+) -> None:
+    """Positive tiles: each once, the rest so that slides are equal; negatives: slides within one draw a tile."""
+    tiles = []
+    for slide, size in enumerate(sizes_of_slides):
+        tiles += [replace(t, slide=f"s{slide}", group=f"s{slide}") for t in counts(size, 0)]
+    tiles += counts(0, negative)
+    total = 3 * sum(sizes_of_slides)
+    sampler = BalancedSampler(tiles, LABELS, ratio=[1, 0], batch_size=1, seed=1, steps_per_epoch=total, balance="slide")
+    drawn = sampler.epoch(epoch).tiles
+    assert len(drawn) == total
+    shown = np.bincount(drawn, minlength=len(tiles))[: sum(sizes_of_slides)]
+    assert (shown >= 1).all()
+    start, extra = 0, total - sum(sizes_of_slides)
+    for size in sizes_of_slides:
+        mine = shown[start : start + size] - 1
+        assert abs(mine.sum() - extra / len(sizes_of_slides)) < size + 1
+        start += size
+
+
+def test_over_many_epochs_slides_are_shown_equally_often() -> None:
+    tiles = [replace(t, slide="many") for t in counts(0, 30)] + [replace(t, slide="few") for t in counts(0, 3)]
+    tiles += [replace(t, slide="positive") for t in counts(11, 0)]
+    sampler = weighted(tiles, balance="slide")
+    drawn = np.concatenate([sampler.epoch(epoch).tiles for epoch in range(200)])
+    many, few = (drawn < 30).sum(), ((drawn >= 30) & (drawn < 33)).sum()
+    assert abs(many / few - 1) < 0.05
+
+
+@given(st.lists(st.integers(1, 7), min_size=2, max_size=20), st.sampled_from([0.5, 1.0, 2.0]), st.integers(0, 5))
+def test_area_decides_how_often_a_tile_is_repeated(rows: list[int], power: float, epoch: int) -> None:
+    tiles = []
+    for i, count in enumerate(rows):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:count] = 1
+        tiles.append(record(i, "train", mask))
+    total = 10 * len(rows)
+    sampler = BalancedSampler(
+        tiles, LABELS, ratio=[1, 0], batch_size=1, seed=1, steps_per_epoch=total, area_power=power
+    )
+    shown = np.bincount(sampler.epoch(epoch).tiles, minlength=len(rows)) - 1
+    share = np.array(rows, float) ** power
+    expected = share / share.sum() * (total - len(rows))
+    assert (abs(shown - expected) < 1 + 1e-9).all()
+
+
+@given(st.integers(1, 20), st.integers(1, 60), st.floats(0, 1), st.integers(0, 4), st.data())
+def test_hard_negatives_are_drawn_by_error_and_leave_the_ratio_alone(
+    positive: int, negative: int, share: float, epoch: int, data: st.DataObject
+) -> None:
+    tiles = counts(positive, negative)
+    sampler = weighted(tiles, hard_negatives=share)
+    wrong = data.draw(st.sets(st.integers(0, negative - 1)))
+    errors = np.full(len(tiles), np.nan, np.float32)
+    errors[[positive + i for i in wrong]] = 0.5
+    plain, hard = sampler.epoch(epoch), sampler.epoch(epoch, errors)
+    assert len(plain.tiles) == len(hard.tiles)
+    assert ((hard.tiles < positive) == (hard.groups == 0)).all()
+    assert (hard.groups == 0).sum() == (hard.groups == 1).sum() == positive
+    shown = sum(int(t) - positive in wrong for t in hard.tiles)
+    assert shown >= min(round(share * positive), len(wrong))
+    again = sampler.epoch(epoch, errors)
+    assert np.array_equal(hard.tiles, again.tiles)
+
+
+def test_tiles_with_larger_errors_are_drawn_more_often() -> None:
+    tiles = counts(10, 40)
+    sampler = weighted(tiles, hard_negatives=0.5)
+    errors = np.concatenate([np.zeros(10), np.full(20, 0.02), np.full(20, 0.4)]).astype(np.float32)
+    drawn = np.concatenate([sampler.epoch(epoch, errors).tiles for epoch in range(300)])
+    small, large = ((drawn >= 10) & (drawn < 30)).sum(), (drawn >= 30).sum()
+    assert large > 2 * small
+
+
+@given(sizes, sizes, st.integers(2, 9), st.integers(1, 4), st.integers(0, 3))
+def test_the_parts_of_all_ranks_are_disjoint_and_complete_in_every_batch(
+    positive: int, negative: int, batch: int, ranks: int, epoch: int
+) -> None:
+    whole = BalancedSampler(counts(positive, negative), LABELS, ratio=[1, 1], batch_size=batch, seed=0).epoch(epoch)
+    parts = [whole.part(rank, ranks) for rank in range(ranks)]
+    assert all(len(part) == len(whole) for part in parts)
+    for b in range(len(whole)):
+        mine = [part.positions[part.starts[b] : part.starts[b + 1]] for part in parts]
+        assert np.array_equal(np.concatenate(mine), np.arange(whole.starts[b], whole.starts[b + 1]))
+        assert max(map(len, mine)) - min(map(len, mine)) <= 1
+    for part in parts:
+        assert np.array_equal(whole.tiles[part.positions], part.tiles)
+        assert np.array_equal(whole.groups[part.positions], part.groups)
+
+
+def test_the_description_counts_draws_by_patient() -> None:
+    tiles = [replace(t, group="P1") for t in counts(2, 1)] + [replace(t, group="P2") for t in counts(1, 5)]
+    described = weighted(tiles).describe()
+    assert described["by_group"]["P1"]["tiles"] == 3 and described["by_group"]["P1"]["positive"] == 2
+    assert sum(row["negative"] for row in described["by_group"].values()) == 3
+    assert described["tiles_with_class"]["Lesion"] == 3

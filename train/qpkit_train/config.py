@@ -43,6 +43,8 @@ class DataConfig(_Section, frozen=True, kw_only=True):
     Args:
         batch_size: Tiles or crops per step.
         crop_px: Side of the random crop out of each tile; 0 takes the whole tile.
+        free_crops: Crops may reach beyond their tile, so that the same lesion is seen in changing surroundings; for
+            tiles that are read from the slides (qpkit export --store none).
         normalization: "imagenet" (mean and standard deviation of ImageNet), "unit" (0..1) or "signed" (-1..1).
         workers: Threads that read tiles ahead; 0 reads between steps.
         cache_mb: Decoded tiles kept in memory, MB.
@@ -50,6 +52,7 @@ class DataConfig(_Section, frozen=True, kw_only=True):
 
     batch_size: int = 8
     crop_px: int = 0
+    free_crops: bool = False
     normalization: Literal["imagenet", "unit", "signed"] = "imagenet"
     workers: int = 2
     cache_mb: int = 1024
@@ -61,9 +64,18 @@ class SamplerConfig(_Section, frozen=True, kw_only=True):
     Args:
         ratio: [positive, negative] tiles, or a share for each class by name ("background" = no class in the tile;
             share 0 leaves a class out).
+        balance: "slide" or "group" (what the split kept together: patients) lets each count alike among the tiles of
+            one kind, however many tiles it has; "none" counts tiles.
+        area_power: Tiles count by the pixels of what they are drawn for, to this power: 0 counts them alike, 0.5 shows
+            a tile full of lesion twice as often as one with a quarter of it. Every positive tile is shown anyway.
+        hard_negatives: Share of the tiles without a class that is drawn by the model's own errors in the epoch
+            before, 0..1.
     """
 
     ratio: list[float] | dict[str, float] = msgspec.field(default_factory=lambda: [1.0, 3.0])
+    balance: Literal["none", "slide", "group"] = "none"
+    area_power: float = 0.0
+    hard_negatives: float = 0.0
 
 
 class AugmentConfig(_Section, frozen=True, kw_only=True):
@@ -281,6 +293,9 @@ def _range_faults(recipe: Recipe) -> Iterator[str]:
         (recipe.model.encoder_depth in (0, 3, 4, 5), "model.encoder_depth has to be 3, 4, 5 or 0 (default)"),
         (data.batch_size >= 1, "data.batch_size has to be at least 1"),
         (data.crop_px == 0 or data.crop_px >= 32, "data.crop_px has to be 0 (whole tile) or at least 32"),
+        (not data.free_crops or data.crop_px > 0, "data.free_crops needs data.crop_px"),
+        (recipe.sampler.area_power >= 0, "sampler.area_power must not be negative"),
+        (0 <= recipe.sampler.hard_negatives <= 1, "sampler.hard_negatives has to be in 0..1"),
         (data.workers >= 0, "data.workers must not be negative"),
         (data.cache_mb >= 0, "data.cache_mb must not be negative"),
         (optim.lr > 0, "optim.lr has to be positive"),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
+from qpkit.dataset.streamed import SlideStore
 from qpkit.errors import LabelError
 from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.sampler import Epoch, Group
@@ -30,10 +31,12 @@ class Batch:
     Args:
         images: (n, 3, h, w) uint8 RGB.
         targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
+        tiles: (n,) int64 indices of the tiles that they are from.
     """
 
     images: Tensor
     targets: Tensor
+    tiles: Tensor
 
 
 class TileReader:
@@ -45,10 +48,14 @@ class TileReader:
     Args:
         tile_set: Where the files are.
         cache_mb: Bound of the cache, MB.
+
+    Attributes:
+        tile_size: Width and height of every tile, px.
     """
 
     def __init__(self, tile_set: TileSet, *, cache_mb: int = 0) -> None:
         self._tile_set = tile_set
+        self.tile_size = tile_set.tile_size
         self._table = class_index_table(tile_set.labels)
         self._room = cache_mb * 1_000_000
         self._cache: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
@@ -63,19 +70,48 @@ class TileReader:
         kept = self._cache.get(tile.key)
         if kept is not None:
             return kept
-        image, mask = self._tile_set.read_image(tile), self._tile_set.read_mask(tile)
-        target = self._table[mask]
-        if (target == _UNKNOWN).any():
-            values = np.unique(mask[target == _UNKNOWN]).tolist()
-            raise LabelError(
-                f"{self._tile_set.root}: the mask of tile {tile.key} has value {', '.join(map(str, values))}, "
-                f"the label map only {', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
-            )
+        image, target = self._tile_set.read_image(tile), self._encoded(tile, self._tile_set.read_mask(tile))
         size = image.nbytes + target.nbytes
         if size <= self._room:
             self._room -= size
             self._cache[tile.key] = image, target
         return image, target
+
+    def crop(
+        self, tile: TileRecord, wanted: Sequence[int], *, side: int, rng: np.random.Generator, free: bool = False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read a random crop that holds a pixel of the wanted classes; see `crop_corner`.
+
+        Args:
+            tile: Where from.
+            wanted: Class indices.
+            side: Of the crop, px, at most the tile's.
+            rng: Drawn from twice or three times.
+            free: The crop may reach beyond the tile; only where tiles are read from slides.
+
+        Returns:
+            As `read`, (side, side) px; errors as there.
+        """
+        store = self._tile_set.store
+        if not isinstance(store, SlideStore):
+            image, target = self.read(tile)
+            row, col = crop_corner(target, wanted, side=side, rng=rng)
+            return image[row : row + side, col : col + side], target[row : row + side, col : col + side]
+        target = self._encoded(tile, self._tile_set.read_mask(tile))
+        row, col = crop_corner(target, wanted, side=side, rng=rng, free=free)
+        pixels, mask = (store.window(tile, layer, x=col, y=row, side=side) for layer in ("image", "mask"))
+        return pixels, self._encoded(tile, mask)
+
+    def _encoded(self, tile: TileRecord, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        target = self._table[mask]
+        if (target == _UNKNOWN).any():
+            values = np.unique(mask[target == _UNKNOWN]).tolist()
+            raise LabelError(
+                f"{self._tile_set.where(tile, 'mask')}: mask of tile {tile.key} has value "
+                f"{', '.join(map(str, values))}, "
+                f"the label map only {', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
+            )
+        return target
 
 
 def class_index_table(labels: LabelMap) -> NDArray[np.uint8]:
@@ -106,6 +142,7 @@ class EpochBatches:
         groups: The sampler's.
         crop_px: Side of the crops; 0 or more than the tile for whole tiles.
         key: (seed, epoch number).
+        free: Crops may reach beyond their tiles.
     """
 
     def __init__(
@@ -117,7 +154,9 @@ class EpochBatches:
         groups: Sequence[Group],
         crop_px: int,
         key: tuple[int, int],
+        free: bool = False,
     ) -> None:
+        self._free = free
         self._reader, self._tiles, self._epoch, self._groups = reader, tiles, epoch, groups
         self._crop_px, self._key = crop_px, key
 
@@ -127,17 +166,15 @@ class EpochBatches:
     def __getitem__(self, index: int) -> Batch:
         """Read batch `index`; errors as TileReader.read."""
         start, stop = self._epoch.starts[index : index + 2]
-        return _stack([self._crop_at(position) for position in range(start, stop)])
+        return _stack([self._crop_at(at) for at in range(start, stop)], self._epoch.tiles[start:stop])
 
-    def _crop_at(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        image, target = self._reader.read(self._tiles[self._epoch.tiles[position]])
-        side = self._crop_px
-        if not side or side >= target.shape[0]:
-            return image, target
-        wanted = self._groups[self._epoch.groups[position]].wanted
-        rng = np.random.default_rng((*self._key, position))
-        row, col = crop_corner(target, wanted, side=side, rng=rng)
-        return image[row : row + side, col : col + side], target[row : row + side, col : col + side]
+    def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        tile, side = self._tiles[self._epoch.tiles[at]], self._crop_px
+        if not side or side >= self._reader.tile_size:
+            return self._reader.read(tile)
+        wanted = self._groups[self._epoch.groups[at]].wanted
+        rng = np.random.default_rng((*self._key, int(self._epoch.positions[at])))
+        return self._reader.crop(tile, wanted, side=side, rng=rng, free=self._free)
 
 
 class WholeTiles:
@@ -152,11 +189,12 @@ class WholeTiles:
     def __getitem__(self, index: int) -> Batch:
         """Read batch `index`; errors as TileReader.read."""
         start = index * self._batch_size
-        return _stack([self._reader.read(tile) for tile in self._tiles[start : start + self._batch_size]])
+        chosen = self._tiles[start : start + self._batch_size]
+        return _stack([self._reader.read(tile) for tile in chosen], np.arange(start, start + len(chosen)))
 
 
 def crop_corner(
-    target: NDArray[np.uint8], wanted: Sequence[int], *, side: int, rng: np.random.Generator
+    target: NDArray[np.uint8], wanted: Sequence[int], *, side: int, rng: np.random.Generator, free: bool = False
 ) -> tuple[int, int]:
     """Choose the top-left (row, col) of a crop that holds a random pixel of the wanted classes.
 
@@ -165,6 +203,7 @@ def crop_corner(
         wanted: Class indices; where the tile has none of them, any known pixel will do, then any pixel.
         side: Of the crop, px.
         rng: Drawn from twice or three times.
+        free: The corner may lie outside, so that the pixel is anywhere in the crop with the same chance.
     """
     pixels = np.flatnonzero(np.isin(target, np.asarray(wanted, np.uint8)))
     if not len(pixels):
@@ -172,6 +211,8 @@ def crop_corner(
     height, width = target.shape
     at = int(pixels[rng.integers(len(pixels))]) if len(pixels) else int(rng.integers(target.size))
     row, col = divmod(at, width)
+    if free:
+        return row - int(rng.integers(side)), col - int(rng.integers(side))
     return _corner(row, side, height, rng), _corner(col, side, width, rng)
 
 
@@ -180,9 +221,10 @@ def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
     return int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
 
 
-def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> Batch:
+def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tiles: NDArray[np.int64]) -> Batch:
     images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1)
-    return Batch(images, torch.from_numpy(np.stack([target for _, target in pairs])))
+    targets = torch.from_numpy(np.stack([target for _, target in pairs]))
+    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)))
 
 
 class Prefetcher:

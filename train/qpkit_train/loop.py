@@ -32,6 +32,7 @@ from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.config import Recipe
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
 from qpkit_train.devices import choose_precision, pick_device
+from qpkit_train.hardness import TileErrors
 from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
 from qpkit_train.models.registry import build_model
@@ -105,6 +106,7 @@ class _Training:
         self.loss = make_loss(recipe.loss.terms, background=data.background, class_weights=self._class_weights())
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
+        self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
         self.epoch, self.steps = 0, 0
         self.clock = time.perf_counter()
@@ -121,6 +123,7 @@ class _Training:
         """Stand where `state` says; returns the epochs that were done."""
         checkpoint.load_weights(self.network, self.root / state.model, run=self.file.id)
         tensors = checkpoint.read_tensors(self.root / state.optimizer, run=self.file.id)
+        self.errors.restore(tensors)
         checkpoint.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
         if state.precision_state:
             self.fabric.strategy.precision.load_state_dict(state.precision_state)
@@ -151,10 +154,11 @@ class _Training:
         batches = EpochBatches(
             self.reader,
             self.data.train,
-            self.data.sampler.epoch(self.epoch),
+            self.data.sampler.epoch(self.epoch, self.errors.of_tiles),
             groups=self.data.sampler.groups,
             crop_px=self.recipe.data.crop_px,
             key=(self.recipe.seed, self.epoch),
+            free=self.recipe.data.free_crops,
         )
         source = Prefetcher(batches, workers=self.recipe.data.workers)
         total = self.recipe.optim.epochs * self.steps_per_epoch
@@ -171,6 +175,7 @@ class _Training:
                     shown = self._checked(losses[-1], step)
                 on_progress(self.steps, total, f"epoch {self.epoch + 1}/{self.recipe.optim.epochs} loss {shown:.4f}")
         mean = self._checked(torch.stack(losses).mean(), len(losses) - 1)
+        self.errors.settle()
         self.training_seconds += time.perf_counter() - started
         self.waiting_seconds += source.waited
         return rate, mean
@@ -189,7 +194,9 @@ class _Training:
     def _step(self, batch: Batch, step: int) -> Tensor:
         images, targets = self._on_device(batch)
         pixels, targets = self.augment(images, targets, epoch=self.epoch, step=step)
-        loss = self.loss(*self._forward(pixels, targets))
+        logits, known = self._forward(pixels, targets)
+        loss = self.loss(logits, known)
+        self.errors.note(batch.tiles, logits.detach(), known)
         self.fabric_optimizer.zero_grad()
         self.fabric.backward(loss)
         if self.recipe.optim.clip_norm:
@@ -274,7 +281,7 @@ class _Training:
         tensors, plain = checkpoint.split_optimizer(self.optimizer)
         run = self.file.id
         checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
-        checkpoint.save_tensors(self.root / optimizer, tensors, run=run, epoch=self.epoch)
+        checkpoint.save_tensors(self.root / optimizer, {**tensors, **self.errors.tensors()}, run=run, epoch=self.epoch)
         self._draw()
         self.seconds, self.clock = self.seconds + time.perf_counter() - self.clock, time.perf_counter()
         state = State(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from qpkit.dataset import TileRecord, TileSet
+from qpkit.dataset import TileRecord, TileSet, read_tile_set
 from qpkit.errors import ConfigError, LabelError
 from qpkit_train.config import Recipe
 from qpkit_train.sampler import BalancedSampler
@@ -51,6 +52,10 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
     """
     train, val = tile_set.of_split("train"), tile_set.of_split("val")
     labels = tile_set.labels
+    if recipe.data.free_crops and tile_set.info.get("store") != "none":
+        raise ConfigError(
+            f"data.free_crops: the tiles in {tile_set.root} are cut already; export them with --store none"
+        )
     if labels.masks == "multi-label":
         raise LabelError(
             f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
@@ -65,6 +70,9 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         batch_size=recipe.data.batch_size,
         seed=recipe.seed,
         steps_per_epoch=recipe.optim.steps_per_epoch,
+        balance=recipe.sampler.balance,
+        area_power=recipe.sampler.area_power,
+        hard_negatives=recipe.sampler.hard_negatives,
     )
     measured = tuple(tile for tile in val if any(tile.pixels.get(value) for value in labels.trained_values))
     notes = list(sampler.notes)
@@ -90,6 +98,15 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def describe_material(tiles_root: Path, recipe: Recipe) -> Material:
+    """Work out what a training would show, without a model; `sampler.describe()` has the figures.
+
+    Raises:
+        As `qpkit_train.loop.fit`, as far as tiles and sampler are concerned.
+    """
+    return split_material(read_tile_set(tiles_root), recipe)
 
 
 def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int]) -> list[float] | None:

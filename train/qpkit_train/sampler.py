@@ -2,7 +2,8 @@
 
 Tiles are put into groups: positive and negative, or one per class. An epoch takes so many tiles of each group that the
 groups stand in the asked ratio and every tile that shows a class comes at least once. What an epoch shows depends on
-(seed, epoch) alone, never on what ran before, so a resumed training sees what an uninterrupted one sees.
+(seed, epoch) alone (with hard negatives also on the errors of the epoch before, which the run folder keeps), so a
+resumed training sees what an uninterrupted one sees.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord
 from qpkit.errors import ConfigError, LabelError
+
+Balance = Literal["none", "slide", "group"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +34,16 @@ class Group:
         tiles: (n,) int64 indices into the list of tiles, ascending; not empty.
         draws: How many of them an epoch shows, repeats counted.
         wanted: Class indices of which a crop drawn for this group should hold a pixel.
+        weights: (n,) float64 with mean 1: how often each is shown beside the others; None for all alike.
+        is_negative: Whether it is of tiles without a class, of which some may be drawn for their errors.
     """
 
     name: str
     tiles: NDArray[np.int64]
     draws: int
     wanted: tuple[int, ...]
+    weights: NDArray[np.float64] | None = None
+    is_negative: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,21 +54,40 @@ class Epoch:
         tiles: (n,) int64 indices into the list of tiles.
         groups: (n,) int64, the group that each was drawn for.
         starts: (batches + 1,) int64; batch b is [starts[b], starts[b + 1]).
+        positions: (n,) int64, place of each in the whole epoch: what random crops depend on.
     """
 
     tiles: NDArray[np.int64]
     groups: NDArray[np.int64]
     starts: NDArray[np.int64]
+    positions: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def part(self, rank: int, ranks: int) -> Epoch:
+        """Take the share of one of several processes: of every batch its own slice, as equal as can be.
+
+        The parts of all ranks are disjoint and complete, batch by batch, so together they do the steps that one
+        process does.
+        """
+        slices = [
+            np.array_split(np.arange(start, stop), ranks)[rank]
+            for start, stop in zip(self.starts[:-1], self.starts[1:], strict=True)
+        ]
+        chosen = np.concatenate(slices)
+        starts = np.concatenate([[0], np.cumsum([len(part) for part in slices])]).astype(np.int64)
+        return Epoch(
+            tiles=self.tiles[chosen], groups=self.groups[chosen], starts=starts, positions=self.positions[chosen]
+        )
 
 
 class BalancedSampler:
     """Draws epochs with a fixed composition.
 
     A group with n draws and m tiles shows each tile n // m times and takes the n % m others from an endless row of
-    shuffled passes, going on where the epoch before stopped: without replacement until all were shown.
+    shuffled passes, going on where the epoch before stopped: without replacement until all were shown. With weights,
+    the draws beyond one of each go to tiles in proportion, each within one draw of its exact share.
 
     Args:
         tiles: Of the training split; `pixels` decide the groups.
@@ -70,6 +96,10 @@ class BalancedSampler:
         batch_size: Tiles per batch; a last batch of one tile is joined to the one before.
         seed: Of every draw.
         steps_per_epoch: Batches per epoch; 0 for as many as show every tile that has a class once.
+        balance: "slide" or "group" (patients, where tiles were split by patient) lets each count alike in every group
+            of tiles, however many tiles it has.
+        area_power: Tiles count by the pixels of what they are drawn for, to this power; 0 counts them alike.
+        hard_negatives: Share of the negative draws that goes to tiles by the model's errors on them, 0..1.
 
     Raises:
         LabelError: No tile shows a class, or none shows one that the ratio asks for.
@@ -85,19 +115,31 @@ class BalancedSampler:
         batch_size: int,
         seed: int,
         steps_per_epoch: int = 0,
+        balance: Balance = "none",
+        area_power: float = 0.0,
+        hard_negatives: float = 0.0,
     ) -> None:
         counts = _pixel_counts(tiles, labels)
         self._names = tuple(labels.name_of(value) for value in labels.trained_values)
         self._counts = counts
         self._seed = seed
         self._batch_size = batch_size
+        self._hard = hard_negatives
+        self._tiles = tuple(tiles)
         self._background = labels.trained_values.index(labels.background)
         self.notes: tuple[str, ...] = ()
         self.unlabelled_tiles = int((counts.sum(axis=1) == 0).sum())
         found = self._by_class(ratio) if isinstance(ratio, Mapping) else self._by_content(ratio)
         drawn = _draws(found, self._background, steps_per_epoch * batch_size)
         self.groups = tuple(
-            Group(name=name, tiles=members, draws=draws, wanted=wanted)
+            Group(
+                name=name,
+                tiles=members,
+                draws=draws,
+                wanted=wanted,
+                weights=_weights(tiles, members, counts[members][:, list(wanted)].sum(axis=1), balance, area_power),
+                is_negative=wanted == (self._background,),
+            )
             for (name, members, _, wanted), draws in zip(found, drawn, strict=True)
             if draws
         )
@@ -156,9 +198,15 @@ class BalancedSampler:
     def _class_names(self) -> list[str]:
         return [name for i, name in enumerate(self._names) if i != self._background]
 
-    def epoch(self, number: int) -> Epoch:
-        """Draw epoch `number` (from 0)."""
-        tiles = [self._tiles_of(i, number) for i in range(len(self.groups))]
+    def epoch(self, number: int, errors: NDArray[np.float32] | None = None) -> Epoch:
+        """Draw epoch `number` (from 0).
+
+        Args:
+            number: Of the epoch.
+            errors: (tiles,) share of each tile's known pixels that the model got wrong when it saw it last, 0..1;
+                NaN for tiles that it has not seen. Only looked at with `hard_negatives`.
+        """
+        tiles = [self._tiles_of(i, number, errors) for i in range(len(self.groups))]
         groups = [np.full(len(drawn), i) for i, drawn in enumerate(tiles)]
         when = [(np.arange(len(drawn)) + 0.5) / len(drawn) for drawn in tiles]
         order = np.argsort(np.concatenate(when), kind="stable")
@@ -166,10 +214,24 @@ class BalancedSampler:
             tiles=np.concatenate(tiles)[order],
             groups=np.concatenate(groups)[order],
             starts=_batch_starts(len(order), self._batch_size),
+            positions=np.arange(len(order)),
         )
 
-    def _tiles_of(self, group: int, epoch: int) -> NDArray[np.int64]:
-        members, draws = self.groups[group].tiles, self.groups[group].draws
+    def _tiles_of(self, group: int, epoch: int, errors: NDArray[np.float32] | None) -> NDArray[np.int64]:
+        chosen = self.groups[group]
+        hard = np.zeros(0, np.int64)
+        if chosen.is_negative and errors is not None and self._hard:
+            hard = _hardest(chosen.tiles, errors, round(self._hard * chosen.draws), (self._seed, group, 3, epoch))
+        draws = chosen.draws - len(hard)
+        if chosen.weights is None:
+            return np.concatenate([hard, self._in_turn(group, epoch, draws)])
+        base = chosen.tiles if draws >= len(chosen.tiles) and not chosen.is_negative else chosen.tiles[:0]
+        key = (self._seed, group, 4, epoch)
+        return np.concatenate([hard, base, _in_proportion(chosen.tiles, chosen.weights, draws - len(base), key)])
+
+    def _in_turn(self, group: int, epoch: int, draws: int) -> NDArray[np.int64]:
+        """Tiles of an endless row of shuffled passes; `draws` may be fewer than the group's own."""
+        members = self.groups[group].tiles
         whole, rest = divmod(draws, len(members))
         passes = [_shuffled(members, self._seed, group, 1, epoch, i) for i in range(whole)]
         if rest:
@@ -177,7 +239,7 @@ class BalancedSampler:
             row = np.concatenate([_shuffled(members, self._seed, group, 0, i) for i in range(first, last + 1)])
             start = epoch * rest - first * len(members)
             passes.append(row[start : start + rest])
-        return np.concatenate(passes)
+        return np.concatenate(passes) if passes else members[:0]
 
     def describe(self, epoch: int = 0) -> dict[str, Any]:
         """Say what one epoch shows: plain values for run.json and for a table.
@@ -199,10 +261,24 @@ class BalancedSampler:
                 for group in self.groups
             ],
             "pixels_per_epoch": {name: int(n) for name, n in zip(self._names, pixels, strict=True)},
+            "tiles_with_class": {
+                name: int((self._counts[drawn.tiles][:, i] > 0).sum()) for i, name in enumerate(self._names)
+            },
+            "by_group": self._by_group(drawn),
             "unlabelled_tiles_left_out": self.unlabelled_tiles,
             "other_tiles_left_out": self._never_drawn(),
             "notes": list(self.notes),
         }
+
+    def _by_group(self, drawn: Epoch) -> dict[str, dict[str, int]]:
+        """By patient (or slide): tiles there are, and draws of an epoch in each group of tiles."""
+        found: dict[str, dict[str, int]] = {}
+        for tile in self._tiles:
+            row = found.setdefault(tile.group, {"tiles": 0} | {group.name: 0 for group in self.groups})
+            row["tiles"] += 1
+        for index, group in zip(drawn.tiles.tolist(), drawn.groups.tolist(), strict=True):
+            found[self._tiles[index].group][self.groups[group].name] += 1
+        return dict(sorted(found.items()))
 
     def _never_drawn(self) -> int:
         used = np.unique(np.concatenate([group.tiles for group in self.groups]))
@@ -257,6 +333,56 @@ def _batch_starts(length: int, batch_size: int) -> NDArray[np.int64]:
     if len(starts) > 2 and batch_size > 1 and starts[-1] - starts[-2] == 1:
         starts = np.delete(starts, -2)
     return starts
+
+
+def _weights(
+    tiles: Sequence[TileRecord],
+    members: NDArray[np.int64],
+    pixels: NDArray[np.int64],
+    balance: Balance,
+    area_power: float,
+) -> NDArray[np.float64] | None:
+    """Weights of a group's tiles with mean 1, or None if all are alike.
+
+    Args:
+        tiles: All of them.
+        members: The group's.
+        pixels: (members,) pixels of what the group is drawn for.
+        balance, area_power: As in BalancedSampler.
+    """
+    if balance == "none" and not area_power:
+        return None
+    weights = np.maximum(pixels, 1).astype(np.float64) ** area_power
+    if balance != "none":
+        names = np.array([tiles[i].slide if balance == "slide" else tiles[i].group for i in members])
+        for name in np.unique(names):
+            weights[names == name] /= weights[names == name].sum()
+    return np.asarray(weights / weights.mean())
+
+
+def _in_proportion(
+    members: NDArray[np.int64], weights: NDArray[np.float64], draws: int, key: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Systematic sampling: each tile comes as often as its weight says, rounded up or down, in random order."""
+    rng = np.random.default_rng(key)
+    order = rng.permutation(len(members))
+    edges = np.cumsum(weights[order])
+    points = (np.arange(draws) + rng.random()) / draws * edges[-1] if draws else np.zeros(0)
+    at = np.minimum(np.searchsorted(edges, points, side="right"), len(members) - 1)
+    return np.asarray(rng.permutation(members[order[at]]))
+
+
+def _hardest(
+    members: NDArray[np.int64], errors: NDArray[np.float32], count: int, key: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Draw up to `count` tiles without replacement, in proportion to their errors; those without one never.
+
+    Source: Efraimidis and Spirakis 2006, weighted random sampling: the largest u ** (1 / weight).
+    """
+    wrong = np.nan_to_num(errors[members].astype(np.float64))
+    candidates, weight = members[wrong > 0], wrong[wrong > 0]
+    chances = np.log(np.random.default_rng(key).random(len(candidates))) / weight
+    return np.asarray(candidates[np.argsort(-chances, kind="stable")[:count]])
 
 
 def _shuffled(members: NDArray[np.int64], *key: int) -> NDArray[np.int64]:
