@@ -89,7 +89,7 @@ def _show_patients(result: Evaluation) -> None:
     if means.units == 1:
         return
     rows = [
-        (name, *(_interval(metrics[metric]) for metric in (*_SCORES, "auc", "lesion_f1")))
+        (name, *(_interval(metrics[metric], means.units) for metric in (*_SCORES, "auc", "lesion_f1")))
         for name, metrics in means.classes.items()
     ]
     what = "slide" if means.unit == "slide" else f"patient ({means.unit})"
@@ -101,8 +101,9 @@ def _show_patients(result: Evaluation) -> None:
     table(title, columns, rows)
 
 
-def _interval(found: Interval) -> str:
+def _interval(found: Interval, units: int) -> str:
+    """ "0.81 0.74-0.88", and of how many where some have no value."""
     if found.mean is None:
         return "-"
     ends = "" if found.low is None or found.high is None else f" {found.low:.2f}-{found.high:.2f}"
-    return f"{found.mean:.3f}{ends} (n {found.n})"
+    return f"{found.mean:.2f}{ends}{'' if found.n == units else f' (n {found.n})'}"
