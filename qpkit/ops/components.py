@@ -37,7 +37,9 @@ class StripComponents:
     """
 
     def __init__(self, *, skip: Collection[int]) -> None:
-        self._skip = sorted(skip)
+        self._nothing = min(skip)
+        self._plain = np.arange(256, dtype=np.uint8)
+        self._plain[list(skip)] = self._nothing
         self._count = 0
         self._values: list[NDArray[np.uint8]] = [np.zeros(1, np.uint8)]
         self._px: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
@@ -53,9 +55,8 @@ class StripComponents:
         Returns:
             (h, w) int32 numbers for now, 0 where there is no area; `merged` says which of them are one area.
         """
-        nothing = self._skip[0]
-        plain = np.where(np.isin(strip, self._skip), np.uint8(nothing), strip)
-        numbers = np.asarray(label(plain, background=nothing, connectivity=1), dtype=np.int32)
+        plain = self._plain[strip]
+        numbers = np.asarray(label(plain, background=self._nothing, connectivity=1), dtype=np.int32)
         px = np.bincount(numbers.ravel())
         values = np.zeros(len(px), np.uint8)
         values[numbers.ravel()] = plain.ravel()

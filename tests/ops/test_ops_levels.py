@@ -59,6 +59,20 @@ def test_scores_at_a_threshold_are_those_of_the_mask_that_it_makes(made: Pixels,
     assert scores_at_thresholds(levels, "x")[t] == class_scores(matrix, ("others", "x"))[1]
 
 
+@given(pixels())
+def test_class_scores_are_shares_of_pixels(made: Pixels) -> None:
+    target, chances = made
+    known = target != IGNORE_INDEX
+    said = chances.argmax(axis=0).astype(np.uint8)
+    for i, score in enumerate(class_scores(confusion_of(target, said, CLASSES), "abc")):
+        truth, answer = (target == i)[known], (said == i)[known]
+        assert score.specificity == (pytest.approx((~answer)[~truth].mean()) if (~truth).any() else None)
+        assert score.recall == (pytest.approx(answer[truth].mean()) if truth.any() else None)
+        assert score.precision == (pytest.approx(truth[answer].mean()) if answer.any() else None)
+        either = truth | answer
+        assert score.iou == (pytest.approx((truth & answer).sum() / either.sum()) if either.any() else None)
+
+
 @given(pixels(), st.integers(0, 60))
 def test_levels_add_up_however_pixels_are_cut(made: Pixels, cut: int) -> None:
     target, chances = made

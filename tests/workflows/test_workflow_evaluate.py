@@ -183,6 +183,8 @@ def test_slides_together_are_their_pixels_together(study: Path, worn: Prediction
     two = evaluate(worn, slide_inputs([study], entries=["1", "2"])).pooled
     assert without_names(train) == without_names(two)
     assert without_names(val) == without_names(alone[2])
+    errors = [a.confidence_error or 0 for a in alone]
+    assert min(errors) < (whole.pooled.confidence_error or 0) < max(errors)
 
 
 def test_ranking_is_scikit_learns_on_the_pixels_of_a_slide(study: Path, tmp_path: Path) -> None:
@@ -304,6 +306,26 @@ def test_what_nobody_annotated_counts_where_the_user_says_so(study: Path, tmp_pa
         made, inputs, labels=replace(rules, unannotated="background"), settings=EvaluateSettings(unannotated="ignore")
     )
     assert without_names(back.pooled) == without_names(known)
+
+
+def test_the_smallest_lesion_is_stated_in_um2(study: Path, tmp_path: Path) -> None:
+    def speckled(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        changed = labels.copy()
+        changed[2:5, 2:5] = 1
+        return changed
+
+    made = predict_truth(study, tmp_path / "pred", LABELS, change=speckled, downsample=4.0)
+    found = {}
+    for um2 in (0, 35, 37):
+        settings = EvaluateSettings(min_lesion_um2=um2)
+        lesions = evaluate(made, slide_inputs([study]), settings=settings).pooled.lesions["Tumor"]
+        found[um2] = lesions.predicted, lesions.too_small
+    assert found == {0: (4, 0), 35: (4, 0), 37: (3, 1)}
+    bare = replace(made, slides=(msgspec.structs.replace(made.slides[0], mpp=None),))
+    result = evaluate(bare, slide_inputs([study]), settings=EvaluateSettings(min_lesion_um2=37))
+    assert result.pooled.lesions["Tumor"].too_small == 0
+    assert result.pooled.outside_mm2 is None
+    assert any("without um per px" in note for note in result.notes)
 
 
 def test_without_probabilities_it_says_how_to_get_them(study: Path, tmp_path: Path) -> None:
