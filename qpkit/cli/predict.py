@@ -17,7 +17,7 @@ BATCH_SIZE: Final = 2
 
 
 def command(
-    run: Path = typer.Argument(..., help="Run folder that qpkit train made."),
+    run: Path = typer.Argument(..., help="Run folder that qpkit train made, or an .onnx file of qpkit export-model."),
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
     entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),

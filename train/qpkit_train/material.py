@@ -121,7 +121,7 @@ def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int
         ConfigError: The recipe weighs a class that is not there.
     """
     wanted = recipe.loss.class_weights
-    if wanted == "none":
+    if wanted in ("none", "dynamic"):
         return None
     if isinstance(wanted, dict):
         unknown = [name for name in wanted if name not in names]
