@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from qpkit.cli._console import progress, say, took
-
-if TYPE_CHECKING:
-    from qpkit.predictions import PredictionSet
-    from qpkit.workflows.sources import SlideInput
+from qpkit.cli._evaluated import label_images, open_predictions
+from qpkit.errors import ConfigError
 
 
 def command(
@@ -22,7 +20,9 @@ def command(
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="Where the annotations are."),
     annotations: Path | None = typer.Option(None, help="GeoJSON with the annotations of the one SLIDE."),
     entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),
-    labels: Path | None = typer.Option(None, help="labels.toml with other rules than the run's (same values)."),
+    labels: Path | None = typer.Option(
+        None, help="labels.toml with other rules than the run's (same values); what masks mean."
+    ),
     by: list[str] = typer.Option([], help="Figures for every value of a metadata key, e.g. Stain (repeatable)."),
     patient: str | None = typer.Option(
         None, help="Metadata key over which means are taken ('Patient' if all slides have it, else the slide)."
@@ -35,6 +35,10 @@ def command(
     min_lesion_um2: float = typer.Option(0.0, help="Smaller predicted lesions are no false alarms."),
     resamples: int = typer.Option(2000, help="Of the bootstrap over patients."),
     seed: int = typer.Option(0, help="Of the bootstrap."),
+    from_masks: bool = typer.Option(False, "--from-masks", help="DIR holds label images of another program."),
+    table_file: Path | None = typer.Option(
+        None, "--table", help="With --from-masks: CSV with file,slide,x,y[,downsample] where names do not say it."
+    ),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for tables, figures and overlay pictures."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an evaluation that is there."),
@@ -59,12 +63,18 @@ def command(
         resamples=resamples,
         seed=seed,
     )
+    if table_file and not from_masks:
+        raise ConfigError("--table goes with --from-masks")
     rules = read_label_map(labels) if labels else None
     inputs = slide_inputs(paths, annotations=annotations, entries=entry)
-    opened = _open(predictions, inputs, entries=entry, out=out, overwrite=overwrite)
-    with progress("evaluate") as update:
+    with ExitStack() as stack:
+        if from_masks:
+            judged = stack.enter_context(label_images(predictions, paths, rules, table_file))
+        else:
+            judged = open_predictions(predictions, inputs, entries=entry, out=out, overwrite=overwrite)
+        update = stack.enter_context(progress("evaluate"))
         result = evaluate(
-            opened, inputs, labels=rules, settings=settings, out=out, overwrite=overwrite, on_progress=update
+            judged, inputs, labels=rules, settings=settings, out=out, overwrite=overwrite, on_progress=update
         )
     if as_json:
         typer.echo(msgspec.json.encode(evaluation_to_builtins(result)).decode())
@@ -73,44 +83,3 @@ def command(
     for note in result.notes:
         say(f"note: {note}")
     say(f"{f'{out} ' if out else ''}({took(start)})")
-
-
-def _open(
-    path: Path, inputs: list[SlideInput], *, entries: list[str], out: Path | None, overwrite: bool
-) -> PredictionSet:
-    """Open predictions; a run's are made first, of its test slides (or the entries named), beside `out`."""
-    from qpkit.cli.predict import BATCH_SIZE, HALO_PX, TILE_PX
-    from qpkit.cli.train import trainer
-    from qpkit.errors import ConfigError
-    from qpkit.files import require_free
-    from qpkit.predictions import read_predictions
-    from qpkit.predictions.store import INFO_NAME as PREDICTIONS
-    from qpkit.workflows.evaluation_files import INFO_NAME
-    from qpkit.workflows.training_slides import test_slides
-
-    if not (path / "run.json").is_file():
-        return read_predictions(path)
-    if out is None:
-        raise ConfigError(f"{path}: is a run; its predictions need a place beside the evaluation, so give -o OUT")
-    folder = out.with_name(f"{out.name}-predictions")
-    require_free(out, marker=INFO_NAME, overwrite=overwrite)
-    require_free(folder, marker=PREDICTIONS, overwrite=overwrite)
-    module, checkpoint = trainer("predict"), trainer("checkpoint")
-    run = checkpoint.load_run(path)
-    chosen = inputs if entries else test_slides(Path(run.file.tiles["path"]), inputs)
-    with progress("predict") as update:
-        report = module.predict(
-            path,
-            [item.source for item in chosen],
-            folder,
-            probabilities=True,
-            halo_px=HALO_PX,
-            tile_px=TILE_PX,
-            batch_size=BATCH_SIZE,
-            overwrite=overwrite,
-            on_progress=update,
-        )
-    for name, reason in report.skipped:
-        say(f"skipped {name}: {reason}")
-    say(f"predictions on {report.device} in {folder}")
-    return read_predictions(folder)
