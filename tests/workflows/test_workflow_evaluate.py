@@ -185,6 +185,7 @@ def test_slides_together_are_their_pixels_together(study: Path, worn: Prediction
     assert without_names(val) == without_names(alone[2])
     errors = [a.confidence_error or 0 for a in alone]
     assert min(errors) < (whole.pooled.confidence_error or 0) < max(errors)
+    assert whole.pooled.confidence_error not in errors
 
 
 def test_ranking_is_scikit_learns_on_the_pixels_of_a_slide(study: Path, tmp_path: Path) -> None:
