@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpkit.core.tiles import Region, Tile, TileGrid
-from qpkit.ops.tissue import rgb_std, solid_tissue, tissue_mask, tissue_of_tile, tissue_share
+from qpkit.core.tiles import Region, SlideInfo, Tile, TileGrid
+from qpkit.ops.tissue import rgb_std, solid_tissue, thumbnail_tissue, tissue_mask, tissue_of_tile, tissue_share
 
 
 def test_pink_tissue_is_told_from_grey_glass() -> None:
@@ -54,3 +54,21 @@ def test_std_is_over_all_values_of_the_tile() -> None:
     tile = np.zeros((2, 2, 3), dtype=np.uint8)
     tile[..., 0] = 30
     assert rgb_std(tile) == pytest.approx(np.sqrt(200))
+
+
+def test_a_region_is_flat_only_without_tissue_and_texture_and_with_its_border() -> None:
+    """Pale grey tissue has no colour that Otsu would find, but it is not of one shade."""
+    picture = np.full((60, 80, 3), 240, dtype=np.uint8)
+    picture[10:20, 10:20] = (200, 130, 180)
+    picture[40:50, 40:60:2] = 220
+    found = thumbnail_tissue(picture)
+    slide = SlideInfo(width=800, height=600)
+
+    def is_flat(x: float, y: float, side: float = 100, below: float = 6.0) -> bool:
+        return found.is_flat(Region(x=x, y=y, width=side, height=side), slide, below=below)
+
+    assert is_flat(600, 100) and is_flat(0, 400)
+    assert not is_flat(100, 100)
+    assert not is_flat(400, 400)
+    assert is_flat(400, 400, below=12.0)
+    assert not is_flat(205, 105)  # tissue begins half a thumbnail px beside it

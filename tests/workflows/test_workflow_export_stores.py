@@ -58,6 +58,16 @@ def test_every_store_gives_the_same_tiles_bit_for_bit(stores: dict[StoreKind, Ti
             assert np.array_equal(files.read(a, layer), other.read(b, layer)), (a.key, layer)
 
 
+def test_streamed_tiles_are_the_same_at_an_odd_resolution(made_study: Path, tmp_path: Path) -> None:
+    settings = {"entries": ONE, "mpp": 1.37, "overlap": 31, "tissue": TissueRule.parse("otsu")}
+    _, files = export(made_study, tmp_path / "files", **settings)  # type: ignore[arg-type]
+    _, streamed = export(made_study, tmp_path / "none", store="none", **settings)  # type: ignore[arg-type]
+    assert len(files.tiles) == len(streamed.tiles) > 10
+    for a, b in zip(files.tiles, streamed.tiles, strict=True):
+        assert np.array_equal(files.read_image(a), streamed.read_image(b))
+        assert np.array_equal(files.read_mask(a), streamed.read_mask(b))
+
+
 def test_an_nnunet_data_set_has_the_same_tiles_under_consecutive_labels(stores: dict[StoreKind, TileSet]) -> None:
     files, nnunet = stores["files"], stores["nnunet"]
     values = [files.labels.background, *(c.value for c in files.labels.classes), files.labels.ignore]
