@@ -14,6 +14,7 @@ from qpkit.cli import (
     edit,
     evaluate,
     export,
+    export_model,
     import_predictions,
     info,
     predict,
@@ -66,6 +67,7 @@ app.command("preview")(preview.command)
 app.command("train")(train.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)
+app.command("export-model")(export_model.command)
 app.command("import-predictions")(import_predictions.command)
 app.command("edit")(edit.command)
 app.command("convert")(convert.command)

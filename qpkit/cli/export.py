@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from qpkit.cli._console import progress, say, table, took
-from qpkit.cli._export_rules import COLUMNS, rule_rows
 from qpkit.errors import ConfigError
+from qpkit.report.rules import COLUMNS, rule_rows
 
 if TYPE_CHECKING:
     from qpkit.workflows.export import ExportReport
@@ -214,6 +214,10 @@ def _remarks(report: ExportReport) -> list[str]:
             remarks.append(f"{slide.name}: {audit.without_nucleus} cell(s) without a nucleus not drawn")
         if audit.other_plane:
             remarks.append(f"{slide.name}: {audit.other_plane} object(s) on other planes not drawn")
+        if audit.slivers:
+            remarks.append(
+                f"{slide.name}: {audit.slivers} object(s) are slivers: thinner than half a px or under 1 px2"
+            )
         if audit.outside:
             remarks.append(f"{slide.name}: {audit.outside} object(s) lie outside the slide")
         if slide.detections:

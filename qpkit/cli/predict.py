@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from qpkit.cli._console import progress, say, table, took
 from qpkit.cli.train import trainer
 
+HALO_PX: Final = 128
+TILE_PX: Final = 768
+BATCH_SIZE: Final = 2
+
 
 def command(
-    run: Path = typer.Argument(..., help="Run folder that qpkit train made."),
+    run: Path = typer.Argument(..., help="Run folder that qpkit train made, or an .onnx file of qpkit export-model."),
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
     entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),
     slide_mpp: float | None = typer.Option(None, help="um per px of the slides that do not state theirs."),
     probabilities: bool = typer.Option(False, "--probabilities", help="Write a raster of probabilities too."),
-    halo: int = typer.Option(128, help="Tile px read around each tile so that the model sees its surroundings."),
-    tile_size: int = typer.Option(768, help="Tile px that the model is sure of at a time."),
-    batch_size: int = typer.Option(2, help="Tiles at a time."),
+    halo: int = typer.Option(HALO_PX, help="Tile px read around each tile so that the model sees its surroundings."),
+    tile_size: int = typer.Option(TILE_PX, help="Tile px that the model is sure of at a time."),
+    batch_size: int = typer.Option(BATCH_SIZE, help="Tiles at a time."),
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),

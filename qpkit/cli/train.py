@@ -12,6 +12,7 @@ import typer
 
 from qpkit.cli._console import progress, say, table, took
 from qpkit.errors import ConfigError, MissingExtraError
+from qpkit.files import replace_file
 
 
 def trainer(module: str) -> ModuleType:
@@ -34,6 +35,9 @@ def command(
     recipe: str = typer.Option("unet-resnet34", help="Name of a shipped recipe (see: qpkit recipes) or a TOML file."),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    find_lr: bool = typer.Option(
+        False, "--find-lr", help="Try learning rates for 100 steps, suggest one, and stop; -o then names a PNG."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
 ) -> None:
     """Train a segmentation model on exported tiles."""
@@ -42,12 +46,32 @@ def command(
     if dry_run:
         _show_epoch(trainer("material").describe_material(tiles, chosen))
         return
+    if find_lr:
+        _find_lr(tiles, chosen, out, start)
+        return
     if out is None:
         raise ConfigError("-o/--out is missing: the run folder to make")
     loop = trainer("loop")
     with progress("train") as update:
         report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
     _show(report, out, start)
+
+
+def _find_lr(tiles: Path, recipe: Any, out: Path | None, start: float) -> None:
+    if out is not None and out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: with --find-lr the output is a picture; its name has to end in .png")
+    with progress("range test") as update:
+        found = trainer("find_lr").find_learning_rate(tiles, recipe, on_progress=update)
+    shown = list(zip(found.rates, found.losses, strict=True))
+    rows = [(f"{rate:.1e}", round(loss, 4)) for rate, loss in shown[:: max(1, len(shown) // 12)]]
+    table("Loss at rising learning rates", ("learning rate", "loss (smoothed)"), rows)
+    if out is not None:
+        replace_file(out, trainer("figures").range_test_png(found.rates, found.losses, found.suggestion))
+        say(f"picture: {out}")
+    say(
+        f"the loss falls fastest at optim.lr={found.suggestion:.1e}; "
+        f"the recipe has {recipe.optim.lr:.1e} ({took(start)})"
+    )
 
 
 def _show_epoch(data: Any) -> None:

@@ -22,7 +22,8 @@ class ClassScore:
         support: Pixels that truly are of it.
         predicted: Pixels that were said to be.
         iou, dice, precision, recall: 0..1. IoU and Dice are None if the class is neither there nor predicted,
-            precision if it was never predicted, recall if it is not there.
+            precision if it was never predicted, recall (the same as sensitivity) if it is not there.
+        specificity: Share of the other pixels that were not said to be of it; None if there are no others.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ClassScore:
     dice: float | None
     precision: float | None
     recall: float | None
+    specificity: float | None
 
 
 def class_indices(labels: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.uint8]:
@@ -63,19 +65,29 @@ def confusion_of(target: NDArray[np.uint8], predicted: NDArray[np.uint8], classe
 
 def class_scores(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassScore, ...]:
     """Score every class of a confusion matrix, in its order."""
-    hits = np.diag(confusion)
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    hits = np.diag(confusion).tolist()
+    support, predicted = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    pixels = int(confusion.sum())
     return tuple(
-        ClassScore(
-            name=name,
-            support=int(support[i]),
-            predicted=int(predicted[i]),
-            iou=_share(hits[i], support[i] + predicted[i] - hits[i]),
-            dice=_share(2 * hits[i], support[i] + predicted[i]),
-            precision=_share(hits[i], predicted[i]),
-            recall=_share(hits[i], support[i]),
-        )
-        for i, name in enumerate(names)
+        score_of(name, tp=tp, fp=said - tp, fn=there - tp, tn=pixels - there - said + tp)
+        for name, tp, there, said in zip(names, hits, support, predicted, strict=True)
+    )
+
+
+def score_of(name: str, *, tp: float, fp: float, fn: float, tn: float) -> ClassScore:
+    """Score one class against the rest, from its hits, false alarms, misses and rightly left out pixels.
+
+    Numbers of pixels may be expectations; `support` and `predicted` are rounded.
+    """
+    return ClassScore(
+        name=name,
+        support=round(tp + fn),
+        predicted=round(tp + fp),
+        iou=_share(tp, tp + fp + fn),
+        dice=_share(2 * tp, 2 * tp + fp + fn),
+        precision=_share(tp, tp + fp),
+        recall=_share(tp, tp + fn),
+        specificity=_share(tn, tn + fp),
     )
 
 
@@ -88,7 +100,7 @@ def mean_score(scores: Sequence[ClassScore], metric: str, *, background: int) ->
 
 def accuracy(confusion: NDArray[np.int64]) -> float | None:
     """Share of known pixels that were predicted right."""
-    return _share(np.trace(confusion), confusion.sum())
+    return _share(int(np.trace(confusion)), int(confusion.sum()))
 
 
 def row_normalized(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -97,5 +109,5 @@ def row_normalized(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(confusion / np.maximum(sums, 1), dtype=np.float64)
 
 
-def _share(part: np.int64, whole: np.int64) -> float | None:
-    return float(part / whole) if whole else None
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -21,6 +21,7 @@ from qpkit.ops.derived import ClassAreas, united
 from qpkit.ops.overlaps import overlapping_pairs
 from qpkit.ops.pixel_rule import PixelRule, level_bands, level_shape
 from qpkit.ops.pixel_tally import Category
+from qpkit.ops.shape_faults import are_slivers, shape_array
 
 NO_CLASS = "(none)"
 """What an object without a class is called in reports."""
@@ -39,6 +40,7 @@ class PaintAudit:
         mended: Of the drawn ones, how many were not valid and were mended (make_valid, both lobes of a bow tie).
         stroked: Of the drawn ones, how many are lines or points drawn as wide as the label map says.
         without_nucleus: Cells that should be drawn as their nucleus and have none.
+        slivers: Of the drawn ones, how many are thinner than half a slide px or smaller than one, which nobody draws.
         empty: Classes of the label map of which nothing was drawn on this slide.
     """
 
@@ -50,6 +52,7 @@ class PaintAudit:
     outside: int
     stroked: int = 0
     without_nucleus: int = 0
+    slivers: int = 0
     empty: tuple[str, ...] = ()
 
 
@@ -162,6 +165,7 @@ class PaintPlan:
         if self._labels.overlap == "error":
             _refuse_overlaps([s for s in self._shapes if s.number], self._instances)
         drawn = {s.category.label for s in self._shapes}
+        slivers = int(are_slivers(shape_array([s.slide for s in self._shapes])).sum())
         areas = self._areas()
         drawn |= self._add_derived(areas)
         self._add_bands(areas)
@@ -181,6 +185,7 @@ class PaintPlan:
                 outside=others["outside"],
                 stroked=others["stroked"],
                 without_nucleus=others["without nucleus"],
+                slivers=slivers,
                 empty=tuple(
                     c.name for c in self._labels.classes if (c.sources or c.derivation) and c.name not in drawn
                 ),

@@ -75,6 +75,12 @@ def find_shape_faults(objects: Sequence[Annotation]) -> ShapeFaults:
     )
 
 
+def are_slivers(areas: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which of some areas, slide px, are too small or too thin to be meant: (n,) bool."""
+    size, around = shapely.area(areas), shapely.length(areas)
+    return np.asarray((size < SLIVER_AREA_PX2) | (2 * size < SLIVER_THICKNESS_PX * around))
+
+
 def shape_array(shapes: Sequence[BaseGeometry | None]) -> NDArray[Any]:
     """Put geometries into an object array, (n,)."""
     array = np.empty(len(shapes), dtype=object)
@@ -119,8 +125,7 @@ def _small(
     drawn = np.array([item.kind == "annotation" for item in objects], dtype=bool)
     numbers = np.flatnonzero(drawn & np.isin(kinds, _AREAS) & ~shapely.is_empty(shapes))
     whole = shape_array([mended.get(int(n), shapes[n]) or shapes[n] for n in numbers])
-    area, around = shapely.area(whole), shapely.length(whole)
-    small = (area < SLIVER_AREA_PX2) | (2 * area < SLIVER_THICKNESS_PX * around)
+    small = are_slivers(whole)
     parts, owner = shapely.get_parts(whole, return_index=True)
     tiny = Counter(owner[shapely.area(parts) < SLIVER_AREA_PX2].tolist())
     fragments = {int(numbers[n]): count for n, count in sorted(tiny.items()) if not small[n]}

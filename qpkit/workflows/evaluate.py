@@ -3,82 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people
-from qpkit.core.tiles import Tile
-from qpkit.errors import LabelError, ProjectError
+from qpkit.errors import ConfigError, LabelError, ProjectError
 from qpkit.files import new_folder, require_free, safe_names
-from qpkit.ops.compare import ClassScore, class_indices, class_scores, confusion_of, empty_confusion
-from qpkit.ops.merge import merge
-from qpkit.ops.rasterize import Painting, count_values
-from qpkit.ops.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
-from qpkit.predictions.store import read_strips, strip_count
+from qpkit.predictions.store import strip_count
 from qpkit.workflows import OnProgress, Ticker, no_progress
+from qpkit.workflows.evaluate_settings import PATIENT_KEY, EvaluateSettings
+from qpkit.workflows.evaluate_slide import STRIP_PX, SlideCounts, add_up, count_slide
+from qpkit.workflows.evaluation import Evaluation, PatientMeans, Scope, curves_of, names_of, patient_means, scope_of
+from qpkit.workflows.evaluation_files import INFO_NAME, write_evaluation
 from qpkit.workflows.overlay import write_overlay
 from qpkit.workflows.sources import SlideInput
+from qpkit.workflows.training_slides import training_notes
 
-STRIP_PX: Final = 1024
-
-INFO_NAME: Final = "evaluation.json"
-
-LESION_OVERLAP: Final = 0.5
-"""A lesion counts as found if at least this share of its pixels is predicted as its class."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesions:
-    """Connected areas of one class: how many there are and how many were found."""
-
-    total: int
-    found: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideScores:
-    """One slide (or all of them pooled).
-
-    Args:
-        name: Slide name, or "all".
-        confusion: Pixels, rows true and columns predicted, in the order of `values`; unknown pixels left out.
-        scores: By class name, background included.
-        lesions: By class name.
-        outside_mm2: Area predicted as each class where the truth is unknown; None without um per px.
-        seconds: Wall time.
-    """
-
-    name: str
-    confusion: list[list[int]]
-    scores: Mapping[str, ClassScore]
-    lesions: Mapping[str, Lesions]
-    outside_mm2: Mapping[str, float] | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What qpkit evaluate found; `values` orders every confusion matrix."""
-
-    run: str
-    values: tuple[int, ...]
-    slides: tuple[SlideScores, ...]
-    pooled: SlideScores
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    matrix: NDArray[np.int64]
-    lesions: dict[str, Lesions]
-    outside: dict[str, int]
+NOT_STATED = "(not stated)"
+"""Group of the slides without a metadata key that others have."""
 
 
 def evaluate(
@@ -86,6 +30,7 @@ def evaluate(
     inputs: Sequence[SlideInput],
     *,
     labels: LabelMap | None = None,
+    settings: EvaluateSettings | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
@@ -99,34 +44,151 @@ def evaluate(
         predictions: Opened predictions folder.
         inputs: Slides with their annotations; those without a prediction are left out.
         labels: Other rules than the run's own label map (it has to have the same classes and values).
-        out: Folder for evaluation.json and one overlay PNG per slide; None writes nothing.
+        settings: How they are judged; None for the defaults.
+        out: Folder for evaluation.json, tables, figures and one overlay PNG per slide; None writes nothing.
 
     Raises:
         ProjectError: No slide has a prediction.
         LabelError: The label maps do not have the same classes and values, or a raster has others.
+        ConfigError: No slide has a metadata key of `by`, or one lacks the patient's.
         OutputError: `out` holds something.
     """
+    settings = settings or EvaluateSettings()
     if out is not None:
         require_free(out, marker=INFO_NAME, overwrite=overwrite)
     rules = labels or predictions.label_map
     if _meaning(rules) != _meaning(predictions.label_map):
         raise LabelError(f"label map has {_meaning(rules)}, the predictions have {_meaning(predictions.label_map)}")
+    rules = replace(rules, unannotated=settings.unannotated or rules.unannotated)
     pairs = _pairs(predictions, inputs)
-    rows: list[SlideScores] = []
-    counts: list[_Counts] = []
-    tick = Ticker(sum(strip_count(slide, rows=STRIP_PX) + 1 for slide, _ in pairs), on_progress)
-    for slide, item in pairs:
-        start = time.perf_counter()
-        counts.append(_compare(predictions, slide, item, rules, tick))
-        rows.append(_scores(slide.name, rules, counts[-1], _mm2(slide), time.perf_counter() - start))
-    pooled = _pooled(rows, _scores("all", rules, _sum(counts), None, sum(r.seconds for r in rows)))
-    result = Evaluation(run=predictions.run, values=rules.trained_values, slides=tuple(rows), pooled=pooled)
+    items = [item for _, item in pairs]
+    unit, patients = _patients(items, settings.patient)
+    groups = {key: _values(items, key) for key in settings.by}
+    slides = _count(predictions, pairs, rules, settings, on_progress)
+    pooled = add_up([slide.counts for slide in slides])
+    means = patient_means(unit, _scopes(unit, patients, slides, rules), settings)
+    result = Evaluation(
+        run=predictions.run,
+        values=rules.trained_values,
+        names=names_of(rules),
+        unannotated=rules.unannotated,
+        settings=settings,
+        slides=tuple(_scope("slide", slide.name, [slide], rules) for slide in slides),
+        groups={key: _scopes(key, values, slides, rules) for key, values in groups.items()},
+        pooled=_scope("all", "all", slides, rules),
+        patients=means,
+        curves=curves_of(pooled, rules),
+        notes=(*_notes(predictions, pairs, inputs, pooled, rules), *_patient_notes(means)),
+    )
     if out is not None:
         with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
-            _write(result, root)
+            write_evaluation(result, root)
             for (slide, item), stem in zip(pairs, safe_names([s.name for s, _ in pairs]), strict=True):
                 write_overlay(predictions, slide, item, rules, root / f"{stem}.png")
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    name: str
+    counts: SlideCounts
+    seconds: float
+
+
+def _count(
+    predictions: PredictionSet,
+    pairs: Sequence[tuple[SlidePrediction, SlideInput]],
+    rules: LabelMap,
+    settings: EvaluateSettings,
+    on_progress: OnProgress,
+) -> list[_Counted]:
+    tick = Ticker(sum(strip_count(slide, rows=STRIP_PX) for slide, _ in pairs), on_progress)
+    counted = []
+    for slide, item in pairs:
+        start = time.perf_counter()
+        counts = count_slide(predictions, slide, item, rules, settings, tick)
+        counted.append(_Counted(slide.name, counts, time.perf_counter() - start))
+    return counted
+
+
+def _scope(kind: str, name: str, slides: Sequence[_Counted], rules: LabelMap) -> Scope:
+    counts = add_up([slide.counts for slide in slides])
+    names, seconds = [slide.name for slide in slides], sum(slide.seconds for slide in slides)
+    return scope_of(kind, name, names, counts, rules, seconds=seconds)
+
+
+def _scopes(kind: str, values: Sequence[str], slides: Sequence[_Counted], rules: LabelMap) -> tuple[Scope, ...]:
+    """One scope per value, in the order in which the values appear."""
+    members: dict[str, list[_Counted]] = {}
+    for value, slide in zip(values, slides, strict=True):
+        members.setdefault(value, []).append(slide)
+    return tuple(_scope(kind, value, group, rules) for value, group in members.items())
+
+
+def _values(items: Sequence[SlideInput], key: str) -> list[str]:
+    """The value of a metadata key for each slide.
+
+    Raises:
+        ConfigError: No slide has it.
+    """
+    if not any(key in item.metadata for item in items):
+        raise ConfigError(f"--by {key!r}: no slide has this metadata key (there are: {_keys(items)})")
+    return [item.metadata.get(key, NOT_STATED) for item in items]
+
+
+def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[str]]:
+    """What the means are taken over, and whose each slide is.
+
+    Raises:
+        ConfigError: A slide lacks the key that was asked for.
+    """
+    chosen = key or PATIENT_KEY
+    without = [item.source.name for item in items if chosen not in item.metadata]
+    if key is not None and without:
+        names = ", ".join(without)
+        raise ConfigError(f"--patient {key!r}: no such metadata for {names} (there are: {_keys(items)})")
+    if without:
+        return "slide", [item.source.name for item in items]
+    return chosen, [item.metadata[chosen] for item in items]
+
+
+def _keys(items: Sequence[SlideInput]) -> str:
+    return ", ".join(sorted({key for item in items for key in item.metadata})) or "none"
+
+
+def _notes(
+    predictions: PredictionSet,
+    pairs: Sequence[tuple[SlidePrediction, SlideInput]],
+    inputs: Sequence[SlideInput],
+    pooled: SlideCounts,
+    rules: LabelMap,
+) -> tuple[str, ...]:
+    """What the figures do not say by themselves."""
+    compared = {item.source.name for _, item in pairs}
+    left_out = [item.source.name for item in inputs if item.source.name not in compared]
+    found = [f"no prediction for {', '.join(left_out)}: left out"] if left_out else []
+    if pooled.levels is None:
+        without = ", ".join(slide.name for slide, _ in pairs if slide.probabilities is None)
+        found.append(
+            f"no probabilities for {without}: no AUC, average precision, calibration and thresholds; "
+            "get them with qpkit predict --probabilities"
+        )
+    if rules.unannotated == "background":
+        glass = f"{pooled.glass_px:,} px of glass left out" if pooled.glass_px else "glass included"
+        known = int(pooled.confusion.sum())
+        found.append(
+            f"{pooled.unannotated_px:,} of {known:,} px were annotated by nobody and count as background ({glass})"
+        )
+    return (*found, *pooled.notes, *training_notes(predictions, [slide for slide, _ in pairs]))
+
+
+def _patient_notes(means: PatientMeans) -> list[str]:
+    what = "slide" if means.unit == "slide" else f"patient (metadata {means.unit!r})"
+    if means.units == 1:
+        return [f"one {what} only: no interval can be given"]
+    if means.unit == "slide":
+        return ["means are over slides, as not all name a patient; several slides of one count as several"]
+    return []
 
 
 def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:
@@ -163,96 +225,3 @@ def _prediction_of(item: SlideInput, predictions: PredictionSet) -> SlidePredict
 
 def _meaning(labels: LabelMap) -> dict[int, str]:
     return {value: labels.name_of(value) for value in labels.trained_values}
-
-
-def _compare(
-    predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap, tick: Ticker
-) -> _Counts:
-    painting = Painting(
-        drawn_by_people(item.objects(), rules),
-        rules,
-        downsample=slide.downsample,
-        slide_size=(item.info.width, item.info.height),
-        mpp=item.info.mpp,
-    )
-    values = rules.trained_values
-    matrix = empty_confusion(len(values))
-    outside = np.zeros(256, dtype=np.int64)
-    lesions = []
-    for y, predicted, truth in _strip_pairs(predictions, slide, painting):
-        said = np.where(predicted == predictions.label_map.ignore, rules.background, predicted)
-        matrix += confusion_of(class_indices(truth, values), class_indices(said, values), len(values))
-        outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
-        lesions.append(vectorize(truth, skip={rules.background, rules.ignore}, y=y))
-        tick(slide.name)
-    polygons = merge(lesions)
-    found = {}
-    for cls in rules.classes:
-        hits = (
-            (y, (predicted == cls.value).astype(np.uint8))
-            for y, predicted in ((y, p[0]) for y, p in read_strips(predictions.root / slide.labels, rows=STRIP_PX))
-        )
-        shares = mean_inside(polygons.get(cls.value, []), hits)
-        found[cls.name] = Lesions(total=len(shares), found=int((shares >= LESION_OVERLAP).sum()))
-    tick(slide.name)
-    return _Counts(matrix, found, {c.name: int(outside[c.value]) for c in rules.classes})
-
-
-def _strip_pairs(
-    predictions: PredictionSet, slide: SlidePrediction, painting: Painting
-) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]]:
-    """(y, predicted, truth) strips from the top."""
-    for row, (y, bands) in enumerate(read_strips(predictions.root / slide.labels, rows=STRIP_PX)):
-        height, width = bands.shape[1:]
-        tile = Tile(col=0, row=row, x=0, y=y, width=width, height=height, downsample=slide.downsample)
-        count_values(bands[0], predictions.label_map.values)
-        yield y, bands[0], painting.draw(tile)
-
-
-def _scores(name: str, rules: LabelMap, counts: _Counts, mm2: float | None, seconds: float) -> SlideScores:
-    names = [rules.name_of(value) for value in rules.trained_values]
-    return SlideScores(
-        name=name,
-        confusion=counts.matrix.tolist(),
-        scores={score.name: score for score in class_scores(counts.matrix, names)},
-        lesions=counts.lesions,
-        outside_mm2=None if mm2 is None else {k: round(v * mm2, 5) for k, v in counts.outside.items()},
-        seconds=round(seconds, 2),
-    )
-
-
-def _pooled(rows: Sequence[SlideScores], pixels: SlideScores) -> SlideScores:
-    """Add the slides' areas (their pixels may differ in size) to what follows from all pixels together."""
-    areas = [row.outside_mm2 for row in rows]
-    if any(area is None for area in areas):
-        return pixels
-    names = areas[0] or {}
-    return replace(pixels, outside_mm2={n: round(sum((a or {})[n] for a in areas), 5) for n in names})
-
-
-def _mm2(slide: SlidePrediction) -> float | None:
-    """Area of a raster pixel in mm2."""
-    return None if slide.mpp is None else slide.mpp**2 / 1e6
-
-
-def _sum(counts: Sequence[_Counts]) -> _Counts:
-    names = counts[0].lesions
-    return _Counts(
-        np.sum([c.matrix for c in counts], axis=0),
-        {
-            n: Lesions(total=sum(c.lesions[n].total for c in counts), found=sum(c.lesions[n].found for c in counts))
-            for n in names
-        },
-        {n: sum(c.outside[n] for c in counts) for n in names},
-    )
-
-
-def evaluation_to_builtins(result: Evaluation) -> dict[str, Any]:
-    """Plain values for evaluation.json and --json."""
-    plain: dict[str, Any] = msgspec.to_builtins(result)
-    return {**plain, "lesion_overlap": LESION_OVERLAP}
-
-
-def _write(result: Evaluation, root: Path) -> None:
-    text = msgspec.json.format(msgspec.json.encode(evaluation_to_builtins(result)), indent=2)
-    (root / INFO_NAME).write_bytes(text + b"\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,7 +21,9 @@ from qpkit.dataset.choice import most_of_class, rarest, without_class
 from qpkit.dataset.streamed import exported_plane, open_exported_slide
 from qpkit.errors import FormatError, QpkitError
 from qpkit.files import replace_file
+from qpkit.ops.pixel_tally import PixelTally
 from qpkit.report.html import picture, png_picture, render
+from qpkit.report.rules import COLUMNS, rule_rows
 from qpkit.report.tiles import outlined, tinted
 from qpkit.workflows import OnProgress, Ticker, no_progress
 from qpkit.workflows.stats import PartStats, StatsReport, draw_stats, tile_stats
@@ -151,7 +156,7 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         audit = slide.get("audit") or {}
         unlisted.update(audit.get("unlisted") or {})
         drawn = sum((audit.get("drawn") or {}).values())
-        faults = [audit.get(key, 0) for key in ("mended", "without_area", "outside", "other_plane")]
+        faults = [audit.get(key, 0) for key in ("mended", "slivers", "without_area", "outside", "other_plane")]
         dropped = slide.get("dropped") or {}
         lost = sum(n for v, n in (slide.get("dropped_pixels") or {}).items() if int(v) not in _empty_values(tiles))
         figures = (drawn, sum((audit.get("unlisted") or {}).values()), *faults, dropped.get("glass", 0), lost)
@@ -160,10 +165,17 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         said = ", ".join(f"{name} ({count:,})" for name, count in unlisted.most_common())
         lines.append({"tone": "warn", "text": f"classes that the label map does not list, {_unlisted(tiles)}: {said}"})
     columns = (
-        "slide", "objects drawn", "of unlisted classes", "mended", "without area", "outside the slide",
+        "slide", "objects drawn", "of unlisted classes", "mended", "slivers", "without area", "outside the slide",
         "on other planes", "glass tiles", "class px on glass",
     )  # fmt: skip
     tables = [{"title": "Annotations", "columns": columns, "rows": rows}] if rows else []
+    tallies = [
+        msgspec.convert(s["tally"], PixelTally, strict=False) for s in report.get("slides") or [] if "tally" in s
+    ]
+    if tallies:
+        rules = rule_rows(functools.reduce(operator.add, tallies), tiles.labels)
+        shown = [(what, rule, f"{count:,}", share) for what, rule, count, share in rules]
+        tables.append({"title": "Mask pixels by the rule that decided them", "columns": COLUMNS, "rows": shown})
     return {"tables": tables, "lines": lines}
 
 

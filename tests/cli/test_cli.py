@@ -183,6 +183,25 @@ def test_masks_of_another_program_reach_the_project(
     assert "go with --from-masks" in run(capsys, *words[:3], "--labels", study / "labels.toml")[2]
 
 
+def test_masks_of_another_program_are_evaluated(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = predict_truth(study, tmp_path / "pred", read_label_map(study / "labels.toml"))
+    (tmp_path / "masks").mkdir()
+    with Image.open(made.root / made.slides[0].labels) as raster:
+        Image.fromarray(np.asarray(raster)).save(tmp_path / "masks/patient_D [d=2,x=0,y=0,w=2816,h=2048].png")
+    words = ["evaluate", tmp_path / "masks", study, "--from-masks"]
+    code, out, err = run(capsys, *words, "--labels", study / "labels.toml", "--json")
+    assert code == 0
+    assert json.loads(out)["pooled"]["scores"]["Tumor"]["dice"] == 1.0
+    assert "no probabilities for patient_D.tif" in err
+    assert "needs --labels" in run(capsys, *words)[2]
+    assert "goes with --from-masks" in run(capsys, *words[:3], "--table", "x.csv")[2]
+    slide = study / "slides/patient_D.tif"
+    refused = run(capsys, *words[:2], slide, "--from-masks", "--labels", study / "labels.toml")[2]
+    assert "exactly one QuPath project" in refused
+
+
 def test_predictions_are_imported_written_and_evaluated(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

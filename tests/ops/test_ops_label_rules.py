@@ -402,3 +402,11 @@ def test_hard_shapes_pass_through_every_rule() -> None:
     assert painting.audit.mended == 1 and painting.audit.outside == 1 and painting.audit.without_area == 2
     assert {2, 3, 9} <= set(np.unique(mask).tolist()) and tally.pixels == mask.size
     assert sum(painting.audit.drawn.values()) == 3
+
+
+def test_slivers_are_drawn_and_counted() -> None:
+    """A long strip 0.8 px wide is none, one 0.4 px wide is, and so is a speck."""
+    strips = [shapely.box(2, 2, 60, 2.8), shapely.box(2, 12, 60, 12.4), shapely.box(5.1, 30.1, 5.9, 30.9)]
+    drawn = [Annotation(geometry=shape, path_class=PathClass((LABELS.classes[0].sources[0],))) for shape in strips]
+    audit = Painting(drawn, LABELS, downsample=1.0).audit
+    assert (audit.slivers, sum(audit.drawn.values())) == (2, 3)

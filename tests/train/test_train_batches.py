@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_tiles import LABELS, MakeTiles
+from tiny_tiles import LABELS, MakeTiles, tiny_recipe
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
@@ -18,6 +18,7 @@ from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
 from qpkit_train.config import AugmentConfig
 from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
+from qpkit_train.material import split_material
 from qpkit_train.sampler import BalancedSampler
 
 PLAIN = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0, hue=0)
@@ -163,3 +164,15 @@ def test_padding_is_ignored_and_normalisation_is_imagenets() -> None:
     assert padded.shape == (1, 3, 64, 64)
     assert padded.abs().max() < 1e-6
     assert (targets == IGNORE_INDEX).sum() == 64 * 64 - 40 * 33
+
+
+def test_fewer_tiles_are_measured_in_the_same_shares_and_it_is_said(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles())
+    whole = split_material(tile_set, tiny_recipe())
+    part = split_material(tile_set, tiny_recipe("early_stopping.tiles=2"))
+    assert len(part.measured) == 2 < len(whole.measured)
+    assert all(tile in whole.measured for tile in part.measured)
+    assert any("2 of" in note for note in part.notes)
+    positive = [any(t.pixels.get(v) for v in (1, 3)) for t in whole.measured]
+    shown = [any(t.pixels.get(v) for v in (1, 3)) for t in part.measured]
+    assert abs(sum(shown) - 2 * sum(positive) / len(positive)) <= 1

@@ -17,8 +17,9 @@ from tiny_tiles import MakeTiles, paint, square_mask, tiny_recipe, write_tiles
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
 from qpkit_train.augment import normalize
+from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import load_run, read_state
-from qpkit_train.config import Recipe
+from qpkit_train.config import LossConfig, Recipe
 from qpkit_train.devices import choose_precision
 from qpkit_train.loop import fit
 from qpkit_train.losses import make_loss
@@ -57,7 +58,7 @@ def test_a_network_overfits_one_batch() -> None:
     torch.manual_seed(0)
     model = build_model(tiny_recipe().model, 3).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    loss = make_loss("ce+dice", background=0)
+    loss = make_loss(LossConfig(), background=0)
     for _ in range(80):
         optimizer.zero_grad()
         value = loss(model(images), target)
@@ -313,3 +314,53 @@ def test_multi_label_masks_are_refused_in_one_line(make_tiles: MakeTiles, tmp_pa
     with pytest.raises(LabelError, match="one class a pixel"):
         fit(tiles, tmp_path / "run", tiny_recipe())
     assert not (tmp_path / "run").exists()
+
+
+def test_averaged_weights_and_added_gradients_survive_a_resume(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    tiles = make_tiles()
+    recipe = tiny_recipe("optim.epochs=3", "optim.ema=0.9", "optim.accumulate=2", 'loss.terms="ce+lovasz"')
+    fit(tiles, tmp_path / "whole", recipe)
+    steps = load_run(tmp_path / "whole").file.sampler["batches"]
+    with pytest.raises(Killed):
+        fit(tiles, tmp_path / "cut", recipe, on_progress=killer(2 * steps + 1))
+    fit(tiles, tmp_path / "cut", recipe, resume=True)
+    whole, cut = last_weights(tmp_path / "whole"), last_weights(tmp_path / "cut")
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+    best = load_file(tmp_path / "whole/best.safetensors")
+    assert all(torch.equal(best[name], load_file(tmp_path / "cut/best.safetensors")[name]) for name in best)
+    averaged = [name for name in whole if name.startswith("optimizer/ema/") and name != "optimizer/ema/"]
+    assert len(averaged) == len(best)
+    assert any(not torch.equal(whole[name], whole[name.removeprefix("optimizer/ema/")]) for name in averaged)
+
+
+def test_two_added_batches_are_one_large_batch() -> None:
+    """Of equal numbers of known pixels, for a network without batch normalisation."""
+    pixels = torch.randn(4, 3, 8, 8, generator=torch.manual_seed(0))
+    target = torch.randint(0, 2, (4, 8, 8), generator=torch.manual_seed(1))
+    loss = make_loss(LossConfig(terms="ce"), background=0)
+    weights = []
+    for parts in ((slice(0, 4),), (slice(0, 2), slice(2, 4))):
+        torch.manual_seed(3)
+        network = torch.nn.Conv2d(3, 2, 3, padding=1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        for part in parts:
+            (loss(network(pixels[part]), target[part]) / len(parts)).backward()
+        optimizer.step()
+        weights.append(network.weight.detach())
+    assert torch.allclose(*weights, atol=1e-7)
+
+
+def test_the_average_follows_the_weights_and_is_only_lent() -> None:
+    network = torch.nn.Linear(2, 2)
+    average = WeightAverage(network, keep=0.5)
+    first = network.weight.detach().clone()
+    with torch.no_grad():
+        network.weight += 4
+    average.update()
+    keep = min(0.5, 2 / 11)
+    with average.applied():
+        assert torch.allclose(network.weight, first + 4 * (1 - keep))
+    assert torch.equal(network.weight, first + 4)
+    nothing = WeightAverage(network, keep=0.0)
+    nothing.update()
+    assert nothing.tensors() == {}

@@ -16,6 +16,7 @@ from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, wri
 from qpkit.qupath import open_project
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Chances = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 def predict_truth(
@@ -27,8 +28,13 @@ def predict_truth(
     downsample: float = 2.0,
     entries: tuple[int, ...] = (4,),
     change: Change = lambda labels: labels,
+    chances: Chances | None = None,
+    probabilities: bool = True,
 ) -> PredictionSet:
-    """Write what the annotations say (after `change`) as if a model had predicted it, probability 0.8 everywhere."""
+    """Write what the annotations say (after `change`) as if a model had predicted it.
+
+    Probabilities are 0.8 everywhere, or what `chances` makes of the labels: (bands, h, w) uint8.
+    """
     out.mkdir(parents=True)
     opened = open_project(project)
     labels = with_colors(labels, opened.classes)
@@ -43,14 +49,15 @@ def predict_truth(
         mpp = (entry.mpp() or 0) * downsample
         size = {"width": columns, "height": rows, "downsample": downsample, "mpp": mpp}
         with create_raster(out / names[0], colors=label_colors(labels), **size) as raster:  # type: ignore[arg-type]
-            raster.write(change(truth), x=0, y=0)
+            raster.write(said := change(truth), x=0, y=0)
         bands = len(labels.trained_values)
+        plain = np.full((bands, rows, columns), 204, dtype=np.uint8)
         with create_raster(out / names[1], bands=bands, nearest=False, **size) as raster:  # type: ignore[arg-type]
-            raster.write(np.full((bands, rows, columns), 204, dtype=np.uint8), x=0, y=0)
+            raster.write(chances(said) if chances else plain, x=0, y=0)
         slides.append(
             SlidePrediction(
                 name=entry.name, image=str(entry.image_path()), entry=str(entry.id), width=width, height=height,
-                downsample=downsample, mpp=mpp, labels=names[0], probabilities=names[1],
+                downsample=downsample, mpp=mpp, labels=names[0], probabilities=names[1] if probabilities else None,
             )
         )  # fmt: skip
     made = PredictionSet(root=out, run=run, model="made-up", label_map=labels, slides=tuple(slides), info={})

@@ -73,7 +73,15 @@ def test_the_page_of_tiles_shows_every_class_in_a_browser_and_fetches_nothing(ti
     report = preview_tiles(tiles, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert (report.slides, report.notes) == (4, ())
-    for name in ("Tumor", "Immune cells", "Rarest", "Background", "patient_A.tif", "No leakage found"):
+    for name in (
+        "Tumor",
+        "Immune cells",
+        "Rarest",
+        "Background",
+        "patient_A.tif",
+        "No leakage found",
+        "Mask pixels by the rule",
+    ):
         assert name in text
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", text)
     found = opened(tmp_path / "page.html")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.config import AugmentConfig
+from qpkit_train.model_card import STRIDE
 
 NORMALIZATIONS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -24,9 +25,6 @@ NORMALIZATIONS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, f
     "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 """Mean and standard deviation by name, for RGB in 0..1. ImageNet's are those of torchvision's published weights."""
-
-STRIDE: Final = 32
-"""Images are padded to multiples of this: encoders halve at most five times."""
 
 _GREY: Final = (0.299, 0.587, 0.114)
 """Weight of red, green and blue in luma (ITU-R BT.601)."""

@@ -30,6 +30,7 @@ from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_bu
 from qpkit.errors import ConfigError, FormatError, LabelError
 from qpkit.files import replace_file
 from qpkit_train.config import Recipe, recipe_from_builtins
+from qpkit_train.model_card import ModelCard
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.schedule import Watch
 
@@ -142,6 +143,20 @@ class Run:
     mpp: float | None
     downsample: float | None
     file: RunFile
+
+    def card(self) -> ModelCard:
+        """What predicting has to know."""
+        trained = {"tiles": self.file.tiles, "best_epoch": self.file.best_epoch, "metrics": self.file.metrics}
+        return ModelCard(
+            run=self.id,
+            name=self.recipe.name,
+            where=str(self.root),
+            labels=self.labels,
+            mpp=self.mpp,
+            downsample=self.downsample,
+            trained=trained,
+            versions=versions(),
+        )
 
     def load_model(self) -> torch.nn.Module:
         """Build the network and fill it with the best epoch's weights; on the CPU, in eval mode.

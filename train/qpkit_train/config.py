@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -99,19 +100,59 @@ class AugmentConfig(_Section, frozen=True, kw_only=True):
     stain: float = 0.0
 
 
-LossName = Literal["bce", "ce", "dice", "bce+dice", "ce+dice"]
+LOSS_TERMS: Final = ("bce", "ce", "dice", "focal", "lovasz", "ohem", "tversky")
 
 
 class LossConfig(_Section, frozen=True, kw_only=True):
     """What is made small.
 
     Args:
-        terms: Sum of terms. "bce" takes each class against the rest with a sigmoid, the others a softmax.
-        class_weights: "none", "balanced" (inverse to the pixels an epoch shows) or a weight by class name.
+        terms: Sum of terms, each with a factor if wanted: "ce+dice", "0.5*ce + dice + 0.3*focal". There are bce, ce,
+            dice, focal, lovasz, ohem and tversky. "bce" takes each class against the rest, with a sigmoid, in all
+            terms; without it they take a softmax.
+        class_weights: "none", "balanced" (inverse to the pixels an epoch shows), "dynamic" (1 - share of the class in
+            the batch) or a weight by class name.
+        focal_gamma: How much less a pixel counts the surer the model is of it.
+        ohem_share: Share of the known pixels, the hardest ones, that "ohem" looks at, 0..1.
+        tversky_alpha, tversky_beta: What false positives and false negatives cost in "tversky"; 0.5 both is Dice.
     """
 
-    terms: LossName = "ce+dice"
-    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    terms: str = "ce+dice"
+    class_weights: Literal["none", "balanced", "dynamic"] | dict[str, float] = "none"
+    focal_gamma: float = 2.0
+    ohem_share: float = 0.25
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+
+
+def parse_terms(text: str) -> list[tuple[float, str]]:
+    """Read the terms of a loss: (factor, name) each.
+
+    Raises:
+        ConfigError: An unknown name, a factor that is no positive number, a term twice, or bce beside ce.
+    """
+    terms = []
+    for part in text.split("+"):
+        factor, star, name = part.rpartition("*")
+        name = name.strip()
+        if name not in LOSS_TERMS:
+            close = difflib.get_close_matches(name, LOSS_TERMS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"loss.terms = {text!r}: no term {name!r}; {hint}there are {', '.join(LOSS_TERMS)}")
+        try:
+            weight = float(factor) if star else 1.0
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight < math.inf:
+            raise ConfigError(f"loss.terms = {text!r}: {factor.strip()!r} is no factor; write it like 0.5*{name}")
+        terms.append((weight, name))
+    names = [name for _, name in terms]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"loss.terms = {text!r}: {name} is there twice; add up the factors")
+    if {"bce", "ce"} <= set(names):
+        raise ConfigError(f"loss.terms = {text!r}: bce (sigmoid) and ce (softmax) exclude each other")
+    return terms
 
 
 class OptimConfig(_Section, frozen=True, kw_only=True):
@@ -123,14 +164,20 @@ class OptimConfig(_Section, frozen=True, kw_only=True):
         weight_decay: As torch's optimizer means it.
         epochs: At most; early stopping may end sooner.
         steps_per_epoch: 0 for as many as show every positive tile once.
-        schedule: "constant", "cosine" (to lr * final_factor), "step" (times gamma at each of `milestones`) or
-            "plateau" (times gamma after `plateau_patience` epochs without a better metric).
+        schedule: "constant", "cosine" (to lr * final_factor), "poly" (lr * (1 - progress) ** poly_power), "step" (times
+            gamma at each of `milestones`), "cyclic" (times gamma after each epoch, from lr again every `cycle_epochs`)
+            or "plateau" (times gamma after `plateau_patience` epochs without a better metric).
         milestones: Epochs, counted from 1, after which "step" multiplies.
-        gamma: Factor of "step" and "plateau".
+        gamma: Factor of "step", "cyclic" and "plateau".
+        cycle_epochs: Length of a cycle of "cyclic".
+        poly_power: Of "poly".
         plateau_patience: Epochs.
         final_factor: Where "cosine" ends, as a share of lr.
         warmup_steps: Steps over which lr rises from zero.
         clip_norm: Largest norm of the gradient; 0 does not clip.
+        accumulate: Batches whose gradients are added up before a step; the last step of an epoch may have fewer.
+        ema: Share of the old that a moving average of the weights keeps at each step, such as 0.999; 0 keeps none.
+            With it the average is what is measured and kept.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -138,13 +185,17 @@ class OptimConfig(_Section, frozen=True, kw_only=True):
     weight_decay: float = 1e-4
     epochs: int = 30
     steps_per_epoch: int = 0
-    schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
+    schedule: Literal["constant", "cosine", "poly", "step", "cyclic", "plateau"] = "cosine"
     milestones: list[int] = []
     gamma: float = 0.1
+    cycle_epochs: int = 5
+    poly_power: float = 0.9
     plateau_patience: int = 3
     final_factor: float = 0.01
     warmup_steps: int = 0
     clip_norm: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
 
 
 class EarlyStoppingConfig(_Section, frozen=True, kw_only=True):
@@ -154,11 +205,14 @@ class EarlyStoppingConfig(_Section, frozen=True, kw_only=True):
         metric: Of the validation tiles: mean "dice" or "iou" over the classes without background, or "loss".
         patience: Epochs without a better metric; 0 never stops early.
         min_delta: What counts as better.
+        tiles: Validation tiles that are measured after an epoch, at most: an even choice with as large a share that
+            shows a class; 0 for all.
     """
 
     metric: Literal["dice", "iou", "loss"] = "dice"
     patience: int = 10
     min_delta: float = 1e-4
+    tiles: int = 0
 
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -307,9 +361,17 @@ def _range_faults(recipe: Recipe) -> Iterator[str]:
         (optim.plateau_patience >= 0, "optim.plateau_patience must not be negative"),
         (0 <= optim.final_factor <= 1, "optim.final_factor has to be in 0..1"),
         (optim.warmup_steps >= 0, "optim.warmup_steps must not be negative"),
+        (optim.cycle_epochs >= 1, "optim.cycle_epochs has to be at least 1"),
+        (optim.poly_power > 0, "optim.poly_power has to be positive"),
+        (optim.accumulate >= 1, "optim.accumulate has to be at least 1"),
+        (0 <= optim.ema < 1, "optim.ema has to be in 0..1, not 1"),
         (optim.clip_norm >= 0, "optim.clip_norm must not be negative"),
         (recipe.early_stopping.patience >= 0, "early_stopping.patience must not be negative"),
+        (recipe.early_stopping.tiles >= 0, "early_stopping.tiles must not be negative"),
         (recipe.early_stopping.min_delta >= 0, "early_stopping.min_delta must not be negative"),
+        (recipe.loss.focal_gamma >= 0, "loss.focal_gamma must not be negative"),
+        (0 < recipe.loss.ohem_share <= 1, "loss.ohem_share has to be in 0..1, not 0"),
+        (recipe.loss.tversky_alpha > 0 and recipe.loss.tversky_beta > 0, "loss.tversky_alpha and _beta: positive"),
         (0 <= augment.hue <= 0.5, "augment.hue has to be in 0..0.5"),
     ]
     yield from (message for holds, message in checks if not holds)
@@ -317,6 +379,10 @@ def _range_faults(recipe: Recipe) -> Iterator[str]:
         if not 0 <= getattr(augment, name) <= 1:
             yield f"augment.{name} = {getattr(augment, name)} has to be in 0..1"
     yield from _ratio_faults(recipe.sampler.ratio)
+    try:
+        parse_terms(recipe.loss.terms)
+    except ConfigError as err:
+        yield str(err)
     weights = recipe.loss.class_weights
     if isinstance(weights, dict) and any(weight < 0 for weight in weights.values()):
         yield "loss.class_weights must not be negative"

@@ -40,6 +40,18 @@ def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> by
     return _png(figure)
 
 
+def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:
+    """Smoothed loss over the learning rate (logarithmic), the suggestion marked."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses)
+    axes.axvline(suggestion, color="#c00000", linewidth=1, label=f"steepest: {suggestion:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
 def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
     """Pixels by true class (rows) and predicted class (columns), then the same as shares of each row."""
     rows: list[list[Any]] = [["true \\ predicted", *names, *(f"share_{name}" for name in names)]]

@@ -1,4 +1,4 @@
-"""Training, read from top to bottom: fit() sets the stage, _Training runs epochs, every epoch ends in the run folder.
+"""Training, read from top to bottom: fit() sets the stage, Training runs epochs, every epoch ends in the run folder.
 
 Works on CUDA, MPS or CPU by itself. A training that was killed goes on with resume=True from its last whole epoch and,
 on a CPU, ends with the same bits as one that was never interrupted.
@@ -28,6 +28,7 @@ from qpkit.files import replace_file
 from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, empty_confusion, mean_score
 from qpkit_train import checkpoint, figures
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.config import Recipe
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
@@ -73,10 +74,10 @@ def fit(
     """
     tile_set = read_tile_set(tiles_root)
     data = split_material(tile_set, recipe)
-    fabric = _fabric(recipe)
+    fabric = make_fabric(recipe)
     file = run_file(tile_set, recipe, data, fabric.device)
     claim(run_root, file, resume=resume)
-    training = _Training(run_root, recipe, data, fabric, file)
+    training = Training(run_root, recipe, data, fabric, file)
     state = checkpoint.read_state(run_root, run=file.id) if resume else None
     resumed_from = training.restore(state) if state is not None else 0
     if not resumed_from:
@@ -85,14 +86,14 @@ def fit(
     return training.finish(resumed_from)
 
 
-def _fabric(recipe: Recipe) -> Fabric:
+def make_fabric(recipe: Recipe) -> Fabric:
     """Take the best device there is, in the precision that suits it."""
     precision = choose_precision(recipe.precision, pick_device().type)
     with _quiet():
         return Fabric(accelerator="auto", devices=1, precision=precision)
 
 
-class _Training:
+class Training:
     """A model, its optimizer, and where they stand."""
 
     def __init__(self, root: Path, recipe: Recipe, data: Material, fabric: Fabric, file: RunFile) -> None:
@@ -103,7 +104,8 @@ class _Training:
         self.optimizer = _optimizer(recipe, self.network)
         with _quiet():
             self.model, self.fabric_optimizer = fabric.setup(self.network, self.optimizer)
-        self.loss = make_loss(recipe.loss.terms, background=data.background, class_weights=self._class_weights())
+        self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
+        self.average = WeightAverage(self.network, keep=recipe.optim.ema)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
@@ -124,6 +126,7 @@ class _Training:
         checkpoint.load_weights(self.network, self.root / state.model, run=self.file.id)
         tensors = checkpoint.read_tensors(self.root / state.optimizer, run=self.file.id)
         self.errors.restore(tensors)
+        self.average.restore(tensors)
         checkpoint.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
         if state.precision_state:
             self.fabric.strategy.precision.load_state_dict(state.precision_state)
@@ -137,11 +140,12 @@ class _Training:
         """Train epoch by epoch until the last one or until patience ends."""
         while not self.is_over():
             rate, train_loss = self._train_epoch(on_progress)
-            confusion, val_loss = self._measure()
-            row = self._history_row(rate, train_loss, val_loss, confusion)
-            self.history.append(row)
-            self.epoch += 1
-            self._judge(row, confusion)
+            with self.average.applied():
+                confusion, val_loss = self._measure()
+                row = self._history_row(rate, train_loss, val_loss, confusion)
+                self.history.append(row)
+                self.epoch += 1
+                self._judge(row, confusion)
             self._save()
 
     def is_over(self) -> bool:
@@ -149,17 +153,21 @@ class _Training:
         stopping = self.recipe.early_stopping
         return self.epoch >= self.recipe.optim.epochs or self.watch.should_stop(stopping.patience)
 
-    def _train_epoch(self, on_progress: OnProgress) -> tuple[float, float]:
-        """Train one epoch; gives the last learning rate and the mean loss."""
-        batches = EpochBatches(
+    def batches_of(self, epoch: int) -> EpochBatches:
+        """What an epoch shows."""
+        return EpochBatches(
             self.reader,
             self.data.train,
-            self.data.sampler.epoch(self.epoch, self.errors.of_tiles),
+            self.data.sampler.epoch(epoch, self.errors.of_tiles),
             groups=self.data.sampler.groups,
             crop_px=self.recipe.data.crop_px,
-            key=(self.recipe.seed, self.epoch),
+            key=(self.recipe.seed, epoch),
             free=self.recipe.data.free_crops,
         )
+
+    def _train_epoch(self, on_progress: OnProgress) -> tuple[float, float]:
+        """Train one epoch; gives the last learning rate and the mean loss."""
+        batches = self.batches_of(self.epoch)
         source = Prefetcher(batches, workers=self.recipe.data.workers)
         total = self.recipe.optim.epochs * self.steps_per_epoch
         losses: list[Tensor] = []
@@ -168,8 +176,8 @@ class _Training:
         self.model.train()
         with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
             for step, batch in enumerate(source):
-                rate = self._set_rate()
-                losses.append(self._step(batch, step))
+                rate = self._scheduled_rate()
+                losses.append(self.step(batch, step))
                 self.steps += 1
                 if self.fabric.device.type == "cpu" or step % _CHECK_EVERY == 0:
                     shown = self._checked(losses[-1], step)
@@ -180,31 +188,45 @@ class _Training:
         self.waiting_seconds += source.waited
         return rate, mean
 
-    def _set_rate(self) -> float:
+    def _scheduled_rate(self) -> float:
         rate = learning_rate(
             self.recipe.optim,
             step=self.steps,
             steps_per_epoch=self.steps_per_epoch,
             plateau_factor=self.watch.plateau_factor,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.set_rate(rate)
         return rate
 
-    def _step(self, batch: Batch, step: int) -> Tensor:
+    def set_rate(self, rate: float) -> None:
+        """Learn at this rate from the next step on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def step(self, batch: Batch, step: int) -> Tensor:
+        """Do step `step` of the epoch with a batch; gives the loss, on the device."""
         images, targets = self._on_device(batch)
         pixels, targets = self.augment(images, targets, epoch=self.epoch, step=step)
         logits, known = self._forward(pixels, targets)
         loss = self.loss(logits, known)
         self.errors.note(batch.tiles, logits.detach(), known)
-        self.fabric_optimizer.zero_grad()
-        self.fabric.backward(loss)
+        first = step - step % self.recipe.optim.accumulate
+        last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
+        if step == first:
+            self.fabric_optimizer.zero_grad()
+        self.fabric.backward(loss / (last - first + 1))
+        if step == last:
+            self._update()
+        return loss.detach()
+
+    def _update(self) -> None:
+        """Change the weights by the gradients that have been added up."""
         if self.recipe.optim.clip_norm:
             self.fabric.clip_gradients(
                 self.model, self.fabric_optimizer, max_norm=self.recipe.optim.clip_norm, error_if_nonfinite=False
             )
         self.fabric_optimizer.step()
-        return loss.detach()
+        self.average.update()
 
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
@@ -281,7 +303,12 @@ class _Training:
         tensors, plain = checkpoint.split_optimizer(self.optimizer)
         run = self.file.id
         checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
-        checkpoint.save_tensors(self.root / optimizer, {**tensors, **self.errors.tensors()}, run=run, epoch=self.epoch)
+        checkpoint.save_tensors(
+            self.root / optimizer,
+            {**tensors, **self.errors.tensors(), **self.average.tensors()},
+            run=run,
+            epoch=self.epoch,
+        )
         self._draw()
         self.seconds, self.clock = self.seconds + time.perf_counter() - self.clock, time.perf_counter()
         state = State(

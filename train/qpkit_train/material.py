@@ -83,6 +83,10 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         )
         measured = tuple(train[i] for i in np.unique(sampler.epoch(0).tiles))
     classes = [value for value in labels.trained_values if value != labels.background]
+    wanted = recipe.early_stopping.tiles
+    if 0 < wanted < len(measured):
+        notes.append(f"the best epoch was chosen on {wanted} of {len(measured)} tiles (early_stopping.tiles)")
+        measured = _even_choice(measured, classes, wanted)
     metric = recipe.early_stopping.metric
     if metric != "loss" and not any(tile.pixels.get(value) for tile in measured for value in classes):
         notes.append(f"no validation tile shows a class: the best epoch was chosen by loss instead of {metric}")
@@ -98,6 +102,12 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def _even_choice(tiles: Sequence[TileRecord], classes: Sequence[int], count: int) -> tuple[TileRecord, ...]:
+    """Every so-manieth tile, positive and negative ones in their shares."""
+    ordered = sorted(tiles, key=lambda tile: not any(tile.pixels.get(value) for value in classes))
+    return tuple(ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count))
 
 
 def describe_material(tiles_root: Path, recipe: Recipe) -> Material:
@@ -121,7 +131,7 @@ def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int
         ConfigError: The recipe weighs a class that is not there.
     """
     wanted = recipe.loss.class_weights
-    if wanted == "none":
+    if wanted in ("none", "dynamic"):
         return None
     if isinstance(wanted, dict):
         unknown = [name for name in wanted if name not in names]

@@ -1,4 +1,6 @@
-"""From a run and slides to rasters of predictions: tiles with a halo at the run's um/px, tissue only.
+"""From a model and slides to rasters of predictions: tiles with a halo at the model's um/px, tissue only.
+
+The model is a run folder (torch) or an ONNX file (no torch).
 
 Every tile is read with `halo_px` more on each side, which are predicted and thrown away. As tile and halo are
 multiples of the network's stride, a pixel of tissue gets the same answer whatever the tile size, as long as the halo
@@ -13,14 +15,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qpkit.errors import ConfigError, FormatError, OutputError, QpkitError
+from qpkit.errors import ConfigError, FormatError, MissingExtraError, OutputError, QpkitError
 from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.predictions.store import INFO_NAME
 from qpkit.slides import SlideSource, open_source
-from qpkit_train.augment import STRIDE
-from qpkit_train.checkpoint import load_run, versions
-from qpkit_train.predictor import Predictor
+from qpkit_train.model_card import STRIDE, Model
 from qpkit_train.slide_job import OnProgress, PredictSettings, SlideJob, SlideReport
 
 
@@ -68,10 +68,10 @@ def predict(
     overwrite: bool = False,
     on_progress: OnProgress = _silent,
 ) -> PredictReport:
-    """Predict slides with a run's best epoch.
+    """Predict slides with a run's best epoch, or with a model that `qpkit export-model` wrote.
 
     Args:
-        run_root: What fit() left.
+        run_root: What fit() left, or an .onnx file.
         sources: Slides; names have to differ.
         out: Folder to make; it appears when everything is done, or not at all.
         probabilities: Write a raster of probabilities beside each one of labels, too.
@@ -90,7 +90,8 @@ def predict(
     started = time.perf_counter()
     if batch_size < 1:
         raise ConfigError(f"batch size {batch_size}: has to be 1 or more")
-    run = load_run(run_root)
+    model = _open(run_root)
+    card = model.card
     settings = PredictSettings(
         tile_px=_whole_strides(tile_px),
         halo_px=_whole_strides(halo_px),
@@ -98,7 +99,6 @@ def predict(
         only_tissue=only_tissue,
         probabilities=probabilities,
     )
-    predictor = Predictor(run)
     slides: list[SlidePrediction] = []
     reports: list[SlideReport] = []
     skipped: list[tuple[str, str]] = []
@@ -106,8 +106,8 @@ def predict(
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             try:
                 with open_source(source) as slide:
-                    job = SlideJob(run, source, slide, root, stem, settings)
-                    reports.append(job.run_with(predictor, on_progress))
+                    job = SlideJob(card, source, slide, root, stem, settings)
+                    reports.append(job.run_with(model, on_progress))
                     slides.append(job.described())
             except OutputError:
                 raise
@@ -118,29 +118,29 @@ def predict(
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
         info = {
             "settings": asdict(settings),
-            "device": predictor.device_name,
-            "precision": predictor.precision,
-            "versions": versions(),
-            "trained": {"tiles": run.file.tiles, "best_epoch": run.file.best_epoch, "metrics": run.file.metrics},
+            "device": model.device_name,
+            "precision": model.precision,
+            "versions": card.versions,
+            "trained": card.trained,
             "slides": [asdict(report) for report in reports],
             "skipped": [list(pair) for pair in skipped],
         }
         write_predictions(
             PredictionSet(
                 root=root,
-                run=run.id,
-                model=run.recipe.name,
-                label_map=run.labels,
+                run=card.run,
+                model=card.name,
+                label_map=card.labels,
                 slides=tuple(slides),
                 info=info,
             )
         )
     return PredictReport(
         root=out,
-        run=run.id,
-        model=run.recipe.name,
-        device=predictor.device_name,
-        precision=predictor.precision,
+        run=card.run,
+        model=card.name,
+        device=model.device_name,
+        precision=model.precision,
         tile_px=settings.tile_px,
         halo_px=settings.halo_px,
         slides=tuple(reports),
@@ -151,3 +151,22 @@ def predict(
 
 def _whole_strides(px: int) -> int:
     return -(-px // STRIDE) * STRIDE
+
+
+def _open(path: Path) -> Model:
+    """Open a run folder or an ONNX file; torch is only imported for the first."""
+    if path.suffix.lower() == ".onnx":
+        from qpkit_train.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    try:
+        from qpkit_train.checkpoint import load_run
+        from qpkit_train.predictor import Predictor
+    except ModuleNotFoundError as err:
+        if err.name and err.name.startswith("qpkit"):
+            raise
+        raise MissingExtraError(
+            f"{err.name} is not installed, and a run folder needs it; pip install 'qpkit[train]', or predict with an "
+            ".onnx file of qpkit export-model"
+        ) from err
+    return Predictor(load_run(path))

@@ -14,16 +14,30 @@ from qpkit_train.losses import uses_sigmoid
 
 
 class Predictor:
-    """A run's model on the best device there is."""
+    """A run's model on the best device there is; see `Model`.
+
+    Attributes:
+        card: What it is.
+        device_name, precision: What it runs on.
+    """
 
     def __init__(self, run: Run) -> None:
+        self.card = run.card()
         self.device = pick_device()
         self.device_name = device_name(self.device)
-        self.precision = choose_precision(run.recipe.precision, self.device.type)
+        self.precision: str = choose_precision(run.recipe.precision, self.device.type)
         self._dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         self._model = run.load_model().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self._normalization = run.recipe.data.normalization
         self._sigmoid = uses_sigmoid(run.recipe.loss.terms)
+
+    def answer(
+        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Predict a batch; see `Model`."""
+        found = self.chances(pixels, halo=halo)
+        indices = found.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return indices, (found * 255).round().to(torch.uint8).cpu().numpy() if chances else None
 
     def chances(self, pixels: NDArray[np.uint8], *, halo: int) -> Tensor:
         """Predict a batch.

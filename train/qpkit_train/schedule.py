@@ -22,6 +22,10 @@ def learning_rate(optim: OptimConfig, *, step: int, steps_per_epoch: int, platea
     if optim.schedule == "cosine":
         progress = min(1.0, step / (optim.epochs * steps_per_epoch))
         rate *= optim.final_factor + (1 - optim.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+    elif optim.schedule == "poly":
+        rate *= (1 - min(1.0, step / (optim.epochs * steps_per_epoch))) ** optim.poly_power
+    elif optim.schedule == "cyclic":
+        rate *= optim.gamma ** (step // steps_per_epoch % optim.cycle_epochs)
     elif optim.schedule == "step":
         rate *= optim.gamma ** sum(step // steps_per_epoch >= epoch for epoch in optim.milestones)
     elif optim.schedule == "plateau":

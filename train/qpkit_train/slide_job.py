@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qpkit.core.labels import label_colors
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
@@ -22,8 +20,7 @@ from qpkit.errors import FormatError
 from qpkit.ops.tissue import solid_tissue, tissue_mask, tissue_of_tile, tissue_share
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.slides import Slide, SlideSource
-from qpkit_train.checkpoint import Run
-from qpkit_train.predictor import Predictor
+from qpkit_train.model_card import Model, ModelCard
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -81,28 +78,28 @@ class SlideJob:
 
     def __init__(
         self,
-        run: Run,
+        card: ModelCard,
         source: SlideSource,
         slide: Slide,
         root: Path,
         stem: str,
         settings: PredictSettings,
     ) -> None:
-        self.run, self.source, self.slide, self.root = run, source, slide, root
+        self.card, self.source, self.slide, self.root = card, source, slide, root
         self.info = slide.info
         self.grid = TileGrid(
             slide_width=self.info.width,
             slide_height=self.info.height,
             tile_size=settings.tile_px,
             halo=settings.halo_px,
-            downsample=_downsample(run, self.info, source.name),
+            downsample=_downsample(card, self.info, source.name),
         )
         self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
         self.settings = settings
         self.labels_name = f"{stem}.labels.tif"
         self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
-        self.values = np.array(run.labels.trained_values, np.uint8)
-        self.background = run.labels.trained_values.index(run.labels.background)
+        self.values = np.array(card.labels.trained_values, np.uint8)
+        self.background = card.labels.trained_values.index(card.labels.background)
         self.tissue: NDArray[np.bool_] | None = None
 
     def described(self) -> SlidePrediction:
@@ -119,7 +116,7 @@ class SlideJob:
             probabilities=self.probabilities_name,
         )
 
-    def run_with(self, predictor: Predictor, on_progress: OnProgress) -> SlideReport:
+    def run_with(self, model: Model, on_progress: OnProgress) -> SlideReport:
         """Predict the slide into its rasters."""
         started = time.perf_counter()
         tissue, wanted, notes = self._choose_tiles()
@@ -131,8 +128,8 @@ class SlideJob:
                 if (tile.col, tile.row) not in wanted:
                     self._write_background(tile, labels, chances)
             for tiles, pixels in self._batches(list(wanted.values())):
-                answer = predictor.chances(pixels, halo=self.grid.halo)
-                counts += self._write(tiles, answer, labels, chances)
+                answer = model.answer(pixels, halo=self.grid.halo, chances=chances is not None)
+                counts += self._write(tiles, *answer, labels, chances)
                 done += len(tiles)
                 on_progress(done, len(wanted), self.source.name)
         seconds = time.perf_counter() - started
@@ -143,7 +140,7 @@ class SlideJob:
             tissue=round(tissue, 4),
             seconds=round(seconds, 3),
             mm2_per_second=self._speed(len(wanted), seconds),
-            pixels={self.run.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
+            pixels={self.card.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
             notes=notes,
         )
 
@@ -177,7 +174,7 @@ class SlideJob:
                 height=height,
                 downsample=downsample,
                 mpp=mpp,
-                colors=label_colors(self.run.labels),
+                colors=label_colors(self.card.labels),
             )
         )
         if self.probabilities_name is None:
@@ -196,19 +193,22 @@ class SlideJob:
     def _write_background(self, tile: Tile, labels: RasterWriter, chances: RasterWriter | None) -> None:
         """Say background where nothing was predicted; unwritten pixels are 0, which is enough if that means it."""
         shape = tile.height, tile.width
-        if self.run.labels.background != 0:
-            labels.write(np.full(shape, self.run.labels.background, np.uint8), x=tile.x, y=tile.y)
+        if self.card.labels.background != 0:
+            labels.write(np.full(shape, self.card.labels.background, np.uint8), x=tile.x, y=tile.y)
         if chances is not None:
             sure = np.zeros((len(self.values), *shape), np.uint8)
             sure[self.background] = 255
             chances.write(sure, x=tile.x, y=tile.y)
 
     def _write(
-        self, tiles: Sequence[Tile], answer: Tensor, labels: RasterWriter, chances: RasterWriter | None
+        self,
+        tiles: Sequence[Tile],
+        indices: NDArray[np.uint8],
+        bytes_: NDArray[np.uint8] | None,
+        labels: RasterWriter,
+        chances: RasterWriter | None,
     ) -> NDArray[np.int64]:
         """Write a batch, background on glass; gives the pixels by class index that lie inside the raster."""
-        indices = answer.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        bytes_ = None if chances is None else (answer * 255).round().to(torch.uint8).cpu().numpy()
         counts = np.zeros(len(self.values), np.int64)
         for i, tile in enumerate(tiles):
             if self.tissue is not None:
@@ -252,19 +252,19 @@ class SlideJob:
         return round(tiles * (self.grid.tile_size * self.mpp / 1000) ** 2 / max(seconds, 1e-9), 4)
 
 
-def _downsample(run: Run, info: SlideInfo, name: str) -> float:
+def _downsample(card: ModelCard, info: SlideInfo, name: str) -> float:
     """Slide px per px at the run's um/px.
 
     Raises:
         FormatError: The slide's um/px are unknown, or the run has neither um/px nor one downsample.
     """
-    if run.mpp is None:
-        if run.downsample is None:
-            raise FormatError(f"{run.root}: neither um/px nor one downsample is known of the tiles it was trained on")
-        return run.downsample
+    if card.mpp is None:
+        if card.downsample is None:
+            raise FormatError(f"{card.where}: neither um/px nor one downsample is known of the tiles it was trained on")
+        return card.downsample
     if info.mpp is None:
         raise FormatError(
-            f"{name}: um/px is unknown ({info.mpp_note or 'not stated'}); the model expects {run.mpp:g} um/px, "
+            f"{name}: um/px is unknown ({info.mpp_note or 'not stated'}); the model expects {card.mpp:g} um/px, "
             "so state the slide's with --slide-mpp or set it in QuPath"
         )
-    return downsample_for(run.mpp, info.mpp)
+    return downsample_for(card.mpp, info.mpp)

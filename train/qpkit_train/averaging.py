@@ -1,0 +1,71 @@
+"""A moving average of a network's weights (EMA), which wobbles less than the weights themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import torch
+from torch import Tensor
+
+_PREFIX: Final = "ema/"
+"""How the average's tensors begin in the run folder."""
+
+_EARLY: Final = 10
+"""In the first steps the average follows faster: it keeps (1 + step) / (10 + step) at most."""
+
+
+class WeightAverage:
+    """Averages the floating-point weights and buffers of a network; others are taken as they are.
+
+    Args:
+        network: To be averaged.
+        keep: Share of the old at each step, 0..1; 0 does nothing at all.
+    """
+
+    def __init__(self, network: torch.nn.Module, *, keep: float) -> None:
+        self._network, self._keep, self._steps = network, keep, 0
+        self._average = {name: value.detach().clone() for name, value in network.state_dict().items()} if keep else {}
+
+    def update(self) -> None:
+        """Take in the weights after a step of the optimizer."""
+        if not self._keep:
+            return
+        self._steps += 1
+        keep = min(self._keep, (1 + self._steps) / (_EARLY + self._steps))
+        for name, value in self._network.state_dict().items():
+            if value.is_floating_point():
+                self._average[name].lerp_(value.detach(), 1 - keep)
+            else:
+                self._average[name].copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the average into the network for a block."""
+        if not self._keep:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
+        self._network.load_state_dict(self._average)
+        try:
+            yield
+        finally:
+            self._network.load_state_dict(own)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the run folder keeps."""
+        if not self._keep:
+            return {}
+        return {f"{_PREFIX}{name}": value for name, value in self._average.items()} | {
+            f"{_PREFIX}": torch.tensor(self._steps)
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take out of `tensors` what `tensors()` had put there."""
+        mine: Mapping[str, Tensor] = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_PREFIX)}
+        for key, value in mine.items():
+            if key == _PREFIX:
+                self._steps = int(value)
+            elif key.removeprefix(_PREFIX) in self._average:
+                self._average[key.removeprefix(_PREFIX)].copy_(value)

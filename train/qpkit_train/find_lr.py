@@ -1,0 +1,99 @@
+"""The learning-rate range test: a few steps at rising rates, and where the loss falls fastest.
+
+Source: Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from qpkit.dataset import read_tile_set
+from qpkit.errors import ConfigError
+from qpkit_train.config import Recipe
+from qpkit_train.data import Prefetcher
+from qpkit_train.loop import Training, make_fabric
+from qpkit_train.material import split_material
+from qpkit_train.start import run_file
+
+LOWEST: Final = 1e-6
+HIGHEST: Final = 1.0
+STEPS: Final = 100
+
+_SMOOTH: Final = 0.9
+"""What the smoothed loss keeps of the losses before."""
+
+_TOO_LARGE: Final = 4.0
+"""The test ends where the smoothed loss is so many times its best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeTest:
+    """What a range test found.
+
+    Args:
+        rates: Of each step, rising by a constant factor.
+        losses: Smoothed (exponentially, 0.9), of each step.
+        suggestion: Where the smoothed loss falls fastest per factor of the rate.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+
+
+def find_learning_rate(
+    tiles_root: Path, recipe: Recipe, *, steps: int = STEPS, on_progress: Callable[[int, int, str], None] | None = None
+) -> RangeTest:
+    """Train for a few steps from 1e-6 up to 1, on what the sampler draws, and keep nothing.
+
+    Args:
+        tiles_root: What `qpkit export` wrote.
+        recipe: All settings but the rate, the schedule and the clipping of gradients are used.
+        steps: At most; the test ends early where the loss runs away.
+        on_progress: Called with (steps done, steps, text).
+
+    Raises:
+        As `qpkit_train.loop.fit`; ConfigError if the loss never falls.
+    """
+    tile_set = read_tile_set(tiles_root)
+    data = split_material(tile_set, recipe)
+    fabric = make_fabric(recipe)
+    training = Training(Path(), recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
+    training.network.train()
+    rates, losses, smooth = [], list[float](), 0.0
+    batches = itertools.chain.from_iterable(
+        Prefetcher(training.batches_of(epoch), workers=recipe.data.workers) for epoch in itertools.count()
+    )
+    for step, batch in enumerate(itertools.islice(batches, steps)):
+        rate = LOWEST * (HIGHEST / LOWEST) ** (step / max(steps - 1, 1))
+        training.set_rate(rate)
+        loss = float(training.step(batch, step % training.steps_per_epoch))
+        smooth = _SMOOTH * smooth + (1 - _SMOOTH) * loss
+        value = smooth / (1 - _SMOOTH ** (step + 1))
+        if not math.isfinite(value) or (losses and value > _TOO_LARGE * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(value)
+        if on_progress:
+            on_progress(step + 1, steps, f"lr {rate:.1e} loss {value:.4f}")
+    return RangeTest(rates=tuple(rates), losses=tuple(losses), suggestion=steepest(rates, losses))
+
+
+def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """Find the rate at which the loss falls fastest over the logarithm of the rate, before its minimum.
+
+    Raises:
+        ConfigError: It never falls.
+    """
+    lowest = int(np.argmin(losses)) if losses else 0
+    if lowest < 2:
+        raise ConfigError("the loss does not fall at any learning rate; look at the tiles (qpkit preview) and the loss")
+    slope = np.gradient(np.array(losses[: lowest + 1]), np.log(rates[: lowest + 1]))
+    return float(rates[int(np.argmin(slope))])

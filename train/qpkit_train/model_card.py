@@ -1,0 +1,68 @@
+"""What predicting has to know of a model, whatever runs it. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.labels import LabelMap
+
+STRIDE = 32
+"""Images are padded to multiples of this: encoders halve at most five times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A trained model as predictions see it.
+
+    Args:
+        run: Id of its run.
+        name: Of its recipe.
+        where: Its folder or file, for messages.
+        labels: Channel i is labels.trained_values[i].
+        mpp: um per px that it expects, or None.
+        downsample: Slide px per px, for models without mpp; None if its tiles had several.
+        trained: What it was trained on and how well, for predictions.json.
+        versions: Of the packages that run it.
+    """
+
+    run: str
+    name: str
+    where: str
+    labels: LabelMap
+    mpp: float | None
+    downsample: float | None
+    trained: dict[str, Any]
+    versions: dict[str, str]
+
+
+class Model(Protocol):
+    """Runs a model; pixels in, answers out.
+
+    Attributes:
+        card: What it is.
+        device_name, precision: What it runs on.
+    """
+
+    card: ModelCard
+    device_name: str
+    precision: str
+
+    def answer(
+        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Predict a batch.
+
+        Args:
+            pixels: (n, h, w, 3) uint8 RGB, h and w multiples of STRIDE.
+            halo: px to throw away on each side.
+            chances: Whether probabilities are wanted.
+
+        Returns:
+            (n, h - 2 halo, w - 2 halo) uint8 class indices, and (n, classes, ...) uint8 probabilities (255 is 1) or
+            None.
+        """
+        ...
