@@ -9,6 +9,8 @@ import typer
 from qpkit.cli._console import progress, say
 from qpkit.errors import ConfigError
 
+_MOST_NOTES = 10
+
 
 def command(
     source: Path = typer.Argument(
@@ -35,7 +37,9 @@ def command(
             report = preview_project(source, out, labels=rules, on_progress=update)
         else:
             raise ConfigError(f"{source}: neither a QuPath project nor a folder that qpkit export made")
-    for note in report.notes:
+    for note in report.notes[:_MOST_NOTES]:
         say(f"note: {note}")
+    if len(report.notes) > _MOST_NOTES:
+        say(f"note: and {len(report.notes) - _MOST_NOTES} more like these; the page has them all")
     tiles = f", {report.tiles} tiles" if report.tiles else ""
     say(f"{report.slides} slide(s){tiles} on {out}")

@@ -178,5 +178,5 @@ def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileG
 
 def versions() -> dict[str, str]:
     """Versions of what decides pixels and shapes."""
-    packages = ("numpy", "shapely", "rasterio", "openslide-python", "tifffile", "pillow")
+    packages = ("numpy", "shapely", "rasterio", "openslide-python", "tifffile", "imagecodecs", "numba", "pillow")
     return {"qpkit": qpkit.__version__, "python": platform.python_version()} | {p: version(p) for p in packages}

@@ -122,7 +122,7 @@ def _use(name: str, rules: LabelMap) -> str:
 
 def _line(finding: Finding) -> dict[str, str]:
     where = f"{finding.entry_name}: " if finding.entry_name else ""
-    remedy = f" ({finding.remedy})" if finding.remedy else ""
+    remedy = f" (qpkit doctor: {finding.remedy})" if finding.remedy else ""
     return {"tone": _TONES[finding.severity], "text": f"{where}{finding.what}{remedy}"}
 
 

@@ -100,10 +100,17 @@ def split_tiles(
 
     Raises:
         FormatError: The table is missing, damaged or empty.
-        ConfigError: Fewer groups than parts, a key that the metadata do not have, or leakage that is not allowed.
+        ConfigError: Fewer groups than parts, a key that the metadata do not have, leakage that is not allowed, or an
+            nnU-Net data set that would be changed in place.
         OutputError: The folder cannot be written, or holds something else.
     """
     tiles = read_filled_table(root)
+    in_place = out is None or out.resolve() == root.resolve()
+    if in_place and tiles.info.get("store") == "nnunet":
+        raise ConfigError(
+            f"{root}: an nnU-Net data set has its split in its folders (imagesTr, imagesTs) and in splits_final.json; "
+            "export again with another --split, or write a table of its own with -o (for qpkit train)"
+        )
     facts = _known_metadata(tiles, settings, metadata)
     groups = _groups(tiles, settings, facts)
     images = images_of(tiles)
@@ -125,7 +132,7 @@ def split_tiles(
     new = _new_split(tiles, draw, groups, settings, {"patients": patients, "leakage": leakage.describe()})
     parts = _reports(tiles, draw.parts, new, settings)
     backup = None
-    if out is None or out.resolve() == root.resolve():
+    if out is None or in_place:
         backup = resplit_in_place(tiles, new)
     else:
         resplit_beside(tiles, new, out, overwrite=overwrite)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from qpkit.cli import main
-from qpkit.core.labels import LabelMap
+from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.dataset.choice import most_of_class, rarest, without_class
 from qpkit.dataset.leakage import find_leakage
+from qpkit.report.class_shares import Bar, draw_class_shares
 from qpkit.report.html import render
 from qpkit.report.tiles import edge_of, outlined, tinted
 from qpkit.workflows.export import export_tiles
@@ -116,6 +117,24 @@ def test_without_the_slides_the_page_shows_what_the_export_kept_of_them(study: P
     report = preview_tiles(tmp_path / "tiles", tmp_path / "page.html")
     assert len(report.notes) == 1 and "No picture" in (tmp_path / "page.html").read_text()
     assert "no picture" in preview_project(study, tmp_path / "project.html").notes[0]
+
+
+def test_many_lost_images_take_a_few_lines_and_the_page_says_who_mends_them(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = shared / "data/qupath/nedaghohabi-Histopathology-Image-Tiling/project.qpproj"
+    assert run("preview", project, "-o", tmp_path / "page.html") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert sum("no picture" in line for line in said) == 10
+    assert any("and 424 more like these; the page has them all" in line for line in said)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("No picture: ") == 434 and "(qpkit doctor: " in text
+
+
+def test_letters_that_no_font_has_do_not_stop_the_picture() -> None:
+    labels = LabelMap(classes=(LabelClass("\u816b\u760d", 1, ("Tumor",)),))
+    bars = [Bar(name="train", split="train", tiles=2, pixels={0: 5, 1: 5})]
+    assert draw_class_shares(bars, bars, labels).startswith(b"\x89PNG")
 
 
 def test_names_are_escaped() -> None:

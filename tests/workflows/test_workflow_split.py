@@ -276,6 +276,18 @@ def test_tables_that_cannot_be_split_are_one_line(
             assert (code, err.count("\n"), words in err) == (1, 1, True), err
 
 
+def test_an_nnunet_data_set_is_never_at_odds_with_its_table(made_study: Path, tmp_path: Path) -> None:
+    root = tmp_path / "Dataset501_Study"
+    wanted = ExportSettings(downsample=8, tile_size=256, tissue=TissueRule("none", 0), store="nnunet")
+    export_tiles(slide_inputs([made_study]), root, wanted, classes=project_classes([made_study]))
+    before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    with pytest.raises(ConfigError, match=r"Dataset501_Study: an nnU-Net data set has its split in its folders"):
+        split_tiles(root, SplitSettings(seed=3))
+    assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before
+    split_tiles(root, SplitSettings(seed=3), out=tmp_path / "other")
+    assert all((tmp_path / "other" / row.image).is_file() for row in read_tile_set(tmp_path / "other").tiles)
+
+
 def test_stats_count_what_the_masks_show(tiles: Path, tmp_path: Path) -> None:
     report = tile_stats(tiles)
     tile_set = read_tile_set(tiles)
