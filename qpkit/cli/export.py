@@ -102,12 +102,23 @@ def command(
         raise ConfigError("--shard and --scheduler exclude each other; give one")
     if scheduler and workers != 1:
         raise ConfigError("--workers is for this machine; with --scheduler the cluster says how many there are")
-    inputs = slide_inputs(paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp, reader=reader)
+    broken: dict[str, str] = {}
+    inputs = slide_inputs(
+        paths, annotations=annotations, entries=entry, slide_mpp=slide_mpp, reader=reader, broken=broken
+    )
     classes = project_classes(paths)
     with progress("export") as update:
         if part:
             done = export_shard(
-                inputs, out, settings, part, classes=classes, overwrite=overwrite, workers=workers, on_progress=update
+                inputs,
+                out,
+                settings,
+                part,
+                classes=classes,
+                overwrite=overwrite,
+                workers=workers,
+                broken=broken,
+                on_progress=update,
             )
         else:
             report = export_tiles(
@@ -118,11 +129,12 @@ def command(
                 overwrite=overwrite,
                 workers=workers,
                 scheduler=scheduler,
+                broken=broken,
                 on_progress=update,
             )
     if part:
         _show_part(done, out, start)
-        failed = dict(done.failed)
+        failed = {**broken, **done.failed}
     else:
         _show(report, out, start)
         failed = dict(report.failed)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -59,6 +60,7 @@ def export_tiles(
     overwrite: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
+    broken: Mapping[str, str] = MappingProxyType({}),
     on_progress: OnProgress = no_progress,
 ) -> ExportReport:
     """Write tiles, masks, tiles.parquet and export.json into a new folder.
@@ -72,6 +74,7 @@ def export_tiles(
         overwrite: Replace an export that is there.
         workers: Slides exported side by side, each in a process of its own.
         scheduler: Address of a Dask scheduler whose workers do the slides instead.
+        broken: Slides that could not even be opened, and why (from `slide_inputs`); the report names them.
         on_progress: Called with tiles done and in all.
 
     Raises:
@@ -92,11 +95,17 @@ def export_tiles(
             results = run_slides(plan.jobs, root, workers=workers, tick=tick)
         else:
             results = run_on_cluster(plan.jobs, root, address=scheduler, tick=tick)
-        return finish_export(plan, results, root, out, start=start)
+        return finish_export(plan, results, root, out, broken=broken, start=start)
 
 
 def finish_export(
-    plan: ExportPlan, results: Iterable[SlideResult], root: Path, out: Path, *, start: float
+    plan: ExportPlan,
+    results: Iterable[SlideResult],
+    root: Path,
+    out: Path,
+    *,
+    broken: Mapping[str, str],
+    start: float,
 ) -> ExportReport:
     """Share the tiles of all slides out to splits, and write the table and export.json.
 
@@ -105,6 +114,7 @@ def finish_export(
         results: One per job, in their order.
         root: Folder that the tiles are in.
         out: What it will be called.
+        broken: Slides that could not be opened.
         start: Of the export (perf_counter).
 
     Raises:
@@ -128,7 +138,7 @@ def finish_export(
         labels=plan.labels,
         slides=tuple(reports),
         skipped=plan.skipped,
-        failed=failed,
+        failed={**broken, **failed},
         splits=_split_counts(records, plan.labels),
         notes=tuple(notes),
         seconds=time.perf_counter() - start,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -61,6 +62,7 @@ def export_shard(
     classes: Sequence[PathClass] = (),
     overwrite: bool = False,
     workers: int = 1,
+    broken: Mapping[str, str] = MappingProxyType({}),
     on_progress: OnProgress = no_progress,
 ) -> ShardReport:
     """Export every count-th slide into a folder that several jobs share, on any machines that see the same drive.
@@ -73,7 +75,7 @@ def export_shard(
         out: Folder to make in the end; until then the work is in OUT.shared-XXXX beside it.
         settings: The same for all jobs.
         shard: (number, count), the first is 1.
-        classes, overwrite, workers, on_progress: As in `export_tiles`.
+        classes, overwrite, workers, broken, on_progress: As in `export_tiles`.
 
     Raises:
         As `export_tiles`.
@@ -94,7 +96,7 @@ def export_shard(
             complete = [result for job in plan.jobs if (result := finished(job, root)) is not None]
             whole = None
             if len(complete) == len(plan.jobs):
-                whole = finish_export(plan, complete, root, out, start=start)
+                whole = finish_export(plan, complete, root, out, broken=broken, start=start)
                 settle_shared(root, out)
     return ShardReport(slides=names, failed=failed, done=len(complete), total=len(plan.jobs), whole=whole)
 

@@ -67,6 +67,7 @@ def slide_inputs(
     entries: Sequence[str] = (),
     slide_mpp: float | None = None,
     reader: str = "auto",
+    broken: dict[str, str] | None = None,
 ) -> list[SlideInput]:
     """List the slides behind projects and slide files; each is opened once to see that it can be.
 
@@ -76,10 +77,11 @@ def slide_inputs(
         entries: Only these entries of the projects, by name or id.
         slide_mpp: um per px of the slides that state none, neither in the project nor in the file.
         reader: "auto", or the one reader for all of them.
+        broken: Takes up slides whose file cannot be read (name to reason), which then are left out; None raises.
 
     Raises:
         ProjectError: An image is missing, an entry does not exist, or nothing is left.
-        FormatError: A file cannot be read, or a slide has no um per px.
+        FormatError: A file cannot be read (with `broken`: none can).
     """
     if slide_mpp is not None and not (slide_mpp > 0 and math.isfinite(slide_mpp)):
         raise ConfigError(f"--slide-mpp {slide_mpp}: has to be a positive number of um per px")
@@ -89,11 +91,22 @@ def slide_inputs(
     if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
         raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
     inputs: list[SlideInput] = []
+    failed: dict[str, str] = {}
     for path in paths:
+        sources: list[Entry | Path] = [path]
         if is_project(path):
-            inputs += _project_inputs(open_project(path), entries, reader)
-        else:
-            inputs.append(_open(SlideSource(name=path.name, path=path, reader=reader), annotation_file=annotations))
+            sources = [*_chosen(open_project(path), entries)]
+        for source in sources:
+            try:
+                inputs.append(_input(source, reader, annotations))
+            except _UnreadableError as err:
+                if broken is None:
+                    raise
+                failed[source.name] = str(err)
+    if failed and not inputs:
+        raise FormatError(f"no slide can be read: {'; '.join(failed.values())}")
+    if broken is not None:
+        broken.update(failed)
     if not inputs:
         raise ProjectError(f"{', '.join(map(str, paths))}: no images in it; add images in QuPath first")
     return _unique_names([_with_mpp(item, slide_mpp) for item in inputs])
@@ -105,14 +118,27 @@ def project_classes(paths: Sequence[Path]) -> list[PathClass]:
     return list({str(c): c for c in reversed(classes)}.values())[::-1]
 
 
-def _project_inputs(project: Project, wanted: Sequence[str], reader: str) -> list[SlideInput]:
+class _UnreadableError(FormatError):
+    """The file of a slide is damaged, or nothing here can read it."""
+
+
+def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
     known = {str(e.id) for e in project.entries} | {e.name for e in project.entries}
     strange = [name for name in wanted if name not in known]
     if strange:
         there = ", ".join(repr(e.name) for e in project.entries)
         raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
-    chosen = [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
-    return [_entry_input(entry, reader) for entry in chosen]
+    return [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
+
+
+def _input(source: Entry | Path, reader: str, annotations: Path | None) -> SlideInput:
+    """Open an entry, or a file with its annotations."""
+    if isinstance(source, Entry):
+        return _entry_input(source, reader)
+    try:
+        return _open(SlideSource(name=source.name, path=source, reader=reader), annotation_file=annotations)
+    except FormatError as err:
+        raise _UnreadableError(str(err)) from err
 
 
 def _entry_input(entry: Entry, reader: str) -> SlideInput:
@@ -120,7 +146,7 @@ def _entry_input(entry: Entry, reader: str) -> SlideInput:
     try:
         found = replace(_open(source), entry=entry, metadata=entry.metadata)
     except FormatError as err:
-        raise FormatError(f"entry {entry.name!r}: {err}") from err
+        raise _UnreadableError(f"entry {entry.name!r}: {err}") from err
     size = (found.info.width, found.info.height)
     if entry.image_size not in (None, size):
         width, height = entry.image_size or size

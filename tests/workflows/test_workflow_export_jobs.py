@@ -106,3 +106,36 @@ def test_an_export_of_nothing_but_broken_slides_is_an_error(study: Path, tmp_pat
     with pytest.raises(FormatError, match="no slide could be exported"):
         export(study, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_slide_that_does_not_open_is_left_out_and_named(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 0 bytes, or cut in its header; by one run and by shards."""
+    export(study, tmp_path / "whole")
+    (study / "slides/patient_B.tif").write_bytes(b"")
+    slide = study / "slides/patient_C.tif"
+    slide.write_bytes(slide.read_bytes()[:60])
+    code = run("export", study, "-o", tmp_path / "out", *ARGUMENTS)
+    said = capsys.readouterr().err
+    assert code == 2 and said.count("LEFT OUT, cannot be read: patient_") == 2, said
+    tiles = read_tile_set(tmp_path / "out")
+    assert {tile.slide for tile in tiles.tiles} == {"patient_A.tif", "patient_D.tif"}
+    assert list(tiles.info["report"]["failed"]) == ["patient_B.tif", "patient_C.tif"]
+    whole = content(tmp_path / "whole")
+    kept = {name: data for name, data in content(tmp_path / "out").items() if name.endswith(".png")}
+    assert kept == {
+        n: d for n, d in whole.items() if n.endswith(".png") and "patient_B" not in n and "patient_C" not in n
+    }
+    assert run("export", study, "-o", tmp_path / "shards", "--shard", "2/2", *ARGUMENTS) == 2
+    assert run("export", study, "-o", tmp_path / "shards", "--shard", "1/2", *ARGUMENTS) == 2
+    assert content(tmp_path / "shards") == content(tmp_path / "out")
+
+
+def test_an_export_of_slides_none_of_which_opens_is_an_error(study: Path, tmp_path: Path) -> None:
+    for slide in (study / "slides").glob("*.tif"):
+        slide.write_bytes(b"")
+    assert run("export", study, "-o", tmp_path / "out", *ARGUMENTS) == 1
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FormatError, match=r"patient_A\.tif"):
+        slide_inputs([study])
