@@ -36,6 +36,7 @@ LACKS_SHAPEFILE: Final = lacking(
     "opacity",
     "control characters",
     "blank name",
+    "padded name",
     "metadata",
     "not finite measurements",
     "nucleus",

@@ -36,6 +36,7 @@ def as_seen(item: Annotation, format_: Format) -> tuple[Any, ...]:
     lacks = format_.lacks
     text = "" if item.name is None else item.name
     name = printable(text) if "control characters" in lacks else text
+    name = name.strip(" ") if "padded name" in lacks else name
     color = None if item.path_class is None else item.path_class.color
     finite = {k: round(v, 12) + 0.0 for k, v in item.measurements.items() if math.isfinite(v)}
     odd = {k: repr(v) for k, v in item.measurements.items() if not math.isfinite(v)}
@@ -127,3 +128,12 @@ def test_a_written_file_is_recognized_by_its_content(format_: Format, tmp_path: 
 def test_no_objects_make_a_file_that_reads_as_none(format_: Format) -> None:
     found, losses = round_trip(format_, [])
     assert (found.objects, losses, dict(found.notes)) == ((), Counter(), {})
+
+
+@pytest.mark.parametrize("name", [" ", "a ", " a", "  two  words "])
+def test_blanks_around_a_name_in_a_shapefile_are_declared_lost(name: str) -> None:
+    """dBase fills its fields up with blanks."""
+    shapefile = named("shapefile", FORMATS)
+    found, losses = round_trip(shapefile, [Annotation(geometry=shapely.box(1, 1, 50, 50), name=name)])
+    assert [item.name for item in found.objects] == [name.strip() or None]
+    assert losses["blanks at the ends of names left out"] == 1
