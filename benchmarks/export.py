@@ -37,6 +37,9 @@ from qpkit.workflows.sources import SlideInput, project_classes, slide_inputs
 
 DLUP = "dlup[openslide]==0.9.4"
 SIDES = (10_000, 20_000, 40_000, 80_000)
+TIMES = 6
+"""How often the project is exported to compare processes, so that starting one (2 s) does not decide."""
+
 TISSUE = 16
 """Slide tiles (256 px) along the tissue of a made-up slide, whatever its size."""
 
@@ -78,7 +81,8 @@ def one(name: str, source: Path) -> Result:
         if source.suffix == ".tif":
             inputs, classes = slide_inputs([source], annotations=source.with_suffix(".geojson")), []
         else:
-            inputs, classes = slide_inputs([source]), project_classes([source])
+            times = TIMES if "core" in name else 1
+            inputs, classes = slide_inputs([source] * times), project_classes([source])
         if name == "published":
             return timed(lambda: publish(inputs, out))
         if name == "tiles":
@@ -153,9 +157,9 @@ def measure(project: Path, work: Path) -> Iterator[Row]:
     ratio = slow["seconds"] / whole["seconds"]
     yield row("whole export", whole["seconds"], "s", against="the published way", ratio=ratio, goal=">= 6 x")
     single, two = alone(__file__, "one core", str(project)), alone(__file__, "two cores", str(project))
-    yield row("whole export, 1 process on 1 core", single["seconds"], "s")
+    yield row("six times, 1 process on 1 core", single["seconds"], "s")
     ratio = single["seconds"] / two["seconds"]
-    yield row("whole export, 2 processes", two["seconds"], "s", against="1 on 1 core", ratio=ratio, goal=">= 1.7 x")
+    yield row("six times, 2 processes", two["seconds"], "s", against="1 on 1 core", ratio=ratio, goal=">= 1.7 x")
     single = alone(__file__, "export one", str(project))
     yield row("memory, one slide", single["peak_mb"], "MB")
     yield row("memory, all slides", whole["peak_mb"], "MB", goal="constant")
