@@ -16,10 +16,10 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
 from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
-from qpkit_train.config import AugmentConfig
 from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
 from qpkit_train.material import split_material
 from qpkit_train.sampler import BalancedSampler
+from qpkit_train.settings import AugmentConfig
 
 PLAIN = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0, hue=0)
 

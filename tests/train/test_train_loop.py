@@ -19,11 +19,11 @@ from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
 from qpkit_train.augment import normalize
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import load_run, read_state
-from qpkit_train.config import LossConfig, Recipe
 from qpkit_train.devices import choose_precision
 from qpkit_train.loop import fit
 from qpkit_train.losses import make_loss
 from qpkit_train.models.registry import build_model
+from qpkit_train.settings import LossConfig, Recipe
 
 
 class Killed(Exception):

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from qpkit.errors import ConfigError
 from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, mean_score
 from qpkit_train import figures
-from qpkit_train.config import LOSS_TERMS, LossConfig, OptimConfig, load_recipe, parse_terms
+from qpkit_train.config import load_recipe
 from qpkit_train.loss_terms import batch_weights
 from qpkit_train.losses import Loss, make_loss
 from qpkit_train.schedule import Watch, learning_rate
+from qpkit_train.setting_rules import LOSS_TERMS, parse_terms
+from qpkit_train.settings import LossConfig, OptimConfig
 
 TERMS = (*LOSS_TERMS, "bce+dice", "ce+dice", "bce+focal", "bce+ohem", "0.5*ce + lovasz", "bce+lovasz+tversky")
 

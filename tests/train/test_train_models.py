@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from qpkit.errors import ConfigError
-from qpkit_train.config import ModelConfig
 from qpkit_train.models.registry import build_model
+from qpkit_train.settings import ModelConfig
 
 SMALL = {"encoder_depth": 3, "options": {"decoder_channels": [16, 8, 8]}}
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit.ops.compare import IGNORE_INDEX
-from qpkit_train.config import AugmentConfig
 from qpkit_train.model_card import STRIDE
+from qpkit_train.settings import AugmentConfig
 
 NORMALIZATIONS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

@@ -29,10 +29,11 @@ from torch import Tensor
 from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
 from qpkit.errors import ConfigError, FormatError, LabelError
 from qpkit.files import replace_file
-from qpkit_train.config import Recipe, recipe_from_builtins
+from qpkit_train.config import recipe_from_builtins
 from qpkit_train.model_card import ModelCard
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.schedule import Watch
+from qpkit_train.settings import Recipe
 
 RUN_NAME: Final = "run.json"
 STATE_NAME: Final = "state.json"

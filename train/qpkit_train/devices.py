@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from qpkit_train.config import Precision
+from qpkit_train.settings import Precision
 
 
 def pick_device() -> torch.device:

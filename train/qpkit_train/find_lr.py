@@ -16,10 +16,10 @@ import numpy as np
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
-from qpkit_train.config import Recipe
 from qpkit_train.data import Prefetcher
 from qpkit_train.loop import Training, make_fabric
 from qpkit_train.material import split_material
+from qpkit_train.settings import Recipe
 from qpkit_train.start import run_file
 
 LOWEST: Final = 1e-6

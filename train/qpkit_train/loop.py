@@ -30,7 +30,6 @@ from qpkit_train import checkpoint, figures
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import RunFile, State
-from qpkit_train.config import Recipe
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
 from qpkit_train.devices import choose_precision, pick_device
 from qpkit_train.hardness import TileErrors
@@ -39,6 +38,7 @@ from qpkit_train.material import Material, class_weights, measuring_batch, split
 from qpkit_train.models.registry import build_model
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
+from qpkit_train.settings import Recipe
 from qpkit_train.start import claim, run_file
 
 OnProgress = Callable[[int, int, str], None]

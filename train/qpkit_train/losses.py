@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from qpkit_train import loss_terms
-from qpkit_train.config import LossConfig, parse_terms
+from qpkit_train.setting_rules import parse_terms
+from qpkit_train.settings import LossConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from qpkit.dataset import TileRecord, TileSet, read_tile_set
 from qpkit.errors import ConfigError, LabelError
-from qpkit_train.config import Recipe
 from qpkit_train.sampler import BalancedSampler
+from qpkit_train.settings import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

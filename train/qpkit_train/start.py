@@ -14,9 +14,9 @@ from qpkit.dataset.manifest import TABLE_NAME
 from qpkit.errors import OutputError
 from qpkit.files import sha256
 from qpkit_train.checkpoint import FORMAT, RUN_NAME, RunFile, read_run_file, run_id, versions
-from qpkit_train.config import Recipe
 from qpkit_train.devices import choose_precision, device_name
 from qpkit_train.material import Material
+from qpkit_train.settings import Recipe
 
 
 def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.device) -> RunFile:

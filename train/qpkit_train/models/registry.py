@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from qpkit.errors import ConfigError
-from qpkit_train.config import ModelConfig
+from qpkit_train.settings import ModelConfig
 from qpkit_train.torchvision_shim import ensure_torchvision
 
 _PROBE_SECONDS: Final = 4.0

@@ -1,0 +1,103 @@
+"""Which settings make sense: everything that a type cannot say."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from qpkit.errors import ConfigError
+from qpkit_train.settings import Recipe
+
+LOSS_TERMS: Final = ("bce", "ce", "dice", "focal", "lovasz", "ohem", "tversky")
+
+
+def parse_terms(text: str) -> list[tuple[float, str]]:
+    """Read the terms of a loss: (factor, name) each.
+
+    Raises:
+        ConfigError: An unknown name, a factor that is no positive number, a term twice, or bce beside ce.
+    """
+    terms = []
+    for part in text.split("+"):
+        factor, star, name = part.rpartition("*")
+        name = name.strip()
+        if name not in LOSS_TERMS:
+            close = difflib.get_close_matches(name, LOSS_TERMS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"loss.terms = {text!r}: no term {name!r}; {hint}there are {', '.join(LOSS_TERMS)}")
+        try:
+            weight = float(factor) if star else 1.0
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight < math.inf:
+            raise ConfigError(f"loss.terms = {text!r}: {factor.strip()!r} is no factor; write it like 0.5*{name}")
+        terms.append((weight, name))
+    names = [name for _, name in terms]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"loss.terms = {text!r}: {name} is there twice; add up the factors")
+    if {"bce", "ce"} <= set(names):
+        raise ConfigError(f"loss.terms = {text!r}: bce (sigmoid) and ce (softmax) exclude each other")
+    return terms
+
+
+def range_faults(recipe: Recipe) -> Iterator[str]:
+    """Name every setting of a recipe that is out of its range or does not go with another."""
+    data, augment, optim = recipe.data, recipe.augment, recipe.optim
+    checks = [
+        (bool(recipe.name.strip()), "name must not be blank"),
+        (recipe.seed >= 0, "seed must not be negative"),
+        (recipe.model.encoder_depth in (0, 3, 4, 5), "model.encoder_depth has to be 3, 4, 5 or 0 (default)"),
+        (data.batch_size >= 1, "data.batch_size has to be at least 1"),
+        (data.crop_px == 0 or data.crop_px >= 32, "data.crop_px has to be 0 (whole tile) or at least 32"),
+        (not data.free_crops or data.crop_px > 0, "data.free_crops needs data.crop_px"),
+        (recipe.sampler.area_power >= 0, "sampler.area_power must not be negative"),
+        (0 <= recipe.sampler.hard_negatives <= 1, "sampler.hard_negatives has to be in 0..1"),
+        (data.workers >= 0, "data.workers must not be negative"),
+        (data.cache_mb >= 0, "data.cache_mb must not be negative"),
+        (optim.lr > 0, "optim.lr has to be positive"),
+        (optim.weight_decay >= 0, "optim.weight_decay must not be negative"),
+        (optim.epochs >= 1, "optim.epochs has to be at least 1"),
+        (optim.steps_per_epoch >= 0, "optim.steps_per_epoch must not be negative"),
+        (optim.schedule != "step" or bool(optim.milestones), "optim.schedule step needs optim.milestones"),
+        (0 < optim.gamma <= 1, "optim.gamma has to be in 0..1, not 0"),
+        (optim.plateau_patience >= 0, "optim.plateau_patience must not be negative"),
+        (0 <= optim.final_factor <= 1, "optim.final_factor has to be in 0..1"),
+        (optim.warmup_steps >= 0, "optim.warmup_steps must not be negative"),
+        (optim.cycle_epochs >= 1, "optim.cycle_epochs has to be at least 1"),
+        (optim.poly_power > 0, "optim.poly_power has to be positive"),
+        (optim.accumulate >= 1, "optim.accumulate has to be at least 1"),
+        (0 <= optim.ema < 1, "optim.ema has to be in 0..1, not 1"),
+        (optim.clip_norm >= 0, "optim.clip_norm must not be negative"),
+        (recipe.early_stopping.patience >= 0, "early_stopping.patience must not be negative"),
+        (recipe.early_stopping.tiles >= 0, "early_stopping.tiles must not be negative"),
+        (recipe.early_stopping.min_delta >= 0, "early_stopping.min_delta must not be negative"),
+        (recipe.loss.focal_gamma >= 0, "loss.focal_gamma must not be negative"),
+        (0 < recipe.loss.ohem_share <= 1, "loss.ohem_share has to be in 0..1, not 0"),
+        (recipe.loss.tversky_alpha > 0 and recipe.loss.tversky_beta > 0, "loss.tversky_alpha and _beta: positive"),
+        (0 <= augment.hue <= 0.5, "augment.hue has to be in 0..0.5"),
+    ]
+    yield from (message for holds, message in checks if not holds)
+    for name in ("hflip", "vflip", "brightness", "contrast", "saturation", "stain"):
+        if not 0 <= getattr(augment, name) <= 1:
+            yield f"augment.{name} = {getattr(augment, name)} has to be in 0..1"
+    yield from _ratio_faults(recipe.sampler.ratio)
+    try:
+        parse_terms(recipe.loss.terms)
+    except ConfigError as err:
+        yield str(err)
+    weights = recipe.loss.class_weights
+    if isinstance(weights, dict) and any(weight < 0 for weight in weights.values()):
+        yield "loss.class_weights must not be negative"
+
+
+def _ratio_faults(ratio: list[float] | dict[str, float]) -> Iterator[str]:
+    shares = list(ratio.values()) if isinstance(ratio, dict) else ratio
+    if any(share < 0 or share > 1000 for share in shares):
+        yield f"sampler.ratio = {ratio} has a share outside 0..1000"
+    if isinstance(ratio, list) and (len(ratio) != 2 or ratio[0] <= 0):
+        yield f"sampler.ratio = {ratio} has to be [positive, negative], the first above 0, or a table by class name"
+    if isinstance(ratio, dict) and not any(share > 0 for name, share in ratio.items() if name != "background"):
+        yield "sampler.ratio has no class with a share above 0"

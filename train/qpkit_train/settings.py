@@ -1,0 +1,197 @@
+"""What can be set in a recipe, section by section, and what each setting means. Knows neither files nor rules."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every table of a recipe has in common."""
+
+
+class ModelConfig(Section, frozen=True, kw_only=True):
+    """The network.
+
+    Args:
+        architecture: A segmentation_models_pytorch architecture in any case: unet, unetplusplus, fpn, deeplabv3plus ...
+        encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>".
+        encoder_weights: "none", the name of published weights ("imagenet"), or a local .safetensors or .pth file.
+        encoder_depth: Number of times the encoder halves the image, 3..5; 0 takes the architecture's own default.
+        options: Further keywords of the architecture, such as decoder_channels.
+    """
+
+    architecture: str = "unet"
+    encoder: str = "resnet34"
+    encoder_weights: str = "imagenet"
+    encoder_depth: int = 0
+    options: dict[str, Any] = {}
+
+
+class DataConfig(Section, frozen=True, kw_only=True):
+    """How tiles reach the network.
+
+    Args:
+        batch_size: Tiles or crops per step.
+        crop_px: Side of the random crop out of each tile; 0 takes the whole tile.
+        free_crops: Crops may reach beyond their tile, so that the same lesion is seen in changing surroundings; for
+            tiles that are read from the slides (qpkit export --store none).
+        normalization: "imagenet" (mean and standard deviation of ImageNet), "unit" (0..1) or "signed" (-1..1).
+        workers: Threads that read tiles ahead; 0 reads between steps.
+        cache_mb: Decoded tiles kept in memory, MB.
+    """
+
+    batch_size: int = 8
+    crop_px: int = 0
+    free_crops: bool = False
+    normalization: Literal["imagenet", "unit", "signed"] = "imagenet"
+    workers: int = 2
+    cache_mb: int = 1024
+
+
+class SamplerConfig(Section, frozen=True, kw_only=True):
+    """What a batch shows.
+
+    Args:
+        ratio: [positive, negative] tiles, or a share for each class by name ("background" = no class in the tile;
+            share 0 leaves a class out).
+        balance: "slide" or "group" (what the split kept together: patients) lets each count alike among the tiles of
+            one kind, however many tiles it has; "none" counts tiles.
+        area_power: Tiles count by the pixels of what they are drawn for, to this power: 0 counts them alike, 0.5 shows
+            a tile full of lesion twice as often as one with a quarter of it. Every positive tile is shown anyway.
+        hard_negatives: Share of the tiles without a class that is drawn by the model's own errors in the epoch
+            before, 0..1.
+    """
+
+    ratio: list[float] | dict[str, float] = msgspec.field(default_factory=lambda: [1.0, 3.0])
+    balance: Literal["none", "slide", "group"] = "none"
+    area_power: float = 0.0
+    hard_negatives: float = 0.0
+
+
+class AugmentConfig(Section, frozen=True, kw_only=True):
+    """Random changes of every training crop.
+
+    Args:
+        hflip, vflip: Probabilities, 0..1.
+        rot90: Turn by a random multiple of 90 degrees.
+        brightness, contrast, saturation: Factors are drawn from 1 +- strength, 0..1.
+        hue: Turns of the colour circle, drawn from +- strength, 0..0.5.
+        stain: Haematoxylin, eosin and DAB densities are scaled by 1 +- strength, 0..1.
+    """
+
+    hflip: float = 0.5
+    vflip: float = 0.5
+    rot90: bool = True
+    brightness: float = 0.15
+    contrast: float = 0.15
+    saturation: float = 0.15
+    hue: float = 0.02
+    stain: float = 0.0
+
+
+class LossConfig(Section, frozen=True, kw_only=True):
+    """What is made small.
+
+    Args:
+        terms: Sum of terms, each with a factor if wanted: "ce+dice", "0.5*ce + dice + 0.3*focal". There are bce, ce,
+            dice, focal, lovasz, ohem and tversky. "bce" takes each class against the rest, with a sigmoid, in all
+            terms; without it they take a softmax.
+        class_weights: "none", "balanced" (inverse to the pixels an epoch shows), "dynamic" (1 - share of the class in
+            the batch) or a weight by class name.
+        focal_gamma: How much less a pixel counts the surer the model is of it.
+        ohem_share: Share of the known pixels, the hardest ones, that "ohem" looks at, 0..1.
+        tversky_alpha, tversky_beta: What false positives and false negatives cost in "tversky"; 0.5 both is Dice.
+    """
+
+    terms: str = "ce+dice"
+    class_weights: Literal["none", "balanced", "dynamic"] | dict[str, float] = "none"
+    focal_gamma: float = 2.0
+    ohem_share: float = 0.25
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+
+
+class OptimConfig(Section, frozen=True, kw_only=True):
+    """How it is made small.
+
+    Args:
+        name: "adamw", "adam" or "sgd" (momentum 0.9).
+        lr: Learning rate after the warm-up.
+        weight_decay: As torch's optimizer means it.
+        epochs: At most; early stopping may end sooner.
+        steps_per_epoch: 0 for as many as show every positive tile once.
+        schedule: "constant", "cosine" (to lr * final_factor), "poly" (lr * (1 - progress) ** poly_power), "step" (times
+            gamma at each of `milestones`), "cyclic" (times gamma after each epoch, from lr again every `cycle_epochs`)
+            or "plateau" (times gamma after `plateau_patience` epochs without a better metric).
+        milestones: Epochs, counted from 1, after which "step" multiplies.
+        gamma: Factor of "step", "cyclic" and "plateau".
+        cycle_epochs: Length of a cycle of "cyclic".
+        poly_power: Of "poly".
+        plateau_patience: Epochs.
+        final_factor: Where "cosine" ends, as a share of lr.
+        warmup_steps: Steps over which lr rises from zero.
+        clip_norm: Largest norm of the gradient; 0 does not clip.
+        accumulate: Batches whose gradients are added up before a step; the last step of an epoch may have fewer.
+        ema: Share of the old that a moving average of the weights keeps at each step, such as 0.999; 0 keeps none.
+            With it the average is what is measured and kept.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 5e-4
+    weight_decay: float = 1e-4
+    epochs: int = 30
+    steps_per_epoch: int = 0
+    schedule: Literal["constant", "cosine", "poly", "step", "cyclic", "plateau"] = "cosine"
+    milestones: list[int] = []
+    gamma: float = 0.1
+    cycle_epochs: int = 5
+    poly_power: float = 0.9
+    plateau_patience: int = 3
+    final_factor: float = 0.01
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
+
+
+class EarlyStoppingConfig(Section, frozen=True, kw_only=True):
+    """When the best epoch is kept and when there is no point in going on.
+
+    Args:
+        metric: Of the validation tiles: mean "dice" or "iou" over the classes without background, or "loss".
+        patience: Epochs without a better metric; 0 never stops early.
+        min_delta: What counts as better.
+        tiles: Validation tiles that are measured after an epoch, at most: an even choice with as large a share that
+            shows a class; 0 for all.
+    """
+
+    metric: Literal["dice", "iou", "loss"] = "dice"
+    patience: int = 10
+    min_delta: float = 1e-4
+    tiles: int = 0
+
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+class Recipe(Section, frozen=True, kw_only=True):
+    """Everything that decides a training but the tiles.
+
+    Args:
+        name: What runs and predictions are called after.
+        precision: "auto" takes what the device is fast at; otherwise as Lightning Fabric names it.
+        seed: Of everything random.
+    """
+
+    name: str
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    precision: Precision = "auto"
+    seed: int = 0
