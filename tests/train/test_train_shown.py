@@ -17,11 +17,11 @@ from qpkit.dataset.judged import Pair
 from qpkit_train import loop
 from qpkit_train.augment import Augmenter
 from qpkit_train.checkpoint import write_run_file
-from qpkit_train.data import class_index_table
+from qpkit_train.data import class_index_table, mask_values
 from qpkit_train.devices import pick_device
 from qpkit_train.material import split_material
 from qpkit_train.settings import AugmentConfig
-from qpkit_train.shown import mask_values, settings_of, show_batches
+from qpkit_train.shown import settings_of, show_batches
 from qpkit_train.start import run_file
 
 

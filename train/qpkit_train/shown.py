@@ -8,14 +8,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.judged import ChangedTile, Pair, ShownBatches
 from qpkit_train.augment import Augmenter
-from qpkit_train.data import EpochBatches, TileReader
+from qpkit_train.data import EpochBatches, TileReader, mask_values
 from qpkit_train.material import Material, split_material
 from qpkit_train.settings import AugmentConfig, Recipe
 
@@ -120,10 +119,3 @@ def _pair(image: Tensor, target: Tensor, data: Material) -> Pair:
     """Pixels and mask as pages show them: (h, w, 3) uint8, and values of the label map."""
     pixels = (image.movedim(0, -1) * 255).round().to(torch.uint8).numpy()
     return pixels, mask_values(target.numpy(), data.tile_set.labels)
-
-
-def mask_values(target: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
-    """Turn class indices into values of the label map; the inverse of data.class_index_table. Same shape."""
-    table = np.full(256, labels.ignore, np.uint8)
-    table[: len(labels.trained_values)] = labels.trained_values
-    return np.asarray(table[target])
