@@ -182,14 +182,14 @@ def _tile(item: JudgedTile, labels: LabelMap) -> dict[str, Any]:
     unknown = item.truth == labels.ignore
     said = np.where(unknown, np.uint8(labels.ignore), item.predicted)
     plain = np.full_like(item.truth, labels.background)
-    tile = item.tile
+    known, place = 1 - float(np.mean(unknown)), f"{item.tile.slide}, {item.tile.x:.0f} {item.tile.y:.0f}"
     dice = ", ".join(f"{name} {value:.2f}" for name, value in item.dice.items() if value is not None)
     return {
         "pictures": [
             (words, picture(shaded(item.image, mask, labels, side=SIDE_PX)))
             for words, mask in (("tile", plain), ("annotated", item.truth), ("predicted", said))
         ],
-        "caption": f"loss {item.loss:.3f}; Dice {dice or '-'}; {1 - np.mean(unknown):.0%} known; {tile.slide}, {tile.x:.0f} {tile.y:.0f}",
+        "caption": f"loss {item.loss:.3f}; Dice {dice or '-'}; {known:.0%} known; {place}",
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_tiles import LABELS, TINY, MakeTiles, tiny_recipe
 
 from browser import opened
@@ -141,6 +142,33 @@ def test_what_cannot_be_shown_is_said(
         assert run("preview", *arguments, "-o", page) == 1
         assert said in " ".join(capsys.readouterr().err.split())
     assert not page.exists()
+
+
+def test_a_training_with_every_change_is_resumed_with_the_same_bits(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    strengths = (
+        "rotate=20",
+        "scale=0.2",
+        "shear=5",
+        "shift=0.1",
+        "grid=0.3",
+        "elastic_px=4",
+        "stain=0.2",
+        "nuclei=0.2",
+    )
+    more = ("gamma=0.5", "clahe=3", "blur_px=1", "noise=0.05")
+    recipe = tiny_recipe(*(f"augment.{text}" for text in (*strengths, *more)))
+
+    def cut(done: int, total: int, text: str) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    tiles = make_tiles()
+    loop.fit(tiles, tmp_path / "whole", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(tiles, tmp_path / "cut", recipe, on_progress=cut)
+    assert loop.fit(tiles, tmp_path / "cut", recipe, resume=True).resumed_from == 1
+    whole, resumed = (load_file(tmp_path / name / "last-0002.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_batches_are_made_as_training_makes_them(make_tiles: MakeTiles) -> None:
