@@ -63,6 +63,9 @@ def command(
     with progress("train") as update:
         report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
     _show(report, out, start)
+    from qpkit.cli.report import report_after_training
+
+    report_after_training(out)
 
 
 def _find_lr(tiles: Path, recipe: Any, out: Path | None, start: float) -> None:

@@ -133,6 +133,13 @@ def class_index_table(labels: LabelMap) -> NDArray[np.uint8]:
     return table
 
 
+def mask_values(target: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """Turn class indices into values of the label map; the inverse of class_index_table. Same shape."""
+    table = np.full(256, labels.ignore, np.uint8)
+    table[: len(labels.trained_values)] = labels.trained_values
+    return np.asarray(table[target])
+
+
 class EpochBatches:
     """The batches of one training epoch, crops included.
 
