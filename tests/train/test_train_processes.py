@@ -19,14 +19,16 @@ from qpkit_train.loop import fit
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
-PLAIN = (
-    "augment.hflip=0.0", "augment.vflip=0.0", "augment.rot90=false", "augment.brightness=0.0",
-    "augment.contrast=0.0", "augment.saturation=0.0", "augment.hue=0.0",
-)  # fmt: skip
-
-
+AUGMENTED = (
+    "augment.stain=0.1",
+    "augment.rotate=20",
+    "augment.elastic_px=4",
+    "augment.blur_px=1",
+    "augment.noise=0.02",
+    "augment.gamma=0.2",
+)
 SETTINGS = (
-    *PLAIN,
+    *AUGMENTED,
     *NO_BATCH_NORM,
     'loss.terms="ce+dice+0.5*lovasz"',
     'loss.class_weights="dynamic"',

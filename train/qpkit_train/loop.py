@@ -218,7 +218,9 @@ class Training:
     def step(self, batch: Batch, step: int) -> Tensor:
         """Do step `step` of the epoch with a batch; gives the loss, on the device."""
         images, targets = self._on_device(batch)
-        pixels, targets = self.augment(images, targets, epoch=self.epoch, step=step)
+        pixels, targets = self.augment(
+            images, targets, epoch=self.epoch, step=step, first=batch.first, total=batch.total
+        )
         logits, known = self._forward(pixels, targets)
         self.errors.note(batch.tiles, logits.detach(), known)
         loss = self.loss(*whole_batch(logits, known))
@@ -242,7 +244,7 @@ class Training:
 
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
-        if device.type != "cuda":
+        if device.type != "cuda" or batch.images.is_cuda:
             return batch.images.to(device), batch.targets.to(device)
         images, targets = batch.images.contiguous().pin_memory(), batch.targets.pin_memory()
         return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
