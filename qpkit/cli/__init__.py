@@ -20,6 +20,7 @@ from qpkit.cli import (
     predict,
     preview,
     project,
+    report,
     split,
     stats,
     train,
@@ -65,6 +66,7 @@ app.command("split")(split.command)
 app.command("stats")(stats.command)
 app.command("preview")(preview.command)
 app.command("train")(train.command)
+app.command("report")(report.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)
 app.command("export-model")(export_model.command)

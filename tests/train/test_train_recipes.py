@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,7 @@ import pytest
 
 from qpkit.errors import ConfigError
 from qpkit_train.config import RECIPES, list_recipes, load_recipe, recipe_from_builtins
+from qpkit_train.settings import AugmentConfig
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -45,6 +48,13 @@ def test_all_faults_of_a_recipe_come_in_one_error(tmp_path: Path) -> None:
         "data.batch_size=0",
         "data.crop_px=5",
         "augment.hflip=2",
+        "augment.rotate=181",
+        "augment.scale=-1",
+        "augment.elastic_px=20",
+        "augment.elastic_cell_px=2",
+        "augment.clahe=0.5",
+        "augment.blur_px=nan",
+        "augment.noise_p=1.5",
         "sampler.ratio=[1]",
         "sampler.ratio=[0, 1]",
         "sampler.ratio={background = 1}",
@@ -66,6 +76,14 @@ def test_overrides_are_toml_or_plain_text() -> None:
     )
     assert (recipe.optim.lr, recipe.model.encoder) == (3e-4, "resnet50")
     assert recipe.sampler.ratio == {"Lesion": 1, "background": 2.5}
+
+
+def test_the_training_page_names_every_random_change_with_values_that_are_allowed() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    block = next(text for text in re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL) if "[augment]" in text)
+    tables = tomllib.loads(block)
+    assert set(tables["augment"]) == set(AugmentConfig.__struct_fields__)
+    recipe_from_builtins({"name": "page", **tables}, source="docs/training.md")
 
 
 def test_a_recipe_survives_run_json() -> None:
