@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet, read_tile_set
 from qpkit.errors import ConfigError, LabelError
 from qpkit_train.sampler import BalancedSampler
@@ -75,7 +76,7 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         hard_negatives=recipe.sampler.hard_negatives,
     )
     measured = tuple(tile for tile in val if any(tile.pixels.get(value) for value in labels.trained_values))
-    notes = list(sampler.notes)
+    notes = [*sampler.notes, *_never_shown(train, labels)]
     if not measured:
         notes.append(
             "no labelled tile is in the val split: the best epoch was chosen on training tiles, "
@@ -102,6 +103,15 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def _never_shown(train: Sequence[TileRecord], labels: LabelMap) -> list[str]:
+    return [
+        f"no training tile shows {labels.name_of(value)!r}: the model cannot learn it; give the train split a slide "
+        "that has it, or take it out of the label map"
+        for value in labels.trained_values
+        if value != labels.background and not any(tile.pixels.get(value) for tile in train)
+    ]
 
 
 def _even_choice(tiles: Sequence[TileRecord], classes: Sequence[int], count: int) -> tuple[TileRecord, ...]:
