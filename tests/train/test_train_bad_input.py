@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.train.tiny_tiles import MakeTiles, square_mask, tiny_recipe, write_tiles
 
 from qpkit.errors import FormatError, QpkitError
 from qpkit_train.loop import fit
 from qpkit_train.material import describe_material
+from tests.train.tiny_tiles import MakeTiles, square_mask, tiny_recipe, write_tiles
 
 
 def one_line(error: pytest.ExceptionInfo[QpkitError]) -> str:
