@@ -1,4 +1,4 @@
-"""Random changes of batches, on the device, and the normalisation of pixels. uint8 in, float32 out.
+"""Random changes of batches, on the device. uint8 in, float32 out.
 
 All numbers are drawn on the CPU from (seed, epoch, step), so that every device and every resumed run sees the same.
 Image and label mask are moved together; colours change in the image only.
@@ -17,17 +17,8 @@ from torch import Tensor
 
 from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.model_card import STRIDE
+from qpkit_train.normalization import LUMA
 from qpkit_train.settings import AugmentConfig
-
-NORMALIZATIONS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-"""Mean and standard deviation by name, for RGB in 0..1. ImageNet's are those of torchvision's published weights."""
-
-_GREY: Final = (0.299, 0.587, 0.114)
-"""Weight of red, green and blue in luma (ITU-R BT.601)."""
 
 _HED_FROM_RGB: Final = (
     (1.87798274, -1.00767869, -0.55611582),
@@ -92,12 +83,6 @@ class Augmenter:
         return mean + (images - mean) * factor
 
 
-def normalize(images: Tensor, name: str) -> Tensor:
-    """Shift and scale (n, 3, h, w) float32 RGB in 0..1 as NORMALIZATIONS[name] says."""
-    mean, deviation = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in NORMALIZATIONS[name])
-    return (images - mean) / deviation
-
-
 def pad_to_stride(images: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Pad right and bottom to multiples of STRIDE: images (normalised) with 0, targets with IGNORE_INDEX."""
     height, width = images.shape[-2:]
@@ -124,7 +109,7 @@ def _replaced(batch: Tensor, chosen: NDArray[np.int64], part: Tensor) -> Tensor:
 
 
 def _saturation(factor: float) -> NDArray[np.float64]:
-    return factor * np.eye(3) + (1 - factor) * np.tile(_GREY, (3, 1))
+    return factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
 
 
 def _hue(turns: float) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from qpkit.errors import ConfigError
 from qpkit.files import replace_file
 from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, empty_confusion, mean_score
 from qpkit_train import checkpoint, figures
-from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.augment import Augmenter, pad_to_stride
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
@@ -35,11 +35,14 @@ from qpkit_train.devices import choose_precision, pick_device
 from qpkit_train.hardness import TileErrors
 from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
-from qpkit_train.models.registry import build_model
+from qpkit_train.models.registry import encoder_of
+from qpkit_train.normalization import choose_normalization, normalize
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
-from qpkit_train.start import claim, run_file
+from qpkit_train.start import claim, gone_on, run_file, with_network
+from qpkit_train.starting import check_answer, resume_network, start_network
+from qpkit_train.tile_question import tile_answers
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -77,11 +80,12 @@ def fit(
     fabric = make_fabric(recipe)
     file = run_file(tile_set, recipe, data, fabric.device)
     claim(run_root, file, resume=resume)
-    training = Training(run_root, recipe, data, fabric, file)
     state = checkpoint.read_state(run_root, run=file.id) if resume else None
+    file = file if state is None else gone_on(run_root, file)
+    training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)
     resumed_from = training.restore(state) if state is not None else 0
     if not resumed_from:
-        checkpoint.write_run_file(run_root, file)
+        checkpoint.write_run_file(run_root, training.file)
     training.run(on_progress)
     return training.finish(resumed_from)
 
@@ -96,18 +100,29 @@ def make_fabric(recipe: Recipe) -> Fabric:
 class Training:
     """A model, its optimizer, and where they stand."""
 
-    def __init__(self, root: Path, recipe: Recipe, data: Material, fabric: Fabric, file: RunFile) -> None:
-        self.root, self.recipe, self.data, self.fabric, self.file = root, recipe, data, fabric, file
+    def __init__(
+        self,
+        root: Path,
+        recipe: Recipe,
+        data: Material,
+        fabric: Fabric,
+        file: RunFile,
+        *,
+        is_resumed: bool = False,
+    ) -> None:
+        self.root, self.recipe, self.data, self.fabric = root, recipe, data, fabric
+        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table)
+        self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
         with _seeded(recipe.seed, 0, fabric.device):
-            network = build_model(recipe.model, len(data.names))
-        self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
+            started = (resume_network if is_resumed else start_network)(recipe, data.names)
+        self.file = with_network(file, started, self.normalization)
+        self.network = started.network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self.optimizer = _optimizer(recipe, self.network)
         with _quiet():
             self.model, self.fabric_optimizer = fabric.setup(self.network, self.optimizer)
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
-        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
         self.epoch, self.steps = 0, 0
@@ -173,7 +188,7 @@ class Training:
         losses: list[Tensor] = []
         rate, shown = 0.0, math.nan
         started = time.perf_counter()
-        self.model.train()
+        self.begin_learning()
         with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
             for step, batch in enumerate(source):
                 rate = self._scheduled_rate()
@@ -187,6 +202,12 @@ class Training:
         self.training_seconds += time.perf_counter() - started
         self.waiting_seconds += source.waited
         return rate, mean
+
+    def begin_learning(self) -> None:
+        """Put the network into training mode; a frozen encoder's batch norms keep their statistics."""
+        self.model.train()
+        if self.recipe.model.freeze_encoder:
+            encoder_of(self.network, self.recipe.model).eval()
 
     def _scheduled_rate(self) -> float:
         rate = learning_rate(
@@ -236,11 +257,15 @@ class Training:
         return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
     def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out."""
-        padded, known = pad_to_stride(normalize(pixels, self.recipe.data.normalization), targets)
+        """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets (1 x 1 px if the
+        question is put to tiles) out.
+        """
+        padded, known = pad_to_stride(normalize(pixels, self.normalization), targets)
         assert known is not None
         logits: Tensor = self.model(padded.contiguous(memory_format=torch.channels_last))
-        return logits, known.long()
+        targets = tile_answers(known.long()) if self.recipe.asks_tiles else known.long()
+        check_answer(logits, targets, self.recipe.model)
+        return logits, targets
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)
@@ -265,9 +290,8 @@ class Training:
                 count = int((known != IGNORE_INDEX).sum())
                 weighted += float(self.loss(logits, known)) * count
                 pixels += count
-                height, width = targets.shape[1:]
-                predicted = logits[..., :height, :width].argmax(dim=1).to(torch.uint8).cpu().numpy()
-                confusion += confusion_of(batch.targets.numpy(), predicted, classes)
+                truth, said = known.to(torch.uint8), logits.argmax(dim=1).to(torch.uint8)
+                confusion += confusion_of(truth.cpu().numpy(), said.cpu().numpy(), classes)
         return confusion, weighted / max(pixels, 1)
 
     def _history_row(
@@ -377,21 +401,23 @@ class Training:
             validated_on=self.data.validated_on,
             train_tiles=len(self.data.train),
             val_tiles=file.tiles["val"],
+            parameters=file.parameters,
             steps=self.steps,
             seconds=file.seconds,
             seconds_per_step=file.seconds_per_step,
             waiting_share=file.waiting_share,
             sampler=file.sampler,
-            notes=self.data.notes,
+            notes=tuple(file.notes),
         )
 
 
 def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimizer:
     optim = recipe.optim
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if optim.name == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
+        return torch.optim.SGD(learning, lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    return kind(network.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+    return kind(learning, lr=optim.lr, weight_decay=optim.weight_decay)
 
 
 @contextmanager
