@@ -104,11 +104,17 @@ def _show(report: Any, out: Path, start: float) -> None:
     table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
     for line in report.notes:
         say(f"note: {line}")
+    say(parameters_line(report.parameters))
     say(
         f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "
         f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
     )
     say(f"run {report.run} in {out} ({took(start)})")
+
+
+def parameters_line(parameters: dict[str, int]) -> str:
+    """Say how many parameters a network has, and how many of them learn."""
+    return f"{parameters['all']:,} parameters, {parameters['learning']:,} of them learn"
 
 
 def recipes_command() -> None:
@@ -117,5 +123,12 @@ def recipes_command() -> None:
     rows = []
     for name in config.list_recipes():
         recipe = config.load_recipe(name)
-        rows.append((name, recipe.model.architecture, recipe.model.encoder, recipe.loss.terms, recipe.optim.epochs))
-    table("Recipes", ("name", "architecture", "encoder", "loss", "epochs"), rows)
+        model = recipe.model.architecture if recipe.model.encoder == "none" else _network(recipe.model)
+        rows.append((name, recipe.purpose, recipe.source, model, recipe.loss.terms, recipe.optim.epochs))
+    table("Recipes", ("name", "purpose", "source", "network", "loss", "epochs"), rows)
+    say("qpkit train TILES -o RUN --recipe NAME; those with a tile-classifier: qpkit train-classifier")
+
+
+def _network(model: Any) -> str:
+    frozen = ", frozen" if model.freeze_encoder else ""
+    return f"{model.architecture}/{model.encoder}{frozen}"

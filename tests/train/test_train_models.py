@@ -22,11 +22,16 @@ def small(**changes: object) -> ModelConfig:
     return ModelConfig(**{"encoder": "resnet18", "encoder_weights": "none", **SMALL, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("architecture", ["unet", "FPN", "deeplabv3plus"])
-def test_any_architecture_gives_one_channel_per_class_at_full_size(architecture: str) -> None:
-    config = ModelConfig(architecture=architecture, encoder="resnet18", encoder_weights="none")
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["unet", "UnetPlusPlus", "manet", "linknet", "FPN", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet",
+     "segformer"],
+)  # fmt: skip
+def test_any_architecture_gives_one_channel_per_class_at_full_size(architecture: str, encoder: str) -> None:
+    config = ModelConfig(architecture=architecture, encoder=encoder, encoder_weights="none")
     with torch.inference_mode():
-        assert build_model(config, 4).eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 4, 64, 96)
+        assert build_model(config, 4).eval()(torch.zeros(1, 3, 128, 160)).shape == (1, 4, 128, 160)
 
 
 def test_torchvision_imports_beside_a_cpu_torch() -> None:

@@ -14,6 +14,7 @@ from qpkit_train.model_card import STRIDE
 from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.registry import build_model
 from qpkit_train.settings import ModelConfig, Recipe
+from qpkit_train.torchvision_shim import ensure_torchvision
 
 DENSE = (
     "model.architecture=dense-unet",
@@ -33,6 +34,7 @@ def dense(**changes: object) -> ModelConfig:
 
 
 def test_every_file_of_the_folder_is_found_and_no_name_hides_a_foreign_one() -> None:
+    ensure_torchvision()
     import segmentation_models_pytorch as smp
 
     assert {"dense-unet", "tile-classifier"} <= set(own_architectures())

@@ -129,7 +129,7 @@ def test_another_encoder_or_depth_is_refused_with_both_names(make_tiles: MakeTil
     with pytest.raises(ConfigError, match="has encoder resnet18 of depth 3, this recipe resnet18 of depth 5"):
         start_network(load_recipe("unet-resnet18", [wanted]), ("background", "Lesion"))
     for setting in ("model.encoder_weights", "model.weights"):
-        with pytest.raises(ConfigError, match=rf"{setting} = 'run:nowhere': nowhere: no run\.json there"):
+        with pytest.raises(ConfigError, match=rf"{setting} = 'run:nowhere' is not .*: nowhere: no run\.json there"):
             start_network(tiny_recipe(f"{setting}=run:nowhere"), ("background", "Lesion"))
     with pytest.raises(ConfigError, match=r"model\.weights = 'first' has to be run:PATH"):
         tiny_recipe("model.weights=first")
@@ -171,3 +171,15 @@ def test_an_answer_of_another_size_than_the_tile_is_refused(make_tiles: MakeTile
     recipe = tiny_recipe("model.architecture=fpn", "model.options={upsampling = 2}")
     with pytest.raises(ConfigError, match="fpn answers with 128 x 128 px for tiles of 64 x 64"):
         fit(make_tiles(), tmp_path / "run", recipe)
+
+
+def test_a_network_that_cannot_take_the_tiles_is_refused_before_it_trains(
+    make_tiles: MakeTiles, tmp_path: Path
+) -> None:
+    """Also where only the whole tiles of the validation do not fit."""
+    vit = ("model.architecture=dpt", "model.encoder=tu-vit_tiny_patch16_224", "model.encoder_depth=0",
+           "model.options={}", "data.batch_size=2")  # fmt: skip
+    with pytest.raises(ConfigError, match=r"dpt with encoder tu-vit_tiny_patch16_224 cannot take tiles of 64 x 64 px"):
+        fit(make_tiles(), tmp_path / "small", tiny_recipe(*vit))
+    with pytest.raises(ConfigError, match="cannot take tiles of 256 x 256 px"):
+        fit(make_tiles(size=256, name="large"), tmp_path / "whole", tiny_recipe(*vit, "data.crop_px=224"))

@@ -41,7 +41,7 @@ from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
 from qpkit_train.start import claim, gone_on, run_file, with_network
-from qpkit_train.starting import check_answer, resume_network, start_network
+from qpkit_train.starting import check_answers, resume_network, start_network
 from qpkit_train.tile_question import tile_answers
 
 OnProgress = Callable[[int, int, str], None]
@@ -115,6 +115,8 @@ class Training:
         self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
         with _seeded(recipe.seed, 0, fabric.device):
             started = (resume_network if is_resumed else start_network)(recipe, data.names)
+        if not is_resumed:
+            check_answers(started.network, recipe, tile_px=data.tile_set.tile_size)
         self.file = with_network(file, started, self.normalization)
         self.network = started.network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self.optimizer = _optimizer(recipe, self.network)
@@ -263,9 +265,7 @@ class Training:
         padded, known = pad_to_stride(normalize(pixels, self.normalization), targets)
         assert known is not None
         logits: Tensor = self.model(padded.contiguous(memory_format=torch.channels_last))
-        targets = tile_answers(known.long()) if self.recipe.asks_tiles else known.long()
-        check_answer(logits, targets, self.recipe.model)
-        return logits, targets
+        return logits, tile_answers(known.long()) if self.recipe.asks_tiles else known.long()
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qpkit.errors import ConfigError, FormatError
 from qpkit_train.checkpoint import BEST_NAME, Run, load_run, read_tensors
+from qpkit_train.model_card import STRIDE
 from qpkit_train.models.published import encoder_part
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoder_of, load_encoder
 from qpkit_train.setting_rules import RUN_PREFIX, is_run
@@ -68,18 +69,35 @@ def resume_network(recipe: Recipe, names: Sequence[str]) -> Started:
     return Started(network, {}, ())
 
 
-def check_answer(logits: Tensor, targets: Tensor, config: ModelConfig) -> None:
-    """Make sure that a network answers for every pixel (or once, for a whole tile).
+def check_answers(network: torch.nn.Module, recipe: Recipe, *, tile_px: int) -> None:
+    """Make sure that a network takes crops and whole tiles, and answers for every pixel (or once, for a tile).
+
+    Args:
+        network: On the CPU; left in eval mode.
+        recipe: Its crops and its question.
+        tile_px: Side of the tiles.
 
     Raises:
-        ConfigError: Its answer is of another size than the targets.
+        ConfigError: It does not; named with the size.
     """
-    if logits.shape[-2:] != targets.shape[-2:]:
-        (rows, columns), (height, width) = logits.shape[-2:], targets.shape[-2:]
-        raise ConfigError(
-            f"model: {config.architecture} answers with {columns} x {rows} px for tiles of {width} x {height}; "
-            f"change model.encoder_depth (now {encoder_depth(config)}) or model.options"
-        )
+    network.eval()
+    for side in sorted({min(recipe.data.crop_px or tile_px, tile_px), tile_px}):
+        padded = side + -side % STRIDE
+        try:
+            with torch.no_grad():
+                logits: Tensor = network(torch.zeros(1, 3, padded, padded))
+        except (RuntimeError, ValueError, AssertionError) as err:
+            raise ConfigError(
+                f"model: {recipe.model.architecture} with encoder {recipe.model.encoder} cannot take tiles of "
+                f"{padded} x {padded} px ({str(err).splitlines()[0]})"
+            ) from err
+        wanted = (1, 1) if recipe.asks_tiles else (padded, padded)
+        if tuple(logits.shape[-2:]) != wanted:
+            raise ConfigError(
+                f"model: {recipe.model.architecture} answers with {logits.shape[-1]} x {logits.shape[-2]} px for tiles "
+                f"of {padded} x {padded}; change model.encoder_depth (now {encoder_depth(recipe.model)}) or "
+                "model.options"
+            )
 
 
 def count_parameters(network: torch.nn.Module) -> dict[str, int]:
@@ -142,7 +160,7 @@ def _open(setting: str, name: str) -> Run:
     try:
         return load_run(path)
     except FormatError as err:
-        raise ConfigError(f"{name} = {setting!r}: {err}") from err
+        raise ConfigError(f"{name} = {setting!r} is not the folder of a finished epoch: {err}") from err
 
 
 def _weights(run: Run) -> dict[str, Tensor]:
