@@ -23,6 +23,7 @@ from qpkit.cli import (
     split,
     stats,
     train,
+    train_classifier,
 )
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
@@ -65,6 +66,7 @@ app.command("split")(split.command)
 app.command("stats")(stats.command)
 app.command("preview")(preview.command)
 app.command("train")(train.command)
+app.command("train-classifier")(train_classifier.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)
 app.command("export-model")(export_model.command)

@@ -51,6 +51,8 @@ def command(
         return
     if out is None:
         raise ConfigError("-o/--out is missing: the run folder to make")
+    if chosen.asks_tiles:
+        raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
     loop = trainer("loop")
     with progress("train") as update:
         report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
@@ -124,8 +126,8 @@ def recipes_command() -> None:
     for name in config.list_recipes():
         recipe = config.load_recipe(name)
         model = recipe.model.architecture if recipe.model.encoder == "none" else _network(recipe.model)
-        rows.append((name, recipe.purpose, recipe.source, model, recipe.loss.terms, recipe.optim.epochs))
-    table("Recipes", ("name", "purpose", "source", "network", "loss", "epochs"), rows)
+        rows.append((name, recipe.purpose, recipe.source, model))
+    table("Recipes", ("name", "purpose", "source", "network"), rows)
     say("qpkit train TILES -o RUN --recipe NAME; those with a tile-classifier: qpkit train-classifier")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -86,6 +87,18 @@ def test_encoder_weights_come_from_a_local_file_of_an_encoder_or_of_a_whole_mode
     for name in ("whole.safetensors", "encoder.safetensors", "encoder.pth"):
         loaded = build_model(small(encoder_weights=str(tmp_path / name)), 2).state_dict()
         assert all(torch.equal(loaded[f"encoder.{key}"], value) for key, value in encoder.items())
+
+
+@pytest.mark.parametrize("encoder", ["densenet121", "mit_b0", "vgg16", "efficientnet-b0", "mobilenet_v2"])
+def test_files_of_encoders_of_every_family_load_whole(tmp_path: Path, encoder: str) -> None:
+    """Also DenseNets by their published names, and beside a classifier."""
+    config = ModelConfig(encoder=encoder, encoder_weights="none")
+    whole = {name: value.clone() for name, value in build_model(config, 2).state_dict().items()}
+    part = {name.removeprefix("encoder."): v for name, v in whole.items() if name.startswith("encoder.")}
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value for name, value in part.items()}
+    save_file(old | {"classifier.weight": torch.zeros(3)}, tmp_path / "file.safetensors")
+    loaded = build_model(ModelConfig(encoder=encoder, encoder_weights=str(tmp_path / "file.safetensors")), 2)
+    assert all(torch.equal(loaded.state_dict()[f"encoder.{name}"], value) for name, value in part.items())
 
 
 def test_weights_of_another_encoder_or_no_weights_at_all_are_refused(tmp_path: Path) -> None:

@@ -153,7 +153,16 @@ class Run:
     file: RunFile
 
     def card(self) -> ModelCard:
-        """What predicting has to know."""
+        """What predicting has to know.
+
+        Raises:
+            FormatError: It is a tile classifier, which predicts no pixels.
+        """
+        if self.recipe.asks_tiles:
+            raise FormatError(
+                f"{self.root}: is a tile classifier, it predicts no pixels; start a segmentation from its encoder with "
+                f"qpkit train --set model.encoder_weights=run:{self.root}"
+            )
         trained = {"tiles": self.file.tiles, "best_epoch": self.file.best_epoch, "metrics": self.file.metrics}
         return ModelCard(
             run=self.id,

@@ -60,13 +60,13 @@ def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
     return _csv(rows)
 
 
-def confusion_png(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Raw pixels on the left, shares of each true class on the right; both coloured by share."""
+def confusion_png(confusion: NDArray[np.int64], names: Sequence[str], *, unit: str = "pixels") -> bytes:
+    """Raw numbers of pixels (or tiles) on the left, shares of each true class on the right; both coloured by share."""
     shares = row_normalized(confusion)
     side = 2.5 + 0.7 * len(names)
     figure = Figure(figsize=(2 * side, side), layout="constrained")
     texts = (np.vectorize("{:,}".format, otypes=[str])(confusion), np.vectorize("{:.3f}".format, otypes=[str])(shares))
-    for axes, text, title in zip(figure.subplots(1, 2), texts, ("pixels", "share of the true class"), strict=True):
+    for axes, text, title in zip(figure.subplots(1, 2), texts, (unit, "share of the true class"), strict=True):
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         axes.set(title=title, xlabel="predicted", ylabel="true")
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.published import encoder_state
 from qpkit_train.settings import ModelConfig
 from qpkit_train.torchvision_shim import ensure_torchvision
+
+_OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""Published DenseNets still say norm.1 where torchvision says norm1."""
 
 
 def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
@@ -85,6 +89,7 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
     Raises:
         ConfigError: One is missing or of another shape.
     """
+    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
     wanted = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
     wrong = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
     if wrong:
@@ -92,7 +97,8 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
             f"model.encoder_weights: {source} does not fit the encoder; {len(wrong)} of {len(wanted)} tensors are "
             f"missing or of another shape, first {wrong[0]!r}"
         )
-    encoder.load_state_dict({key: value for key, value in state.items() if key in encoder.state_dict()}, strict=False)
+    mine = {key: value for key, value in state.items() if key in encoder.state_dict()}
+    torch.nn.Module.load_state_dict(encoder, mine, strict=False)  # some encoders' own take no `strict`
 
 
 def _foreign() -> dict[str, Any]:
