@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import typer
 
+from qpkit.cli._comparison import run_comparison
 from qpkit.cli._console import progress, say, table, took
-from qpkit.errors import ConfigError, MissingExtraError
+from qpkit.cli._trainer import parameters_line, trainer
+from qpkit.errors import ConfigError
 from qpkit.files import replace_file
-
-
-def trainer(module: str) -> ModuleType:
-    """Import a module of qpkit_train.
-
-    Raises:
-        MissingExtraError: torch or what belongs to it is not installed.
-    """
-    try:
-        return importlib.import_module(f"qpkit_train.{module}")
-    except ModuleNotFoundError as err:
-        if err.name and err.name.startswith("qpkit"):
-            raise
-        raise MissingExtraError(f"{err.name} is not installed; pip install 'qpkit[train]'") from err
 
 
 def command(
@@ -38,10 +24,18 @@ def command(
     find_lr: bool = typer.Option(
         False, "--find-lr", help="Try learning rates for 100 steps, suggest one, and stop; -o then names a PNG."
     ),
+    compare: str = typer.Option(
+        "", metavar="A,B,...", help="Train these recipes, each in OUT/NAME, and compare them; run again to go on."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
 ) -> None:
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
+    if compare:
+        if dry_run or find_lr or out is None:
+            raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes alone")
+        run_comparison(tiles, compare.split(","), out, setting)
+        return
     chosen = trainer("config").load_recipe(recipe, setting)
     if dry_run:
         _show_epoch(trainer("material").describe_material(tiles, chosen))
@@ -112,11 +106,6 @@ def _show(report: Any, out: Path, start: float) -> None:
         f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
     )
     say(f"run {report.run} in {out} ({took(start)})")
-
-
-def parameters_line(parameters: dict[str, int]) -> str:
-    """Say how many parameters a network has, and how many of them learn."""
-    return f"{parameters['all']:,} parameters, {parameters['learning']:,} of them learn"
 
 
 def recipes_command() -> None:

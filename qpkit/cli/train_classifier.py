@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from qpkit.cli._console import progress, say, table, took
-from qpkit.cli.train import parameters_line, trainer
+from qpkit.cli._trainer import parameters_line, trainer
 
 
 def command(

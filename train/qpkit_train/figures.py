@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from qpkit.ops.compare import row_normalized
@@ -36,6 +37,42 @@ def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> by
     right.set(xlabel="epoch", ylabel="Dice on validation tiles", ylim=(0, 1))
     for axes in (left, right):
         axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def comparison_png(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    ends: Mapping[str, tuple[float | None, float | None]],
+    *,
+    where: str,
+) -> bytes:
+    """Losses, validation Dice and the best epoch's scores of several models, a colour each.
+
+    Args:
+        curves: Rows of curves.csv by model.
+        ends: (Dice, IoU) of the best epoch by model.
+        where: Split that was measured, "val" or "train".
+    """
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    losses, dice, bars = figure.subplots(1, 3)
+    for number, (name, history) in enumerate(curves.items()):
+        color, epochs = f"C{number}", [row["epoch"] for row in history]
+        losses.plot(epochs, _numbers([row["train_loss"] for row in history]), "--", color=color, linewidth=1)
+        losses.plot(epochs, _numbers([row["val_loss"] for row in history]), marker=".", color=color)
+        dice.plot(epochs, _numbers([row["mean_dice"] for row in history]), marker=".", color=color, label=name)
+        for offset, value, shade in zip((-0.2, 0.2), ends[name], (1.0, 0.5), strict=True):
+            bars.barh(number + offset, value or 0, height=0.38, color=color, alpha=shade)
+            bars.text((value or 0) + 0.01, number + offset, "-" if value is None else f"{value:.3f}", va="center")
+    split = {"val": "validation", "train": "training"}[where]
+    losses.set(xlabel="epoch", ylabel=f"loss, each recipe's own (dashed: training, solid: {split})")
+    dice.set(xlabel="epoch", ylabel=f"mean Dice on {split} tiles", ylim=(0, 1))
+    bars.set(xlabel="best epoch: Dice (full colour) and IoU (pale)", xlim=(0, 1.15), yticks=range(len(curves)))
+    bars.set_yticklabels(list(curves))
+    bars.invert_yaxis()
+    dice.legend(fontsize="small")
+    for axes in (losses, dice):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     return _png(figure)
 
