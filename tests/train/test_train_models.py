@@ -41,6 +41,20 @@ def test_torchvision_imports_beside_a_cpu_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "call", ["encoder_depth(ModelConfig())", "build_untrained(ModelConfig(), 2)", "build_model(ModelConfig("
+             "architecture='tile-classifier', encoder_weights='none'), 2)"]
+)  # fmt: skip
+def test_every_door_works_first_in_a_process(call: str) -> None:
+    code = f"""
+from qpkit_train.models.registry import build_model, build_untrained, encoder_depth
+from qpkit_train.settings import ModelConfig
+{call}
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_architecture_or_encoder_is_refused_with_close_ones() -> None:
     with pytest.raises(ConfigError, match=r"model\.architecture 'unett' is unknown; did you mean unet"):
         build_model(small(architecture="unett"), 2)

@@ -43,7 +43,6 @@ def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
 
 def build_untrained(config: ModelConfig, classes: int) -> torch.nn.Module:
     """As build_model, but with random weights whatever `encoder_weights` says: what a checkpoint is loaded into."""
-    ensure_torchvision()
     name = config.architecture.lower()
     own = own_architectures().get(name)
     _check(name, [*own_architectures(), *_foreign()], "architecture")
@@ -103,19 +102,23 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
 
 def _foreign() -> dict[str, Any]:
     """Architectures of segmentation_models_pytorch by name."""
+    return dict(_library().MODEL_ARCHITECTURES_MAPPING)
+
+
+def _library() -> Any:
+    """segmentation_models_pytorch, which imports torchvision."""
+    ensure_torchvision()
     import segmentation_models_pytorch as smp
 
-    return dict(smp.MODEL_ARCHITECTURES_MAPPING)
+    return smp
 
 
 def _build_foreign(config: ModelConfig, classes: int) -> torch.nn.Module:
-    import segmentation_models_pytorch as smp
-
     _check_encoder(config.encoder)
     options = dict(config.options)
     if config.encoder_depth:
         options["encoder_depth"] = config.encoder_depth
-    model: torch.nn.Module = smp.create_model(
+    model: torch.nn.Module = _library().create_model(
         config.architecture.lower(),
         encoder_name=config.encoder,
         encoder_weights=None,
@@ -140,10 +143,8 @@ def _build_own(own: Architecture, config: ModelConfig, classes: int) -> torch.nn
 
 
 def _check_encoder(name: str) -> None:
-    import segmentation_models_pytorch as smp
-
     if not name.startswith("tu-"):
-        _check(name, smp.encoders.get_encoder_names(), "encoder")
+        _check(name, _library().encoders.get_encoder_names(), "encoder")
 
 
 def _head_of(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Sequential:
