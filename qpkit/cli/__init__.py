@@ -20,6 +20,7 @@ from qpkit.cli import (
     predict,
     preview,
     project,
+    report,
     split,
     stats,
     train,
@@ -67,6 +68,7 @@ app.command("stats")(stats.command)
 app.command("preview")(preview.command)
 app.command("train")(train.command)
 app.command("train-classifier")(train_classifier.command)
+app.command("report")(report.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)
 app.command("export-model")(export_model.command)

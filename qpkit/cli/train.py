@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ def command(
     compare: str = typer.Option(
         "", metavar="A,B,...", help="Train these recipes, each in OUT/NAME, and compare them; run again to go on."
     ),
+    devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
 ) -> None:
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
     if compare:
-        if dry_run or find_lr or out is None:
+        if dry_run or find_lr or devices > 1 or out is None:
             raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes alone")
         run_comparison(tiles, compare.split(","), out, setting)
         return
@@ -47,10 +49,19 @@ def command(
         raise ConfigError("-o/--out is missing: the run folder to make")
     if chosen.asks_tiles:
         raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
+    processes = trainer("processes")
+    if devices > 1 and not processes.is_launched():
+        raise typer.Exit(processes.launch(devices, sys.argv[1:]))
     loop = trainer("loop")
+    if processes.rank() > 0:
+        loop.fit(tiles, out, chosen, resume=resume)
+        return
     with progress("train") as update:
         report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
     _show(report, out, start)
+    from qpkit.cli.report import report_after_training
+
+    report_after_training(out)
 
 
 def _find_lr(tiles: Path, recipe: Any, out: Path | None, start: float) -> None:

@@ -12,6 +12,7 @@ from qpkit.core.labels import LabelMap, label_colors
 
 _PALE: Final = 0.55
 _TINT: Final = 0.45
+_LIGHT_TINT: Final = 0.2
 
 
 def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap, *, side: int) -> NDArray[np.uint8]:
@@ -26,11 +27,8 @@ def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap
     Returns:
         uint8, three channels.
     """
-    rows, columns = mask.shape
-    scale = min(1.0, side / max(rows, columns))
-    size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)).astype(np.float32)
-    values = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    pixels, values = _shrunk(image, mask, side)
+    small = pixels.astype(np.float32)
     unknown = values == labels.ignore
     small[unknown] = (1 - _PALE) * small[unknown] + _PALE * 255
     for value, rgb in label_colors(labels).items():
@@ -38,8 +36,28 @@ def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap
     return small.astype(np.uint8)
 
 
+def shaded(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap, *, side: int) -> NDArray[np.uint8]:
+    """Tint and outline the classes, so that a class that fills the picture is seen, too; as `outlined` otherwise."""
+    return tinted(*_shrunk(image, mask, side), labels, tint=_LIGHT_TINT)
+
+
+def _shrunk(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    rows, columns = mask.shape
+    scale = min(1.0, side / max(rows, columns))
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    pixels = Image.fromarray(image).resize(size, Image.Resampling.BOX)
+    return np.asarray(pixels), np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
 def tinted(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap, *, show_ignore: bool = True
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    labels: LabelMap,
+    *,
+    show_ignore: bool = True,
+    tint: float = _TINT,
 ) -> NDArray[np.uint8]:
     """Tint the classes of a mask over pixels of the same size and outline them; ignore pale.
 
@@ -48,6 +66,7 @@ def tinted(
         mask: (h, w) uint8.
         labels: Colours.
         show_ignore: Make what is ignored pale.
+        tint: How much of the class's colour there is, 0..1.
 
     Returns:
         (h, w, 3) uint8.
@@ -58,7 +77,7 @@ def tinted(
         result[unknown] = (1 - _PALE) * result[unknown] + _PALE * 255
     for value, rgb in label_colors(labels).items():
         inside = mask == value
-        result[inside] = (1 - _TINT) * result[inside] + _TINT * np.array(rgb, np.float32)
+        result[inside] = (1 - tint) * result[inside] + tint * np.array(rgb, np.float32)
         result[edge_of(inside)] = rgb
     return result.astype(np.uint8)
 

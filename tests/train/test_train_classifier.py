@@ -25,6 +25,7 @@ from qpkit_train.loop import fit
 from qpkit_train.material import describe_material
 from qpkit_train.predictor import Predictor
 from qpkit_train.settings import Recipe
+from qpkit_train.shown import show_batches
 from qpkit_train.starting import start_network
 from qpkit_train.tile_question import question_labels, question_table, tile_answers
 
@@ -198,3 +199,9 @@ def test_any_pixel_counts_whatever_the_mask_is_stored_as(make_tiles: MakeTiles) 
     data = describe_material(root, classifier())
     with pytest.raises(ValueError, match="has value 9"):
         TileReader(data.tile_set, table=data.table).read(data.train[0])
+
+
+def test_the_page_of_augmented_tiles_shows_the_answers_of_pixels(make_tiles: MakeTiles) -> None:
+    shown = show_batches(make_tiles(), classifier('positive=["Other"]', "data.crop_px=48"), count=4, versions=1)
+    masks = [mask for item in shown.tiles for _, mask in (item.drawn, *item.versions)]
+    assert {int(value) for mask in masks for value in np.unique(mask)} == {0, 1}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,7 @@ from qpkit_train.checkpoint import load_run, run_id
 from qpkit_train.config import RECIPES, list_recipes, load_recipe, recipe_from_builtins
 from qpkit_train.loop import fit
 from qpkit_train.schedule import learning_rate
+from qpkit_train.settings import AugmentConfig
 from qpkit_train.starting import start_network
 
 
@@ -110,6 +113,13 @@ def test_all_faults_of_a_recipe_come_in_one_error(tmp_path: Path) -> None:
         "data.batch_size=0",
         "data.crop_px=5",
         "augment.hflip=2",
+        "augment.rotate=181",
+        "augment.scale=-1",
+        "augment.elastic_px=20",
+        "augment.elastic_cell_px=2",
+        "augment.clahe=0.5",
+        "augment.blur_px=nan",
+        "augment.noise_p=1.5",
         "sampler.ratio=[1]",
         "sampler.ratio=[0, 1]",
         "sampler.ratio={background = 1}",
@@ -131,6 +141,14 @@ def test_overrides_are_toml_or_plain_text() -> None:
     )
     assert (recipe.optim.lr, recipe.model.encoder) == (3e-4, "resnet50")
     assert recipe.sampler.ratio == {"Lesion": 1, "background": 2.5}
+
+
+def test_the_training_page_names_every_random_change_with_values_that_are_allowed() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    block = next(text for text in re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL) if "[augment]" in text)
+    tables = tomllib.loads(block)
+    assert set(tables["augment"]) == set(AugmentConfig.__struct_fields__)
+    recipe_from_builtins({"name": "page", **tables}, source="docs/training.md")
 
 
 def test_a_recipe_survives_run_json() -> None:

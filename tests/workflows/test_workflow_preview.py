@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from browser import opened
 from qpkit.cli import main
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.dataset.choice import most_of_class, rarest, without_class
@@ -25,16 +25,6 @@ from qpkit.workflows.preview_project import preview_project
 from qpkit.workflows.sources import project_classes, slide_inputs
 from qpkit.workflows.tissue_rule import TissueRule
 from table_of_tiles import LABELS, tile
-
-PROBE = """<script>
-window.addEventListener("load", () => {
-  const images = [...document.images];
-  const broken = images.filter(i => !i.naturalWidth).length;
-  const fetched = performance.getEntriesByType("resource").filter(r => !r.name.startsWith("data:")).length;
-  const overflow = document.documentElement.scrollWidth - window.innerWidth;
-  document.title = `images ${images.length} broken ${broken} fetched ${fetched} overflow ${overflow}`;
-});
-</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +41,6 @@ def run(*arguments: object) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     return 0
-
-
-def opened(page: Path) -> dict[str, int]:
-    """What headless Chromium says of a page: images, broken ones, files fetched, px wider than the window."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,900",
-               f"--user-data-dir={page.parent / 'chromium'}", "--dump-dom"]  # fmt: skip
-    found = subprocess.run([*command, probed.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    title = re.search(r"<title>(.*?)</title>", found.stdout)
-    assert title is not None
-    words = title[1].split()
-    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
 
 
 def test_the_page_of_tiles_shows_every_class_in_a_browser_and_fetches_nothing(tiles: Path, tmp_path: Path) -> None:

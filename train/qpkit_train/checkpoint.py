@@ -6,6 +6,7 @@
     last-0007.safetensors               weights after epoch 7
     last-0007.optimizer.safetensors     the optimizer's tensors after epoch 7
     curves.csv, curves.png, confusion.csv, confusion.png
+    report.html                         from qpkit train and qpkit report
 
 Every file is written beside and renamed, state.json last: whenever the process is killed, state.json names a pair of
 files that belong together. No file holds pickled objects.

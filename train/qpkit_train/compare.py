@@ -127,7 +127,12 @@ def _write(root: Path, models: Sequence[Compared]) -> None:
     replace_file(root / TABLE_NAME, _csv(models))
     curves = {model.fit.recipe: model.history for model in models}
     ends = {model.fit.recipe: (model.fit.mean_dice, model.fit.mean_iou) for model in models}
-    replace_file(root / FIGURE_NAME, figures.comparison_png(curves, ends, where=models[0].fit.validated_on))
+    sizes = {
+        model.fit.recipe: f"{model.fit.parameters['all'] / 1e6:.1f} M parameters, {model.fit.seconds:,.0f} s"
+        for model in models
+    }
+    where = models[0].fit.validated_on
+    replace_file(root / FIGURE_NAME, figures.comparison_png(curves, ends, sizes=sizes, where=where))
 
 
 def _csv(models: Sequence[Compared]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,13 +42,20 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     return _parse(tables, source=str(path), faults=faults)
 
 
-def recipe_from_builtins(tables: Mapping[str, Any], *, source: str) -> Recipe:
+def recipe_from_builtins(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Build a recipe from plain tables, as run.json keeps them.
+
+    Args:
+        tables: Left as they are.
+        source: Named by errors.
+        overrides: As in load_recipe.
 
     Raises:
         ConfigError: Unknown or wrong settings, all in one message that starts with `source`.
     """
-    return _parse(tables, source=source, faults=[])
+    own = copy.deepcopy(dict(tables))
+    faults = [fault for text in overrides if (fault := _override(own, text))]
+    return _parse(own, source=source, faults=faults)
 
 
 def _find(name_or_path: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,7 @@ def comparison_png(
     curves: Mapping[str, Sequence[Mapping[str, Any]]],
     ends: Mapping[str, tuple[float | None, float | None]],
     *,
+    sizes: Mapping[str, str],
     where: str,
 ) -> bytes:
     """Losses, validation Dice and the best epoch's scores of several models, a colour each.
@@ -52,6 +54,7 @@ def comparison_png(
     Args:
         curves: Rows of curves.csv by model.
         ends: (Dice, IoU) of the best epoch by model.
+        sizes: What stands below each model's name: parameters and time.
         where: Split that was measured, "val" or "train".
     """
     figure = Figure(figsize=(15, 4.5), layout="constrained")
@@ -65,10 +68,10 @@ def comparison_png(
             bars.barh(number + offset, value or 0, height=0.38, color=color, alpha=shade)
             bars.text((value or 0) + 0.01, number + offset, "-" if value is None else f"{value:.3f}", va="center")
     split = {"val": "validation", "train": "training"}[where]
-    losses.set(xlabel="epoch", ylabel=f"loss, each recipe's own (dashed: training, solid: {split})")
+    losses.set(xlabel="epoch", ylabel="each recipe's own loss (dashed: training)")
     dice.set(xlabel="epoch", ylabel=f"mean Dice on {split} tiles", ylim=(0, 1))
     bars.set(xlabel="best epoch: Dice (full colour) and IoU (pale)", xlim=(0, 1.15), yticks=range(len(curves)))
-    bars.set_yticklabels(list(curves))
+    bars.set_yticklabels([f"{name}\n{sizes[name]}" for name in curves])
     bars.invert_yaxis()
     dice.legend(fontsize="small")
     for axes in (losses, dice):
@@ -128,5 +131,7 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
 def _png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
+    with warnings.catch_warnings():  # letters that the font lacks are boxes; the tables beside the picture have them
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qpkit.dataset import TileRecord
 from qpkit.errors import LabelError
+from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.data import TileReader
 from qpkit_train.settings import DataConfig
 
@@ -100,7 +101,7 @@ def choose_normalization(data: DataConfig, reader: TileReader, tiles: Sequence[T
 def _labelled(reader: TileReader, tile: TileRecord) -> NDArray[np.float64]:
     """(pixels, 3) grey levels 0..255 as float64, in which sums of that size are exact."""
     image, target = reader.read(tile)
-    return np.asarray(image[target != 300], dtype=np.float64)
+    return np.asarray(image[target != IGNORE_INDEX], dtype=np.float64)
 
 
 def _rounded(values: NDArray[np.float64]) -> Rgb:

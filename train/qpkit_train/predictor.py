@@ -50,9 +50,18 @@ class Predictor:
             (n, classes, h - 2 halo, w - 2 halo) float32 probabilities on the device.
         """
         images = torch.from_numpy(pixels).to(self.device).movedim(-1, 1).float() / 255
-        images = normalize(images, self._normalization).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-            logits: Tensor = self._model(images).float()
+        images = normalize(images, self._normalization)
+        logits = self.logits(images)
         height, width = logits.shape[-2:]
-        logits = logits[..., halo : height - halo, halo : width - halo]
+        return self.chances_of(logits[..., halo : height - halo, halo : width - halo])
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Run the network on normalised (n, 3, h, w) float32 on the device; (n, classes, h, w) float32."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+            logits: Tensor = self._model(images)
+        return logits.float()
+
+    def chances_of(self, logits: Tensor) -> Tensor:
+        """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
         return logits.sigmoid() if self._sigmoid else logits.softmax(dim=1)

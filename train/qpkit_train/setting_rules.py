@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from qpkit.errors import ConfigError
-from qpkit_train.settings import Recipe
+from qpkit_train.settings import AugmentConfig, Recipe
 
 LOSS_TERMS: Final = ("bce", "ce", "dice", "focal", "lovasz", "ohem", "tversky")
+
+_AUGMENT_HIGHEST: Final = {"rotate": 180.0, "shear": 45.0, "shift": 0.5, "grid": 0.9, "hue": 0.5, "gamma": 3.0,
+                           "clahe": 10.0, "blur_px": 8.0, "elastic_px": 256.0, "elastic_cell_px": 1024.0}  # fmt: skip
+"""Largest value of a setting of [augment], 1 for the others; the smallest is 0."""
 
 
 RUN_PREFIX: Final = "run:"
@@ -49,7 +53,7 @@ def parse_terms(text: str) -> list[tuple[float, str]]:
 
 def range_faults(recipe: Recipe) -> Iterator[str]:
     """Name every setting of a recipe that is out of its range or does not go with another."""
-    data, augment, optim = recipe.data, recipe.augment, recipe.optim
+    data, optim = recipe.data, recipe.optim
     checks = [
         (bool(recipe.name.strip()), "name must not be blank"),
         (recipe.seed >= 0, "seed must not be negative"),
@@ -83,12 +87,9 @@ def range_faults(recipe: Recipe) -> Iterator[str]:
         (recipe.loss.focal_gamma >= 0, "loss.focal_gamma must not be negative"),
         (0 < recipe.loss.ohem_share <= 1, "loss.ohem_share has to be in 0..1, not 0"),
         (recipe.loss.tversky_alpha > 0 and recipe.loss.tversky_beta > 0, "loss.tversky_alpha and _beta: positive"),
-        (0 <= augment.hue <= 0.5, "augment.hue has to be in 0..0.5"),
     ]
     yield from (message for holds, message in checks if not holds)
-    for name in ("hflip", "vflip", "brightness", "contrast", "saturation", "stain"):
-        if not 0 <= getattr(augment, name) <= 1:
-            yield f"augment.{name} = {getattr(augment, name)} has to be in 0..1"
+    yield from _augment_faults(recipe.augment)
     yield from _start_faults(recipe)
     yield from _ratio_faults(recipe.sampler.ratio)
     try:
@@ -98,6 +99,22 @@ def range_faults(recipe: Recipe) -> Iterator[str]:
     weights = recipe.loss.class_weights
     if isinstance(weights, dict) and any(weight < 0 for weight in weights.values()):
         yield "loss.class_weights must not be negative"
+
+
+def _augment_faults(augment: AugmentConfig) -> Iterator[str]:
+    for name in augment.__struct_fields__:
+        value, highest = getattr(augment, name), _AUGMENT_HIGHEST.get(name, 1.0)
+        if not 0 <= value <= highest:
+            yield f"augment.{name} = {value} has to be in 0..{highest:g}"
+    if 0 < augment.clahe < 1:
+        yield f"augment.clahe = {augment.clahe} has to be 0 or in 1..10"
+    if augment.elastic_cell_px < 4:
+        yield f"augment.elastic_cell_px = {augment.elastic_cell_px} has to be at least 4"
+    if augment.elastic_px > augment.elastic_cell_px / 4:
+        yield (
+            f"augment.elastic_px = {augment.elastic_px} has to be at most {augment.elastic_cell_px / 4:g}, a quarter "
+            "of augment.elastic_cell_px: tissue would be folded over itself"
+        )
 
 
 def _start_faults(recipe: Recipe) -> Iterator[str]:

@@ -88,22 +88,60 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
 class AugmentConfig(Section, frozen=True, kw_only=True):
     """Random changes of every training crop.
 
+    A strength of 0 switches a change off. A setting that ends in _p is the chance, 0..1, that a crop gets the change.
+    px are those of the tile.
+
     Args:
         hflip, vflip: Probabilities, 0..1.
         rot90: Turn by a random multiple of 90 degrees.
+        rotate: Turn by up to so many degrees either way, 0..180.
+        scale: Magnify or shrink by up to 1 + scale, 0..1.
+        shear: Slant by up to so many degrees, 0..45.
+        shift: Move by up to this share of the side in x and in y, 0..0.5.
+        affine_p: Of rotate, scale, shear and shift together.
+        grid: Each of 5 x 5 cells of a grid becomes wider and higher by factors from 1 +- grid, 0..0.9.
+        elastic_px: Smooth bends that move no pixel by more than this in x or in y, at most elastic_cell_px / 4.
+        elastic_cell_px: Distance of the points between which it bends.
         brightness, contrast, saturation: Factors are drawn from 1 +- strength, 0..1.
         hue: Turns of the colour circle, drawn from +- strength, 0..0.5.
         stain: Haematoxylin, eosin and DAB densities are scaled by 1 +- strength, 0..1.
+        nuclei: Saturation and value (of HSV) of what is blue and, apart from it, of what is brown are shifted by +-
+            strength, 0..1. For immunohistochemistry: beside eosin nuclei are not told from stroma by their hue.
+        gamma: Exponents from 1 / (1 + gamma) to 1 + gamma, 0..3.
+        clahe: Contrast-limited adaptive histogram equalisation of the luma in 8 x 8 cells; clip limits (how much
+            steeper contrasts may become) from 1, which changes nothing, to this, 1..10.
+        blur_px: Standard deviations of a Gaussian blur from 0 to this, 0..8.
+        noise: Standard deviations of normal noise from 0 to this, 0..1 (the whole range of a channel).
     """
 
     hflip: float = 0.5
     vflip: float = 0.5
     rot90: bool = True
+    rotate: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    affine_p: float = 0.5
+    grid: float = 0.0
+    grid_p: float = 0.5
+    elastic_px: float = 0.0
+    elastic_cell_px: float = 64.0
+    elastic_p: float = 0.5
     brightness: float = 0.15
     contrast: float = 0.15
     saturation: float = 0.15
     hue: float = 0.02
     stain: float = 0.0
+    nuclei: float = 0.0
+    nuclei_p: float = 0.5
+    gamma: float = 0.0
+    gamma_p: float = 0.5
+    clahe: float = 0.0
+    clahe_p: float = 0.5
+    blur_px: float = 0.0
+    blur_p: float = 0.5
+    noise: float = 0.0
+    noise_p: float = 0.5
 
 
 class LossConfig(Section, frozen=True, kw_only=True):
@@ -202,6 +240,7 @@ class Recipe(Section, frozen=True, kw_only=True):
         source: Where its settings come from; does not change the run's id.
         positive: For a tile classifier: names of the classes that make a tile positive; empty for any class.
         precision: "auto" takes what the device is fast at; otherwise as Lightning Fabric names it.
+        compile: Run the network through torch.compile: slow to start, then faster on most GPUs.
         seed: Of everything random.
     """
 
@@ -217,6 +256,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     optim: OptimConfig = OptimConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     precision: Precision = "auto"
+    compile: bool = False
     seed: int = 0
 
     @property
