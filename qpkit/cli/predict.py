@@ -9,7 +9,7 @@ from typing import Any, Final
 import typer
 
 from qpkit.cli._console import progress, say, table, took
-from qpkit.cli.train import trainer
+from qpkit.cli._trainer import trainer
 
 HALO_PX: Final = 128
 TILE_PX: Final = 768
