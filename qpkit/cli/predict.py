@@ -26,6 +26,9 @@ def command(
     halo: int = typer.Option(HALO_PX, help="Tile px read around each tile so that the model sees its surroundings."),
     tile_size: int = typer.Option(TILE_PX, help="Tile px that the model is sure of at a time."),
     batch_size: int = typer.Option(BATCH_SIZE, help="Tiles at a time."),
+    threshold: list[str] = typer.Option(
+        [], metavar="CLASS=CHANCE", help="Background where a class is less likely than this, e.g. Tumor=0.9."
+    ),
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
@@ -46,6 +49,7 @@ def command(
             tile_px=tile_size,
             batch_size=batch_size,
             only_tissue=not everything,
+            thresholds=trainer("thresholds").parse_thresholds(threshold),
             overwrite=overwrite,
             on_progress=update,
         )

@@ -11,7 +11,7 @@ tiles count as tissue depends on the tile size. Memory holds some batches of til
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.model_card import STRIDE, Model
 from qpkit_train.slide_job import OnProgress, PredictSettings, SlideJob, SlideReport
+from qpkit_train.thresholds import limits_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,7 @@ def predict(
     tile_px: int = 512,
     batch_size: int = 4,
     only_tissue: bool = True,
+    thresholds: Mapping[str, float] | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = _silent,
 ) -> PredictReport:
@@ -79,10 +81,12 @@ def predict(
         tile_px: Side of a tile without halo; rounded up to a multiple of 32.
         batch_size: Tiles at once.
         only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
+        thresholds: Chances by class name, below which the likeliest class gives way to the background.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text), slide by slide.
 
     Raises:
+        ConfigError: A threshold of a class that the model does not have.
         FormatError: The run is damaged, or none of the slides can be predicted (no um/px, not readable ...); single
             ones are skipped and reported.
         OutputError: `out` is taken or cannot be written.
@@ -98,7 +102,9 @@ def predict(
         batch_size=batch_size,
         only_tissue=only_tissue,
         probabilities=probabilities,
+        thresholds=dict(thresholds or {}),
     )
+    limits_of(settings.thresholds, card.labels)
     slides: list[SlidePrediction] = []
     reports: list[SlideReport] = []
     skipped: list[tuple[str, str]] = []
