@@ -27,7 +27,9 @@ def command(
     tile_size: int = typer.Option(TILE_PX, help="Tile px that the model is sure of at a time."),
     batch_size: int = typer.Option(BATCH_SIZE, help="Tiles at a time."),
     threshold: list[str] = typer.Option(
-        [], metavar="CLASS=CHANCE", help="Background where a class is less likely than this, e.g. Tumor=0.9."
+        [],
+        metavar="CLASS=CHANCE|natural",
+        help="Background where a class is less likely than this; natural undoes what the sampler showed too often.",
     ),
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
@@ -64,6 +66,9 @@ def _show(report: Any, out: Path, start: float) -> None:
         for line in slide.notes:
             say(f"note: {slide.name}: {line}")
     table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
+    if report.thresholds:
+        limits = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
+        say(f"background below these chances: {limits}")
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.checkpoint import load_run
 from qpkit_train.loop import fit
 from qpkit_train.predict import predict
-from qpkit_train.thresholds import parse_thresholds
+from qpkit_train.thresholds import parse_thresholds, settled
 
 pytestmark = [
     pytest.mark.slow,
@@ -134,6 +135,20 @@ def test_a_threshold_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="CLASS=CHANCE"):
         parse_thresholds([text])
     assert parse_thresholds(["Tumor: in = situ=0.25"]) == {"Tumor: in = situ": 0.25}
+
+
+def test_natural_thresholds_undo_the_sampler(run: Path, slide: Path, tmp_path: Path) -> None:
+    """At even odds among the tiles, not among what the sampler showed: with half of the tiles drawn twice as often."""
+    card = load_run(run).card()
+    shown, there = ({k: float(v) for k, v in card.trained[key].items()} for key in ("pixels_shown", "pixels_there"))
+    (chance,) = settled("natural", card).values()  # no training tile shows Other
+    odds = chance / (1 - chance) * there["Lesion"] / there["background"] / (shown["Lesion"] / shown["background"])
+    assert odds == pytest.approx(1, abs=0.01)
+    report = predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds="natural")
+    assert report.thresholds == {"Lesion": chance}
+    silent = replace(card, trained={})
+    with pytest.raises(ConfigError, match="does not say what it was shown"):
+        settled("natural", silent)
 
 
 def test_the_tile_size_does_not_change_the_prediction(run: Path, slide: Path, tmp_path: Path) -> None:

@@ -164,7 +164,13 @@ class Run:
                 f"{self.root}: is a tile classifier, it predicts no pixels; start a segmentation from its encoder with "
                 f"qpkit train --set model.encoder_weights=run:{self.root}"
             )
-        trained = {"tiles": self.file.tiles, "best_epoch": self.file.best_epoch, "metrics": self.file.metrics}
+        trained = {
+            "tiles": self.file.tiles,
+            "best_epoch": self.file.best_epoch,
+            "metrics": self.file.metrics,
+            "pixels_shown": self.file.sampler.get("pixels_per_epoch", {}),
+            "pixels_there": self.file.sampler.get("pixels_of_tiles", {}),
+        }
         return ModelCard(
             run=self.id,
             name=self.recipe.name,

@@ -11,7 +11,7 @@ tiles count as tissue depends on the tile size. Memory holds some batches of til
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.model_card import STRIDE, Model
 from qpkit_train.slide_job import OnProgress, PredictSettings, SlideJob, SlideReport
-from qpkit_train.thresholds import limits_of
+from qpkit_train.thresholds import Thresholds, settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class PredictReport:
         model: Name of the recipe.
         device, precision: What it ran on.
         tile_px, halo_px: As used, multiples of the network's stride.
+        thresholds: As used, by class name.
         slides: Those predicted, in order.
         skipped: (name, reason) of slides that could not be.
         seconds: In all.
@@ -47,6 +48,7 @@ class PredictReport:
     precision: str
     tile_px: int
     halo_px: int
+    thresholds: dict[str, float]
     slides: tuple[SlideReport, ...]
     skipped: tuple[tuple[str, str], ...]
     seconds: float
@@ -66,7 +68,7 @@ def predict(
     tile_px: int = 512,
     batch_size: int = 4,
     only_tissue: bool = True,
-    thresholds: Mapping[str, float] | None = None,
+    thresholds: Thresholds | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = _silent,
 ) -> PredictReport:
@@ -81,7 +83,8 @@ def predict(
         tile_px: Side of a tile without halo; rounded up to a multiple of 32.
         batch_size: Tiles at once.
         only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
-        thresholds: Chances by class name, below which the likeliest class gives way to the background.
+        thresholds: Chances by class name, below which the likeliest class gives way to the background; "natural" for
+            those that undo what the sampler showed too often.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text), slide by slide.
 
@@ -102,9 +105,8 @@ def predict(
         batch_size=batch_size,
         only_tissue=only_tissue,
         probabilities=probabilities,
-        thresholds=dict(thresholds or {}),
+        thresholds=settled(thresholds or {}, card),
     )
-    limits_of(settings.thresholds, card.labels)
     slides: list[SlidePrediction] = []
     reports: list[SlideReport] = []
     skipped: list[tuple[str, str]] = []
@@ -149,6 +151,7 @@ def predict(
         precision=model.precision,
         tile_px=settings.tile_px,
         halo_px=settings.halo_px,
+        thresholds=settings.thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
         seconds=round(time.perf_counter() - started, 3),

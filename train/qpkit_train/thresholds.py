@@ -1,8 +1,9 @@
 """How sure a model has to be of a class: what falls short of it is background. Knows no torch.
 
-A sampler that shows lesions more often than slides do makes a model call too much a lesion: of its answers between two
-classes, the one that it saw more often comes first. The threshold that suits real slides is found on real tiles, by the
-threshold curves of the report or of `qpkit evaluate`.
+A sampler that shows lesions more often than slides do makes a model call too much a lesion. `natural` undoes that:
+where a class had odds of 1 : 8 in training and has 1 : 100 in the tiles, a chance of 0.5 in training is one of 0.07 in
+them, and 0.93 is what stands for even odds (Elkan 2001, The foundations of cost-sensitive learning). What suits best
+is found on real tiles, by the threshold curves of the report or of `qpkit evaluate`.
 """
 
 from __future__ import annotations
@@ -10,20 +11,29 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.errors import ConfigError
+from qpkit_train.model_card import ModelCard
+
+NATURAL: Final = "natural"
+"""Instead of chances by class: those that undo what the sampler did."""
+
+Thresholds = Mapping[str, float] | Literal["natural"]
 
 
-def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
-    """Read "CLASS=CHANCE" each, as `qpkit predict --threshold` has them.
+def parse_thresholds(texts: Sequence[str]) -> Thresholds:
+    """Read "natural", or "CLASS=CHANCE" each, as `qpkit predict --threshold` has them.
 
     Raises:
         ConfigError: Not of this form, or a chance outside 0..1.
     """
+    if list(texts) == [NATURAL]:
+        return NATURAL
     found = {}
     for text in texts:
         name, equals, number = text.rpartition("=")
@@ -32,9 +42,39 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
         except ValueError:
             chance = math.nan
         if not name or not 0 <= chance <= 1:
-            raise ConfigError(f"--threshold {text!r}: write CLASS=CHANCE with a chance in 0..1, like Tumor=0.9")
+            raise ConfigError(
+                f"--threshold {text!r}: write CLASS=CHANCE with a chance in 0..1, like Tumor=0.9, or natural alone"
+            )
         found[name] = chance
     return found
+
+
+def settled(thresholds: Thresholds, card: ModelCard) -> dict[str, float]:
+    """Chances by class name, those of "natural" worked out from what the model was shown.
+
+    Raises:
+        ConfigError: The model does not say what it was shown (a run of an earlier version), or a name is none of its
+            classes.
+    """
+    if thresholds != NATURAL:
+        assert not isinstance(thresholds, str)
+        limits_of(thresholds, card.labels)
+        return dict(thresholds)
+    shown, there = (card.trained.get(key) or {} for key in ("pixels_shown", "pixels_there"))
+    if not shown or not there:
+        raise ConfigError(f"{card.where}: does not say what it was shown, so {NATURAL} is unknown; give CLASS=CHANCE")
+    background = card.labels.name_of(card.labels.background)
+    return {
+        name: round(_even_chance(shown[name], sum(shown.values()), there[name], sum(there.values())), 4)
+        for name in shown
+        if name != background and shown[name] and there[name]
+    }
+
+
+def _even_chance(shown: int, all_shown: int, there: int, all_there: int) -> float:
+    """The chance in training that stands for even odds in the tiles."""
+    odds = shown * (all_there - there) / (shown * (all_there - there) + there * (all_shown - shown))
+    return float(odds)
 
 
 def limits_of(thresholds: Mapping[str, float], labels: LabelMap) -> NDArray[np.uint8]:
