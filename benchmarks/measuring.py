@@ -85,6 +85,6 @@ def show(rows: Sequence[Row], file: Path | None) -> None:
     for item in rows:
         ratio = f"{item['ratio']:8.2f} x {item['against']}" if item["ratio"] is not None else ""
         goal = f"goal {item['goal']}" if item["goal"] else ""
-        print(f"{item['name']:40} {item["value"]:14,.3f} {item['unit']:12} {ratio} {goal}")
+        print(f"{item['name']:40} {item['value']:14,.3f} {item['unit']:12} {ratio} {goal}")
     if file:
         file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
