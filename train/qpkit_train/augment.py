@@ -30,7 +30,7 @@ NORMALIZATIONS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, f
 }
 """Mean and standard deviation by name, for RGB in 0..1. ImageNet's are those of torchvision's published weights."""
 
-_STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
+STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
 """Numbers of the changes with a random stream of their own; never to be given to another change."""
 
 
@@ -68,7 +68,7 @@ class Augmenter:
 
 
 def _stream(key: tuple[int, ...], name: str) -> np.random.Generator:
-    return np.random.default_rng((*key, _STREAMS[name]))
+    return np.random.default_rng((*key, STREAMS[name]))
 
 
 def normalize(images: Tensor, name: str) -> Tensor:
