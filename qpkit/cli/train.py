@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,7 @@ def command(
     find_lr: bool = typer.Option(
         False, "--find-lr", help="Try learning rates for 100 steps, suggest one, and stop; -o then names a PNG."
     ),
+    devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
 ) -> None:
     """Train a segmentation model on exported tiles."""
@@ -51,7 +53,13 @@ def command(
         return
     if out is None:
         raise ConfigError("-o/--out is missing: the run folder to make")
+    processes = trainer("processes")
+    if devices > 1 and not processes.is_launched():
+        raise typer.Exit(processes.launch(devices, sys.argv[1:]))
     loop = trainer("loop")
+    if processes.rank() > 0:
+        loop.fit(tiles, out, chosen, resume=resume)
+        return
     with progress("train") as update:
         report = loop.fit(tiles, out, chosen, resume=resume, on_progress=update)
     _show(report, out, start)

@@ -81,6 +81,7 @@ def test_training_leaves_a_run_folder_that_says_everything(make_tiles: MakeTiles
         "curves.png",
         "confusion.csv",
         "confusion.png",
+        "tensorboard",
     }
     run = load_run(tmp_path / "run")
     assert (run.id, run.mpp, run.file.status, run.file.epochs) == (report.run, 0.5, "finished", 2)

@@ -82,7 +82,7 @@ def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) 
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(images, changed, strict=True)) <= high
 
 
-@pytest.mark.parametrize("change", ["nuclei", "gamma", "clahe", "blur"])
+@pytest.mark.parametrize("change", ["nuclei", "gamma", "clahe", "blur", "noise"])
 def test_the_chance_decides_whether_a_picture_changes_and_not_how(change: str) -> None:
     images, mask = tissue(3, count=32, side=16)
     always, sometimes = (

@@ -225,19 +225,14 @@ def test_tiles_with_larger_errors_are_drawn_more_often() -> None:
 
 
 @given(sizes, sizes, st.integers(2, 9), st.integers(1, 4), st.integers(0, 3))
-def test_the_parts_of_all_ranks_are_disjoint_and_complete_in_every_batch(
+def test_the_shares_of_all_ranks_are_disjoint_and_complete_in_every_batch(
     positive: int, negative: int, batch: int, ranks: int, epoch: int
 ) -> None:
     whole = BalancedSampler(counts(positive, negative), LABELS, ratio=[1, 1], batch_size=batch, seed=0).epoch(epoch)
-    parts = [whole.part(rank, ranks) for rank in range(ranks)]
-    assert all(len(part) == len(whole) for part in parts)
     for b in range(len(whole)):
-        mine = [part.positions[part.starts[b] : part.starts[b + 1]] for part in parts]
-        assert np.array_equal(np.concatenate(mine), np.arange(whole.starts[b], whole.starts[b + 1]))
-        assert max(map(len, mine)) - min(map(len, mine)) <= 1
-    for part in parts:
-        assert np.array_equal(whole.tiles[part.positions], part.tiles)
-        assert np.array_equal(whole.groups[part.positions], part.groups)
+        shares = [whole.places(b, rank=rank, ranks=ranks) for rank in range(ranks)]
+        assert np.array_equal(np.concatenate(shares), np.arange(whole.starts[b], whole.starts[b + 1]))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_the_description_counts_draws_by_patient() -> None:

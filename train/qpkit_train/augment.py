@@ -10,12 +10,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from qpkit.ops.compare import IGNORE_INDEX
+from qpkit_train.chosen import Rows
 from qpkit_train.geometry import flip_and_turn, warp
 from qpkit_train.grain import add_noise, blur
 from qpkit_train.local_contrast import equalize
@@ -45,19 +45,24 @@ class Augmenter:
     def __init__(self, config: AugmentConfig, *, seed: int) -> None:
         self._config, self._seed = config, seed
 
-    def __call__(self, images: Tensor, targets: Tensor, *, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, targets: Tensor, *, epoch: int, step: int, first: int = 0, total: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Change one batch.
 
         Args:
             images: (n, 3, h, w) uint8, h == w if rot90 is on.
             targets: (n, h, w) uint8.
             epoch, step: Where the training is; the same place gives the same changes.
+            first, total: Of a batch that several processes share, the row this share begins with and its size; 0 for
+                the whole batch.
 
         Returns:
             (n, 3, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the crop is IGNORE_INDEX.
         """
         key = (self._seed, epoch, step, 1)
-        rng, stream = np.random.default_rng(key), partial(_stream, key)
+        total = total or len(images)
+        rng, stream = Rows(key, first=first, total=total), partial(_stream, key, first, total)
         images, targets = flip_and_turn(images, targets, self._config, rng)
         pixels = images.float() / 255
         pixels, targets = warp(pixels, targets, self._config, stream)
@@ -67,8 +72,8 @@ class Augmenter:
         return pixels, targets
 
 
-def _stream(key: tuple[int, ...], name: str) -> np.random.Generator:
-    return np.random.default_rng((*key, STREAMS[name]))
+def _stream(key: tuple[int, ...], first: int, total: int, name: str) -> Rows:
+    return Rows((*key, STREAMS[name]), first=first, total=total)
 
 
 def normalize(images: Tensor, name: str) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,37 @@ from torch import Tensor
 
 Stream = Callable[[str], np.random.Generator]
 """Random numbers of a change, by its name; the same ones each time that it is asked."""
+
+
+class Rows(np.random.Generator):
+    """Draws for a whole batch and gives the rows of one process' share, so that all see what a single one would.
+
+    Args:
+        key: Of the stream.
+        first: Row of the whole batch that the share begins with.
+        total: Rows of the whole batch; what fills up a share beyond it gets the last one's numbers.
+    """
+
+    def __init__(self, key: Sequence[int], *, first: int, total: int) -> None:
+        super().__init__(np.random.PCG64(np.random.SeedSequence(key)))
+        self._first, self._total = first, total
+
+    def random(self, size: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As Generator.random; the first axis of `size` counts images."""
+        return self._share(size, lambda whole: super(Rows, self).random(whole, *args, **kwargs))
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        """As Generator.uniform; the first axis of `size` counts images."""
+        return self._share(size, lambda whole: super(Rows, self).uniform(low, high, whole))
+
+    def integers(self, low: Any, high: Any = None, size: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As Generator.integers; the first axis of `size` counts images."""
+        return self._share(size, lambda whole: super(Rows, self).integers(low, high, whole, *args, **kwargs))
+
+    def _share(self, size: Any, draw: Callable[[tuple[int, ...]], Any]) -> Any:
+        count, *shape = (size,) if isinstance(size, int) else size
+        rows = np.minimum(np.arange(self._first, self._first + count), self._total - 1)
+        return draw((self._total, *shape))[rows]
 
 
 def chosen_of(rng: np.random.Generator, count: int, probability: float) -> NDArray[np.int64]:

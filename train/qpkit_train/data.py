@@ -31,12 +31,16 @@ class Batch:
     Args:
         images: (n, 3, h, w) uint8 RGB.
         targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
-        tiles: (n,) int64 indices of the tiles that they are from.
+        tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only fills up a process' share.
+        first: Place of the first one in the batch that all processes read together.
+        total: Size of that batch.
     """
 
     images: Tensor
     targets: Tensor
     tiles: Tensor
+    first: int
+    total: int
 
 
 class TileReader:
@@ -150,6 +154,8 @@ class EpochBatches:
         crop_px: Side of the crops; 0 or more than the tile for whole tiles.
         key: (seed, epoch number).
         free: Crops may reach beyond their tiles.
+        rank, ranks: Which of how many processes reads; each takes its share of every batch. A share that is smaller
+            than the others is filled up with an unlabelled tile, which changes no loss.
     """
 
     def __init__(
@@ -162,8 +168,11 @@ class EpochBatches:
         crop_px: int,
         key: tuple[int, int],
         free: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self._free = free
+        self._rank, self._ranks = rank, ranks
         self._reader, self._tiles, self._epoch, self._groups = reader, tiles, epoch, groups
         self._crop_px, self._key = crop_px, key
 
@@ -172,32 +181,41 @@ class EpochBatches:
 
     def __getitem__(self, index: int) -> Batch:
         """Read batch `index`; errors as TileReader.read."""
-        start, stop = self._epoch.starts[index : index + 2]
-        return _stack([self._crop_at(at) for at in range(start, stop)], self._epoch.tiles[start:stop])
+        start, stop = self._epoch.starts[index : index + 2].tolist()
+        places = self._epoch.places(index, rank=self._rank, ranks=self._ranks)
+        pairs, tiles = [self._crop_at(at) for at in places.tolist()], self._epoch.tiles[places]
+        if len(places) < -(-(stop - start) // self._ranks):
+            image, target = self._crop_at(start)
+            pairs, tiles = [*pairs, (image, np.full_like(target, IGNORE_INDEX))], np.append(tiles, -1)
+        return _stack(pairs, tiles, first=int(places[0]) - start if len(places) else 0, total=stop - start)
 
     def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         tile, side = self._tiles[self._epoch.tiles[at]], self._crop_px
         if not side or side >= self._reader.tile_size:
             return self._reader.read(tile)
         wanted = self._groups[self._epoch.groups[at]].wanted
-        rng = np.random.default_rng((*self._key, int(self._epoch.positions[at])))
+        rng = np.random.default_rng((*self._key, at))
         return self._reader.crop(tile, wanted, side=side, rng=rng, free=self._free)
 
 
 class WholeTiles:
-    """Batches of whole tiles in their order, for validation."""
+    """Batches of whole tiles in their order, for validation; of several processes, each takes every so-manieth."""
 
-    def __init__(self, reader: TileReader, tiles: Sequence[TileRecord], *, batch_size: int) -> None:
+    def __init__(
+        self, reader: TileReader, tiles: Sequence[TileRecord], *, batch_size: int, rank: int = 0, ranks: int = 1
+    ) -> None:
         self._reader, self._tiles, self._batch_size = reader, tiles, batch_size
+        self._starts = range(0, len(tiles), batch_size)[rank::ranks]
 
     def __len__(self) -> int:
-        return -(-len(self._tiles) // self._batch_size)
+        return len(self._starts)
 
     def __getitem__(self, index: int) -> Batch:
         """Read batch `index`; errors as TileReader.read."""
-        start = index * self._batch_size
+        start = self._starts[index]
         chosen = self._tiles[start : start + self._batch_size]
-        return _stack([self._reader.read(tile) for tile in chosen], np.arange(start, start + len(chosen)))
+        places = np.arange(start, start + len(chosen))
+        return _stack([self._reader.read(tile) for tile in chosen], places, first=0, total=len(chosen))
 
 
 def crop_corner(
@@ -228,10 +246,12 @@ def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
     return int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
 
 
-def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tiles: NDArray[np.int64]) -> Batch:
+def _stack(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tiles: NDArray[np.int64], *, first: int, total: int
+) -> Batch:
     images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1)
     targets = torch.from_numpy(np.stack([target for _, target in pairs]))
-    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)))
+    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)), first, total)
 
 
 class Prefetcher:

@@ -17,7 +17,8 @@ import numpy as np
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit_train.data import Prefetcher
-from qpkit_train.loop import Training, make_fabric
+from qpkit_train.devices import make_fabric
+from qpkit_train.loop import Training
 from qpkit_train.material import split_material
 from qpkit_train.settings import Recipe
 from qpkit_train.start import run_file

@@ -141,7 +141,7 @@ def _affine_of(
     config: AugmentConfig, height: int, width: int
 ) -> Callable[[np.random.Generator, int], NDArray[np.float64]]:
     def draw(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-        turn, zoom, slant, *shift = rng.uniform(-1, 1, (5, count))
+        turn, zoom, slant, *shift = rng.uniform(-1, 1, (count, 5)).T
         angle, slope = np.radians(turn * config.rotate), np.tan(np.radians(slant * config.shear))
         factor = (1 + config.scale) ** -zoom
         turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -52,10 +52,12 @@ def add_noise(images: Tensor, config: AugmentConfig, stream: Stream) -> Tensor:
     rng = stream("noise")
     chosen = chosen_of(rng, len(images), config.noise_p)
     deviations = config.noise * rng.uniform(0, 1, len(images))
-    source = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
+    seeds = rng.integers(0, 2**62, len(images))[chosen]
 
     def noisy(part: Tensor) -> Tensor:
-        grains = torch.randn(part.shape, generator=source, device=part.device, dtype=part.dtype)
+        sources = [torch.Generator(part.device).manual_seed(seed) for seed in seeds.tolist()]
+        drawn = [torch.randn(part.shape[1:], generator=s, device=part.device, dtype=part.dtype) for s in sources]
+        grains = torch.stack(drawn)
         return (part + grains * like(deviations[chosen], part).view(-1, 1, 1, 1)).clamp(0, 1)
 
     return replaced(images, chosen, noisy)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit.ops.compare import IGNORE_INDEX
+from qpkit_train.processes import gathered
 
 _KEY: Final = "tile_errors"
 """Name of the tensor in the run folder."""
@@ -35,7 +36,7 @@ class TileErrors:
         """Note one step.
 
         Args:
-            tiles: (n,) indices.
+            tiles: (n,) indices; -1 is passed over.
             logits: (n, classes, h, w).
             targets: (n, h, w) int64 class indices or IGNORE_INDEX.
         """
@@ -46,10 +47,12 @@ class TileErrors:
         self._noted.append((tiles, wrong / known.sum(dim=(1, 2)).clamp(min=1)))  # fetched at the end of the epoch
 
     def settle(self) -> None:
-        """End an epoch; a tile shown several times counts as it was the last time."""
+        """End an epoch with what all processes noted; a tile shown several times counts as it was the last time."""
         if self.of_tiles is not None:
-            for tiles, shares in self._noted:
-                self.of_tiles[tiles.numpy()] = shares.float().cpu().numpy()
+            own = [(tiles.numpy(), shares.float().cpu().numpy()) for tiles, shares in self._noted]
+            for step in zip(*gathered(own), strict=True):
+                for tiles, shares in step:
+                    self.of_tiles[tiles[tiles >= 0]] = shares[tiles >= 0]
         self._noted.clear()
 
     def tensors(self) -> dict[str, Tensor]:

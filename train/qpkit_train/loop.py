@@ -1,21 +1,20 @@
 """Training, read from top to bottom: fit() sets the stage, Training runs epochs, every epoch ends in the run folder.
 
-Works on CUDA, MPS or CPU by itself. A training that was killed goes on with resume=True from its last whole epoch and,
-on a CPU, ends with the same bits as one that was never interrupted.
+Works on CUDA, MPS or CPU by itself, and in several processes where torchrun started them: each runs the model on its
+share of every batch, the first one writes. A training that was killed goes on with resume=True from its last whole
+epoch and, on a CPU, ends with the same bits as one that was never interrupted.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -24,18 +23,19 @@ from torch import Tensor
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
-from qpkit.files import replace_file
-from qpkit.ops.compare import IGNORE_INDEX, accuracy, class_scores, confusion_of, empty_confusion, mean_score
-from qpkit_train import checkpoint, figures
+from qpkit.ops.compare import IGNORE_INDEX, confusion_of, empty_confusion
+from qpkit_train import checkpoint, journal
 from qpkit_train.augment import Augmenter, normalize, pad_to_stride
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
-from qpkit_train.devices import choose_precision, pick_device
+from qpkit_train.devices import compiled, enough_memory, make_fabric, quiet
+from qpkit_train.events import write_events
 from qpkit_train.hardness import TileErrors
 from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
 from qpkit_train.models.registry import build_model
+from qpkit_train.processes import check_batch, ends_with_the_others, gathered, lead_first, rank, ranks, whole_batch
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
@@ -72,25 +72,23 @@ def fit(
         ConfigError: The recipe does not fit the tiles, weights cannot be had, or the loss is no longer a number.
         OutputError: `run_root` holds another run, or holds one and `resume` is not set.
     """
-    tile_set = read_tile_set(tiles_root)
-    data = split_material(tile_set, recipe)
-    fabric = make_fabric(recipe)
-    file = run_file(tile_set, recipe, data, fabric.device)
-    claim(run_root, file, resume=resume)
-    training = Training(run_root, recipe, data, fabric, file)
-    state = checkpoint.read_state(run_root, run=file.id) if resume else None
-    resumed_from = training.restore(state) if state is not None else 0
-    if not resumed_from:
-        checkpoint.write_run_file(run_root, file)
-    training.run(on_progress)
-    return training.finish(resumed_from)
-
-
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Take the best device there is, in the precision that suits it."""
-    precision = choose_precision(recipe.precision, pick_device().type)
-    with _quiet():
-        return Fabric(accelerator="auto", devices=1, precision=precision)
+    with ends_with_the_others():
+        fabric = make_fabric(recipe)
+        with lead_first():
+            check_batch(recipe.data.batch_size)
+            tile_set = read_tile_set(tiles_root)
+            data = split_material(tile_set, recipe)
+            file = run_file(tile_set, recipe, data, fabric.device)
+            if rank() == 0:
+                claim(run_root, file, resume=resume)
+        with enough_memory(recipe, fabric.device):
+            training = Training(run_root, recipe, data, fabric, file)
+            state = checkpoint.read_state(run_root, run=file.id) if resume else None
+            resumed_from = training.restore(state) if state is not None else 0
+            if rank() == 0 and not resumed_from:
+                checkpoint.write_run_file(run_root, file)
+            training.run(on_progress if rank() == 0 else _silent)
+        return training.finish(resumed_from)
 
 
 class Training:
@@ -98,18 +96,22 @@ class Training:
 
     def __init__(self, root: Path, recipe: Recipe, data: Material, fabric: Fabric, file: RunFile) -> None:
         self.root, self.recipe, self.data, self.fabric, self.file = root, recipe, data, fabric, file
-        with _seeded(recipe.seed, 0, fabric.device):
+        with lead_first(), _seeded(recipe.seed, 0, fabric.device):
             network = build_model(recipe.model, len(data.names))
+        if ranks() > 1 and fabric.device.type == "cuda":
+            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call] # torch
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self.optimizer = _optimizer(recipe, self.network)
-        with _quiet():
-            self.model, self.fabric_optimizer = fabric.setup(self.network, self.optimizer)
+        self.runs = compiled(self.network) if recipe.compile else self.network
+        with quiet():
+            self.model, self.fabric_optimizer = fabric.setup(self.runs, self.optimizer)
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
+        self.state: State | None = None
         self.epoch, self.steps = 0, 0
         self.clock = time.perf_counter()
         self.watch = Watch()
@@ -134,18 +136,23 @@ class Training:
         self.confusion = np.array(state.confusion, np.int64)
         self.seconds, self.training_seconds = state.seconds, state.training_seconds
         self.waiting_seconds = state.waiting_seconds
+        self.state = state
         return state.epoch
 
     def run(self, on_progress: OnProgress) -> None:
         """Train epoch by epoch until the last one or until patience ends."""
         while not self.is_over():
-            rate, train_loss = self._train_epoch(on_progress)
+            rates, losses = self._train_epoch(on_progress)
             with self.average.applied():
                 confusion, val_loss = self._measure()
-                row = self._history_row(rate, train_loss, val_loss, confusion)
-                self.history.append(row)
                 self.epoch += 1
+                row = journal.history_row(
+                    self.epoch, rates[-1], float(np.mean(losses)), val_loss, confusion=confusion, data=self.data
+                )
+                self.history.append(row)
                 self._judge(row, confusion)
+            if rank() == 0:
+                write_events(self.root, losses, rates, row, self.steps)
             self._save()
 
     def is_over(self) -> bool:
@@ -163,30 +170,35 @@ class Training:
             crop_px=self.recipe.data.crop_px,
             key=(self.recipe.seed, epoch),
             free=self.recipe.data.free_crops,
+            rank=rank(),
+            ranks=ranks(),
         )
 
-    def _train_epoch(self, on_progress: OnProgress) -> tuple[float, float]:
-        """Train one epoch; gives the last learning rate and the mean loss."""
+    def _train_epoch(self, on_progress: OnProgress) -> tuple[list[float], list[float]]:
+        """Train one epoch; gives learning rate and loss of each step."""
         batches = self.batches_of(self.epoch)
         source = Prefetcher(batches, workers=self.recipe.data.workers)
         total = self.recipe.optim.epochs * self.steps_per_epoch
+        rates: list[float] = []
         losses: list[Tensor] = []
-        rate, shown = 0.0, math.nan
+        shown = math.nan
         started = time.perf_counter()
         self.model.train()
         with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
             for step, batch in enumerate(source):
-                rate = self._scheduled_rate()
+                rates.append(self._scheduled_rate())
                 losses.append(self.step(batch, step))
                 self.steps += 1
                 if self.fabric.device.type == "cpu" or step % _CHECK_EVERY == 0:
                     shown = self._checked(losses[-1], step)
-                on_progress(self.steps, total, f"epoch {self.epoch + 1}/{self.recipe.optim.epochs} loss {shown:.4f}")
-        mean = self._checked(torch.stack(losses).mean(), len(losses) - 1)
+                waiting = source.waited / (time.perf_counter() - started)
+                text = f"epoch {self.epoch + 1}/{self.recipe.optim.epochs} loss {shown:.4f}, {waiting:.0%} waiting"
+                on_progress(self.steps, total, text)
+        self._checked(torch.stack(losses).mean(), len(losses) - 1)
         self.errors.settle()
         self.training_seconds += time.perf_counter() - started
         self.waiting_seconds += source.waited
-        return rate, mean
+        return rates, torch.stack(losses).tolist()
 
     def _scheduled_rate(self) -> float:
         rate = learning_rate(
@@ -206,15 +218,17 @@ class Training:
     def step(self, batch: Batch, step: int) -> Tensor:
         """Do step `step` of the epoch with a batch; gives the loss, on the device."""
         images, targets = self._on_device(batch)
-        pixels, targets = self.augment(images, targets, epoch=self.epoch, step=step)
+        pixels, targets = self.augment(
+            images, targets, epoch=self.epoch, step=step, first=batch.first, total=batch.total
+        )
         logits, known = self._forward(pixels, targets)
-        loss = self.loss(logits, known)
         self.errors.note(batch.tiles, logits.detach(), known)
+        loss = self.loss(*whole_batch(logits, known))
         first = step - step % self.recipe.optim.accumulate
         last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
         if step == first:
             self.fabric_optimizer.zero_grad()
-        self.fabric.backward(loss / (last - first + 1))
+        self.fabric.backward(loss * (ranks() / (last - first + 1)))
         if step == last:
             self._update()
         return loss.detach()
@@ -230,7 +244,7 @@ class Training:
 
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
-        if device.type != "cuda":
+        if device.type != "cuda" or batch.images.is_cuda:
             return batch.images.to(device), batch.targets.to(device)
         images, targets = batch.images.contiguous().pin_memory(), batch.targets.pin_memory()
         return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
@@ -239,12 +253,17 @@ class Training:
         """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out."""
         padded, known = pad_to_stride(normalize(pixels, self.recipe.data.normalization), targets)
         assert known is not None
-        logits: Tensor = self.model(padded.contiguous(memory_format=torch.channels_last))
-        return logits, known.long()
+        channels_last = padded.contiguous(memory_format=torch.channels_last)
+        if self.model.training:
+            logits: Tensor = self.model(channels_last)
+        else:  # without the wrapper, whose calls have to come in step in all processes
+            with self.fabric.autocast():
+                logits = self.runs(channels_last)
+        return logits.float(), known.long()
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)
-        if not math.isfinite(value):
+        if not math.isfinite(value) and rank() == 0:
             raise ConfigError(
                 f"{self.root}: the loss became {value} in epoch {self.epoch + 1} at step {step + 1}; lower optim.lr "
                 f"(now {self.recipe.optim.lr:g}), set optim.clip_norm=1, or take precision=32-true "
@@ -255,34 +274,22 @@ class Training:
     def _measure(self) -> tuple[NDArray[np.int64], float]:
         """Confusion matrix and loss (mean over known pixels) on whole tiles, without augmentation."""
         classes = len(self.data.names)
-        confusion, weighted, pixels = empty_confusion(classes), 0.0, 0
-        source = WholeTiles(self.reader, self.data.measured, batch_size=measuring_batch(self.recipe, self.data))
+        batch_size = measuring_batch(self.recipe, self.data)
+        source = WholeTiles(self.reader, self.data.measured, batch_size=batch_size, rank=rank(), ranks=ranks())
+        found = []
         self.model.eval()
         with torch.inference_mode():
             for batch in Prefetcher(source, workers=self.recipe.data.workers):
                 images, targets = self._on_device(batch)
                 logits, known = self._forward(images.float() / 255, targets)
                 count = int((known != IGNORE_INDEX).sum())
-                weighted += float(self.loss(logits, known)) * count
-                pixels += count
                 height, width = targets.shape[1:]
                 predicted = logits[..., :height, :width].argmax(dim=1).to(torch.uint8).cpu().numpy()
-                confusion += confusion_of(batch.targets.numpy(), predicted, classes)
-        return confusion, weighted / max(pixels, 1)
-
-    def _history_row(
-        self, rate: float, train_loss: float, val_loss: float, confusion: NDArray[np.int64]
-    ) -> dict[str, Any]:
-        scores = class_scores(confusion, self.data.names)
-        return {
-            "epoch": self.epoch + 1,
-            "lr": rate,
-            "train_loss": train_loss,
-            "val_loss": val_loss,
-            "mean_dice": mean_score(scores, "dice", background=self.data.background),
-            "mean_iou": mean_score(scores, "iou", background=self.data.background),
-            "dice": {score.name: score.dice for score in scores},
-        }
+                confusion = confusion_of(batch.targets.numpy(), predicted, classes)
+                found.append((confusion, float(self.loss(logits, known)) * count, count))
+        in_order = [part for step in zip_longest(*gathered(found)) for part in step if part is not None]
+        confusions, losses, counts = zip(*in_order, strict=True)
+        return np.sum(confusions, axis=0), math.fsum(losses) / max(sum(counts), 1)
 
     def _judge(self, row: dict[str, Any], confusion: NDArray[np.int64]) -> None:
         """Keep the weights if this epoch is the best so far."""
@@ -295,23 +302,16 @@ class Training:
         )
         if self.watch.best_epoch == self.epoch:
             self.confusion = confusion
-            best = self.root / checkpoint.BEST_NAME
-            checkpoint.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)
+            if rank() == 0:
+                best = self.root / checkpoint.BEST_NAME
+                checkpoint.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)
 
     def _save(self) -> None:
         model, optimizer = checkpoint.epoch_files(self.epoch)
         tensors, plain = checkpoint.split_optimizer(self.optimizer)
         run = self.file.id
-        checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
-        checkpoint.save_tensors(
-            self.root / optimizer,
-            {**tensors, **self.errors.tensors(), **self.average.tensors()},
-            run=run,
-            epoch=self.epoch,
-        )
-        self._draw()
         self.seconds, self.clock = self.seconds + time.perf_counter() - self.clock, time.perf_counter()
-        state = State(
+        self.state = State(
             run=run,
             epoch=self.epoch,
             watch=self.watch,
@@ -326,64 +326,19 @@ class Training:
             waiting_seconds=self.waiting_seconds,
             steps=self.steps,
         )
-        checkpoint.write_state(self.root, state)
-        checkpoint.write_run_file(self.root, self._described("running"))
-
-    def _draw(self) -> None:
-        names = self.data.names
-        replace_file(self.root / "curves.csv", figures.curves_csv(self.history, names))
-        replace_file(self.root / "curves.png", figures.curves_png(self.history, names))
-        replace_file(self.root / "confusion.csv", figures.confusion_csv(self.confusion, names))
-        replace_file(self.root / "confusion.png", figures.confusion_png(self.confusion, names))
-
-    def _described(self, status: str) -> RunFile:
-        """run.json as things stand."""
-        scores = class_scores(self.confusion, self.data.names)
-        metrics = {
-            "accuracy": accuracy(self.confusion),
-            "mean_dice": mean_score(scores, "dice", background=self.data.background),
-            "mean_iou": mean_score(scores, "iou", background=self.data.background),
-            "classes": msgspec.to_builtins(scores),
-        }
-        return msgspec.structs.replace(
-            self.file,
-            status=status,
-            epochs=self.epoch,
-            best_epoch=self.watch.best_epoch,
-            metrics=metrics,
-            seconds=round(self.seconds, 3),
-            seconds_per_step=round(self.training_seconds / max(self.steps, 1), 5),
-            waiting_share=round(self.waiting_seconds / max(self.training_seconds, 1e-9), 4),
-        )
+        if rank() > 0:
+            return
+        checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
+        kept = {**tensors, **self.errors.tensors(), **self.average.tensors()}
+        checkpoint.save_tensors(self.root / optimizer, kept, run=run, epoch=self.epoch)
+        checkpoint.write_state(self.root, self.state)
+        journal.write_epoch(self.root, self.file, self.state, self.data)
 
     def finish(self, resumed_from: int) -> FitReport:
         """Mark the run as finished and report."""
-        file = self._described("finished")
-        checkpoint.write_run_file(self.root, file)
-        return FitReport(
-            run=file.id,
-            root=self.root,
-            recipe=self.recipe.name,
-            device=file.device,
-            precision=file.precision,
-            epochs=self.epoch,
-            best_epoch=file.best_epoch,
-            stopped_early=self.epoch < self.recipe.optim.epochs,
-            resumed_from=resumed_from,
-            scores=class_scores(self.confusion, self.data.names),
-            mean_dice=file.metrics["mean_dice"],
-            mean_iou=file.metrics["mean_iou"],
-            accuracy=file.metrics["accuracy"],
-            validated_on=self.data.validated_on,
-            train_tiles=len(self.data.train),
-            val_tiles=file.tiles["val"],
-            steps=self.steps,
-            seconds=file.seconds,
-            seconds_per_step=file.seconds_per_step,
-            waiting_share=file.waiting_share,
-            sampler=file.sampler,
-            notes=self.data.notes,
-        )
+        assert self.state is not None  # an epoch was trained or restored
+        file = journal.close(self.root, self.file, self.state, self.data, is_lead=rank() == 0)
+        return journal.fit_report(self.root, file, self.state, self.data, resumed_from=resumed_from)
 
 
 def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimizer:
@@ -398,19 +353,6 @@ def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimize
 def _seeded(seed: int, part: int, device: torch.device) -> Iterator[None]:
     """Seed torch's own generators (initial weights, dropout) for a block and put them back afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.default_rng((seed, part, 2)).integers(2**62)))
+        key = (seed, part, 2, rank()) if part and rank() else (seed, part, 2)
+        torch.manual_seed(int(np.random.default_rng(key).integers(2**62)))
         yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Fabric warns of settings that the user did not make, and tells stderr what the report says anyway."""
-    log = logging.getLogger("lightning_fabric")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

@@ -54,32 +54,22 @@ class Epoch:
         tiles: (n,) int64 indices into the list of tiles.
         groups: (n,) int64, the group that each was drawn for.
         starts: (batches + 1,) int64; batch b is [starts[b], starts[b + 1]).
-        positions: (n,) int64, place of each in the whole epoch: what random crops depend on.
     """
 
     tiles: NDArray[np.int64]
     groups: NDArray[np.int64]
     starts: NDArray[np.int64]
-    positions: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def part(self, rank: int, ranks: int) -> Epoch:
-        """Take the share of one of several processes: of every batch its own slice, as equal as can be.
+    def places(self, batch: int, *, rank: int = 0, ranks: int = 1) -> NDArray[np.int64]:
+        """Say what one of several processes reads of a batch: its places in the epoch, as equal a share as can be.
 
-        The parts of all ranks are disjoint and complete, batch by batch, so together they do the steps that one
-        process does.
+        The shares of all ranks are disjoint and complete, so together they do the step that one process does.
         """
-        slices = [
-            np.array_split(np.arange(start, stop), ranks)[rank]
-            for start, stop in zip(self.starts[:-1], self.starts[1:], strict=True)
-        ]
-        chosen = np.concatenate(slices)
-        starts = np.concatenate([[0], np.cumsum([len(part) for part in slices])]).astype(np.int64)
-        return Epoch(
-            tiles=self.tiles[chosen], groups=self.groups[chosen], starts=starts, positions=self.positions[chosen]
-        )
+        start, stop = self.starts[batch : batch + 2]
+        return np.asarray(np.array_split(np.arange(start, stop), ranks)[rank])
 
 
 class BalancedSampler:
@@ -214,7 +204,6 @@ class BalancedSampler:
             tiles=np.concatenate(tiles)[order],
             groups=np.concatenate(groups)[order],
             starts=_batch_starts(len(order), self._batch_size),
-            positions=np.arange(len(order)),
         )
 
     def _tiles_of(self, group: int, epoch: int, errors: NDArray[np.float32] | None) -> NDArray[np.int64]:

@@ -220,6 +220,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     Args:
         name: What runs and predictions are called after.
         precision: "auto" takes what the device is fast at; otherwise as Lightning Fabric names it.
+        compile: Run the network through torch.compile: slow to start, then faster on most GPUs.
         seed: Of everything random.
     """
 
@@ -232,4 +233,5 @@ class Recipe(Section, frozen=True, kw_only=True):
     optim: OptimConfig = OptimConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     precision: Precision = "auto"
+    compile: bool = False
     seed: int = 0

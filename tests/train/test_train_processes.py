@@ -1,0 +1,134 @@
+"""Several processes train as one does. They are real processes that talk over gloo."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from qpkit_train.loop import fit
+from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
+
+NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
+AUGMENTED = (
+    "augment.stain=0.1",
+    "augment.rotate=20",
+    "augment.elastic_px=4",
+    "augment.blur_px=1",
+    "augment.noise=0.02",
+    "augment.gamma=0.2",
+)
+SETTINGS = (
+    *AUGMENTED,
+    *NO_BATCH_NORM,
+    'loss.terms="ce+dice+0.5*lovasz"',
+    'loss.class_weights="dynamic"',
+    "sampler.hard_negatives=0.5",
+    "data.batch_size=3",
+    "data.crop_px=32",
+    'optim.name="sgd"',
+    "optim.lr=0.001",
+    "optim.epochs=3",
+    "optim.ema=0.9",
+    "optim.accumulate=2",
+)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def train_in_two(
+    tiles: Path, run: Path, settings: Sequence[str] = SETTINGS, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """`qpkit train --devices 2` as a user runs it, one thread each."""
+    sets = [part for setting in (*TINY, *settings) for part in ("--set", setting)]
+    command = [sys.executable, "-m", "qpkit", "train", str(tiles), "-o", str(run), "--recipe", "unet-resnet18"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command += [*sets, "--devices", "2", *options]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def assert_same_training(run: Path, other: Path) -> None:
+    """Equal but for the order in which floats are added up."""
+    rows, others = curves(run), curves(other)
+    assert len(rows) == len(others) == 3
+    for row, twin in zip(rows, others, strict=True):
+        for name in ("train_loss", "val_loss", "lr"):
+            assert float(row[name]) == pytest.approx(float(twin[name]), rel=1e-5)
+    weights, twins = (load_file(root / "best.safetensors") for root in (run, other))
+    assert all(np.allclose(weights[name].numpy(), twins[name].numpy(), atol=2e-5) for name in weights)
+
+
+def curves(run: Path) -> list[dict[str, str]]:
+    with (run / "curves.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """13 training tiles (no batch size divides them) and 5 to measure on."""
+    rng = np.random.default_rng(5)
+    masks = [("train", square_mask(rng, value)) for value in [1] * 4 + [3] * 3 + [0] * 6]
+    masks += [("val", square_mask(rng, value)) for value in [1, 3, 1, 0, 0]]
+    return write_tiles(tmp_path_factory.mktemp("processes") / "tiles", masks)
+
+
+@pytest.fixture(scope="module")
+def alone(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a single process."""
+    root = tmp_path_factory.mktemp("alone") / "run"
+    fit(tiles, root, tiny_recipe(*SETTINGS))
+    return root
+
+
+def test_two_processes_have_the_losses_of_one(tiles: Path, alone: Path, tmp_path: Path) -> None:
+    done = train_in_two(tiles, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("What an epoch shows") == 1
+    assert_same_training(alone, tmp_path / "run")
+    files = [json.loads((root / "run.json").read_text()) for root in (alone, tmp_path / "run")]
+    assert files[0]["id"] == files[1]["id"] and files[1]["status"] == "finished"
+    assert "2 processes" in files[1]["device"]
+
+
+def test_a_training_that_one_process_began_is_finished_by_two(tiles: Path, alone: Path, tmp_path: Path) -> None:
+    steps = json.loads((alone / "run.json").read_text())["sampler"]["batches"]
+
+    def kill(done: int, *_: object) -> None:
+        if done == steps + 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(tiles, tmp_path / "run", tiny_recipe(*SETTINGS), on_progress=kill)
+    done = train_in_two(tiles, tmp_path / "run", SETTINGS, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_same_training(alone, tmp_path / "run")
+
+
+def test_what_is_wrong_is_said_once_and_ends_all_processes(tiles: Path, tmp_path: Path, make_tiles: MakeTiles) -> None:
+    refused = train_in_two(tiles, tmp_path / "run", ("data.batch_size=1",))
+    assert (refused.returncode, refused.stderr.count("qpkit: ")) == (1, 1)
+    assert "batch of all 2 processes" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "file").touch()
+    refused = train_in_two(tiles, taken, ())
+    assert (refused.returncode, refused.stderr.count("qpkit: ")) == (1, 1), refused.stderr
+    assert "Traceback" not in refused.stderr
+    damaged = make_tiles()
+    for image in damaged.glob("*.png"):
+        if "mask" in image.name:
+            Image.fromarray(np.full((64, 64), 77, np.uint8)).save(image)
+    refused = train_in_two(damaged, tmp_path / "damaged", ())
+    assert refused.returncode == 1 and "has value 77" in refused.stderr and "Traceback" not in refused.stderr
