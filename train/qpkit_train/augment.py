@@ -22,7 +22,7 @@ from qpkit_train.model_card import STRIDE
 from qpkit_train.recolor import change_gamma, change_nuclei, recolor
 from qpkit_train.settings import AugmentConfig
 
-_STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
+STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
 """Numbers of the changes with a random stream of their own; never to be given to another change."""
 
 
@@ -65,7 +65,7 @@ class Augmenter:
 
 
 def _stream(key: tuple[int, ...], first: int, total: int, name: str) -> Rows:
-    return Rows((*key, _STREAMS[name]), first=first, total=total)
+    return Rows((*key, STREAMS[name]), first=first, total=total)
 
 
 def pad_to_stride(images: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
