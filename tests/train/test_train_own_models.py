@@ -69,6 +69,13 @@ def test_layers_of_a_dense_block_see_the_outputs_of_all_before_them() -> None:
     assert block.squeeze[2].weight.shape[:2] == (6, 21)
 
 
+def test_every_parameter_of_a_dense_unet_moves_the_answer() -> None:
+    torch.manual_seed(0)
+    model = build_model(dense(options={"channels": [6, 8, 10], "layers": 2, "growth": 4}), 2)
+    model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 1e-6 for parameter in model.parameters())
+
+
 def test_what_an_architecture_without_encoder_cannot_have_is_refused() -> None:
     for changes in ({"encoder": "resnet18"}, {"encoder_weights": "imagenet"}, {"encoder_depth": 4},
                     {"freeze_encoder": True}):  # fmt: skip
