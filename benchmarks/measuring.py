@@ -77,7 +77,7 @@ def alone(script: str, name: str, *arguments: str) -> Result:
 def row(name: str, value: float, unit: str, *, against: str = "", ratio: float | None = None, goal: str = "") -> Row:
     """One line of the table; a ratio above 1 means that qpkit is better."""
     short = None if ratio is None else round(ratio, 2)
-    return {"name": name, "value": round(value, 2), "unit": unit, "against": against, "ratio": short, "goal": goal}
+    return {"name": name, "value": round(value, 4), "unit": unit, "against": against, "ratio": short, "goal": goal}
 
 
 def show(rows: Sequence[Row], file: Path | None) -> None:
@@ -85,6 +85,6 @@ def show(rows: Sequence[Row], file: Path | None) -> None:
     for item in rows:
         ratio = f"{item['ratio']:8.2f} x {item['against']}" if item["ratio"] is not None else ""
         goal = f"goal {item['goal']}" if item["goal"] else ""
-        print(f"{item['name']:40} {item['value']:14,.2f} {item['unit']:12} {ratio} {goal}")
+        print(f"{item['name']:40} {item['value']:14,.3f} {item['unit']:12} {ratio} {goal}")
     if file:
         file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")

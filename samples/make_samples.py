@@ -10,6 +10,7 @@ Patients A and B are for training, C for validation, D for testing (metadata "Pa
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,9 @@ def place(
             return shape
 
 
-def draw_mask(shape: shapely.Polygon) -> NDArray[np.float32]:
-    """(HEIGHT, WIDTH) float32 0..1 with soft edges; holes stay out."""
-    image = Image.new("L", (WIDTH, HEIGHT))
+def draw_mask(shape: shapely.Polygon, width: int, height: int) -> NDArray[np.float32]:
+    """(height, width) float32 0..1 with soft edges; holes stay out."""
+    image = Image.new("L", (width, height))
     pen = ImageDraw.Draw(image)
     pen.polygon([tuple(p) for p in shape.exterior.coords], fill=255)
     for hole in shape.interiors:
@@ -110,14 +111,20 @@ def scatter(
 
 
 def draw_slide(
-    rng: np.random.Generator, tissue: shapely.Polygon, lesions: list[shapely.Polygon], clusters: list[shapely.Polygon]
+    rng: np.random.Generator,
+    tissue: shapely.Polygon,
+    lesions: list[shapely.Polygon],
+    clusters: list[shapely.Polygon],
+    *,
+    width: int,
+    height: int,
 ) -> NDArray[np.uint8]:
-    """(HEIGHT, WIDTH, 3) uint8."""
-    fibres = gaussian(rng.normal(size=(HEIGHT, WIDTH)).astype(np.float32), (2, 9))
-    clouds = gaussian(rng.normal(size=(HEIGHT // 8, WIDTH // 8)).astype(np.float32), 5)
+    """(height, width, 3) uint8."""
+    fibres = gaussian(rng.normal(size=(height, width)).astype(np.float32), (2, 9))
+    clouds = gaussian(rng.normal(size=(height // 8, width // 8)).astype(np.float32), 5)
     clouds = np.kron(clouds / clouds.std(), np.ones((8, 8), dtype=np.float32))
     base = PINK + (fibres / fibres.std() * 7 + clouds * 6)[..., np.newaxis]
-    lesion_share = np.max([draw_mask(s) for s in lesions], axis=0)[..., np.newaxis]
+    lesion_share = np.max([draw_mask(s, width, height) for s in lesions], axis=0)[..., np.newaxis]
     base = base * (1 - lesion_share) + (LESION + fibres[..., np.newaxis] / fibres.std() * 5) * lesion_share
     canvas = Image.fromarray(np.clip(base, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
@@ -126,8 +133,8 @@ def draw_slide(
         scatter(rng, pen, shape, spacing=13, radius=6.0)
     for shape in clusters:
         scatter(rng, pen, shape, spacing=9, radius=3.0)
-    on_tissue = draw_mask(tissue)[..., np.newaxis]
-    glass = GLASS + rng.normal(0, 0.8, size=(HEIGHT, WIDTH, 1)).astype(np.float32)
+    on_tissue = draw_mask(tissue, width, height)[..., np.newaxis]
+    glass = GLASS + rng.normal(0, 0.8, size=(height, width, 1)).astype(np.float32)
     pixels = np.asarray(canvas, dtype=np.float32) * on_tissue + glass * (1 - on_tissue)
     return np.clip(gaussian(pixels, 0.7, channel_axis=-1), 0, 255).astype(np.uint8)
 
@@ -183,14 +190,21 @@ def _uuid(case: Case, number: int) -> str:
     return f"00000000-0000-4000-8000-{ord(case.patient):06x}{number:06x}"
 
 
-def make(folder: Path) -> None:
-    """Make the study in `folder`, which must not hold one yet: slides/*.tif, labels.toml, a QuPath project."""
+def make(folder: Path, *, cases: Sequence[Case] = CASES, times: int = 1) -> None:
+    """Make the study in `folder`, which must not hold one yet: slides/*.tif, labels.toml, a QuPath project.
+
+    Args:
+        folder: To make.
+        cases: One slide each.
+        times: How many times as wide and high slides and tissue are; lesions and nuclei stay as they are.
+    """
+    width, height = times * WIDTH, times * HEIGHT
     project = create_project(folder, timestamp_ms=TIMESTAMP_MS, classes=[TUMOR, IMMUNE, IGNORE])
     (folder / "slides").mkdir()
     (folder / "labels.toml").write_text(LABELS, encoding="utf-8")
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases):
         rng = np.random.default_rng((2026, number))
-        tissue = blob(rng, WIDTH / 2, HEIGHT / 2, 830, roughness=0.1)
+        tissue = blob(rng, width / 2, height / 2, 830 * times, roughness=0.1)
         lesions: list[shapely.Polygon] = []
         for _ in range(case.lesions):
             lesions.append(place(rng, tissue, lesions, rng.uniform(70, 135)))
@@ -199,14 +213,14 @@ def make(folder: Path) -> None:
             clusters.append(place(rng, tissue, lesions + clusters, rng.uniform(45, 80)))
         lesions[0] = with_hole(lesions[0])
         path = folder / "slides" / f"patient_{case.patient}.tif"
-        write_pyramid(path, draw_slide(rng, tissue, lesions, clusters))
+        write_pyramid(path, draw_slide(rng, tissue, lesions, clusters, width=width, height=height))
         add_image(
             project,
             path,
-            width=WIDTH,
-            height=HEIGHT,
+            width=width,
+            height=height,
             mpp=MPP,
-            levels=[(2.0**level, WIDTH >> level, HEIGHT >> level) for level in range(LEVELS)],
+            levels=[(2.0**level, width >> level, height >> level) for level in range(LEVELS)],
             metadata={"Patient": case.patient, "Split": case.split},
             objects=objects_of(case, lesions, clusters, tissue),
         )

@@ -24,6 +24,7 @@ from qpkit.cli import (
     split,
     stats,
     train,
+    train_classifier,
 )
 from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
@@ -66,6 +67,7 @@ app.command("split")(split.command)
 app.command("stats")(stats.command)
 app.command("preview")(preview.command)
 app.command("train")(train.command)
+app.command("train-classifier")(train_classifier.command)
 app.command("report")(report.command)
 app.command("recipes")(train.recipes_command)
 app.command("predict")(predict.command)

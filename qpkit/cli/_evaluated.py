@@ -43,8 +43,8 @@ def open_predictions(
     path: Path, inputs: list[SlideInput], *, entries: list[str], out: Path | None, overwrite: bool
 ) -> PredictionSet:
     """Open predictions; a run's are made first, of its test slides (or the entries named), beside `out`."""
+    from qpkit.cli._trainer import trainer
     from qpkit.cli.predict import BATCH_SIZE, HALO_PX, TILE_PX
-    from qpkit.cli.train import trainer
     from qpkit.files import require_free
     from qpkit.predictions import read_predictions
     from qpkit.predictions.store import INFO_NAME as PREDICTIONS

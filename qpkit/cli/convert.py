@@ -28,7 +28,9 @@ def command(
     offset_nm: str | None = typer.Option(None, metavar="X,Y", help="NDPA: the image's centre from the glass's, nm."),
     offset: str | None = typer.Option(None, metavar="X,Y", help="Label image: its corner in slide px."),
     downsample: float | None = typer.Option(None, help="Label image: slide px per px."),
-    labels: Path | None = typer.Option(None, help="Label image: labels.toml, CSV or TSV with what the values mean."),
+    labels: Path | None = typer.Option(
+        None, help="What a label image's values mean: labels.toml, CSV, TSV or tiger-codes."
+    ),
     entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),
     segmentation: str = typer.Option("auto", help="COCO: auto, polygon or rle."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files that are there (never .qpdata)."),

@@ -31,7 +31,9 @@ def command(
     slide_mpp: float | None = typer.Option(None, help="um per px of the slides that do not state theirs."),
     tile_size: int = typer.Option(512, help="Tile px."),
     overlap: int = typer.Option(0, help="Tile px shared by neighbours."),
-    labels: Path | None = typer.Option(None, help="labels.toml. Default: one label per class of the project."),
+    labels: Path | None = typer.Option(
+        None, help="labels.toml, or a shipped map such as tiger-stroma. Default: one label per class."
+    ),
     unannotated: str | None = typer.Option(None, help="ignore or background: what lies outside every region."),
     tissue: str = typer.Option(
         "std:12.5", help="std:NUMBER, otsu, mask:FILE|FOLDER, class:NAME or none: which tiles are glass."

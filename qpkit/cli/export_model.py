@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from qpkit.cli._console import say, took
-from qpkit.cli.train import trainer
+from qpkit.cli._trainer import trainer
 from qpkit.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import typer
 
 from qpkit.cli._console import progress, say, table, took
-from qpkit.cli.train import trainer
+from qpkit.cli._trainer import trainer
 
 HALO_PX: Final = 128
 TILE_PX: Final = 768
@@ -26,6 +26,11 @@ def command(
     halo: int = typer.Option(HALO_PX, help="Tile px read around each tile so that the model sees its surroundings."),
     tile_size: int = typer.Option(TILE_PX, help="Tile px that the model is sure of at a time."),
     batch_size: int = typer.Option(BATCH_SIZE, help="Tiles at a time."),
+    threshold: list[str] = typer.Option(
+        [],
+        metavar="CLASS=CHANCE|natural",
+        help="Background where a class is less likely than this; natural undoes what the sampler showed too often.",
+    ),
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
@@ -46,6 +51,7 @@ def command(
             tile_px=tile_size,
             batch_size=batch_size,
             only_tissue=not everything,
+            thresholds=trainer("thresholds").parse_thresholds(threshold),
             overwrite=overwrite,
             on_progress=update,
         )
@@ -60,6 +66,9 @@ def _show(report: Any, out: Path, start: float) -> None:
         for line in slide.notes:
             say(f"note: {slide.name}: {line}")
     table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
+    if report.thresholds:
+        limits = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
+        say(f"background below these chances: {limits}")
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from qpkit.cli._console import progress, say
-from qpkit.cli.train import trainer
+from qpkit.cli._trainer import trainer
 from qpkit.errors import ConfigError
 
 _MOST_NOTES = 10

@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 
 from qpkit.cli._console import progress, say
-from qpkit.cli.train import trainer
+from qpkit.cli._trainer import trainer
 from qpkit.errors import ConfigError, FormatError, QpkitError
 
 PAGE_NAME: Final = "report.html"

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import typer
 
+from qpkit.cli._comparison import run_comparison
 from qpkit.cli._console import progress, say, table, took
-from qpkit.errors import ConfigError, MissingExtraError
+from qpkit.cli._trainer import parameters_line, trainer
+from qpkit.errors import ConfigError
 from qpkit.files import replace_file
-
-
-def trainer(module: str) -> ModuleType:
-    """Import a module of qpkit_train.
-
-    Raises:
-        MissingExtraError: torch or what belongs to it is not installed.
-    """
-    try:
-        return importlib.import_module(f"qpkit_train.{module}")
-    except ModuleNotFoundError as err:
-        if err.name and err.name.startswith("qpkit"):
-            raise
-        raise MissingExtraError(f"{err.name} is not installed; pip install 'qpkit[train]'") from err
 
 
 def command(
@@ -39,11 +25,19 @@ def command(
     find_lr: bool = typer.Option(
         False, "--find-lr", help="Try learning rates for 100 steps, suggest one, and stop; -o then names a PNG."
     ),
+    compare: str = typer.Option(
+        "", metavar="A,B,...", help="Train these recipes, each in OUT/NAME, and compare them; run again to go on."
+    ),
     devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
 ) -> None:
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
+    if compare:
+        if dry_run or find_lr or devices > 1 or out is None:
+            raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes alone")
+        run_comparison(tiles, compare.split(","), out, setting)
+        return
     chosen = trainer("config").load_recipe(recipe, setting)
     if dry_run:
         _show_epoch(trainer("material").describe_material(tiles, chosen))
@@ -53,6 +47,8 @@ def command(
         return
     if out is None:
         raise ConfigError("-o/--out is missing: the run folder to make")
+    if chosen.asks_tiles:
+        raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
     processes = trainer("processes")
     if devices > 1 and not processes.is_launched():
         raise typer.Exit(processes.launch(devices, sys.argv[1:]))
@@ -115,6 +111,7 @@ def _show(report: Any, out: Path, start: float) -> None:
     table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
     for line in report.notes:
         say(f"note: {line}")
+    say(parameters_line(report.parameters))
     say(
         f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "
         f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
@@ -128,5 +125,12 @@ def recipes_command() -> None:
     rows = []
     for name in config.list_recipes():
         recipe = config.load_recipe(name)
-        rows.append((name, recipe.model.architecture, recipe.model.encoder, recipe.loss.terms, recipe.optim.epochs))
-    table("Recipes", ("name", "architecture", "encoder", "loss", "epochs"), rows)
+        model = recipe.model.architecture if recipe.model.encoder == "none" else _network(recipe.model)
+        rows.append((name, recipe.purpose, recipe.source, model))
+    table("Recipes", ("name", "purpose", "source", "network"), rows)
+    say("qpkit train TILES -o RUN --recipe NAME; those with a tile-classifier: qpkit train-classifier")
+
+
+def _network(model: Any) -> str:
+    frozen = ", frozen" if model.freeze_encoder else ""
+    return f"{model.architecture}/{model.encoder}{frozen}"

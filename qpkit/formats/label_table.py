@@ -15,6 +15,7 @@ from typing import Final
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins, parse_label_map
 from qpkit.errors import LabelError
 from qpkit.formats.class_names import parse_color
+from qpkit.formats.shipped_labels import labels_file
 
 SIDECAR: Final = ".labels.toml"
 """What is written beside every label image: mask.png and mask.labels.toml."""
@@ -25,7 +26,7 @@ _COLOR: Final = ("color", "colour")
 
 
 def read_label_table(path: Path) -> LabelMap:
-    """Read a labels.toml, or a table in CSV or TSV.
+    """Read a labels.toml, one that comes with qpkit (by name), or a table in CSV or TSV.
 
     A table has a column of names (label, group, name or class) and one of numbers (GT_code, value, code or id), and may
     have color and overlay_order. Value 0 is what lies outside: it is not made into objects.
@@ -33,6 +34,7 @@ def read_label_table(path: Path) -> LabelMap:
     Raises:
         LabelError: The file is missing, not one of these, or has faults.
     """
+    path = labels_file(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:

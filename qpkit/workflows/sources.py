@@ -13,6 +13,7 @@ from qpkit.core.labels import LabelMap, parse_label_map
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
 from qpkit.files import quick_hash, sha256
+from qpkit.formats.shipped_labels import labels_file
 from qpkit.qupath import Entry, Project, open_project, read_geojson
 from qpkit.slides import SlideSource, open_source, require_reader
 from qpkit.workflows.entry_view import entry_source
@@ -202,11 +203,12 @@ def _unique_names(inputs: list[SlideInput]) -> list[SlideInput]:
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """Read a labels.toml.
+    """Read a labels.toml, or one that comes with qpkit, by name.
 
     Raises:
         LabelError: The file is missing, not TOML, or has faults; the message names the file.
     """
+    path = labels_file(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:

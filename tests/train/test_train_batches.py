@@ -15,9 +15,10 @@ from tiny_tiles import LABELS, MakeTiles, tiny_recipe
 from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
 from qpkit.ops.compare import IGNORE_INDEX
-from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.augment import Augmenter, pad_to_stride
 from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
 from qpkit_train.material import split_material
+from qpkit_train.normalization import named_normalization, normalize
 from qpkit_train.sampler import BalancedSampler
 from qpkit_train.settings import AugmentConfig
 
@@ -158,7 +159,9 @@ def test_hue_and_saturation_leave_grey_alone() -> None:
 
 
 def test_padding_is_ignored_and_normalisation_is_imagenets() -> None:
-    images = normalize(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 40, 33), "imagenet")
+    images = normalize(
+        torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 40, 33), named_normalization("imagenet")
+    )
     padded, targets = pad_to_stride(images, torch.zeros(1, 40, 33, dtype=torch.uint8))
     assert targets is not None
     assert padded.shape == (1, 3, 64, 64)

@@ -129,6 +129,17 @@ def test_every_crop_with_a_chance_of_one_moves_and_about_half_with_a_half(move: 
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(before, images, strict=True)) <= high
 
 
+@pytest.mark.parametrize("move", [name for name in MOVES if name not in ("flips and turns", "everything")])
+def test_the_chance_decides_whether_a_crop_moves_and_not_where_to(move: str) -> None:
+    name = next(key for key in MOVES[move] if key.endswith("_p"))
+    mask = blobs(5, count=32)
+    always, sometimes = (
+        augmented({**MOVES[move], name: chance}, painted(mask), mask, at=(0, 0))[1] for chance in (1.0, 0.5)
+    )
+    for before, whole, after in zip(mask, always, sometimes, strict=True):
+        assert torch.equal(after, before) or torch.equal(after, whole)
+
+
 def test_a_flip_or_a_quarter_turn_exchanges_pixels_and_nothing_else() -> None:
     numbers = torch.arange(36, dtype=torch.uint8).view(1, 6, 6).expand(40, 6, 6)
     images, targets = augmented(MOVES["flips and turns"], numbers.unsqueeze(1).expand(40, 3, 6, 6), numbers, at=(0, 0))

@@ -16,13 +16,13 @@ from tiny_tiles import MakeTiles, paint, square_mask, tiny_recipe, write_tiles
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
-from qpkit_train.augment import normalize
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import load_run, read_state
 from qpkit_train.devices import choose_precision
 from qpkit_train.loop import fit
 from qpkit_train.losses import make_loss
 from qpkit_train.models.registry import build_model
+from qpkit_train.normalization import named_normalization, normalize
 from qpkit_train.settings import LossConfig, Recipe
 
 
@@ -53,7 +53,7 @@ def test_a_network_overfits_one_batch() -> None:
     rng = np.random.default_rng(0)
     masks = [square_mask(rng, value) for value in (1, 3, 1, 3)]
     pixels = torch.from_numpy(np.stack([paint(mask, rng) for mask in masks])).movedim(-1, 1).float() / 255
-    images = normalize(pixels, "imagenet")
+    images = normalize(pixels, named_normalization("imagenet"))
     target = torch.from_numpy(np.stack(masks)).long().clamp(max=2)
     torch.manual_seed(0)
     model = build_model(tiny_recipe().model, 3).train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -22,15 +23,34 @@ def small(**changes: object) -> ModelConfig:
     return ModelConfig(**{"encoder": "resnet18", "encoder_weights": "none", **SMALL, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("architecture", ["unet", "FPN", "deeplabv3plus"])
-def test_any_architecture_gives_one_channel_per_class_at_full_size(architecture: str) -> None:
-    config = ModelConfig(architecture=architecture, encoder="resnet18", encoder_weights="none")
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["unet", "UnetPlusPlus", "manet", "linknet", "FPN", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet",
+     "segformer"],
+)  # fmt: skip
+def test_any_architecture_gives_one_channel_per_class_at_full_size(architecture: str, encoder: str) -> None:
+    config = ModelConfig(architecture=architecture, encoder=encoder, encoder_weights="none")
     with torch.inference_mode():
-        assert build_model(config, 4).eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 4, 64, 96)
+        assert build_model(config, 4).eval()(torch.zeros(1, 3, 128, 160)).shape == (1, 4, 128, 160)
 
 
 def test_torchvision_imports_beside_a_cpu_torch() -> None:
     code = "from qpkit_train.torchvision_shim import ensure_torchvision as e; e(); e(); import torchvision.ops, timm"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "call", ["encoder_depth(ModelConfig())", "build_untrained(ModelConfig(), 2)", "build_model(ModelConfig("
+             "architecture='tile-classifier', encoder_weights='none'), 2)"]
+)  # fmt: skip
+def test_every_door_works_first_in_a_process(call: str) -> None:
+    code = f"""
+from qpkit_train.models.registry import build_model, build_untrained, encoder_depth
+from qpkit_train.settings import ModelConfig
+{call}
+"""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -81,6 +101,18 @@ def test_encoder_weights_come_from_a_local_file_of_an_encoder_or_of_a_whole_mode
     for name in ("whole.safetensors", "encoder.safetensors", "encoder.pth"):
         loaded = build_model(small(encoder_weights=str(tmp_path / name)), 2).state_dict()
         assert all(torch.equal(loaded[f"encoder.{key}"], value) for key, value in encoder.items())
+
+
+@pytest.mark.parametrize("encoder", ["densenet121", "mit_b0", "vgg16", "efficientnet-b0", "mobilenet_v2"])
+def test_files_of_encoders_of_every_family_load_whole(tmp_path: Path, encoder: str) -> None:
+    """Also DenseNets by their published names, and beside a classifier."""
+    config = ModelConfig(encoder=encoder, encoder_weights="none")
+    whole = {name: value.clone() for name, value in build_model(config, 2).state_dict().items()}
+    part = {name.removeprefix("encoder."): v for name, v in whole.items() if name.startswith("encoder.")}
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value for name, value in part.items()}
+    save_file(old | {"classifier.weight": torch.zeros(3)}, tmp_path / "file.safetensors")
+    loaded = build_model(ModelConfig(encoder=encoder, encoder_weights=str(tmp_path / "file.safetensors")), 2)
+    assert all(torch.equal(loaded.state_dict()[f"encoder.{name}"], value) for name, value in part.items())
 
 
 def test_weights_of_another_encoder_or_no_weights_at_all_are_refused(tmp_path: Path) -> None:

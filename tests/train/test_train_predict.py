@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import tifffile
 from numpy.typing import NDArray
 from tiny_tiles import paint, square_mask, tiny_recipe, write_tiles
 
-from qpkit.errors import FormatError, OutputError
+from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.checkpoint import load_run
 from qpkit_train.loop import fit
 from qpkit_train.predict import predict
+from qpkit_train.thresholds import parse_thresholds, settled
 
 pytestmark = [
     pytest.mark.slow,
@@ -101,6 +103,52 @@ def test_a_run_finds_what_it_learned_at_its_own_resolution(
     assert row.pixels["Lesion"] == (labels == 1).sum()
     assert 0.3 < row.tissue < 0.65
     assert seen[-1] == (16, 16, "A slide")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6, 0.95, 1.0])
+def test_a_threshold_leaves_only_what_the_model_is_surer_of(
+    run: Path, slide: Path, tmp_path: Path, threshold: float
+) -> None:
+    source = SlideSource(name="s", path=slide, mpp=0.25)
+    for out, thresholds in (("all", {}), ("sure", {"Lesion": threshold})):
+        predict(run, [source], tmp_path / out, probabilities=True, thresholds=thresholds)
+    plain, sure = (read(tmp_path / out / "s.labels.tif")[0] for out in ("all", "sure"))
+    chances = read(tmp_path / "all" / "s.probabilities.tif")
+    assert np.array_equal(chances, read(tmp_path / "sure" / "s.probabilities.tif"))
+    expected = np.where((plain == 1) & (chances[1] < round(255 * threshold)), 0, plain)
+    assert np.array_equal(sure, expected)
+    assert threshold < 0.95 or (sure == 1).sum() < (plain == 1).sum()
+    assert read_predictions(tmp_path / "sure").info["settings"]["thresholds"] == {"Lesion": threshold}
+
+
+@pytest.mark.parametrize("name", ["Leson", "background"])
+def test_a_threshold_of_no_class_is_refused_before_anything_is_written(
+    run: Path, slide: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"threshold of '{name}': the model has no such class"):
+        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds={name: 0.5})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["Tumor", "Tumor=", "=0.5", "Tumor=1.5", "Tumor=nan", "Tumor=x"])
+def test_a_threshold_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="CLASS=CHANCE"):
+        parse_thresholds([text])
+    assert parse_thresholds(["Tumor: in = situ=0.25"]) == {"Tumor: in = situ": 0.25}
+
+
+def test_natural_thresholds_undo_the_sampler(run: Path, slide: Path, tmp_path: Path) -> None:
+    """At even odds among the tiles, not among what the sampler showed: with half of the tiles drawn twice as often."""
+    card = load_run(run).card()
+    shown, there = ({k: float(v) for k, v in card.trained[key].items()} for key in ("pixels_shown", "pixels_there"))
+    (chance,) = settled("natural", card).values()  # no training tile shows Other
+    odds = chance / (1 - chance) * there["Lesion"] / there["background"] / (shown["Lesion"] / shown["background"])
+    assert odds == pytest.approx(1, abs=0.01)
+    report = predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds="natural")
+    assert report.thresholds == {"Lesion": chance}
+    silent = replace(card, trained={})
+    with pytest.raises(ConfigError, match="does not say what it was shown"):
+        settled("natural", silent)
 
 
 def test_the_tile_size_does_not_change_the_prediction(run: Path, slide: Path, tmp_path: Path) -> None:

@@ -10,17 +10,79 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tiny_tiles import MakeTiles
 
+from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError
+from qpkit_train.checkpoint import load_run, run_id
 from qpkit_train.config import RECIPES, list_recipes, load_recipe, recipe_from_builtins
+from qpkit_train.loop import fit
+from qpkit_train.schedule import learning_rate
 from qpkit_train.settings import AugmentConfig
+from qpkit_train.starting import start_network
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_shipped_recipe_parses_and_is_called_like_its_file(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert (RECIPES / f"{name}.toml").read_text().startswith("# ")
+    assert recipe.purpose and recipe.source
+    text = (RECIPES / f"{name}.toml").read_text()
+    assert text.startswith("# ")
+    if recipe.source != "qpkit":
+        assert ("Published" in text and "Ours where they are silent" in text) or name == "bracs-unet-resnet50"
+
+
+SMALL = ("model.encoder_weights=none", "data.batch_size=2", "data.crop_px=0", "data.workers=0", "precision=32-true",
+         "optim.epochs=1", "optim.steps_per_epoch=2", "sampler.hard_negatives=0.5")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_shipped_recipe_trains(name: str, make_tiles: MakeTiles, tmp_path: Path) -> None:
+    """Two steps of the shipped network, sampler, augmentation, loss and optimizer; then predicts a tile."""
+    recipe = load_recipe(name, SMALL)
+    report = fit(make_tiles(train={0: 3, 1: 2, 3: 1}, val={0: 1, 1: 1}), tmp_path / "run", recipe)
+    assert (report.epochs, report.steps, report.recipe) == (1, 2, name)
+    assert report.parameters["all"] > 1_000_000
+    learns_all = report.parameters["learning"] == report.parameters["all"]
+    assert learns_all is not name.endswith("-frozen")
+    whole = load_recipe(name)
+    assert (recipe.model.architecture, recipe.model.encoder) == (whole.model.architecture, whole.model.encoder)
+    first, last = (start_network(recipe, ("a", "b", "c")[: 2 if recipe.asks_tiles else 3]).network.state_dict(),
+                   load_run(tmp_path / "run").load_model().state_dict())  # fmt: skip
+    assert first.keys() == last.keys()
+
+
+def test_recipes_hold_the_published_values() -> None:
+    for name in ("tiger-unet-vgg16", "tiger-unet-resnet34", "tiger-fpn-resnet34"):
+        tiger = load_recipe(name)
+        assert (tiger.loss.terms, tiger.optim.name, tiger.data.batch_size) == ("dice", "adam", 16)
+        rates = [learning_rate(tiger.optim, step=step, steps_per_epoch=10) for step in (0, 149, 150, 249)]
+        assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
+        assert tiger.optim.epochs == 25
+    segformer = load_recipe("bcss-segformer")
+    assert (segformer.optim.lr, segformer.optim.weight_decay, segformer.optim.gamma) == (5e-4, 1e-4, 0.5)
+    assert (segformer.optim.plateau_patience, segformer.model.dropout > 0) == (1, True)
+    frozen = load_recipe("bcss-unet-resnet34-frozen")
+    assert frozen.model.freeze_encoder and (frozen.optim.lr, frozen.optim.weight_decay) == (1e-4, 1e-4)
+    assert (frozen.early_stopping.patience, frozen.early_stopping.min_delta) == (20, 1e-4)
+    for name in ("bracs-unet", "bracs-unet-resnet50", "bracs-densenet"):
+        assert load_recipe(name).sampler.ratio == [1, 3] and load_recipe(name).loss.terms == "bce"
+    assert load_recipe("bracs-classifier").sampler.ratio == [1, 1]
+
+
+def test_the_floor_holds_a_plateau_and_nothing_else() -> None:
+    optim = load_recipe("bcss-segformer").optim
+    assert learning_rate(optim, step=0, steps_per_epoch=1, plateau_factor=1e-9) == optim.min_lr > 0
+    assert learning_rate(optim, step=0, steps_per_epoch=1, plateau_factor=0.5) == optim.lr / 2
+
+
+def test_what_a_recipe_is_for_does_not_change_the_run() -> None:
+    labels = LabelMap(classes=(LabelClass("Lesion", 1, ()),))
+    ids = {run_id(load_recipe("unet-resnet18", [text]), labels, "0") for text in ("purpose=a", "source=b", "seed=0")}
+    assert len(ids) == 1
+    assert run_id(load_recipe("unet-resnet18", ["seed=1"]), labels, "0") not in ids
 
 
 def test_the_published_pipeline_is_shipped_as_published() -> None:
@@ -45,6 +107,9 @@ def test_all_faults_of_a_recipe_come_in_one_error(tmp_path: Path) -> None:
     [
         "optim.lr=0",
         "optim.epochs=0",
+        "optim.min_lr=1",
+        "model.dropout=1",
+        "model.weights=somewhere",
         "data.batch_size=0",
         "data.crop_px=5",
         "augment.hflip=2",
@@ -87,7 +152,7 @@ def test_the_training_page_names_every_random_change_with_values_that_are_allowe
 
 
 def test_a_recipe_survives_run_json() -> None:
-    recipe = load_recipe("fpn-resnet34", ["sampler.ratio={Lesion=1}"])
+    recipe = load_recipe("tiger-fpn-resnet34", ["sampler.ratio={Lesion=1}"])
     text = msgspec.json.encode(recipe)
     assert recipe_from_builtins(msgspec.json.decode(text), source="run.json") == recipe
 

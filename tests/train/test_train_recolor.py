@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from augmenting import RECOLORINGS, augmented, config_of
+from augmenting import MOVES, RECOLORINGS, augmented, config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
+from qpkit_train.augment import STREAMS
+from qpkit_train.geometry import warp
 from qpkit_train.grain import add_noise, blur
-from qpkit_train.local_contrast import CELLS, clahe
+from qpkit_train.local_contrast import CELLS, clahe, equalize
 from qpkit_train.recolor import change_gamma, change_nuclei, hue_saturation_value
 
 change = pytest.mark.parametrize("change", RECOLORINGS)
@@ -80,6 +82,36 @@ def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) 
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(images, changed, strict=True)) <= high
 
 
+@pytest.mark.parametrize("change", ["nuclei", "gamma", "clahe", "blur", "noise"])
+def test_the_chance_decides_whether_a_picture_changes_and_not_how(change: str) -> None:
+    images, mask = tissue(3, count=32, side=16)
+    always, sometimes = (
+        augmented({**RECOLORINGS[change], f"{change}_p": chance}, images, mask, at=(0, 0))[0] for chance in (1.0, 0.5)
+    )
+    for before, whole, after in zip(images / 255, always, sometimes, strict=True):
+        assert torch.equal(after, before) or torch.equal(after, whole)
+
+
+def test_every_change_has_a_random_stream_of_its_own() -> None:
+    asked: list[str] = []
+
+    def watched(name: str) -> np.random.Generator:
+        asked.append(name)
+        return stream(name)
+
+    strengths = {
+        key: value for kind in (MOVES["affine"], MOVES["grid"], MOVES["elastic"]) for key, value in kind.items()
+    }
+    for change in RECOLORINGS.values():
+        strengths |= change
+    config, pixels = config_of(**strengths), torch.rand(2, 3, 16, 16)
+    warp(pixels, torch.zeros(2, 16, 16, dtype=torch.uint8), config, watched)
+    for apply in (change_nuclei, change_gamma, equalize, blur, add_noise):
+        apply(pixels, config, watched)
+    assert sorted(asked) == sorted(STREAMS)
+    assert len(set(STREAMS.values())) == len(STREAMS)
+
+
 def test_gamma_is_one_power_for_a_picture_within_its_bounds() -> None:
     ramp = torch.linspace(0.05, 0.95, 90).view(1, 1, 9, 10).expand(200, 3, 9, 10)
     powers = change_gamma(ramp, config_of(gamma=1), stream).log() / ramp.log()
@@ -105,14 +137,16 @@ def test_blur_is_scipys_gaussian_filter() -> None:
 
 def test_noise_has_the_deviation_that_was_drawn_and_no_mean() -> None:
     grey = torch.full((50, 3, 32, 32), 0.5)
-    grains = add_noise(grey, config_of(noise=0.1), stream) - 0.5
+    grains = add_noise(grey, config_of(noise=0.1, noise_p=0.7), stream) - 0.5
     deviations = grains.flatten(1).std(dim=1)
     rng = stream("noise")
-    rng.random(50)
-    wanted = torch.from_numpy(0.1 * rng.uniform(0, 1, 50)).float()
+    is_chosen = torch.from_numpy(rng.random(50) < 0.7)
+    assert 20 < is_chosen.sum() < 50
+    wanted = torch.from_numpy(0.1 * rng.uniform(0, 1, 50)).float() * is_chosen
     assert torch.allclose(deviations, wanted, atol=0.005)
     assert grains.mean().abs() < 0.001
-    assert (grains[0, 0] - grains[0, 1]).abs().max() > 0
+    shown = int(wanted.argmax())
+    assert (grains[shown, 0] - grains[shown, 1]).abs().max() > 0
 
 
 def test_equalising_with_the_lowest_limit_changes_nothing_that_can_be_seen() -> None:
@@ -142,6 +176,19 @@ def test_equalising_keeps_the_order_of_levels_of_any_shape(seed: int, height: in
     found = clahe(luma, torch.tensor([limit]))
     assert found.shape == luma.shape and found.min() >= 0 and found.max() <= 1
     assert torch.allclose(found, found[:, :1].expand_as(found), atol=1e-5)
+
+
+def test_between_the_middles_of_two_cells_the_curves_are_blended_evenly() -> None:
+    """Every other row is grey; what is between gets brighter from cell to cell, and the grey gets darker for it."""
+    side, cells = 16, np.arange(CELLS).repeat(16)
+    noise = np.random.default_rng(0).uniform(0.2, 0.8, (CELLS * side, CELLS * side)) + 0.04 * (cells - 3.5)
+    noise[::2] = 0.5
+    grey = clahe(torch.from_numpy(noise).float().unsqueeze(0), torch.tensor([8.0]))[0, side // 2].numpy()
+    bends = np.abs(np.diff(grey, 2))
+    middle = np.arange(1, len(grey) - 1)
+    at_middle = np.isin(middle % side, (side // 2 - 1, side // 2))
+    assert bends[~at_middle].max() < 1e-5 < bends[at_middle].max()
+    assert grey[0] - grey[-1] > 0.1 and grey[0] == grey[side // 2 - 1]
 
 
 def test_equalising_raises_the_contrast_of_a_dull_picture_up_to_its_limit() -> None:

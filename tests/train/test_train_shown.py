@@ -46,9 +46,9 @@ def test_the_first_version_is_what_the_first_steps_of_a_training_see(
 
     class Watched(Augmenter):
         def __call__(
-            self, images: torch.Tensor, targets: torch.Tensor, *, epoch: int, step: int
+            self, images: torch.Tensor, targets: torch.Tensor, **place: int
         ) -> tuple[torch.Tensor, torch.Tensor]:
-            seen.append(super().__call__(images, targets, epoch=epoch, step=step))
+            seen.append(super().__call__(images, targets, **place))
             return seen[-1]
 
     monkeypatch.setattr(loop, "Augmenter", Watched)

@@ -1,4 +1,4 @@
-"""Random changes of batches, on the device, and the normalisation of pixels. uint8 in, float32 out.
+"""Random changes of batches, on the device. uint8 in, float32 out.
 
 What changes is drawn on the CPU from (seed, epoch, step), so that every device and every resumed run sees the same;
 only the grains of noise are drawn on the device. Each change has a stream of its own: switching one on alters no other.
@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,14 +22,7 @@ from qpkit_train.model_card import STRIDE
 from qpkit_train.recolor import change_gamma, change_nuclei, recolor
 from qpkit_train.settings import AugmentConfig
 
-NORMALIZATIONS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-"""Mean and standard deviation by name, for RGB in 0..1. ImageNet's are those of torchvision's published weights."""
-
-_STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
+STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
 """Numbers of the changes with a random stream of their own; never to be given to another change."""
 
 
@@ -73,13 +65,7 @@ class Augmenter:
 
 
 def _stream(key: tuple[int, ...], first: int, total: int, name: str) -> Rows:
-    return Rows((*key, _STREAMS[name]), first=first, total=total)
-
-
-def normalize(images: Tensor, name: str) -> Tensor:
-    """Shift and scale (n, 3, h, w) float32 RGB in 0..1 as NORMALIZATIONS[name] says."""
-    mean, deviation = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in NORMALIZATIONS[name])
-    return (images - mean) / deviation
+    return Rows((*key, STREAMS[name]), first=first, total=total)
 
 
 def pad_to_stride(images: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -33,6 +33,7 @@ from qpkit.files import replace_file
 from qpkit_train.config import recipe_from_builtins
 from qpkit_train.model_card import ModelCard
 from qpkit_train.models.registry import build_untrained
+from qpkit_train.normalization import Normalization, named_normalization
 from qpkit_train.schedule import Watch
 from qpkit_train.settings import Recipe
 
@@ -63,6 +64,9 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         notes: What the user has to know.
         versions: Of the packages that matter.
         device, precision: What it ran on.
+        normalization: What pixels go through before the network.
+        parameters: "all" of the network, and those that are "learning".
+        origins: Runs that the first weights are from, by setting: "run", "folder" and "best_epoch".
         epochs: That ran.
         best_epoch: From 1; 0 before the first.
         metrics: Of the best epoch: accuracy, mean_dice, mean_iou, classes.
@@ -85,6 +89,9 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     versions: dict[str, str]
     device: str
     precision: str
+    normalization: Normalization | None = None
+    parameters: dict[str, int] = {}
+    origins: dict[str, dict[str, Any]] = {}
     epochs: int = 0
     best_epoch: int = 0
     metrics: dict[str, Any] = {}
@@ -147,8 +154,23 @@ class Run:
     file: RunFile
 
     def card(self) -> ModelCard:
-        """What predicting has to know."""
-        trained = {"tiles": self.file.tiles, "best_epoch": self.file.best_epoch, "metrics": self.file.metrics}
+        """What predicting has to know.
+
+        Raises:
+            FormatError: It is a tile classifier, which predicts no pixels.
+        """
+        if self.recipe.asks_tiles:
+            raise FormatError(
+                f"{self.root}: is a tile classifier, it predicts no pixels; start a segmentation from its encoder with "
+                f"qpkit train --set model.encoder_weights=run:{self.root}"
+            )
+        trained = {
+            "tiles": self.file.tiles,
+            "best_epoch": self.file.best_epoch,
+            "metrics": self.file.metrics,
+            "pixels_shown": self.file.sampler.get("pixels_per_epoch", {}),
+            "pixels_there": self.file.sampler.get("pixels_of_tiles", {}),
+        }
         return ModelCard(
             run=self.id,
             name=self.recipe.name,
@@ -159,6 +181,20 @@ class Run:
             trained=trained,
             versions=versions(),
         )
+
+    @property
+    def normalization(self) -> Normalization:
+        """What pixels go through before the network; runs of earlier versions only name it.
+
+        Raises:
+            FormatError: run.json has no numbers where they were measured.
+        """
+        data = self.recipe.data
+        if self.file.normalization is not None:
+            return self.file.normalization
+        if data.normalization == "dataset":
+            raise FormatError(f"{self.root / RUN_NAME}: the measured normalization is missing; train again")
+        return named_normalization(data.normalization, greyscale=data.greyscale)
 
     def load_model(self) -> torch.nn.Module:
         """Build the network and fill it with the best epoch's weights; on the CPU, in eval mode.
@@ -174,7 +210,8 @@ class Run:
 
 def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str) -> str:
     """Name a run after its recipe and a hash of recipe (seed included), label map and table of tiles."""
-    identity = msgspec.json.encode([recipe, label_map_to_builtins(labels), tiles_sha256])
+    plain = msgspec.structs.replace(recipe, purpose="", source="")
+    identity = msgspec.json.encode([plain, label_map_to_builtins(labels), tiles_sha256])
     return f"{recipe.name}-{hashlib.sha256(identity).hexdigest()[:6]}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -52,15 +52,16 @@ class TileReader:
     Args:
         tile_set: Where the files are.
         cache_mb: Bound of the cache, MB.
+        table: Class index by mask value, as class_index_table gives it; of the tiles' own label map if left out.
 
     Attributes:
         tile_size: Width and height of every tile, px.
     """
 
-    def __init__(self, tile_set: TileSet, *, cache_mb: int = 0) -> None:
+    def __init__(self, tile_set: TileSet, *, cache_mb: int = 0, table: NDArray[np.uint8] | None = None) -> None:
         self._tile_set = tile_set
         self.tile_size = tile_set.tile_size
-        self._table = class_index_table(tile_set.labels)
+        self._table = class_index_table(tile_set.labels) if table is None else table
         self._room = cache_mb * 1_000_000
         self._cache: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
 
@@ -118,8 +119,8 @@ class TileReader:
         return target
 
 
-def class_index_table(labels: LabelMap) -> NDArray[np.uint8]:
-    """(256,) uint8: class index by mask value.
+def class_index_table(labels: LabelMap, indices: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
+    """(256,) uint8: class index by mask value, its place in `labels.trained_values` or what `indices` says.
 
     Raises:
         LabelError: More than 253 classes, which no mask with ignore can tell apart here.
@@ -128,7 +129,8 @@ def class_index_table(labels: LabelMap) -> NDArray[np.uint8]:
         raise LabelError(f"{len(labels.trained_values)} classes are more than the 253 that can be trained")
     table = np.full(256, _UNKNOWN, np.uint8)
     table[labels.ignore] = IGNORE_INDEX
-    for index, value in enumerate(labels.trained_values):
+    places = {value: index for index, value in enumerate(labels.trained_values)}
+    for value, index in (places if indices is None else indices).items():
         table[value] = index
     return table
 

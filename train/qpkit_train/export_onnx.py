@@ -14,10 +14,10 @@ from torch import Tensor
 
 from qpkit.errors import ConfigError, MissingExtraError
 from qpkit.files import replace_file
-from qpkit_train.augment import normalize
 from qpkit_train.checkpoint import load_run
 from qpkit_train.losses import uses_sigmoid
 from qpkit_train.model_card import STRIDE
+from qpkit_train.normalization import Normalization, normalize
 from qpkit_train.onnx_model import INPUT, KEY, OUTPUT, card_to_text
 
 TOLERANCE: Final = 1e-4
@@ -48,7 +48,7 @@ class OnnxReport:
 class _Whole(torch.nn.Module):
     """Pixels 0..255 in, probabilities out."""
 
-    def __init__(self, network: torch.nn.Module, normalization: str, *, sigmoid: bool) -> None:
+    def __init__(self, network: torch.nn.Module, normalization: Normalization, *, sigmoid: bool) -> None:
         super().__init__()
         self.network, self.normalization, self.sigmoid = network, normalization, sigmoid
 
@@ -72,7 +72,7 @@ def export_onnx(run_root: Path, path: Path) -> OnnxReport:
     """
     onnx, runtime = _libraries()
     run = load_run(run_root)
-    whole = _Whole(run.load_model(), run.recipe.data.normalization, sigmoid=uses_sigmoid(run.recipe.loss.terms)).eval()
+    whole = _Whole(run.load_model(), run.normalization, sigmoid=uses_sigmoid(run.recipe.loss.terms)).eval()
     model = onnx.load_from_string(_traced(whole, run_root))
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, card_to_text(run.card())

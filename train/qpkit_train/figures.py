@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from qpkit.ops.compare import row_normalized
@@ -41,6 +42,44 @@ def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> by
     return _png(figure)
 
 
+def comparison_png(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    ends: Mapping[str, tuple[float | None, float | None]],
+    *,
+    sizes: Mapping[str, str],
+    where: str,
+) -> bytes:
+    """Losses, validation Dice and the best epoch's scores of several models, a colour each.
+
+    Args:
+        curves: Rows of curves.csv by model.
+        ends: (Dice, IoU) of the best epoch by model.
+        sizes: What stands below each model's name: parameters and time.
+        where: Split that was measured, "val" or "train".
+    """
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    losses, dice, bars = figure.subplots(1, 3)
+    for number, (name, history) in enumerate(curves.items()):
+        color, epochs = f"C{number}", [row["epoch"] for row in history]
+        losses.plot(epochs, _numbers([row["train_loss"] for row in history]), "--", color=color, linewidth=1)
+        losses.plot(epochs, _numbers([row["val_loss"] for row in history]), marker=".", color=color)
+        dice.plot(epochs, _numbers([row["mean_dice"] for row in history]), marker=".", color=color, label=name)
+        for offset, value, shade in zip((-0.2, 0.2), ends[name], (1.0, 0.5), strict=True):
+            bars.barh(number + offset, value or 0, height=0.38, color=color, alpha=shade)
+            bars.text((value or 0) + 0.01, number + offset, "-" if value is None else f"{value:.3f}", va="center")
+    split = {"val": "validation", "train": "training"}[where]
+    losses.set(xlabel="epoch", ylabel="each recipe's own loss (dashed: training)")
+    dice.set(xlabel="epoch", ylabel=f"mean Dice on {split} tiles", ylim=(0, 1))
+    bars.set(xlabel="best epoch: Dice (full colour) and IoU (pale)", xlim=(0, 1.15), yticks=range(len(curves)))
+    bars.set_yticklabels([f"{name}\n{sizes[name]}" for name in curves])
+    bars.invert_yaxis()
+    dice.legend(fontsize="small")
+    for axes in (losses, dice):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
 def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:
     """Smoothed loss over the learning rate (logarithmic), the suggestion marked."""
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -61,13 +100,13 @@ def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
     return _csv(rows)
 
 
-def confusion_png(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Raw pixels on the left, shares of each true class on the right; both coloured by share."""
+def confusion_png(confusion: NDArray[np.int64], names: Sequence[str], *, unit: str = "pixels") -> bytes:
+    """Raw numbers of pixels (or tiles) on the left, shares of each true class on the right; both coloured by share."""
     shares = row_normalized(confusion)
     side = 2.5 + 0.7 * len(names)
     figure = Figure(figsize=(2 * side, side), layout="constrained")
     texts = (np.vectorize("{:,}".format, otypes=[str])(confusion), np.vectorize("{:.3f}".format, otypes=[str])(shares))
-    for axes, text, title in zip(figure.subplots(1, 2), texts, ("pixels", "share of the true class"), strict=True):
+    for axes, text, title in zip(figure.subplots(1, 2), texts, (unit, "share of the true class"), strict=True):
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         axes.set(title=title, xlabel="predicted", ylabel="true")
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")

@@ -67,7 +67,7 @@ def find_learning_rate(
     data = split_material(tile_set, recipe)
     fabric = make_fabric(recipe)
     training = Training(Path(), recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
-    training.network.train()
+    training.begin_learning()
     rates, losses, smooth = [], list[float](), 0.0
     batches = itertools.chain.from_iterable(
         Prefetcher(training.batches_of(epoch), workers=recipe.data.workers) for epoch in itertools.count()

@@ -107,10 +107,11 @@ def fit_report(root: Path, file: RunFile, state: State, data: Material, *, resum
         validated_on=data.validated_on,
         train_tiles=len(data.train),
         val_tiles=file.tiles["val"],
+        parameters=file.parameters,
         steps=state.steps,
         seconds=file.seconds,
         seconds_per_step=file.seconds_per_step,
         waiting_share=file.waiting_share,
         sampler=file.sampler,
-        notes=data.notes,
+        notes=tuple(file.notes),
     )

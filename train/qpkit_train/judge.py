@@ -18,11 +18,12 @@ from qpkit.errors import FormatError
 from qpkit.files import sha256
 from qpkit.ops.compare import IGNORE_INDEX, class_scores, confusion_of, empty_confusion
 from qpkit.ops.levels import LEVELS, confidence_of, empty_levels, levels_of
-from qpkit_train.augment import normalize, pad_to_stride
+from qpkit_train.augment import pad_to_stride
 from qpkit_train.checkpoint import Run
 from qpkit_train.data import Batch, Prefetcher, TileReader, WholeTiles, mask_values
 from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
+from qpkit_train.normalization import normalize
 from qpkit_train.predictor import Predictor
 
 SHOWN: Final = 8
@@ -47,7 +48,7 @@ def judge(run: Run, *, tiles: Path | None = None, on_progress: OnProgress | None
     data = split_material(tile_set, run.recipe)
     judging = _Judging(run, data)
     batches = WholeTiles(
-        TileReader(tile_set), data.measured, batch_size=measuring_batch(run.recipe, data)
+        TileReader(tile_set, table=data.table), data.measured, batch_size=measuring_batch(run.recipe, data)
     )  # fmt: skip
     for batch in Prefetcher(batches, workers=run.recipe.data.workers):
         judging.add(batch)
@@ -74,7 +75,7 @@ class _Judging:
     """
 
     def __init__(self, run: Run, data: Material) -> None:
-        self._run, self._data, self._labels = run, data, data.tile_set.labels
+        self._run, self._data, self._labels = run, data, data.labels
         self._predictor = Predictor(run)
         weights = class_weights(run.recipe, data.names, run.file.sampler["pixels_per_epoch"])
         on_device = None if weights is None else torch.tensor(weights, device=self._predictor.device)
@@ -91,9 +92,7 @@ class _Judging:
     def add(self, batch: Batch) -> None:
         """Measure one batch."""
         images = batch.images.to(self._predictor.device).float() / 255
-        padded, targets = pad_to_stride(
-            normalize(images, self._run.recipe.data.normalization), batch.targets.to(images.device)
-        )
+        padded, targets = pad_to_stride(normalize(images, self._run.normalization), batch.targets.to(images.device))
         assert targets is not None
         known, logits = targets.long(), self._predictor.logits(padded)
         count = int((known != IGNORE_INDEX).sum())

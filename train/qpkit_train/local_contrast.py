@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qpkit_train.chosen import Stream, chosen_of, like, replaced
-from qpkit_train.recolor import GREY
+from qpkit_train.normalization import LUMA
 from qpkit_train.settings import AugmentConfig
 
 CELLS: Final = 8
@@ -36,7 +36,7 @@ def equalize(images: Tensor, config: AugmentConfig, stream: Stream) -> Tensor:
 
 
 def _equalized(images: Tensor, limits: Tensor) -> Tensor:
-    weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
+    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
     luma = (images * weights).sum(dim=1)
     return (images + (clahe(luma, limits) - luma).unsqueeze(1)).clamp(0, 1)
 

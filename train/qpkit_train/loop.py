@@ -25,7 +25,7 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.ops.compare import IGNORE_INDEX, confusion_of, empty_confusion
 from qpkit_train import checkpoint, journal
-from qpkit_train.augment import Augmenter, normalize, pad_to_stride
+from qpkit_train.augment import Augmenter, pad_to_stride
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
@@ -34,12 +34,15 @@ from qpkit_train.events import write_events
 from qpkit_train.hardness import TileErrors
 from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
-from qpkit_train.models.registry import build_model
+from qpkit_train.models.registry import encoder_of
+from qpkit_train.normalization import choose_normalization, normalize
 from qpkit_train.processes import check_batch, ends_with_the_others, gathered, lead_first, rank, ranks, whole_batch
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
-from qpkit_train.start import claim, run_file
+from qpkit_train.start import claim, gone_on, run_file, with_network
+from qpkit_train.starting import check_answers, resume_network, start_network
+from qpkit_train.tile_question import tile_answers
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -82,11 +85,12 @@ def fit(
             if rank() == 0:
                 claim(run_root, file, resume=resume)
         with enough_memory(recipe, fabric.device):
-            training = Training(run_root, recipe, data, fabric, file)
             state = checkpoint.read_state(run_root, run=file.id) if resume else None
+            file = file if state is None else gone_on(run_root, file)
+            training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)
             resumed_from = training.restore(state) if state is not None else 0
             if rank() == 0 and not resumed_from:
-                checkpoint.write_run_file(run_root, file)
+                checkpoint.write_run_file(run_root, training.file)
             training.run(on_progress if rank() == 0 else _silent)
         return training.finish(resumed_from)
 
@@ -94,10 +98,24 @@ def fit(
 class Training:
     """A model, its optimizer, and where they stand."""
 
-    def __init__(self, root: Path, recipe: Recipe, data: Material, fabric: Fabric, file: RunFile) -> None:
-        self.root, self.recipe, self.data, self.fabric, self.file = root, recipe, data, fabric, file
+    def __init__(
+        self,
+        root: Path,
+        recipe: Recipe,
+        data: Material,
+        fabric: Fabric,
+        file: RunFile,
+        *,
+        is_resumed: bool = False,
+    ) -> None:
+        self.root, self.recipe, self.data, self.fabric = root, recipe, data, fabric
+        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table)
         with lead_first(), _seeded(recipe.seed, 0, fabric.device):
-            network = build_model(recipe.model, len(data.names))
+            self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
+            started = (resume_network if is_resumed else start_network)(recipe, data.names)
+            if not is_resumed:
+                check_answers(started.network, recipe, tile_px=data.tile_set.tile_size)
+        self.file, network = with_network(file, started, self.normalization), started.network
         if ranks() > 1 and fabric.device.type == "cuda":
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call] # torch
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
@@ -108,7 +126,6 @@ class Training:
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
-        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
         self.state: State | None = None
@@ -183,7 +200,7 @@ class Training:
         losses: list[Tensor] = []
         shown = math.nan
         started = time.perf_counter()
-        self.model.train()
+        self.begin_learning()
         with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
             for step, batch in enumerate(source):
                 rates.append(self._scheduled_rate())
@@ -199,6 +216,12 @@ class Training:
         self.training_seconds += time.perf_counter() - started
         self.waiting_seconds += source.waited
         return rates, torch.stack(losses).tolist()
+
+    def begin_learning(self) -> None:
+        """Put the network into training mode; a frozen encoder's batch norms keep their statistics."""
+        self.model.train()
+        if self.recipe.model.freeze_encoder:
+            encoder_of(self.network, self.recipe.model).eval()
 
     def _scheduled_rate(self) -> float:
         rate = learning_rate(
@@ -250,8 +273,11 @@ class Training:
         return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
     def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out."""
-        padded, known = pad_to_stride(normalize(pixels, self.recipe.data.normalization), targets)
+        """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out.
+
+        The targets are of one pixel where the question is put to tiles.
+        """
+        padded, known = pad_to_stride(normalize(pixels, self.normalization), targets)
         assert known is not None
         channels_last = padded.contiguous(memory_format=torch.channels_last)
         if self.model.training:
@@ -259,7 +285,7 @@ class Training:
         else:  # without the wrapper, whose calls have to come in step in all processes
             with self.fabric.autocast():
                 logits = self.runs(channels_last)
-        return logits.float(), known.long()
+        return logits.float(), tile_answers(known.long()) if self.recipe.asks_tiles else known.long()
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)
@@ -283,9 +309,8 @@ class Training:
                 images, targets = self._on_device(batch)
                 logits, known = self._forward(images.float() / 255, targets)
                 count = int((known != IGNORE_INDEX).sum())
-                height, width = targets.shape[1:]
-                predicted = logits[..., :height, :width].argmax(dim=1).to(torch.uint8).cpu().numpy()
-                confusion = confusion_of(batch.targets.numpy(), predicted, classes)
+                truth, said = known.to(torch.uint8), logits.argmax(dim=1).to(torch.uint8)
+                confusion = confusion_of(truth.cpu().numpy(), said.cpu().numpy(), classes)
                 found.append((confusion, float(self.loss(logits, known)) * count, count))
         in_order = [part for step in zip_longest(*gathered(found)) for part in step if part is not None]
         confusions, losses, counts = zip(*in_order, strict=True)
@@ -343,10 +368,11 @@ class Training:
 
 def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimizer:
     optim = recipe.optim
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if optim.name == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
+        return torch.optim.SGD(learning, lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    return kind(network.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+    return kind(learning, lr=optim.lr, weight_decay=optim.weight_decay)
 
 
 @contextmanager

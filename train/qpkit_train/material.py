@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet, read_tile_set
 from qpkit.errors import ConfigError, LabelError
+from qpkit_train.data import class_index_table
 from qpkit_train.sampler import BalancedSampler
 from qpkit_train.settings import Recipe
+from qpkit_train.tile_question import partly_known, question_labels, question_table, question_tiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,9 @@ class Material:
         measured: Tiles that the best epoch is chosen on.
         validated_on: Where those are from, "val" or "train".
         metric: What chooses the best epoch: "dice", "iou" or "loss".
+        labels: What the model's channels mean: channel i is labels.trained_values[i]. A tile classifier's are not
+            those of the tiles.
+        table: (256,) uint8, class index by value of the tiles' masks.
         names: Of the model's channels.
         background: Channel of the background.
         sampler: Of the training epochs.
@@ -35,6 +42,8 @@ class Material:
     measured: tuple[TileRecord, ...]
     validated_on: str
     metric: str
+    labels: LabelMap
+    table: NDArray[np.uint8]
     names: tuple[str, ...]
     background: int
     sampler: BalancedSampler
@@ -50,17 +59,21 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         LabelError: There is no training tile, or none shows a class.
         ConfigError: The sampler's ratio does not fit the classes.
     """
-    train, val = tile_set.of_split("train"), tile_set.of_split("val")
-    labels = tile_set.labels
     if recipe.data.free_crops and tile_set.info.get("store") != "none":
         raise ConfigError(
             f"data.free_crops: the tiles in {tile_set.root} are cut already; export them with --store none"
         )
-    if labels.masks == "multi-label":
+    if tile_set.labels.masks == "multi-label":
         raise LabelError(
             f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
             'masks = "single"'
         )
+    labels, indices, notes = tile_set.labels, None, list[str]()
+    train, val = tile_set.of_split("train"), tile_set.of_split("val")
+    if recipe.asks_tiles:
+        labels, indices = question_labels(labels, recipe.positive), question_table(labels, recipe.positive)
+        train, val = question_tiles(train, indices), question_tiles(val, indices)
+        notes += _partly_known(train + val, tile_set.tile_size)
     if not train:
         raise LabelError(f"{tile_set.root}: no tile is in the train split; export again with another split")
     sampler = BalancedSampler(
@@ -75,7 +88,7 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         hard_negatives=recipe.sampler.hard_negatives,
     )
     measured = tuple(tile for tile in val if any(tile.pixels.get(value) for value in labels.trained_values))
-    notes = list(sampler.notes)
+    notes += [*sampler.notes, *_never_shown(train, labels)]
     if not measured:
         notes.append(
             "no labelled tile is in the val split: the best epoch was chosen on training tiles, "
@@ -96,12 +109,30 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         measured=measured,
         validated_on="val" if val and measured[0].split == "val" else "train",
         metric=metric,
+        labels=labels,
+        table=class_index_table(tile_set.labels, indices),
         names=tuple(labels.name_of(value) for value in labels.trained_values),
         background=labels.trained_values.index(labels.background),
         sampler=sampler,
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def _never_shown(train: Sequence[TileRecord], labels: LabelMap) -> list[str]:
+    return [
+        f"no training tile shows {labels.name_of(value)!r}: the model cannot learn it; give the train split a slide "
+        "that has it, or take it out of the label map"
+        for value in labels.trained_values
+        if value != labels.background and not any(tile.pixels.get(value) for tile in train)
+    ]
+
+
+def _partly_known(tiles: Sequence[TileRecord], tile_size: int) -> list[str]:
+    count = partly_known(tiles, tile_size)
+    if not count:
+        return []
+    return [f"{count} tiles without it are known in part only: what is unknown counts as without"]
 
 
 def _even_choice(tiles: Sequence[TileRecord], classes: Sequence[int], count: int) -> tuple[TileRecord, ...]:

@@ -22,6 +22,7 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.model_card import STRIDE, Model
 from qpkit_train.slide_job import OnProgress, PredictSettings, SlideJob, SlideReport
+from qpkit_train.thresholds import Thresholds, settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class PredictReport:
         model: Name of the recipe.
         device, precision: What it ran on.
         tile_px, halo_px: As used, multiples of the network's stride.
+        thresholds: As used, by class name.
         slides: Those predicted, in order.
         skipped: (name, reason) of slides that could not be.
         seconds: In all.
@@ -46,6 +48,7 @@ class PredictReport:
     precision: str
     tile_px: int
     halo_px: int
+    thresholds: dict[str, float]
     slides: tuple[SlideReport, ...]
     skipped: tuple[tuple[str, str], ...]
     seconds: float
@@ -65,6 +68,7 @@ def predict(
     tile_px: int = 512,
     batch_size: int = 4,
     only_tissue: bool = True,
+    thresholds: Thresholds | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = _silent,
 ) -> PredictReport:
@@ -79,10 +83,13 @@ def predict(
         tile_px: Side of a tile without halo; rounded up to a multiple of 32.
         batch_size: Tiles at once.
         only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
+        thresholds: Chances by class name, below which the likeliest class gives way to the background; "natural" for
+            those that undo what the sampler showed too often.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text), slide by slide.
 
     Raises:
+        ConfigError: A threshold of a class that the model does not have.
         FormatError: The run is damaged, or none of the slides can be predicted (no um/px, not readable ...); single
             ones are skipped and reported.
         OutputError: `out` is taken or cannot be written.
@@ -98,6 +105,7 @@ def predict(
         batch_size=batch_size,
         only_tissue=only_tissue,
         probabilities=probabilities,
+        thresholds=settled(thresholds or {}, card),
     )
     slides: list[SlidePrediction] = []
     reports: list[SlideReport] = []
@@ -143,6 +151,7 @@ def predict(
         precision=model.precision,
         tile_px=settings.tile_px,
         halo_px=settings.halo_px,
+        thresholds=settings.thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
         seconds=round(time.perf_counter() - started, 3),

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qpkit_train.augment import normalize
 from qpkit_train.checkpoint import Run
 from qpkit_train.devices import choose_precision, device_name, pick_device
 from qpkit_train.losses import uses_sigmoid
+from qpkit_train.normalization import normalize
 
 
 class Predictor:
@@ -28,7 +28,7 @@ class Predictor:
         self.precision: str = choose_precision(run.recipe.precision, self.device.type)
         self._dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         self._model = run.load_model().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
-        self._normalization = run.recipe.data.normalization
+        self._normalization = run.normalization
         self._sigmoid = uses_sigmoid(run.recipe.loss.terms)
 
     def answer(

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit_train.chosen import Stream, chosen_of, like, replaced
+from qpkit_train.normalization import LUMA
 from qpkit_train.settings import AugmentConfig
-
-GREY: Final = (0.299, 0.587, 0.114)
-"""Weight of red, green and blue in luma (ITU-R BT.601)."""
 
 _HED_FROM_RGB: Final = (
     (1.87798274, -1.00767869, -0.55611582),
@@ -61,7 +59,7 @@ def recolor(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> 
 
 
 def _saturation(factor: float) -> NDArray[np.float64]:
-    return factor * np.eye(3) + (1 - factor) * np.tile(GREY, (3, 1))
+    return factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
 
 
 def _hue(turns: float) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ class FitReport:
         accuracy: Share of known pixels predicted right.
         validated_on: "val", or "train" where there is no validation split.
         train_tiles, val_tiles: In the splits.
+        parameters: "all" of the network, and those that are "learning".
         steps: Done.
         seconds: Spent in all, earlier sessions included.
         seconds_per_step: Of training, waiting for tiles included.
@@ -50,6 +51,7 @@ class FitReport:
     validated_on: str
     train_tiles: int
     val_tiles: int
+    parameters: dict[str, int]
     steps: int
     seconds: float
     seconds_per_step: float

@@ -233,7 +233,8 @@ class BalancedSampler:
     def describe(self, epoch: int = 0) -> dict[str, Any]:
         """Say what one epoch shows: plain values for run.json and for a table.
 
-        Pixels are those of the whole tiles that are drawn; crops show fewer.
+        `pixels_per_epoch` are those of the whole tiles that are drawn (crops show fewer), `pixels_of_tiles` those of
+        all training tiles once.
         """
         drawn = self.epoch(epoch)
         pixels = self._counts[drawn.tiles].sum(axis=0)
@@ -250,6 +251,7 @@ class BalancedSampler:
                 for group in self.groups
             ],
             "pixels_per_epoch": {name: int(n) for name, n in zip(self._names, pixels, strict=True)},
+            "pixels_of_tiles": {name: int(n) for name, n in zip(self._names, self._counts.sum(axis=0), strict=True)},
             "tiles_with_class": {
                 name: int((self._counts[drawn.tiles][:, i] > 0).sum()) for i, name in enumerate(self._names)
             },

@@ -29,7 +29,7 @@ def learning_rate(optim: OptimConfig, *, step: int, steps_per_epoch: int, platea
     elif optim.schedule == "step":
         rate *= optim.gamma ** sum(step // steps_per_epoch >= epoch for epoch in optim.milestones)
     elif optim.schedule == "plateau":
-        rate *= plateau_factor
+        rate = max(rate * plateau_factor, optim.min_lr)
     return rate * min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else rate
 
 

@@ -17,6 +17,10 @@ _AUGMENT_HIGHEST: Final = {"rotate": 180.0, "shear": 45.0, "shift": 0.5, "grid":
 """Largest value of a setting of [augment], 1 for the others; the smallest is 0."""
 
 
+RUN_PREFIX: Final = "run:"
+"""How weights begin that come from another run; its folder follows."""
+
+
 def parse_terms(text: str) -> list[tuple[float, str]]:
     """Read the terms of a loss: (factor, name) each.
 
@@ -54,6 +58,7 @@ def range_faults(recipe: Recipe) -> Iterator[str]:
         (bool(recipe.name.strip()), "name must not be blank"),
         (recipe.seed >= 0, "seed must not be negative"),
         (recipe.model.encoder_depth in (0, 3, 4, 5), "model.encoder_depth has to be 3, 4, 5 or 0 (default)"),
+        (0 <= recipe.model.dropout < 1, "model.dropout has to be in 0..1, not 1"),
         (data.batch_size >= 1, "data.batch_size has to be at least 1"),
         (data.crop_px == 0 or data.crop_px >= 32, "data.crop_px has to be 0 (whole tile) or at least 32"),
         (not data.free_crops or data.crop_px > 0, "data.free_crops needs data.crop_px"),
@@ -68,6 +73,7 @@ def range_faults(recipe: Recipe) -> Iterator[str]:
         (optim.schedule != "step" or bool(optim.milestones), "optim.schedule step needs optim.milestones"),
         (0 < optim.gamma <= 1, "optim.gamma has to be in 0..1, not 0"),
         (optim.plateau_patience >= 0, "optim.plateau_patience must not be negative"),
+        (0 <= optim.min_lr <= optim.lr, "optim.min_lr has to be in 0..optim.lr"),
         (0 <= optim.final_factor <= 1, "optim.final_factor has to be in 0..1"),
         (optim.warmup_steps >= 0, "optim.warmup_steps must not be negative"),
         (optim.cycle_epochs >= 1, "optim.cycle_epochs has to be at least 1"),
@@ -84,6 +90,7 @@ def range_faults(recipe: Recipe) -> Iterator[str]:
     ]
     yield from (message for holds, message in checks if not holds)
     yield from _augment_faults(recipe.augment)
+    yield from _start_faults(recipe)
     yield from _ratio_faults(recipe.sampler.ratio)
     try:
         parse_terms(recipe.loss.terms)
@@ -108,6 +115,19 @@ def _augment_faults(augment: AugmentConfig) -> Iterator[str]:
             f"augment.elastic_px = {augment.elastic_px} has to be at most {augment.elastic_cell_px / 4:g}, a quarter "
             "of augment.elastic_cell_px: tissue would be folded over itself"
         )
+
+
+def _start_faults(recipe: Recipe) -> Iterator[str]:
+    model = recipe.model
+    if model.weights and not is_run(model.weights):
+        yield f"model.weights = {model.weights!r} has to be run:PATH, the run folder of qpkit train to start from"
+    if recipe.positive and not recipe.asks_tiles:
+        yield "positive is for tile classifiers (qpkit train-classifier); the classes of masks are the label map's"
+
+
+def is_run(weights: str) -> bool:
+    """Say whether weights are named by the run that they come from."""
+    return weights.startswith(RUN_PREFIX)
 
 
 def _ratio_faults(ratio: list[float] | dict[str, float]) -> Iterator[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
+
+TILE_CLASSIFIER: Final = "tile-classifier"
+"""The architecture that answers once for a whole tile."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,10 +18,16 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """The network.
 
     Args:
-        architecture: A segmentation_models_pytorch architecture in any case: unet, unetplusplus, fpn, deeplabv3plus ...
-        encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>".
-        encoder_weights: "none", the name of published weights ("imagenet"), or a local .safetensors or .pth file.
+        architecture: One of qpkit's own (dense-unet, tile-classifier; see qpkit_train.models.own), or of
+            segmentation_models_pytorch in any case: unet, unetplusplus, fpn, deeplabv3plus, segformer ...
+        encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>"; "none" for architectures without one.
+        encoder_weights: "none", the name of published weights ("imagenet"), a local .safetensors or .pth file, or
+            "run:PATH" for the encoder of another run's best epoch, of qpkit train or of qpkit train-classifier.
         encoder_depth: Number of times the encoder halves the image, 3..5; 0 takes the architecture's own default.
+        freeze_encoder: The encoder stays as it starts: no gradients, and its batch norms keep their statistics.
+        weights: "run:PATH" starts from the whole model of another run; "" does not. A head for other classes is
+            made anew.
+        dropout: Share of the logits that is set to 0 in training, after everything else, 0..1.
         options: Further keywords of the architecture, such as decoder_channels.
     """
 
@@ -26,6 +35,9 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     encoder: str = "resnet34"
     encoder_weights: str = "imagenet"
     encoder_depth: int = 0
+    freeze_encoder: bool = False
+    weights: str = ""
+    dropout: float = 0.0
     options: dict[str, Any] = {}
 
 
@@ -37,7 +49,9 @@ class DataConfig(Section, frozen=True, kw_only=True):
         crop_px: Side of the random crop out of each tile; 0 takes the whole tile.
         free_crops: Crops may reach beyond their tile, so that the same lesion is seen in changing surroundings; for
             tiles that are read from the slides (qpkit export --store none).
-        normalization: "imagenet" (mean and standard deviation of ImageNet), "unit" (0..1) or "signed" (-1..1).
+        normalization: "imagenet" (mean and standard deviation of ImageNet), "unit" (0..1), "signed" (-1..1) or
+            "dataset" (mean and standard deviation of the labelled pixels of the training tiles).
+        greyscale: The network sees luma (ITU-R BT.601) in all three channels; also when it predicts.
         workers: Threads that read tiles ahead; 0 reads between steps.
         cache_mb: Decoded tiles kept in memory, MB.
     """
@@ -45,7 +59,8 @@ class DataConfig(Section, frozen=True, kw_only=True):
     batch_size: int = 8
     crop_px: int = 0
     free_crops: bool = False
-    normalization: Literal["imagenet", "unit", "signed"] = "imagenet"
+    normalization: Literal["imagenet", "unit", "signed", "dataset"] = "imagenet"
+    greyscale: bool = False
     workers: int = 2
     cache_mb: int = 1024
 
@@ -168,6 +183,7 @@ class OptimConfig(Section, frozen=True, kw_only=True):
         cycle_epochs: Length of a cycle of "cyclic".
         poly_power: Of "poly".
         plateau_patience: Epochs.
+        min_lr: Floor of "plateau".
         final_factor: Where "cosine" ends, as a share of lr.
         warmup_steps: Steps over which lr rises from zero.
         clip_norm: Largest norm of the gradient; 0 does not clip.
@@ -187,6 +203,7 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     cycle_epochs: int = 5
     poly_power: float = 0.9
     plateau_patience: int = 3
+    min_lr: float = 0.0
     final_factor: float = 0.01
     warmup_steps: int = 0
     clip_norm: float = 0.0
@@ -219,12 +236,18 @@ class Recipe(Section, frozen=True, kw_only=True):
 
     Args:
         name: What runs and predictions are called after.
+        purpose: What it is for, in a few words; does not change the run's id.
+        source: Where its settings come from; does not change the run's id.
+        positive: For a tile classifier: names of the classes that make a tile positive; empty for any class.
         precision: "auto" takes what the device is fast at; otherwise as Lightning Fabric names it.
         compile: Run the network through torch.compile: slow to start, then faster on most GPUs.
         seed: Of everything random.
     """
 
     name: str
+    purpose: str = ""
+    source: str = ""
+    positive: list[str] = []
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     sampler: SamplerConfig = SamplerConfig()
@@ -235,3 +258,8 @@ class Recipe(Section, frozen=True, kw_only=True):
     precision: Precision = "auto"
     compile: bool = False
     seed: int = 0
+
+    @property
+    def asks_tiles(self) -> bool:
+        """Whether the question is put to whole tiles (qpkit train-classifier) instead of to every pixel."""
+        return self.model.architecture.lower() == TILE_CLASSIFIER

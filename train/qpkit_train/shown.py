@@ -53,8 +53,8 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
     data = split_material(read_tile_set(tiles_root), recipe)
     epoch = data.sampler.epoch(0)
     batches = EpochBatches(
-        TileReader(data.tile_set), data.train, epoch, groups=data.sampler.groups, crop_px=recipe.data.crop_px,
-        key=(recipe.seed, 0), free=recipe.data.free_crops,
+        TileReader(data.tile_set, table=data.table), data.train, epoch,
+        groups=data.sampler.groups, crop_px=recipe.data.crop_px, key=(recipe.seed, 0), free=recipe.data.free_crops,
     )  # fmt: skip
     augment = Augmenter(recipe.augment, seed=recipe.seed)
     shown: list[ChangedTile] = []
@@ -79,12 +79,12 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
     on, off = settings_of(recipe.augment)
     return ShownBatches(
         recipe=recipe.name,
-        labels=data.tile_set.labels,
+        labels=data.labels,
         tiles=tuple(shown),
         batches=step,
         unknown=(
-            _unknown([item.drawn for item in shown], data.tile_set.labels),
-            _unknown([pair for item in shown for pair in item.versions], data.tile_set.labels),
+            _unknown([item.drawn for item in shown], data.labels),
+            _unknown([pair for item in shown for pair in item.versions], data.labels),
         ),
         lost=lost,
         settings=on,
@@ -118,4 +118,4 @@ def _shows(target: Tensor, wanted: tuple[int, ...]) -> bool:
 def _pair(image: Tensor, target: Tensor, data: Material) -> Pair:
     """Pixels and mask as pages show them: (h, w, 3) uint8, and values of the label map."""
     pixels = (image.movedim(0, -1) * 255).round().to(torch.uint8).numpy()
-    return pixels, mask_values(target.numpy(), data.tile_set.labels)
+    return pixels, mask_values(target.numpy(), data.labels)

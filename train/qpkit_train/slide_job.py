@@ -21,6 +21,7 @@ from qpkit.ops.tissue import solid_tissue, tissue_mask, tissue_of_tile, tissue_s
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.slides import Slide, SlideSource
 from qpkit_train.model_card import Model, ModelCard
+from qpkit_train.thresholds import hold_to, limits_of
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -40,6 +41,7 @@ class PredictSettings:
         batch_size: Tiles at once.
         only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
         probabilities: Write a raster of probabilities beside each one of labels.
+        thresholds: Chances by class name, below which the likeliest class gives way to the background.
     """
 
     tile_px: int
@@ -47,6 +49,7 @@ class PredictSettings:
     batch_size: int
     only_tissue: bool
     probabilities: bool
+    thresholds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,7 @@ class SlideJob:
         self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
         self.values = np.array(card.labels.trained_values, np.uint8)
         self.background = card.labels.trained_values.index(card.labels.background)
+        self.limits = limits_of(settings.thresholds, card.labels)
         self.tissue: NDArray[np.bool_] | None = None
 
     def described(self) -> SlidePrediction:
@@ -128,8 +132,11 @@ class SlideJob:
                 if (tile.col, tile.row) not in wanted:
                     self._write_background(tile, labels, chances)
             for tiles, pixels in self._batches(list(wanted.values())):
-                answer = model.answer(pixels, halo=self.grid.halo, chances=chances is not None)
-                counts += self._write(tiles, *answer, labels, chances)
+                wants = chances is not None or bool(self.limits.any())
+                indices, bytes_ = model.answer(pixels, halo=self.grid.halo, chances=wants)
+                if bytes_ is not None:
+                    indices = hold_to(self.limits, indices, bytes_, background=self.background)
+                counts += self._write(tiles, indices, bytes_, labels, chances)
                 done += len(tiles)
                 on_progress(done, len(wanted), self.source.name)
         seconds = time.perf_counter() - started

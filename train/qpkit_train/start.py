@@ -16,7 +16,9 @@ from qpkit.files import sha256
 from qpkit_train.checkpoint import FORMAT, RUN_NAME, RunFile, read_run_file, run_id, versions
 from qpkit_train.devices import choose_precision, device_name
 from qpkit_train.material import Material
+from qpkit_train.normalization import Normalization
 from qpkit_train.settings import Recipe
+from qpkit_train.starting import Started, count_parameters
 
 
 def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.device) -> RunFile:
@@ -25,10 +27,10 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.de
     downsamples = {tile.downsample for tile in tile_set.tiles}
     return RunFile(
         format=FORMAT,
-        id=run_id(recipe, tile_set.labels, table),
+        id=run_id(recipe, data.labels, table),
         status="running",
         recipe=msgspec.to_builtins(recipe),
-        labels=label_map_to_builtins(tile_set.labels),
+        labels=label_map_to_builtins(data.labels),
         mpp=None if math.isnan(tile_set.mpp) else tile_set.mpp,
         downsample=downsamples.pop() if len(downsamples) == 1 else None,
         tile_size_px=tile_set.tile_size,
@@ -45,6 +47,23 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.de
         device=device_name(device),
         precision=choose_precision(recipe.precision, device.type),
     )
+
+
+def with_network(file: RunFile, started: Started, normalization: Normalization) -> RunFile:
+    """Add what is known once there is a network: its size, where its weights are from, what it is fed."""
+    return msgspec.structs.replace(
+        file,
+        normalization=normalization,
+        parameters=count_parameters(started.network),
+        origins={**file.origins, **started.origins},
+        notes=[*file.notes, *started.notes],
+    )
+
+
+def gone_on(root: Path, file: RunFile) -> RunFile:
+    """run.json of a run that goes on: what its start measured and loaded stays as it was."""
+    there = read_run_file(root)
+    return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=there.notes)
 
 
 def claim(root: Path, file: RunFile, *, resume: bool) -> None:

@@ -1,0 +1,190 @@
+"""Training of a tile classifier, and what it is worth on the validation tiles beside predictors that have not looked.
+
+The training is `qpkit_train.loop.fit`: sampler, augmentation, optimizer, run folder and resuming are those of
+segmentation. Only the answer is one per tile.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from qpkit.dataset import TileRecord, read_tile_set
+from qpkit.errors import ConfigError
+from qpkit.files import replace_file
+from qpkit.ops.chance import ALL_BACKGROUND, ALL_THIS_CLASS, RANDOM, chance_scores
+from qpkit.ops.compare import ClassScore, accuracy, class_scores, confusion_of
+from qpkit_train import checkpoint, figures
+from qpkit_train.augment import pad_to_stride
+from qpkit_train.checkpoint import Run, load_run
+from qpkit_train.data import Prefetcher, TileReader, WholeTiles
+from qpkit_train.devices import pick_device
+from qpkit_train.loop import OnProgress, fit
+from qpkit_train.losses import uses_sigmoid
+from qpkit_train.material import Material, measuring_batch, split_material
+from qpkit_train.normalization import normalize
+from qpkit_train.report import FitReport
+from qpkit_train.settings import Recipe
+from qpkit_train.tile_question import tile_answers
+
+TILES_NAME: Final = "tiles.csv"
+
+_POSITIVE: Final = 1
+"""Class index of a tile that shows what is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """How good answers are, or those of a predictor that has not looked.
+
+    Args:
+        accuracy: Share of right answers.
+        precision, recall, f1: Of the positive answer; None where there is nothing to divide by.
+        auc: The chance that a positive tile has a higher probability than a negative one; None without both.
+    """
+
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierReport:
+    """What training a tile classifier came to.
+
+    Args:
+        fit: Of the training.
+        asked: What a tile is asked for: the name of the positive answer.
+        confusion: (2, 2) tiles of the best epoch by truth and answer; rows are the truth, first without, then with.
+        model: Of the best epoch on `fit.validated_on` tiles.
+        trivial: Of predictors that have not looked.
+    """
+
+    fit: FitReport
+    asked: str
+    confusion: NDArray[np.int64]
+    model: Judgement
+    trivial: dict[str, Judgement]
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report to nobody."""
+
+
+def fit_classifier(
+    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = _silent
+) -> ClassifierReport:
+    """Train a tile classifier and leave a run folder, with every validation tile's answer in tiles.csv.
+
+    Args:
+        tiles_root: What `qpkit export` wrote; its masks say which tiles are positive (`recipe.positive`).
+        run_root: As in fit().
+        recipe: Its architecture is "tile-classifier".
+        resume: As in fit().
+        on_progress: As in fit().
+
+    Raises:
+        ConfigError: The recipe is one for segmentation; and as fit().
+    """
+    if not recipe.asks_tiles:
+        raise ConfigError(
+            f"recipe {recipe.name} segments ({recipe.model.architecture}); take one for tiles such as "
+            "bracs-classifier, or qpkit train"
+        )
+    report = fit(tiles_root, run_root, recipe, resume=resume, on_progress=on_progress)
+    run = load_run(run_root)
+    data = split_material(read_tile_set(tiles_root), recipe)
+    truth, chances, said = _answers(run, data)
+    confusion = confusion_of(truth, said, 2)
+    trivial = trivial_judgements(confusion)
+    model = _judged(confusion, truth, chances[:, _POSITIVE])
+    measured = {"confusion": confusion.tolist(), "model": model, "trivial": trivial}
+    metrics = {**run.file.metrics, "tiles": msgspec.to_builtins(measured)}
+    replace_file(run_root / TILES_NAME, _tiles_csv(data.measured, truth, chances[:, _POSITIVE], said))
+    replace_file(run_root / "confusion.csv", figures.confusion_csv(confusion, data.names))
+    replace_file(run_root / "confusion.png", figures.confusion_png(confusion, data.names, unit="tiles"))
+    checkpoint.write_run_file(run_root, msgspec.structs.replace(run.file, metrics=metrics))
+    return ClassifierReport(fit=report, asked=data.names[_POSITIVE], confusion=confusion, model=model, trivial=trivial)
+
+
+def trivial_judgements(confusion: NDArray[np.int64]) -> dict[str, Judgement]:
+    """Judge the answers "no" and "yes" to everything, and yes as often as it is true but at random.
+
+    Args:
+        confusion: (2, 2); only the truth (its rows' sums) is used.
+    """
+    positive, total = int(confusion[_POSITIVE].sum()), max(int(confusion.sum()), 1)
+    prior = positive / total
+    right = {ALL_BACKGROUND: 1 - prior, ALL_THIS_CLASS: prior, RANDOM: prior**2 + (1 - prior) ** 2}
+    scores = chance_scores(confusion, _POSITIVE, background=0, name="")
+    return {name: _judgement(score, right[name], 0.5) for name, score in scores.items()}
+
+
+def area_under_roc(truth: NDArray[np.uint8], chances: NDArray[np.float32]) -> float | None:
+    """The chance that a positive tile has a higher probability than a negative one, ties half; None without both.
+
+    Args:
+        truth: (n,) 0 or 1; others are left out.
+        chances: (n,) of being positive.
+
+    Source: Mann-Whitney's U from ranks.
+    """
+    known = truth <= 1
+    positive, ranks = truth[known] == 1, rankdata(chances[known])
+    count = int(positive.sum())
+    others = len(positive) - count
+    if not count or not others:
+        return None
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def _judged(confusion: NDArray[np.int64], truth: NDArray[np.uint8], chances: NDArray[np.float32]) -> Judgement:
+    score = class_scores(confusion, ("", ""))[_POSITIVE]
+    return _judgement(score, accuracy(confusion), area_under_roc(truth, chances))
+
+
+def _judgement(score: ClassScore, right: float | None, auc: float | None) -> Judgement:
+    return Judgement(accuracy=right, precision=score.precision, recall=score.recall, f1=score.dice, auc=auc)
+
+
+def _answers(run: Run, data: Material) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """Truth (n,), probabilities (n, 2) and answers (n,) of the best epoch on the measured tiles."""
+    device, recipe = pick_device(), run.recipe
+    model = run.load_model().to(device)
+    reader = TileReader(data.tile_set, table=data.table)
+    batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(recipe, data))
+    truth, chances, said = [], [], []
+    for batch in Prefetcher(batches, workers=recipe.data.workers):
+        pixels, _ = pad_to_stride(normalize(batch.images.to(device).float() / 255, run.normalization))
+        with torch.inference_mode():
+            logits = model(pixels).float().flatten(start_dim=1)
+        chance = logits.sigmoid() if uses_sigmoid(recipe.loss.terms) else logits.softmax(dim=1)
+        chances.append(chance.cpu().numpy())
+        said.append(logits.argmax(dim=1).cpu().numpy().astype(np.uint8))
+        truth.append(tile_answers(batch.targets.long()).flatten().numpy().astype(np.uint8))
+    return np.concatenate(truth), np.concatenate(chances), np.concatenate(said)
+
+
+def _tiles_csv(
+    tiles: Sequence[TileRecord], truth: NDArray[np.uint8], chances: NDArray[np.float32], said: NDArray[np.uint8]
+) -> bytes:
+    """One row per tile, the most doubtful positives and the surest mistakes easy to sort out."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["slide", "col", "row", "x", "y", "split", "shows_it", "probability", "answer"])
+    for tile, known, chance, answer in zip(tiles, truth.tolist(), chances.tolist(), said.tolist(), strict=True):
+        place: list[Any] = [tile.slide, tile.col, tile.row, tile.x, tile.y, tile.split]
+        writer.writerow([*place, known, round(chance, 6), answer])
+    return text.getvalue().encode()
