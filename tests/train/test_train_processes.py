@@ -139,6 +139,17 @@ def test_resuming_after_sigkill_equals_never_having_been_killed_bit_for_bit(tile
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
+def test_a_tile_classifier_trains_in_two_processes_and_is_judged_once(tiles: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qpkit", "train-classifier", str(tiles), "-o", str(tmp_path / "run")]
+    settings = ('model.encoder="resnet18"', 'model.encoder_weights="none"', "optim.epochs=1", "data.batch_size=4")
+    command += [part for setting in settings for part in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, "--devices", "2"], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Does a tile show") == 1
+    assert len((tmp_path / "run/tiles.csv").read_text().splitlines()) == 1 + 5
+
+
 def test_what_is_wrong_is_said_once_and_ends_all_processes(tiles: Path, tmp_path: Path, make_tiles: MakeTiles) -> None:
     refused = train_in_two(tiles, tmp_path / "run", ("data.batch_size=1",))
     assert (refused.returncode, refused.stderr.count("qpkit: ")) == (1, 1)
