@@ -150,6 +150,28 @@ def test_a_tile_classifier_trains_in_two_processes_and_is_judged_once(tiles: Pat
     assert len((tmp_path / "run/tiles.csv").read_text().splitlines()) == 1 + 5
 
 
+def test_ctrl_c_ends_all_processes_and_is_said_once(tiles: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qpkit", "train", str(tiles), "-o", str(tmp_path / "run"), "--devices", "2"]
+    command += ["--recipe", "unet-resnet18"]
+    command += [part for setting in (*TINY, "optim.epochs=500") for part in ("--set", setting)]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/state.json").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "qpkit: interrupted; nothing was left half-written"
+    assert said.count("qpkit: ") == 1 and "Traceback" not in said
+
+
 def test_what_is_wrong_is_said_once_and_ends_all_processes(tiles: Path, tmp_path: Path, make_tiles: MakeTiles) -> None:
     refused = train_in_two(tiles, tmp_path / "run", ("data.batch_size=1",))
     assert (refused.returncode, refused.stderr.count("qpkit: ")) == (1, 1)

@@ -21,6 +21,9 @@ from qpkit.errors import ConfigError
 
 _T = TypeVar("_T")
 _FAILED: Final = 1
+_BY_SIGNAL: Final = 128
+"""Exit codes of a shell's: this and the number of the signal."""
+
 _GONE: Final = ("by peer", "Gloo", "gloo")
 """In what torch says when another process has closed its connection."""
 
@@ -129,10 +132,13 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     there = torch.cuda.device_count()
     if torch.cuda.is_available() and count > there:
         raise ConfigError(f"--devices {count}: this machine has {there} GPU(s)")
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):  # the processes say themselves what is wrong
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
         min_nodes=1,
@@ -148,4 +154,6 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as err:
         codes = [failure.exitcode for failure in err.failures.values() if failure.exitcode > 0]
         return codes[0] if codes else _FAILED
+    except SignalException as err:
+        return _BY_SIGNAL + int(err.sigval)
     return 0
