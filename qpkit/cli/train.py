@@ -37,6 +37,8 @@ def command(
             raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes alone")
         run_comparison(tiles, compare.split(","), out, setting)
         return
+    if find_lr and devices > 1:
+        raise ConfigError("--find-lr runs in a single process; leave out --devices")
     chosen = trainer("config").load_recipe(recipe, setting)
     if dry_run:
         _show_epoch(trainer("material").describe_material(tiles, chosen))

@@ -19,7 +19,7 @@ from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import load_run, read_state
 from qpkit_train.devices import choose_precision
-from qpkit_train.loop import fit
+from qpkit_train.loop import Training, fit
 from qpkit_train.losses import make_loss
 from qpkit_train.models.registry import build_model
 from qpkit_train.normalization import named_normalization, normalize
@@ -211,6 +211,30 @@ def test_a_loss_that_is_no_number_stops_with_advice(make_tiles: MakeTiles, tmp_p
     recipe = tiny_recipe("optim.lr=1e30", "optim.name=sgd", "optim.epochs=5")
     with pytest.raises(ConfigError, match=r"the loss became nan in epoch \d at step \d+; lower optim\.lr"):
         fit(make_tiles(), tmp_path / "run", recipe)
+
+
+@pytest.mark.parametrize("fault", ["optim.lr=1e30", "model.encoder_weights=run:nowhere"])
+def test_a_training_that_fails_before_its_first_whole_epoch_leaves_room_for_the_mended_one(
+    make_tiles: MakeTiles, tmp_path: Path, fault: str
+) -> None:
+    tiles = make_tiles()
+    with pytest.raises(ConfigError):
+        fit(tiles, tmp_path / "run", tiny_recipe(fault))
+    assert not (tmp_path / "run").exists()
+    assert fit(tiles, tmp_path / "run", tiny_recipe("optim.epochs=1")).epochs == 1
+
+
+def test_a_training_that_fails_later_keeps_its_whole_epochs(
+    make_tiles: MakeTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Training) -> None:
+        if self.epoch == 1:
+            raise ConfigError("stop")
+
+    monkeypatch.setattr(Training, "_update", fail)
+    with pytest.raises(ConfigError, match="stop"):
+        fit(make_tiles(), tmp_path / "run", tiny_recipe())
+    assert load_run(tmp_path / "run").file.epochs == 1
 
 
 def test_without_validation_tiles_training_tiles_are_measured_and_the_report_says_so(

@@ -18,7 +18,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from qpkit_train.loop import fit
+from qpkit.dataset import read_tile_set
+from qpkit_train.checkpoint import load_weights
+from qpkit_train.devices import make_fabric
+from qpkit_train.loop import Training, fit
+from qpkit_train.material import split_material
+from qpkit_train.start import run_file
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
@@ -102,6 +107,19 @@ def test_two_processes_have_the_losses_of_one(tiles: Path, alone: Path, tmp_path
     files = [json.loads((root / "run.json").read_text()) for root in (alone, tmp_path / "run")]
     assert files[0]["id"] == files[1]["id"] and files[1]["status"] == "finished"
     assert "2 processes" in files[1]["device"]
+
+
+def test_two_processes_measure_the_weights_that_are_kept(tiles: Path, tmp_path: Path) -> None:
+    settings = ("optim.epochs=1", "optim.ema=0.5", "optim.lr=0.01")  # with batch norms, which see other shares
+    done = train_in_two(tiles, tmp_path / "run", settings)
+    assert done.returncode == 0, done.stderr
+    assert "reducer" not in done.stderr
+    recipe, tile_set = tiny_recipe(*settings), read_tile_set(tiles)
+    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
+    load_weights(training.network, tmp_path / "run" / "best.safetensors", run=training.file.id)
+    (row,) = curves(tmp_path / "run")
+    assert training._measure()[1] == pytest.approx(float(row["val_loss"]), rel=1e-6)
 
 
 def test_a_training_that_one_process_began_is_finished_by_two(tiles: Path, alone: Path, tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def whole_batch(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(parts), torch.cat(known)
 
 
+def share_buffers(network: torch.nn.Module) -> None:
+    """Give every process the first one's buffers: batch norms have seen other shares, and only its are saved."""
+    if ranks() > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def _all(own: Tensor) -> list[Tensor]:
     own = own.contiguous()
     parts = [torch.empty_like(own) for _ in range(ranks())]
@@ -139,6 +146,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):  # the processes say themselves what is wrong
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    # DDP warns of unused parameters where there happen to be none
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
         min_nodes=1,
