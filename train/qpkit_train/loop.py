@@ -40,7 +40,7 @@ from qpkit_train.processes import check_batch, ends_with_the_others, gathered, l
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
-from qpkit_train.start import claim, gone_on, run_file, with_network
+from qpkit_train.start import claim, gone_on, not_left_empty, run_file, with_network
 from qpkit_train.starting import check_answers, resume_network, start_network
 from qpkit_train.tile_question import tile_answers
 
@@ -84,7 +84,7 @@ def fit(
             file = run_file(tile_set, recipe, data, fabric.device)
             if rank() == 0:
                 claim(run_root, file, resume=resume)
-        with enough_memory(recipe, fabric.device):
+        with enough_memory(recipe, fabric.device), not_left_empty(run_root):
             state = checkpoint.read_state(run_root, run=file.id) if resume else None
             file = file if state is None else gone_on(run_root, file)
             training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,7 @@ from qpkit_train.checkpoint import FORMAT, RUN_NAME, RunFile, read_run_file, run
 from qpkit_train.devices import choose_precision, device_name
 from qpkit_train.material import Material
 from qpkit_train.normalization import Normalization
+from qpkit_train.processes import rank
 from qpkit_train.settings import Recipe
 from qpkit_train.starting import Started, count_parameters
 
@@ -64,6 +67,16 @@ def gone_on(root: Path, file: RunFile) -> RunFile:
     """run.json of a run that goes on: what its start measured and loaded stays as it was."""
     there = read_run_file(root)
     return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=there.notes)
+
+
+@contextmanager
+def not_left_empty(root: Path) -> Iterator[None]:
+    """Take away the run folder that `claim` made if nothing came to lie in it."""
+    try:
+        yield
+    finally:
+        if rank() == 0 and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
 
 
 def claim(root: Path, file: RunFile, *, resume: bool) -> None:
