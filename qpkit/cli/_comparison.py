@@ -11,6 +11,7 @@ import typer
 
 from qpkit.cli._console import progress, say, table, took
 from qpkit.cli._trainer import trainer
+from qpkit.cli.report import report_after_training
 
 
 def run_comparison(tiles: Path, names: Sequence[str], out: Path, setting: Sequence[str]) -> None:
@@ -20,6 +21,9 @@ def run_comparison(tiles: Path, names: Sequence[str], out: Path, setting: Sequen
     with progress("train") as update:
         report = trainer("compare").compare(tiles, out, recipes, on_progress=update)
     _show(report)
+    for model in report.models:
+        if not model.taken_over:
+            report_after_training(model.fit.root)
     say(f"table: {out / 'compare.csv'}, figure: {out / 'compare.png'} ({took(start)})")
     if report.failed:
         for name, reason in report.failed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import typer
 
 from qpkit.cli._comparison import run_comparison
 from qpkit.cli._console import progress, say, table, took
-from qpkit.cli._trainer import parameters_line, trainer
+from qpkit.cli._trainer import parameters_line, start_processes, trainer
 from qpkit.errors import ConfigError
 from qpkit.files import replace_file
 
@@ -51,11 +50,8 @@ def command(
         raise ConfigError("-o/--out is missing: the run folder to make")
     if chosen.asks_tiles:
         raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
-    processes = trainer("processes")
-    if devices > 1 and not processes.is_launched():
-        raise typer.Exit(processes.launch(devices, sys.argv[1:]))
     loop = trainer("loop")
-    if processes.rank() > 0:
+    if not start_processes(devices):
         loop.fit(tiles, out, chosen, resume=resume)
         return
     with progress("train") as update:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from qpkit.cli._console import progress, say, table, took
-from qpkit.cli._trainer import parameters_line, trainer
+from qpkit.cli._trainer import parameters_line, start_processes, trainer
 
 
 def command(
@@ -22,6 +22,7 @@ def command(
     ),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
 ) -> None:
     """Train a classifier that says whether a tile shows a lesion; its encoder can start a segmentation."""
     start = time.perf_counter()
@@ -29,6 +30,9 @@ def command(
     if positive:
         chosen = msgspec.structs.replace(chosen, positive=positive)
     classify = trainer("classify")
+    if not start_processes(devices):
+        classify.help_fit(tiles, out, chosen, resume=resume)
+        return
     with progress("train") as update:
         report = classify.fit_classifier(tiles, out, chosen, resume=resume, on_progress=update)
     _show(report, out, start)

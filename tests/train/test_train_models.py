@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from qpkit.errors import ConfigError
+from qpkit_train.loop import fit
 from qpkit_train.models.registry import build_model
 from qpkit_train.settings import ModelConfig
+from tests.train.tiny_tiles import MakeTiles, tiny_recipe
 
 SMALL = {"encoder_depth": 3, "options": {"decoder_channels": [16, 8, 8]}}
 
@@ -84,6 +86,13 @@ def test_weights_that_cannot_be_fetched_fail_fast_and_say_what_to_do(
             with pytest.raises(ConfigError, match=r"model\.encoder_weights=none.*path/to/model\.safetensors"):
                 build_model(small(encoder=encoder, encoder_weights="imagenet"), 2)
         assert time.perf_counter() - started < 10
+
+
+def test_a_network_that_cannot_be_had_leaves_no_folder(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    recipe = tiny_recipe('model.encoder_weights="no-such-file.pth"')
+    with pytest.raises(ConfigError, match="no-such-file"):
+        fit(make_tiles(), tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
 
 
 def test_unpublished_weights_are_refused_with_the_published_ones() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -131,6 +134,38 @@ def test_a_training_that_one_process_began_is_finished_by_two(tiles: Path, alone
     done = train_in_two(tiles, tmp_path / "run", SETTINGS, "--resume")
     assert done.returncode == 0, done.stderr
     assert_same_training(alone, tmp_path / "run")
+
+
+def test_resuming_after_sigkill_equals_never_having_been_killed_bit_for_bit(tiles: Path, tmp_path: Path) -> None:
+    settings = ("optim.epochs=12", "data.workers=2", "optim.ema=0.9", "sampler.hard_negatives=0.5")
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "qpkit", "train", str(tiles), "-o", str(run), "--recipe", "unet-resnet18"]
+    command += [part for setting in (*TINY, *settings) for part in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    deadline = time.monotonic() + 120
+    while not (run / "state.json").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    _, complaint = process.communicate()
+    assert process.returncode == -signal.SIGKILL, complaint.decode()
+    report = fit(tiles, run, tiny_recipe(*settings), resume=True)
+    assert 0 < report.resumed_from < 12
+    fit(tiles, tmp_path / "whole", tiny_recipe(*settings))
+    assert (run / "curves.csv").read_bytes() == (tmp_path / "whole/curves.csv").read_bytes()
+    killed, whole = (load_file(root / "best.safetensors") for root in (run, tmp_path / "whole"))
+    assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+def test_a_tile_classifier_trains_in_two_processes_and_is_judged_once(tiles: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qpkit", "train-classifier", str(tiles), "-o", str(tmp_path / "run")]
+    settings = ('model.encoder="resnet18"', 'model.encoder_weights="none"', "optim.epochs=1", "data.batch_size=4")
+    command += [part for setting in settings for part in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, "--devices", "2"], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Does a tile show") == 1
+    assert len((tmp_path / "run/tiles.csv").read_text().splitlines()) == 1 + 5
 
 
 def test_what_is_wrong_is_said_once_and_ends_all_processes(tiles: Path, tmp_path: Path, make_tiles: MakeTiles) -> None:

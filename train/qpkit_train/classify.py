@@ -98,11 +98,7 @@ def fit_classifier(
     Raises:
         ConfigError: The recipe is one for segmentation; and as fit().
     """
-    if not recipe.asks_tiles:
-        raise ConfigError(
-            f"recipe {recipe.name} segments ({recipe.model.architecture}); take one for tiles such as "
-            "bracs-classifier, or qpkit train"
-        )
+    _check(recipe)
     report = fit(tiles_root, run_root, recipe, resume=resume, on_progress=on_progress)
     run = load_run(run_root)
     data = split_material(read_tile_set(tiles_root), recipe)
@@ -117,6 +113,20 @@ def fit_classifier(
     replace_file(run_root / "confusion.png", figures.confusion_png(confusion, data.names, unit="tiles"))
     checkpoint.write_run_file(run_root, msgspec.structs.replace(run.file, metrics=metrics))
     return ClassifierReport(fit=report, asked=data.names[_POSITIVE], confusion=confusion, model=model, trivial=trivial)
+
+
+def help_fit(tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False) -> None:
+    """Do another process' share of fit_classifier(); the first one alone judges and writes."""
+    _check(recipe)
+    fit(tiles_root, run_root, recipe, resume=resume)
+
+
+def _check(recipe: Recipe) -> None:
+    if not recipe.asks_tiles:
+        raise ConfigError(
+            f"recipe {recipe.name} segments ({recipe.model.architecture}); take one for tiles such as "
+            "bracs-classifier, or qpkit train"
+        )
 
 
 def trivial_judgements(confusion: NDArray[np.int64]) -> dict[str, Judgement]:
