@@ -96,7 +96,7 @@ def claim(root: Path, file: RunFile, *, resume: bool) -> None:
 
 @contextmanager
 def let_go_again(root: Path) -> Iterator[None]:
-    """Leave nothing in the run folder where a training fails before its first whole epoch.
+    """Leave nothing in the run folder where a training fails before its first whole epoch, and no empty folder ever.
 
     So the same command works once the recipe is mended. A killed process leaves its folder, for `resume`.
     """
@@ -106,12 +106,14 @@ def let_go_again(root: Path) -> Iterator[None]:
         if rank() == 0 and not (root / STATE_NAME).exists():
             _empty(root)
         raise
+    finally:
+        if rank() == 0 and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
 
 
 def _empty(root: Path) -> None:
-    """Take away what a first epoch may leave, as far as the disk allows, and the folder if nothing else is in it."""
+    """Take away what a first epoch may leave, as far as the disk allows."""
     with suppress(OSError):
         for path in (root / RUN_NAME, root / BEST_NAME, *root.glob("last-*.safetensors")):
             path.unlink(missing_ok=True)
         shutil.rmtree(root / EVENTS_FOLDER, ignore_errors=True)
-        root.rmdir()
