@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from qpkit.core.labels import LabelMap, label_colors
-from qpkit.report.lettering import lettered, png_of
+from qpkit.lettering import lettered, png_of
 
 _MOST: Final = 40
 """Groups that are drawn; more cannot be read."""

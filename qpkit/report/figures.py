@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors
-from qpkit.report.lettering import lettered, png_of
+from qpkit.lettering import lettered, png_of
 
 _TINT: Final = 0.45
 _TRUTH_INK: Final = (10, 10, 10)

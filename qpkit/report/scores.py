@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
+from qpkit.lettering import lettered, name_lines, numbers, png_of
 from qpkit.ops.compare import ClassScore
 from qpkit.ops.levels import ReliabilityBin
-from qpkit.report.lettering import lettered, name_lines, numbers, png_of
 
 _DARK_FROM: Final = 0.55
 """Share from which white letters are read more easily."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from qpkit.lettering import lettered, name_lines, numbers, png_of
 from qpkit.ops.compare import ClassScore
-from qpkit.report.lettering import lettered, name_lines, numbers, png_of
 
 _BEST: Final = "#c00000"
 _ACROSS: Final = 3

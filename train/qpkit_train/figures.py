@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from qpkit.lettering import lettered, name_lines, numbers, png_of
 from qpkit.ops.compare import row_normalized
-from qpkit.report.lettering import lettered, name_lines, numbers, png_of
 
 _MEASURED: Final = {"val": "validation tiles", "train": "training tiles (no validation split)"}
 """What scores are about, by split."""

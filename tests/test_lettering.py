@@ -13,11 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.lettering import lettered, name_lines
 from qpkit.ops.compare import ClassScore, class_scores
 from qpkit.ops.levels import ReliabilityBin
 from qpkit.report.class_shares import Bar, draw_class_shares
 from qpkit.report.figures import Panel, save_overlay
-from qpkit.report.lettering import lettered, name_lines
 from qpkit.report.scores import draw_confusion, draw_thresholds
 from qpkit.report.training import draw_curves, draw_scores_over_thresholds
 
