@@ -1,6 +1,7 @@
 """Sparse lesions: the published way against ours, each slide of a project in turn as the one the model has not seen.
 
-python benchmarks/sparse.py PROJECT|generated --json FILE [--slides P4 ...] [--seeds 3] [--steps 400] [--minutes 60]
+python benchmarks/sparse.py PROJECT|generated --json FILE [--slides P4 ...] [--methods "qpkit" ...]
+    [--seeds 3] [--steps 400] [--minutes 60]
 
 PROJECT is a QuPath project with metadata "Patient", annotations "Tumor" and, if only parts were annotated, "Region*";
 "generated" draws four slides with one tile in a hundred positive. What nobody annotated holds no tumour there, so it is
@@ -188,13 +189,19 @@ def _as(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 
 def measure(
-    inputs: dict[str, SlideInput], patients: Sequence[str], *, seeds: int, steps: int, minutes: float
+    inputs: dict[str, SlideInput],
+    patients: Sequence[str],
+    methods: Sequence[Method],
+    *,
+    seeds: int,
+    steps: int,
+    minutes: float,
 ) -> Iterator[list[Row]]:
     """All rows so far, after each run."""
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     unseen = {patient: Unseen.of(inputs[patient]) for patient in patients}
     trivial = [row(f"{p}, {name}", value, "") for p in patients for name, value in unseen[p].trivial().items()]
-    jobs = [(seed, patient, method) for seed in range(seeds) for patient in patients for method in METHODS]
+    jobs = [(seed, patient, method) for seed in range(seeds) for patient in patients for method in methods]
     for seed, patient, method in jobs:
         if time.process_time() > minutes * 60:
             return
@@ -228,6 +235,7 @@ def main() -> None:
     parser.add_argument("project", type=Path, help='QuPath project, or "generated"')
     parser.add_argument("--json", type=Path, help="file for the rows")
     parser.add_argument("--slides", nargs="*", default=[], help="patients; all if none")
+    parser.add_argument("--methods", nargs="*", default=[], help="; ".join(method.name for method in METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--minutes", type=float, default=1e9, help="of processor time, after which no run is begun")
@@ -236,8 +244,10 @@ def main() -> None:
         project = generated(Path(work) / "study") if str(options.project) == "generated" else options.project
         inputs = {item.metadata["Patient"]: item for item in slide_inputs([project])}
         patients = options.slides or sorted(inputs)
+        methods = [method for method in METHODS if not options.methods or method.name in options.methods]
+        limits = {"seeds": options.seeds, "steps": options.steps, "minutes": options.minutes}
         rows: list[Row] = []
-        for rows in measure(inputs, patients, seeds=options.seeds, steps=options.steps, minutes=options.minutes):
+        for rows in measure(inputs, patients, methods, **limits):
             if options.json:
                 options.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     show(rows, options.json)

@@ -5,6 +5,9 @@ Exit codes: 0 done, 1 something in the input or the system (one line on stderr),
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 from qpkit import __version__
@@ -30,6 +33,8 @@ from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
 
 _INTERRUPTED = 130
+_LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""In the environment of processes that torchrun, or --devices, started."""
 
 app = typer.Typer(
     help="From QuPath annotations to a trained segmentation model and back, without QuPath or Java.",
@@ -91,6 +96,8 @@ def main(args: list[str] | None = None) -> None:
     except SystemExit as end:
         if end.code != _INTERRUPTED:
             raise
+        if _LAUNCHED in os.environ:  # one of several processes: the one that started them speaks
+            sys.exit(1)
         fail("interrupted; nothing was left half-written")
     except QpkitError as err:
         fail(str(err))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -14,11 +14,15 @@ from qpkit.cli._trainer import parameters_line, start_processes, trainer
 from qpkit.errors import ConfigError
 from qpkit.files import replace_file
 
+_DEFAULT: Final = "unet-resnet34"
+
 
 def command(
     tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to make (or to resume)."),
-    recipe: str = typer.Option("unet-resnet34", help="Name of a shipped recipe (see: qpkit recipes) or a TOML file."),
+    recipe: str = typer.Option(
+        "", help=f"Name of a shipped recipe (see: qpkit recipes) or a TOML file; {_DEFAULT} if not given."
+    ),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
     find_lr: bool = typer.Option(
@@ -33,11 +37,13 @@ def command(
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
     if compare:
-        if dry_run or find_lr or devices > 1 or out is None:
-            raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes alone")
+        if recipe or dry_run or find_lr or devices > 1 or out is None:
+            raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes with --set alone")
         run_comparison(tiles, compare.split(","), out, setting)
         return
-    chosen = trainer("config").load_recipe(recipe, setting)
+    if find_lr and devices > 1:
+        raise ConfigError("--find-lr runs in a single process; leave out --devices")
+    chosen = trainer("config").load_recipe(recipe or _DEFAULT, setting)
     if dry_run:
         _show_epoch(trainer("material").describe_material(tiles, chosen))
         return

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from qpkit.core.labels import LabelMap, label_colors
+from qpkit.lettering import lettered, png_of
 
 _MOST: Final = 40
 """Groups that are drawn; more cannot be read."""
@@ -51,22 +49,17 @@ def draw_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: Labe
     shown = groups[:_MOST]
     top = 0.9 + 0.34 * max(len(splits), len(labels.trained_values))
     bottom = 0.9 + 0.26 * len(shown)
-    figure = Figure(figsize=(10.5, top + bottom + 0.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(10.5, top + bottom + 0.5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[top, bottom])
     _classes_over_splits(figure.add_subplot(grid[0, 0]), splits, labels)
     _made_of(figure.add_subplot(grid[0, 1]), splits, labels, title="What each split is made of (labelled area)")
     rest = f", first {len(shown)} of {len(groups)}" if len(groups) > len(shown) else ""
     below = figure.add_subplot(grid[1, :])
     _made_of(below, shown, labels, title=f"What each group is made of (labelled area){rest}", with_split=True)
-    handles = [Patch(color=color, label=labels.name_of(value)) for value, color in _colors(labels).items()]
+    handles = [Patch(color=color, label=lettered(labels.name_of(value))) for value, color in _colors(labels).items()]
     handles += [Patch(color=_SPLIT_COLORS[bar.name], label=bar.name) for bar in splits]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), frameon=False, fontsize=8)
-    content = io.BytesIO()
-    with warnings.catch_warnings():  # letters that the font lacks are boxes; the tables beside the picture have them
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(content, format="png", metadata={"Software": ""})
-    return content.getvalue()
+    return png_of(figure)
 
 
 def _colors(labels: LabelMap) -> dict[int, Any]:

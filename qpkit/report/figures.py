@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors
+from qpkit.lettering import lettered, png_of
 
 _TINT: Final = 0.45
 _TRUTH_INK: Final = (10, 10, 10)
@@ -78,8 +78,7 @@ def save_overlay(
     rows, columns = panels[0].image.shape[:2]
     height = 6.5
     width = height * columns / rows + (height / max(count, 1) * 1.0 if count else 0)
-    figure = Figure(figsize=(max(6.0, width), height + 0.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(max(6.0, width), height + 0.6), layout="constrained")
     ratios = [columns / rows] + ([1 / count] if count else [])
     grid = figure.add_gridspec(max(count, 1), len(ratios), width_ratios=ratios)
     whole = figure.add_subplot(grid[:, 0])
@@ -91,17 +90,17 @@ def save_overlay(
     for number, panel in enumerate(panels[1:]):
         _show(figure.add_subplot(grid[number, 1]), panel, labels)
     handles = [
-        Patch(facecolor=tuple(c / 255 for c in rgb), alpha=0.7, label=f"predicted {labels.name_of(value)}")
+        Patch(facecolor=tuple(c / 255 for c in rgb), alpha=0.7, label=f"predicted {lettered(labels.name_of(value))}")
         for value, rgb in label_colors(labels).items()
     ]
     handles.append(Patch(facecolor="none", edgecolor="black", label="outline: annotated by people"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
-    figure.savefig(path, metadata={"Software": ""})
+    path.write_bytes(png_of(figure))
 
 
 def _show(axes: Any, panel: Panel, labels: LabelMap) -> None:
     axes.imshow(overlay(panel, labels), interpolation="antialiased")
-    axes.set_title(panel.title, fontsize=9)
+    axes.set_title(panel.title, fontsize=9, parse_math=False)
     axes.set_axis_off()
     if panel.um_per_px:
         _scale_bar(axes, panel)

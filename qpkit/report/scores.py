@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from qpkit.lettering import lettered, name_lines, numbers, png_of
 from qpkit.ops.compare import ClassScore
 from qpkit.ops.levels import ReliabilityBin
 
@@ -21,20 +20,19 @@ _LESS_KNOWN: Final = 0.35
 def draw_confusion(pixels: Sequence[Sequence[int]], shares: Sequence[Sequence[float]], names: Sequence[str]) -> bytes:
     """Draw pixels on the left, shares of each true class on the right; both coloured by share. Gives a PNG file."""
     side = 2.6 + 0.8 * len(names)
-    figure = Figure(figsize=(2 * side, side), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(2 * side, side), layout="constrained")
     texts = [[f"{count:,}" for count in row] for row in pixels], [[f"{share:.1%}" for share in row] for row in shares]
     for axes, text, title in zip(figure.subplots(1, 2), texts, ("pixels", "share of the true class"), strict=True):
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         axes.set_title(title, fontsize=10)
         axes.set(xlabel="predicted", ylabel="annotated")
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [lettered(name) for name in names], rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), [lettered(name) for name in names])
         for row, words in enumerate(text):
             for column, word in enumerate(words):
                 ink = "white" if shares[row][column] > _DARK_FROM else "black"
                 axes.text(column, row, word, ha="center", va="center", color=ink, fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_thresholds(
@@ -49,18 +47,17 @@ def draw_thresholds(
     Returns:
         The content of a PNG file.
     """
-    figure = Figure(figsize=(10.5, 9.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(10.5, 9.5), layout="constrained")
     (dice, precision), (roc, calibration) = figure.subplots(2, 2)
     for number, (name, scores) in enumerate(curves.items()):
         color = f"C{number}"
-        dice.plot([t / 255 for t in range(len(scores))], _numbers(scores, "dice"), color=color, label=name)
+        dice.plot([t / 255 for t in range(len(scores))], _numbers(scores, "dice"), color=color, label=lettered(name))
         prior = _prior(scores)
-        precision.plot(_numbers(scores, "recall"), _numbers(scores, "precision"), color=color, label=name)
+        precision.plot(_numbers(scores, "recall"), _numbers(scores, "precision"), color=color, label=lettered(name))
         precision.axhline(prior, color=color, linestyle=":", linewidth=1)
         dice.axhline(2 * prior / (1 + prior), color=color, linestyle=":", linewidth=1)
         false_alarms = [1 - v for v in _numbers(scores, "specificity")]
-        roc.plot([*false_alarms, 0], [*_numbers(scores, "recall"), 0], color=color, label=name)
+        roc.plot([*false_alarms, 0], [*_numbers(scores, "recall"), 0], color=color, label=lettered(name))
         _draw_reliability(calibration, reliability[name], color=color, name=name)
     for axes in (roc, calibration):
         axes.plot([0, 1], [0, 1], color="0.5", linestyle=":", linewidth=1)
@@ -68,7 +65,7 @@ def draw_thresholds(
     _label(precision, "recall", "precision", "Precision and recall (dotted: the class's share of the pixels)")
     _label(roc, "1 - specificity", "sensitivity", "ROC (dotted: knowing nothing)")
     _label(calibration, "predicted probability", "share that is of the class", "Calibration (size: number of pixels)")
-    return _png(figure)
+    return png_of(figure)
 
 
 def _draw_reliability(axes: Any, table: Sequence[ReliabilityBin], *, color: str, name: str) -> None:
@@ -76,7 +73,7 @@ def _draw_reliability(axes: Any, table: Sequence[ReliabilityBin], *, color: str,
     most = max((row.pixels for row in table), default=1)
     axes.plot(said, true, color=color, alpha=_LESS_KNOWN, linewidth=1)
     sizes = [8 + 80 * (row.pixels / most) ** 0.5 for row in table]
-    axes.scatter(said, true, s=sizes, color=color, label=name, alpha=0.8, linewidth=0)
+    axes.scatter(said, true, s=sizes, color=color, label=lettered(name), alpha=0.8, linewidth=0)
 
 
 def _prior(scores: Sequence[ClassScore]) -> float:
@@ -85,18 +82,11 @@ def _prior(scores: Sequence[ClassScore]) -> float:
 
 
 def _numbers(scores: Sequence[ClassScore], metric: str) -> list[float]:
-    values = [getattr(score, metric) for score in scores]
-    return [float("nan") if value is None else value for value in values]
+    return numbers([getattr(score, metric) for score in scores])
 
 
 def _label(axes: Any, x: str, y: str, title: str) -> None:
     axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(title, fontsize=10)
-    axes.legend(fontsize="small")
+    name_lines(axes)
     axes.grid(alpha=0.3)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": ""})
-    return content.getvalue()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qpkit.errors import FormatError, QpkitError
+from qpkit.errors import ConfigError, FormatError, QpkitError
 from qpkit_train.loop import fit
 from qpkit_train.material import describe_material
 from tests.train.tiny_tiles import MakeTiles, square_mask, tiny_recipe, write_tiles
@@ -60,3 +60,19 @@ def test_a_single_slide_trains_and_says_that_it_measures_itself(tmp_path: Path) 
     report = fit(tiles, tmp_path / "run", tiny_recipe("optim.epochs=1"))
     assert report.validated_on == "train"
     assert any("better than the model is" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "optim.lr=inf",
+        "sampler.area_power=inf",
+        "sampler.ratio=[nan, 1]",
+        'sampler.ratio={"Lesion"=1, "Other"=nan}',
+        'loss.class_weights={"Lesion"=inf}',
+    ],
+)
+def test_what_is_no_number_is_refused_by_the_name_of_its_setting(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{setting.partition('=')[0]}.* is no number to train with") as error:
+        tiny_recipe(setting)
+    one_line(error)

@@ -30,6 +30,12 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
         steepest(rates, [1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
 
 
+def test_the_first_steps_are_too_noisy_to_suggest_a_rate() -> None:
+    rates = [1e-6 * 1.15**k for k in range(60)]
+    losses = [3.0, 2.0, *(2.0 - 0.4 / (1 + 2.0 ** (30 - k)) for k in range(2, 60))]
+    assert rates[15] < steepest(rates, losses) < rates[40]
+
+
 def test_the_command_suggests_a_rate_and_draws_it(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles = make_tiles()
     settings = [

@@ -16,14 +16,17 @@ from tiny_tiles import MakeTiles, paint, square_mask, tiny_recipe, write_tiles
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
+from qpkit.ops.compare import accuracy
 from qpkit_train.averaging import WeightAverage
 from qpkit_train.checkpoint import load_run, read_state
-from qpkit_train.devices import choose_precision
-from qpkit_train.loop import fit
+from qpkit_train.devices import choose_precision, make_fabric
+from qpkit_train.loop import Training, fit
 from qpkit_train.losses import make_loss
+from qpkit_train.material import split_material
 from qpkit_train.models.registry import build_model
 from qpkit_train.normalization import named_normalization, normalize
 from qpkit_train.settings import LossConfig, Recipe
+from qpkit_train.start import run_file
 
 
 class Killed(Exception):
@@ -213,6 +216,30 @@ def test_a_loss_that_is_no_number_stops_with_advice(make_tiles: MakeTiles, tmp_p
         fit(make_tiles(), tmp_path / "run", recipe)
 
 
+@pytest.mark.parametrize("fault", ["optim.lr=1e30", "model.encoder_weights=run:nowhere"])
+def test_a_training_that_fails_before_its_first_whole_epoch_leaves_room_for_the_mended_one(
+    make_tiles: MakeTiles, tmp_path: Path, fault: str
+) -> None:
+    tiles = make_tiles()
+    with pytest.raises(ConfigError):
+        fit(tiles, tmp_path / "run", tiny_recipe(fault))
+    assert not (tmp_path / "run").exists()
+    assert fit(tiles, tmp_path / "run", tiny_recipe("optim.epochs=1")).epochs == 1
+
+
+def test_a_training_that_fails_later_keeps_its_whole_epochs(
+    make_tiles: MakeTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Training) -> None:
+        if self.epoch == 1:
+            raise ConfigError("stop")
+
+    monkeypatch.setattr(Training, "_update", fail)
+    with pytest.raises(ConfigError, match="stop"):
+        fit(make_tiles(), tmp_path / "run", tiny_recipe())
+    assert load_run(tmp_path / "run").file.epochs == 1
+
+
 def test_without_validation_tiles_training_tiles_are_measured_and_the_report_says_so(
     make_tiles: MakeTiles, tmp_path: Path
 ) -> None:
@@ -349,6 +376,22 @@ def test_two_added_batches_are_one_large_batch() -> None:
         optimizer.step()
         weights.append(network.weight.detach())
     assert torch.allclose(*weights, atol=1e-7)
+
+
+def test_the_average_is_what_is_measured_and_kept(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    recipe = tiny_recipe("optim.epochs=1", "optim.ema=0.9", "optim.lr=0.01")
+    tiles = make_tiles()
+    report = fit(tiles, tmp_path / "run", recipe)
+    last, best = last_weights(tmp_path / "run"), load_file(tmp_path / "run" / "best.safetensors")
+    assert all(torch.equal(value, last[f"optimizer/ema/{name}"]) for name, value in best.items())
+    tile_set = read_tile_set(tiles)
+    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
+    training.network.load_state_dict(best)
+    confusion, loss = training._measure()
+    assert load_run(tmp_path / "run").file.metrics["accuracy"] == accuracy(confusion) == report.accuracy
+    state = read_state(tmp_path / "run", run=report.run)
+    assert state is not None and state.history[0]["val_loss"] == loss
 
 
 def test_the_average_follows_the_weights_and_is_only_lent() -> None:

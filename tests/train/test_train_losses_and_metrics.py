@@ -113,7 +113,7 @@ def test_figures_are_pictures_and_tables_even_with_gaps() -> None:
         | {"dice": {"a": None, "b": 0.5}}
         for i in (1, 2)
     ]
-    assert figures.curves_png(rows, ["a", "b"]).startswith(b"\x89PNG")
+    assert figures.curves_png(rows, ["a", "b"], where="val").startswith(b"\x89PNG")
     assert figures.curves_csv(rows, ["a", "b"]).splitlines()[1] == b"1,0.1,1.0,2.0,,,,0.5"
     confusion = np.array([[3, 1], [0, 0]])
     assert figures.confusion_png(confusion, ["a", "b"]).startswith(b"\x89PNG")

@@ -18,7 +18,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from qpkit_train.loop import fit
+from qpkit.dataset import read_tile_set
+from qpkit_train.checkpoint import load_weights
+from qpkit_train.devices import make_fabric
+from qpkit_train.loop import Training, fit
+from qpkit_train.material import split_material
+from qpkit_train.start import run_file
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
@@ -104,6 +109,19 @@ def test_two_processes_have_the_losses_of_one(tiles: Path, alone: Path, tmp_path
     assert "2 processes" in files[1]["device"]
 
 
+def test_two_processes_measure_the_weights_that_are_kept(tiles: Path, tmp_path: Path) -> None:
+    settings = ("optim.epochs=1", "optim.ema=0.5", "optim.lr=0.01")  # with batch norms, which see other shares
+    done = train_in_two(tiles, tmp_path / "run", settings)
+    assert done.returncode == 0, done.stderr
+    assert "reducer" not in done.stderr
+    recipe, tile_set = tiny_recipe(*settings), read_tile_set(tiles)
+    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
+    load_weights(training.network, tmp_path / "run" / "best.safetensors", run=training.file.id)
+    (row,) = curves(tmp_path / "run")
+    assert training._measure()[1] == pytest.approx(float(row["val_loss"]), rel=1e-6)
+
+
 def test_a_training_that_one_process_began_is_finished_by_two(tiles: Path, alone: Path, tmp_path: Path) -> None:
     steps = json.loads((alone / "run.json").read_text())["sampler"]["batches"]
 
@@ -148,6 +166,28 @@ def test_a_tile_classifier_trains_in_two_processes_and_is_judged_once(tiles: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Does a tile show") == 1
     assert len((tmp_path / "run/tiles.csv").read_text().splitlines()) == 1 + 5
+
+
+def test_ctrl_c_ends_all_processes_and_is_said_once(tiles: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qpkit", "train", str(tiles), "-o", str(tmp_path / "run"), "--devices", "2"]
+    command += ["--recipe", "unet-resnet18"]
+    command += [part for setting in (*TINY, "optim.epochs=500") for part in ("--set", setting)]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/state.json").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "qpkit: interrupted; nothing was left half-written"
+    assert said.count("qpkit: ") == 1 and "Traceback" not in said
 
 
 def test_what_is_wrong_is_said_once_and_ends_all_processes(tiles: Path, tmp_path: Path, make_tiles: MakeTiles) -> None:

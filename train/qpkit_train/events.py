@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch.utils.tensorboard import SummaryWriter
+
+EVENTS_FOLDER: Final = "tensorboard"
 
 
 def write_events(
@@ -23,7 +25,7 @@ def write_events(
         last: Number of its last step, counted over all epochs from 1.
     """
     first = last - len(losses) + 1
-    with SummaryWriter(root / "tensorboard", purge_step=first, filename_suffix=f".{row['epoch']:04d}") as events:
+    with SummaryWriter(root / EVENTS_FOLDER, purge_step=first, filename_suffix=f".{row['epoch']:04d}") as events:
         for step, (loss, rate) in enumerate(zip(losses, rates, strict=True), start=first):
             events.add_scalar("step/loss", loss, step)
             events.add_scalar("step/learning rate", rate, step)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from qpkit.lettering import lettered, name_lines, numbers, png_of
 from qpkit.ops.compare import row_normalized
+
+_MEASURED: Final = {"val": "validation tiles", "train": "training tiles (no validation split)"}
+"""What scores are about, by split."""
 
 
 def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
@@ -25,21 +27,22 @@ def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> by
     return _csv(rows)
 
 
-def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
-    """Loss over epochs on the left, Dice of each class on the right."""
+def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str], *, where: str) -> bytes:
+    """Loss over epochs on the left, Dice of each class on the right, on the split `where` ("val" or "train")."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for key, label in (("train_loss", "training"), ("val_loss", "validation")):
-        left.plot(epochs, _numbers([row[key] for row in history]), marker=".", label=label)
+    for key, label in (("train_loss", "training"), ("val_loss", _MEASURED[where])):
+        left.plot(epochs, numbers([row[key] for row in history]), marker=".", label=label)
     for name in names:
-        right.plot(epochs, _numbers([row["dice"][name] for row in history]), marker=".", label=name)
+        right.plot(epochs, numbers([row["dice"][name] for row in history]), marker=".", label=lettered(name))
     left.set(xlabel="epoch", ylabel="loss")
-    right.set(xlabel="epoch", ylabel="Dice on validation tiles", ylim=(0, 1))
+    right.set(xlabel="epoch", ylabel=f"Dice on {_MEASURED[where]}", ylim=(0, 1))
     for axes in (left, right):
-        axes.legend(fontsize="small")
+        name_lines(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    return _png(figure)
+    return png_of(figure)
 
 
 def comparison_png(
@@ -61,23 +64,22 @@ def comparison_png(
     losses, dice, bars = figure.subplots(1, 3)
     for number, (name, history) in enumerate(curves.items()):
         color, epochs = f"C{number}", [row["epoch"] for row in history]
-        losses.plot(epochs, _numbers([row["train_loss"] for row in history]), "--", color=color, linewidth=1)
-        losses.plot(epochs, _numbers([row["val_loss"] for row in history]), marker=".", color=color)
-        dice.plot(epochs, _numbers([row["mean_dice"] for row in history]), marker=".", color=color, label=name)
+        losses.plot(epochs, numbers([row["train_loss"] for row in history]), "--", color=color, linewidth=1)
+        losses.plot(epochs, numbers([row["val_loss"] for row in history]), marker=".", color=color)
+        dice.plot(epochs, numbers([row["mean_dice"] for row in history]), marker=".", color=color, label=lettered(name))
         for offset, value, shade in zip((-0.2, 0.2), ends[name], (1.0, 0.5), strict=True):
             bars.barh(number + offset, value or 0, height=0.38, color=color, alpha=shade)
             bars.text((value or 0) + 0.01, number + offset, "-" if value is None else f"{value:.3f}", va="center")
-    split = {"val": "validation", "train": "training"}[where]
     losses.set(xlabel="epoch", ylabel="each recipe's own loss (dashed: training)")
-    dice.set(xlabel="epoch", ylabel=f"mean Dice on {split} tiles", ylim=(0, 1))
+    dice.set(xlabel="epoch", ylabel=f"mean Dice on {_MEASURED[where]}", ylim=(0, 1))
     bars.set(xlabel="best epoch: Dice (full colour) and IoU (pale)", xlim=(0, 1.15), yticks=range(len(curves)))
-    bars.set_yticklabels([f"{name}\n{sizes[name]}" for name in curves])
+    bars.set_yticklabels([f"{lettered(name)}\n{sizes[name]}" for name in curves])
     bars.invert_yaxis()
-    dice.legend(fontsize="small")
+    name_lines(dice)
     for axes in (losses, dice):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    return _png(figure)
+    return png_of(figure)
 
 
 def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:
@@ -89,7 +91,7 @@ def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: 
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return png_of(figure)
 
 
 def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
@@ -109,29 +111,15 @@ def confusion_png(confusion: NDArray[np.int64], names: Sequence[str], *, unit: s
     for axes, text, title in zip(figure.subplots(1, 2), texts, (unit, "share of the true class"), strict=True):
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         axes.set(title=title, xlabel="predicted", ylabel="true")
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [lettered(name) for name in names], rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), [lettered(name) for name in names])
         for (row, col), share in np.ndenumerate(shares):
             color = "white" if share > 0.5 else "black"
             axes.text(col, row, text[row, col], ha="center", va="center", color=color, fontsize="small")
-    return _png(figure)
-
-
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    """Matplotlib leaves a gap where there is no number."""
-    return [float("nan") if value is None else value for value in values]
+    return png_of(figure)
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
-    with warnings.catch_warnings():  # letters that the font lacks are boxes; the tables beside the picture have them
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(stream, format="png", dpi=120)
-    return stream.getvalue()

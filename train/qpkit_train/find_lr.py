@@ -28,6 +28,8 @@ HIGHEST: Final = 1.0
 STEPS: Final = 100
 
 _SMOOTH: Final = 0.9
+_SETTLED: Final = 10
+"""Steps after which the smoothed loss is the mean of enough batches to have a slope."""
 """What the smoothed loss keeps of the losses before."""
 
 _TOO_LARGE: Final = 4.0
@@ -90,11 +92,14 @@ def find_learning_rate(
 def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
     """Find the rate at which the loss falls fastest over the logarithm of the rate, before its minimum.
 
+    The first ten steps are left out: their means are of so few batches that they jump by themselves.
+
     Raises:
         ConfigError: It never falls.
     """
     lowest = int(np.argmin(losses)) if losses else 0
     if lowest < 2:
         raise ConfigError("the loss does not fall at any learning rate; look at the tiles (qpkit preview) and the loss")
-    slope = np.gradient(np.array(losses[: lowest + 1]), np.log(rates[: lowest + 1]))
-    return float(rates[int(np.argmin(slope))])
+    first = _SETTLED if lowest > _SETTLED + 1 else 0
+    slope = np.gradient(np.array(losses[first : lowest + 1]), np.log(rates[first : lowest + 1]))
+    return float(rates[first + int(np.argmin(slope))])

@@ -45,7 +45,7 @@ def write_epoch(root: Path, file: RunFile, state: State, data: Material) -> None
     """Bring curves, confusion matrices and run.json up to the end of an epoch."""
     confusion = np.array(state.confusion, np.int64)
     replace_file(root / "curves.csv", figures.curves_csv(state.history, data.names))
-    replace_file(root / "curves.png", figures.curves_png(state.history, data.names))
+    replace_file(root / "curves.png", figures.curves_png(state.history, data.names, where=data.validated_on))
     replace_file(root / "confusion.csv", figures.confusion_csv(confusion, data.names))
     replace_file(root / "confusion.png", figures.confusion_png(confusion, data.names))
     checkpoint.write_run_file(root, _described(file, state, data, "running"))

@@ -36,11 +36,20 @@ from qpkit_train.losses import make_loss
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
 from qpkit_train.models.registry import encoder_of
 from qpkit_train.normalization import choose_normalization, normalize
-from qpkit_train.processes import check_batch, ends_with_the_others, gathered, lead_first, rank, ranks, whole_batch
+from qpkit_train.processes import (
+    check_batch,
+    ends_with_the_others,
+    gathered,
+    lead_first,
+    rank,
+    ranks,
+    share_buffers,
+    whole_batch,
+)
 from qpkit_train.report import FitReport
 from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
-from qpkit_train.start import claim, gone_on, not_left_empty, run_file, with_network
+from qpkit_train.start import claim, gone_on, let_go_again, run_file, with_network
 from qpkit_train.starting import check_answers, resume_network, start_network
 from qpkit_train.tile_question import tile_answers
 
@@ -84,7 +93,7 @@ def fit(
             file = run_file(tile_set, recipe, data, fabric.device)
             if rank() == 0:
                 claim(run_root, file, resume=resume)
-        with enough_memory(recipe, fabric.device), not_left_empty(run_root):
+        with let_go_again(run_root), enough_memory(recipe, fabric.device):
             state = checkpoint.read_state(run_root, run=file.id) if resume else None
             file = file if state is None else gone_on(run_root, file)
             training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)
@@ -303,6 +312,7 @@ class Training:
         batch_size = measuring_batch(self.recipe, self.data)
         source = WholeTiles(self.reader, self.data.measured, batch_size=batch_size, rank=rank(), ranks=ranks())
         found = []
+        share_buffers(self.network)
         self.model.eval()
         with torch.inference_mode():
             for batch in Prefetcher(source, workers=self.recipe.data.workers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +58,7 @@ class OnnxModel:
         if not path.is_file():
             raise FormatError(f"{path}: no such model")
         try:
-            self._session = runtime.InferenceSession(str(path), providers=runtime.get_available_providers())
+            self._session = runtime.InferenceSession(str(path), providers=_local(runtime.get_available_providers()))
         except Exception as err:  # onnxruntime raises exceptions of its own that share no base
             raise FormatError(f"{path}: cannot be opened as an ONNX model ({str(err).splitlines()[0]})") from err
         self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
@@ -74,6 +75,11 @@ class OnnxModel:
         found = found[..., halo : height - halo, halo : width - halo]
         indices = found.argmax(axis=1).astype(np.uint8)
         return indices, np.rint(found * 255).astype(np.uint8) if chances else None
+
+
+def _local(providers: Sequence[str]) -> list[str]:
+    """Choose what computes here: Azure's, first in some builds, calls services and would be named as the device."""
+    return [name for name in providers if name != "AzureExecutionProvider"]
 
 
 def _runtime() -> Any:

@@ -21,6 +21,9 @@ from qpkit.errors import ConfigError
 
 _T = TypeVar("_T")
 _FAILED: Final = 1
+_BY_SIGNAL: Final = 128
+"""Exit codes of a shell's: this and the number of the signal."""
+
 _GONE: Final = ("by peer", "Gloo", "gloo")
 """In what torch says when another process has closed its connection."""
 
@@ -105,6 +108,13 @@ def whole_batch(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(parts), torch.cat(known)
 
 
+def share_buffers(network: torch.nn.Module) -> None:
+    """Give every process the first one's buffers: batch norms have seen other shares, and only its are saved."""
+    if ranks() > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def _all(own: Tensor) -> list[Tensor]:
     own = own.contiguous()
     parts = [torch.empty_like(own) for _ in range(ranks())]
@@ -129,10 +139,15 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     there = torch.cuda.device_count()
     if torch.cuda.is_available() and count > there:
         raise ConfigError(f"--devices {count}: this machine has {there} GPU(s)")
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):  # the processes say themselves what is wrong
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    # DDP warns of unused parameters where there happen to be none
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
         min_nodes=1,
@@ -148,4 +163,6 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as err:
         codes = [failure.exitcode for failure in err.failures.values() if failure.exitcode > 0]
         return codes[0] if codes else _FAILED
+    except SignalException as err:
+        return _BY_SIGNAL + int(err.sigval)
     return 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from qpkit.errors import ConfigError
 from qpkit_train.settings import AugmentConfig, Recipe
@@ -54,6 +56,7 @@ def parse_terms(text: str) -> list[tuple[float, str]]:
 def range_faults(recipe: Recipe) -> Iterator[str]:
     """Name every setting of a recipe that is out of its range or does not go with another."""
     data, optim = recipe.data, recipe.optim
+    yield from _no_numbers(msgspec.to_builtins(recipe))
     checks = [
         (bool(recipe.name.strip()), "name must not be blank"),
         (recipe.seed >= 0, "seed must not be negative"),
@@ -99,6 +102,18 @@ def range_faults(recipe: Recipe) -> Iterator[str]:
     weights = recipe.loss.class_weights
     if isinstance(weights, dict) and any(weight < 0 for weight in weights.values()):
         yield "loss.class_weights must not be negative"
+
+
+def _no_numbers(value: Any, name: str = "") -> Iterator[str]:
+    """Name what is infinite or not a number, however deep: comparisons with limits let it pass."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} = {value} is no number to train with"
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _no_numbers(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _no_numbers(part, name)
 
 
 def _augment_faults(augment: AugmentConfig) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,11 @@ import torch
 from qpkit.core.labels import label_map_to_builtins
 from qpkit.dataset import TileSet
 from qpkit.dataset.manifest import TABLE_NAME
-from qpkit.errors import OutputError
+from qpkit.errors import OutputError, QpkitError
 from qpkit.files import sha256
-from qpkit_train.checkpoint import FORMAT, RUN_NAME, RunFile, read_run_file, run_id, versions
+from qpkit_train.checkpoint import BEST_NAME, FORMAT, RUN_NAME, STATE_NAME, RunFile, read_run_file, run_id, versions
 from qpkit_train.devices import choose_precision, device_name
+from qpkit_train.events import EVENTS_FOLDER
 from qpkit_train.material import Material
 from qpkit_train.normalization import Normalization
 from qpkit_train.processes import rank
@@ -69,16 +71,6 @@ def gone_on(root: Path, file: RunFile) -> RunFile:
     return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=there.notes)
 
 
-@contextmanager
-def not_left_empty(root: Path) -> Iterator[None]:
-    """Take away the run folder that `claim` made if nothing came to lie in it."""
-    try:
-        yield
-    finally:
-        if rank() == 0 and root.is_dir() and not any(root.iterdir()):
-            root.rmdir()
-
-
 def claim(root: Path, file: RunFile, *, resume: bool) -> None:
     """Make the run folder, or make sure that it may be gone on with.
 
@@ -100,3 +92,28 @@ def claim(root: Path, file: RunFile, *, resume: bool) -> None:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(f"{root}: cannot be made ({err.strerror})") from err
+
+
+@contextmanager
+def let_go_again(root: Path) -> Iterator[None]:
+    """Leave nothing in the run folder where a training fails before its first whole epoch, and no empty folder ever.
+
+    So the same command works once the recipe is mended. A killed process leaves its folder, for `resume`.
+    """
+    try:
+        yield
+    except QpkitError:
+        if rank() == 0 and not (root / STATE_NAME).exists():
+            _empty(root)
+        raise
+    finally:
+        if rank() == 0 and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
+
+
+def _empty(root: Path) -> None:
+    """Take away what a first epoch may leave, as far as the disk allows."""
+    with suppress(OSError):
+        for path in (root / RUN_NAME, root / BEST_NAME, *root.glob("last-*.safetensors")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(root / EVENTS_FOLDER, ignore_errors=True)
