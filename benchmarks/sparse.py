@@ -69,10 +69,9 @@ PUBLISHED = (
     "augment.saturation=0.0", "augment.hue=0.0", "optim.epochs=1",
 )  # fmt: skip
 OURS = (
-    "sampler.ratio=[1,1]", "sampler.balance=\"group\"", "sampler.hard_negatives=0.5", "data.crop_px=256",
-    "data.free_crops=true", "loss.terms=\"ce+dice\"", "optim.lr=1e-3", "optim.warmup_steps=20", "optim.ema=0.98",
-    "augment.stain=0.2", "augment.hue=0.05", "augment.saturation=0.3", "augment.brightness=0.25",
-    "augment.contrast=0.25", "optim.epochs=4",
+    "sampler.ratio=[1,3]", "sampler.balance=\"group\"", "sampler.hard_negatives=0.5", "data.crop_px=256",
+    "data.free_crops=true", "loss.terms=\"bce\"", "optim.lr=3e-4", "optim.warmup_steps=20", "augment.hue=0.0",
+    "augment.saturation=0.05", "augment.brightness=0.05", "augment.contrast=0.05", "optim.epochs=4",
 )  # fmt: skip
 
 
