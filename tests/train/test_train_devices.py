@@ -56,16 +56,26 @@ def test_another_runtime_error_is_not_taken_for_a_lack_of_memory(
         fit(make_tiles(), tmp_path / "run", tiny_recipe())
 
 
-def test_tensorboard_has_every_step_once_also_after_an_interruption(make_tiles: MakeTiles, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["in an epoch", "after its events were written"])
+def test_tensorboard_has_every_step_once_also_after_an_interruption(
+    make_tiles: MakeTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     tiles, run = make_tiles(), tmp_path / "run"
+    write_state = loop.checkpoint.write_state
 
-    def kill(done: int, *_: object) -> None:
-        if done == 7:
+    def kill_in_epoch(done: int, *_: object) -> None:
+        if done == 7 and when == "in an epoch":
             raise Killed
 
+    def kill_before_state(root: Path, state: loop.State) -> None:
+        if state.epoch == 2 and when != "in an epoch":
+            raise Killed
+        write_state(root, state)
+
     recipe = tiny_recipe("optim.epochs=3")
-    with pytest.raises(Killed):
-        fit(tiles, run, recipe, on_progress=kill)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.checkpoint, "write_state", kill_before_state)
+        fit(tiles, run, recipe, on_progress=kill_in_epoch)
     report = fit(tiles, run, recipe, resume=True)
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     steps = [event.step for event in events.Scalars("step/loss")]

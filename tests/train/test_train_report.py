@@ -11,7 +11,7 @@ import pytest
 from tiny_tiles import LABELS, TINY, MakeTiles, tiny_recipe
 
 from browser import opened
-from qpkit.cli import main
+from command_line import run
 from qpkit.cli.report import report_after_training
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.judged import Judgement
@@ -26,14 +26,6 @@ from qpkit_train.loop import fit
 from qpkit_train.predictor import Predictor
 
 OPTIONS = [part for text in TINY for part in ("--set", text)]
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def trained(tiles: Path, root: Path, *overrides: str) -> tuple[Run, State]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_tiles import LABELS, TINY, MakeTiles, tiny_recipe
 
 from browser import opened
-from qpkit.cli import main
+from command_line import run
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.judged import Pair
 from qpkit_train import loop
@@ -24,14 +24,6 @@ from qpkit_train.material import split_material
 from qpkit_train.settings import AugmentConfig
 from qpkit_train.shown import settings_of, show_batches
 from qpkit_train.start import run_file
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def same(one: Pair, other: Pair) -> bool:

@@ -15,7 +15,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from qpkit.cli import main
+from command_line import run
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import ellipse
 from qpkit.errors import ConfigError, ProjectError
@@ -31,12 +31,6 @@ from qpkit.workflows.sources import slide_inputs
 VERSIONS = ("v0.2.3", "v0.3.2", "v0.4.4", "v0.5.1", "v0.6.0", "v0.7.0")
 BOW = shapely.Polygon([(100, 100), (200, 200), (200, 100), (100, 200)])
 TUMOR, STROMA = PathClass(("Tumor",), -3670016), PathClass(("Stroma",), -6895466)
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return int(end.value.code or 0)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

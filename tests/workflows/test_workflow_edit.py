@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 from qupath_files import comparable
 
-from qpkit.cli import main
+from command_line import run
 from qpkit.core.annotation import Annotation
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
 from qpkit.workflows.edit import Change
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return int(end.value.code or 0)
 
 
 def everything(project: Path) -> dict[str, list[Annotation]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qpkit.cli import main
+from command_line import run
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.workflows.export import export_tiles
@@ -29,14 +29,6 @@ def content(folder: Path) -> dict[str, bytes]:
     """Every file but export.json, which holds the time that it took."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "export.json"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def shard(project: Path, out: Path, text: str) -> ShardReport:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qpkit.cli import main
+from command_line import run
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError
 from qpkit.workflows.export import export_tiles
@@ -30,14 +30,6 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def export(project: Path, out: Path, **more: int) -> None:
     export_tiles(slide_inputs([project]), out, SETTINGS, classes=project_classes([project]), **more)  # type: ignore[arg-type]
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def test_several_workers_write_what_one_writes(study: Path, tmp_path: Path) -> None:

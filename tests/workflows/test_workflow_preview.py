@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from browser import opened
-from qpkit.cli import main
+from command_line import run
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.dataset.choice import most_of_class, rarest, without_class
 from qpkit.dataset.leakage import find_leakage
@@ -33,14 +33,6 @@ def tiles(made_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ExportSettings(tile_size=256, mpp=1.0, tissue=TissueRule.parse("otsu"), context=(1, 4))
     export_tiles(slide_inputs([made_study]), out, settings, classes=project_classes([made_study]))
     return out
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def test_the_page_of_tiles_shows_every_class_in_a_browser_and_fetches_nothing(tiles: Path, tmp_path: Path) -> None:

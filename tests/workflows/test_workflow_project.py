@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qpkit.cli import main
+from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.qupath import open_project
 from qpkit.qupath.project_edits import set_image_uris
@@ -23,12 +23,6 @@ SLIDES = (
     "2022-qupath-cell-detection/OS-1-detail.ome.tif",
     "histoprep/slide.jpeg",
 )
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return int(end.value.code or 0)
 
 
 def test_slides_of_all_kinds_become_entries_that_are_what_the_slides_are(shared: Path, tmp_path: Path) -> None:
