@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import rasterio
 import tifffile
 from tiny_tiles import MakeTiles, paint, tiny_recipe
 
+import command_line
 from qpkit.errors import ConfigError, FormatError
 from qpkit.predictions.store import read_predictions
 from qpkit.slides import SlideSource
@@ -82,6 +84,20 @@ def test_with_torch_gone_a_run_folder_says_what_to_install(run: Path, slide: Pat
     arguments = ["predict", run, slide, "-o", tmp_path / "out", "--slide-mpp", "0.25"]
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 1 and "qpkit[train]" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_info_says_what_an_exported_model_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_onnx(run, tmp_path / "model.onnx")
+    capsys.readouterr()
+    shown = []
+    for path in (run, tmp_path / "model.onnx"):
+        assert command_line.run("info", path, "--json") == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    of_run, of_model = shown
+    assert (of_model["kind"], of_model["run"], of_model["um/px"]) == ("model", of_run["id"], of_run["mpp"])
+    assert [row["class"] for row in of_model["rows"]] == [row["name"] for row in of_run["rows"]]
+    assert command_line.run("info", tmp_path / "gone.onnx") == 1
+    assert "no such model" in capsys.readouterr().err
 
 
 def test_a_file_that_does_not_agree_is_not_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
