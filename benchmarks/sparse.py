@@ -78,8 +78,9 @@ LITE0_PIXELS = ('data.normalization="signed"',)
 SCRATCH = ('model.encoder_weights="none"',)
 OURS = (
     "sampler.ratio=[1,3]", "sampler.balance=\"group\"", "sampler.hard_negatives=0.5", "data.crop_px=256",
-    "data.free_crops=true", "loss.terms=\"bce\"", "optim.lr=3e-4", "optim.warmup_steps=20", "augment.hue=0.0",
-    "augment.saturation=0.05", "augment.brightness=0.05", "augment.contrast=0.05", "optim.epochs=4",
+    "data.free_crops=true", "loss.terms=\"bce\"", "optim.lr=3e-4", "optim.warmup_steps=20", "optim.ema=0.98",
+    "optim.epochs=4", "augment.stain=0.2", "augment.hue=0.04", "augment.saturation=0.2", "augment.brightness=0.15",
+    "augment.contrast=0.15",
 )  # fmt: skip
 
 
@@ -102,11 +103,11 @@ METHODS = (
 
 
 def from_imagenet(path: Path, folder: Path) -> tuple[str, ...]:
-    """Settings for an EfficientNet-Lite0 with published weights; timm has the same tensors under other names."""
+    """Settings for an EfficientNet-Lite0 with published weights: timm's tensors, renamed, and a classifier."""
     model = ModelConfig(encoder=LITE0, encoder_weights="none")
     mine, theirs = encoder_of(build_model(model, 2), model).state_dict(), torch.load(path, weights_only=True)
     names, olds = ([k for k in state if not k.endswith("tracked")] for state in (mine, theirs))
-    renamed = {name: theirs[old] for name, old in zip(names, olds, strict=False)}  # theirs ends in a classifier
+    renamed = {name: theirs[old].contiguous() for name, old in zip(names, olds, strict=False)}
     assert all(mine[name].shape == value.shape for name, value in renamed.items())
     save_file(renamed, folder / "lite0.safetensors")
     return (f'model.encoder="{LITE0}"', f'model.encoder_weights="{folder}/lite0.safetensors"', *LITE0_PIXELS)
