@@ -11,7 +11,7 @@ import typer
 
 from qpkit.cli._console import progress, say, table, took
 from qpkit.cli._trainer import trainer
-from qpkit.cli.report import report_after_training
+from qpkit.cli.report import PAGE_NAME, report_after_training
 
 
 def run_comparison(tiles: Path, names: Sequence[str], out: Path, setting: Sequence[str]) -> None:
@@ -22,7 +22,7 @@ def run_comparison(tiles: Path, names: Sequence[str], out: Path, setting: Sequen
         report = trainer("compare").compare(tiles, out, recipes, on_progress=update)
     _show(report)
     for model in report.models:
-        if not model.taken_over:
+        if not model.taken_over or not (model.fit.root / PAGE_NAME).is_file():  # killed before it was written
             report_after_training(model.fit.root)
     say(f"table: {out / 'compare.csv'}, figure: {out / 'compare.png'} ({took(start)})")
     if report.failed:

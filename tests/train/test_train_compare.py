@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tiny_tiles import TINY, MakeTiles, tiny_recipe
 
+import command_line
 from qpkit.cli import main
 from qpkit.errors import ConfigError, OutputError
 from qpkit_train.checkpoint import load_run
@@ -83,6 +84,21 @@ def test_a_recipe_that_cannot_be_trained_is_named_and_the_others_go_on(
     assert end.value.code == 2
     assert "not trained: unet-resnet34: model.encoder_weights" in shown.err
     assert "unet-resnet18" in shown.out and [row["recipe"] for row in rows(tmp_path / "c")] == ["unet-resnet18"]
+
+
+def test_every_run_of_a_comparison_has_its_page_in_the_end(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    """Pages come after all trainings, so a comparison that was killed has finished runs without one."""
+    changes = (*TINY, "optim.epochs=1", "model.encoder=resnet18", "model.encoder_weights=none")
+    settings = [part for text in changes for part in ("--set", text)]
+    recipes = "unet-resnet18,unet-resnet34"
+    arguments = ["train", make_tiles(), "--compare", recipes, "-o", tmp_path / "c", *settings]
+    assert command_line.run(*arguments) == 0
+    pages = sorted((tmp_path / "c").glob("*/report.html"))
+    assert len(pages) == 2
+    written = pages[0].stat().st_mtime_ns
+    pages[1].unlink()
+    assert command_line.run(*arguments) == 0
+    assert pages[1].is_file() and pages[0].stat().st_mtime_ns == written
 
 
 def test_comparisons_that_cannot_work_are_refused_before_anything_is_trained(
