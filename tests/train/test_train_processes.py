@@ -27,6 +27,7 @@ from qpkit_train.start import run_file
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
+"""Batch norms of few pixels make more of the order in which floats are added up, step by step."""
 AUGMENTED = (
     "augment.stain=0.1",
     "augment.rotate=20",
@@ -109,8 +110,17 @@ def test_two_processes_have_the_losses_of_one(tiles: Path, alone: Path, tmp_path
     assert "2 processes" in files[1]["device"]
 
 
+def test_batch_norms_see_the_whole_batch_in_two_processes(tiles: Path, tmp_path: Path) -> None:
+    settings = ("optim.epochs=1", "data.batch_size=3", "data.crop_px=0")
+    done = train_in_two(tiles, tmp_path / "run", settings)
+    assert done.returncode == 0, done.stderr
+    fit(tiles, tmp_path / "alone", tiny_recipe(*settings))
+    ((row,), (twin,)) = curves(tmp_path / "run"), curves(tmp_path / "alone")
+    assert float(row["train_loss"]) == pytest.approx(float(twin["train_loss"]), rel=1e-3)
+
+
 def test_two_processes_measure_the_weights_that_are_kept(tiles: Path, tmp_path: Path) -> None:
-    settings = ("optim.epochs=1", "optim.ema=0.5", "optim.lr=0.01")  # with batch norms, which see other shares
+    settings = ("optim.epochs=1", "optim.ema=0.5", "optim.lr=0.01")  # with batch norms
     done = train_in_two(tiles, tmp_path / "run", settings)
     assert done.returncode == 0, done.stderr
     assert "reducer" not in done.stderr

@@ -31,7 +31,7 @@ class Batch:
     Args:
         images: (n, 3, h, w) uint8 RGB.
         targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
-        tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only fills up a process' share.
+        tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only stands for an empty share.
         first: Place of the first one in the batch that all processes read together.
         total: Size of that batch.
     """
@@ -156,8 +156,8 @@ class EpochBatches:
         crop_px: Side of the crops; 0 or more than the tile for whole tiles.
         key: (seed, epoch number).
         free: Crops may reach beyond their tiles.
-        rank, ranks: Which of how many processes reads; each takes its share of every batch. A share that is smaller
-            than the others is filled up with an unlabelled tile, which changes no loss.
+        rank, ranks: Which of how many processes reads; each takes its share of every batch. Where a last batch has
+            fewer tiles than there are processes, an empty share is one tile without labels, which changes no loss.
     """
 
     def __init__(
@@ -186,9 +186,9 @@ class EpochBatches:
         start, stop = self._epoch.starts[index : index + 2].tolist()
         places = self._epoch.places(index, rank=self._rank, ranks=self._ranks)
         pairs, tiles = [self._crop_at(at) for at in places.tolist()], self._epoch.tiles[places]
-        if len(places) < -(-(stop - start) // self._ranks):
+        if not pairs:
             image, target = self._crop_at(start)
-            pairs, tiles = [*pairs, (image, np.full_like(target, IGNORE_INDEX))], np.append(tiles, -1)
+            pairs, tiles = [(image, np.full_like(target, IGNORE_INDEX))], np.array([-1])
         return _stack(pairs, tiles, first=int(places[0]) - start if len(places) else 0, total=stop - start)
 
     def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

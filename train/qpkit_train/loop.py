@@ -27,6 +27,7 @@ from qpkit.ops.compare import IGNORE_INDEX, confusion_of, empty_confusion
 from qpkit_train import checkpoint, journal
 from qpkit_train.augment import Augmenter, pad_to_stride
 from qpkit_train.averaging import WeightAverage
+from qpkit_train.batch_norm import over_all_processes
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
 from qpkit_train.devices import compiled, enough_memory, make_fabric, quiet
@@ -43,7 +44,6 @@ from qpkit_train.processes import (
     lead_first,
     rank,
     ranks,
-    share_buffers,
     whole_batch,
 )
 from qpkit_train.report import FitReport
@@ -124,9 +124,8 @@ class Training:
             started = (resume_network if is_resumed else start_network)(recipe, data.names)
             if not is_resumed:
                 check_answers(started.network, recipe, tile_px=data.tile_set.tile_size)
-        self.file, network = with_network(file, started, self.normalization), started.network
-        if ranks() > 1 and fabric.device.type == "cuda":
-            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call] # torch
+        self.file = with_network(file, started, self.normalization)
+        network = over_all_processes(started.network, fabric.device)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self.optimizer = _optimizer(recipe, self.network)
         self.runs = compiled(self.network) if recipe.compile else self.network
@@ -255,7 +254,7 @@ class Training:
         )
         logits, known = self._forward(pixels, targets)
         self.errors.note(batch.tiles, logits.detach(), known)
-        loss = self.loss(*whole_batch(logits, known))
+        loss = self.loss(*whole_batch(logits, known, total=batch.total))
         first = step - step % self.recipe.optim.accumulate
         last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
         if step == first:
@@ -312,7 +311,6 @@ class Training:
         batch_size = measuring_batch(self.recipe, self.data)
         source = WholeTiles(self.reader, self.data.measured, batch_size=batch_size, rank=rank(), ranks=ranks())
         found = []
-        share_buffers(self.network)
         self.model.eval()
         with torch.inference_mode():
             for batch in Prefetcher(source, workers=self.recipe.data.workers):

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from qpkit.errors import ConfigError
+from qpkit.ops.compare import IGNORE_INDEX
 
 _T = TypeVar("_T")
 _FAILED: Final = 1
@@ -88,31 +89,29 @@ def gathered(value: _T) -> list[_T]:
     return [part for part in found if part is not None]
 
 
-def whole_batch(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def whole_batch(logits: Tensor, targets: Tensor, *, total: int) -> tuple[Tensor, Tensor]:
     """Put the shares of all processes together, so that the loss is that of the whole batch.
 
     Only this process' own part carries a gradient; averaged over the processes, as DistributedDataParallel does, and
     times their number, gradients come out as those of one process with the whole batch.
 
     Args:
-        logits: (n, classes, h, w), n the same in all processes.
+        logits: (n, classes, h, w) of this process' share.
         targets: (n, h, w) int64.
+        total: Rows of the batch that all processes share.
 
     Returns:
-        (ranks * n, classes, h, w) and (ranks * n, h, w), in the order of ranks.
+        (m, classes, h, w) and (m, h, w), in the order of ranks; shares that are smaller than the largest are filled
+        up with unknown pixels.
     """
     if ranks() == 1:
         return logits, targets
+    missing = -(-total // ranks()) - len(logits)
+    logits = torch.cat([logits, logits.new_zeros(missing, *logits.shape[1:])])
+    targets = torch.cat([targets, targets.new_full((missing, *targets.shape[1:]), IGNORE_INDEX)])
     parts, known = _all(logits.detach()), _all(targets)
     parts[rank()] = logits
     return torch.cat(parts), torch.cat(known)
-
-
-def share_buffers(network: torch.nn.Module) -> None:
-    """Give every process the first one's buffers: batch norms have seen other shares, and only its are saved."""
-    if ranks() > 1:
-        for buffer in network.buffers():
-            dist.broadcast(buffer, src=0)
 
 
 def _all(own: Tensor) -> list[Tensor]:
