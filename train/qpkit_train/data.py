@@ -157,7 +157,8 @@ class EpochBatches:
         key: (seed, epoch number).
         free: Crops may reach beyond their tiles.
         rank, ranks: Which of how many processes reads; each takes its share of every batch. Where a last batch has
-            fewer tiles than there are processes, an empty share is one tile without labels, which changes no loss.
+            fewer tiles than there are processes, an empty share is one tile without labels, which batch norms
+            see and no loss does.
     """
 
     def __init__(
