@@ -65,13 +65,14 @@ def test_the_cache_changes_no_pixel_and_keeps_its_bound(make_tiles: MakeTiles) -
         bare.read(tile)
 
 
-def epoch_batches(root: Path, *, epoch: int = 0, crop: int = 32) -> EpochBatches:
+def epoch_batches(root: Path, *, epoch: int = 0, crop: int = 32, rank: int = 0, ranks: int = 1) -> EpochBatches:
     tile_set = read_tile_set(root)
     train = tile_set.of_split("train")
     sampler = BalancedSampler(train, LABELS, ratio=[1, 3], batch_size=4, seed=0)
     return EpochBatches(
-        TileReader(tile_set), train, sampler.epoch(epoch), groups=sampler.groups, crop_px=crop, key=(0, epoch)
-    )
+        TileReader(tile_set), train, sampler.epoch(epoch), groups=sampler.groups, crop_px=crop, key=(0, epoch),
+        rank=rank, ranks=ranks,
+    )  # fmt: skip
 
 
 def test_threads_give_the_batches_that_no_threads_give(make_tiles: MakeTiles) -> None:
@@ -81,6 +82,24 @@ def test_threads_give_the_batches_that_no_threads_give(make_tiles: MakeTiles) ->
     for one, other in zip(plain, threaded, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.targets, other.targets)
+
+
+@pytest.mark.parametrize("ranks", [3, 5])
+def test_shares_hold_the_tiles_of_the_batch_and_an_empty_one_a_tile_without_labels(
+    make_tiles: MakeTiles, ranks: int
+) -> None:
+    """Batches have four tiles, so the first of three processes takes two, and the last of five none."""
+    root = make_tiles()
+    whole, shares = epoch_batches(root), [epoch_batches(root, rank=rank, ranks=ranks) for rank in range(ranks)]
+    for index in range(len(whole)):
+        batch, parts = whole[index], [share[index] for share in shares]
+        assert {part.total for part in parts} == {len(batch.images)}
+        filled = [part for part in parts if part.tiles.tolist() != [-1]]
+        assert len(filled) == min(ranks, len(batch.images))
+        assert torch.equal(torch.cat([part.images for part in filled]), batch.images)
+        assert torch.equal(torch.cat([part.targets for part in filled]), batch.targets)
+        for part in parts[len(filled) :]:
+            assert len(part.images) == 1 and (part.targets == IGNORE_INDEX).all()
 
 
 def test_crops_differ_between_epochs_and_not_between_runs(make_tiles: MakeTiles) -> None:
