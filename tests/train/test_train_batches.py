@@ -198,3 +198,10 @@ def test_fewer_tiles_are_measured_in_the_same_shares_and_it_is_said(make_tiles: 
     positive = [any(t.pixels.get(v) for v in (1, 3)) for t in whole.measured]
     shown = [any(t.pixels.get(v) for v in (1, 3)) for t in part.measured]
     assert abs(sum(shown) - 2 * sum(positive) / len(positive)) <= 1
+
+
+def test_a_few_measured_tiles_show_a_lesion_however_sparse_lesions_are(make_tiles: MakeTiles) -> None:
+    tile_set = read_tile_set(make_tiles(val={1: 1, 0: 30}))
+    part = split_material(tile_set, tiny_recipe("early_stopping.tiles=3"))
+    assert [bool(tile.pixels.get(1)) for tile in part.measured] == [True, False, False]
+    assert part.metric == "dice"

@@ -136,9 +136,15 @@ def _partly_known(tiles: Sequence[TileRecord], tile_size: int) -> list[str]:
 
 
 def _even_choice(tiles: Sequence[TileRecord], classes: Sequence[int], count: int) -> tuple[TileRecord, ...]:
-    """Every so-manieth tile, positive and negative ones in their shares."""
-    ordered = sorted(tiles, key=lambda tile: not any(tile.pixels.get(value) for value in classes))
-    return tuple(ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count))
+    """Every so-manieth tile, positive and negative ones in their shares, and at least one positive if there is any."""
+    is_positive = [any(tile.pixels.get(value) for value in classes) for tile in tiles]
+    ordered = [
+        tile for kind in (True, False) for tile, is_one in zip(tiles, is_positive, strict=True) if is_one == kind
+    ]
+    places = [int((i + 0.5) * len(ordered) / count) for i in range(count)]
+    if any(is_positive):
+        places[0] = min(places[0], sum(is_positive) - 1)
+    return tuple(ordered[place] for place in places)
 
 
 def describe_material(tiles_root: Path, recipe: Recipe) -> Material:

@@ -219,7 +219,7 @@ class EarlyStoppingConfig(Section, frozen=True, kw_only=True):
         patience: Epochs without a better metric; 0 never stops early.
         min_delta: What counts as better.
         tiles: Validation tiles that are measured after an epoch, at most: an even choice with as large a share that
-            shows a class; 0 for all.
+            shows a class, one at least; 0 for all.
     """
 
     metric: Literal["dice", "iou", "loss"] = "dice"
