@@ -66,7 +66,7 @@ HEADLINE, GOAL = "whole slide F1", "0.70"
 COMMON = (
     "data.batch_size=8",
     "model.options.decoder_channels=[64,48,32,24,16]",
-    "early_stopping.tiles=8",
+    "early_stopping.tiles=48",
     "early_stopping.patience=0",
     'early_stopping.metric="loss"',
     "data.cache_mb=3000",
@@ -196,14 +196,17 @@ class Unseen:
 
 def judged(run: Path, item: SlideInput, unseen: Unseen, work: Path) -> dict[str, dict[str, float]]:
     """All figures of a run on one slide: as the model says it, and with the threshold that undoes the sampler."""
-    limit = settled("natural", load_run(run).card())["Tumor"]
     predict(run, [item.source], work / "predictions", probabilities=True)
     (slide,) = read_predictions(work / "predictions").slides
     with rasterio.open(work / "predictions" / slide.labels) as raster:
         said = raster.read(1) == 1
     with rasterio.open(work / "predictions" / str(slide.probabilities)) as raster:
-        sure = said & (raster.read(raster.count) >= round(255 * limit))
-    return {"": unseen.figures(_as(said, unseen.truth)), " natural": unseen.figures(_as(sure, unseen.truth))}
+        chances = raster.read(raster.count)
+    figures = {"": unseen.figures(_as(said, unseen.truth))}
+    for how in ("validated", "natural"):
+        (limit,) = settled(how, load_run(run).card()).values()
+        figures[f", {how}"] = unseen.figures(_as(said & (chances >= round(255 * limit)), unseen.truth))
+    return figures
 
 
 def _as(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -28,8 +28,9 @@ def command(
     batch_size: int = typer.Option(BATCH_SIZE, help="Tiles at a time."),
     threshold: list[str] = typer.Option(
         [],
-        metavar="CLASS=CHANCE|natural",
-        help="Background where a class is less likely than this; natural undoes what the sampler showed too often.",
+        metavar="CLASS=CHANCE|natural|validated",
+        help="Background where a class is less likely than this; natural undoes what the sampler showed too often, "
+        "validated had the highest Dice on the validation tiles.",
     ),
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
@@ -69,6 +70,8 @@ def _show(report: Any, out: Path, start: float) -> None:
     if report.thresholds:
         limits = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
         say(f"background below these chances: {limits}")
+    for line in report.notes:
+        say(f"note: {line}")
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")

@@ -111,6 +111,9 @@ def _show(report: Any, out: Path, start: float) -> None:
     where = "validation" if report.validated_on == "val" else "TRAINING (there is no validation split)"
     title = f"Epoch {report.best_epoch} of {report.epochs}, best on the {where} tiles"
     table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
+    chances = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
+    if chances:
+        say(f"chances with the highest Dice there: {chances}; qpkit predict --threshold validated takes them")
     for line in report.notes:
         say(f"note: {line}")
     say(parameters_line(report.parameters))

@@ -84,6 +84,7 @@ def _page(facts: TrainingFacts) -> str:
         curves=png_picture(draw_curves(facts.history, facts.names, best_epoch=facts.run["best_epoch"])),
         confusion=png_picture(_confusion(facts)),
         judged=None if judged is None else _judged(judged, facts.labels),
+        chances=[(name, _figure(chance)) for name, chance in facts.run["thresholds"].items()],
         shown=_shown(facts.run["sampler"]),
         settings=_settings(facts.run["recipe"]),
         origin=_origin(facts),

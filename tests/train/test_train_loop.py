@@ -163,6 +163,7 @@ def test_resuming_a_finished_run_reports_and_trains_nothing(make_tiles: MakeTile
     first = fit(tiles, tmp_path / "run", tiny_recipe())
     again = fit(tiles, tmp_path / "run", tiny_recipe(), resume=True, on_progress=killer(1))
     assert (again.scores, again.steps, again.resumed_from) == (first.scores, first.steps, 2)
+    assert again.thresholds == first.thresholds != {}
 
 
 def test_a_folder_with_something_in_it_is_not_taken(make_tiles: MakeTiles, tmp_path: Path) -> None:
@@ -388,10 +389,10 @@ def test_the_average_is_what_is_measured_and_kept(make_tiles: MakeTiles, tmp_pat
     data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
     training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     training.network.load_state_dict(best)
-    confusion, loss = training._measure()
-    assert load_run(tmp_path / "run").file.metrics["accuracy"] == accuracy(confusion) == report.accuracy
+    measured = training._measure()
+    assert load_run(tmp_path / "run").file.metrics["accuracy"] == accuracy(measured.confusion) == report.accuracy
     state = read_state(tmp_path / "run", run=report.run)
-    assert state is not None and state.history[0]["val_loss"] == loss
+    assert state is not None and state.history[0]["val_loss"] == measured.loss
 
 
 def test_the_average_follows_the_weights_and_is_only_lent() -> None:

@@ -19,11 +19,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from qpkit.dataset import read_tile_set
-from qpkit_train.checkpoint import load_weights
+from qpkit_train.checkpoint import load_run, load_weights
 from qpkit_train.devices import make_fabric
 from qpkit_train.loop import Training, fit
 from qpkit_train.material import split_material
 from qpkit_train.start import run_file
+from qpkit_train.thresholds import validated
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
@@ -129,7 +130,10 @@ def test_two_processes_measure_the_weights_that_are_kept(tiles: Path, tmp_path: 
     training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     load_weights(training.network, tmp_path / "run" / "best.safetensors", run=training.file.id)
     (row,) = curves(tmp_path / "run")
-    assert training._measure()[1] == pytest.approx(float(row["val_loss"]), rel=1e-6)
+    measured = training._measure()
+    assert measured.loss == pytest.approx(float(row["val_loss"]), rel=1e-6)
+    assert training.file.id == load_run(tmp_path / "run").id
+    assert load_run(tmp_path / "run").file.thresholds == validated(measured.levels, data.labels)
 
 
 def test_a_training_that_one_process_began_is_finished_by_two(tiles: Path, alone: Path, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_moved_project_of_real_slides_has_no_errors_and_works_where_it_is(
     settings = DoctorSettings(search=(composed / "slides",))
     assert fix_project(tmp_path / "a/p", settings).left.is_healthy
     slides = slide_inputs([tmp_path / "a/p"])
-    assert {item.source.path.parent for item in slides} == {(composed / "slides").resolve()}
+    assert {item.source.path.parent.resolve() for item in slides} == {(composed / "slides").resolve()}
     assert "missing" not in {row["image"] for row in describe(tmp_path / "a/p").rows}
     assert open_project(tmp_path / "a/p").record["uri"] == (tmp_path / "a/p/project.qpproj").as_uri()
 

@@ -70,6 +70,8 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         epochs: That ran.
         best_epoch: From 1; 0 before the first.
         metrics: Of the best epoch: accuracy, mean_dice, mean_iou, classes.
+        thresholds: Chances by class name with the highest Dice on the tiles that chose the best epoch; empty for tile
+            classifiers and in runs of earlier versions.
         seconds: Spent in all.
         seconds_per_step: Of training, waiting for tiles included.
         waiting_share: Share of the training time spent waiting for tiles, 0..1.
@@ -95,6 +97,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     epochs: int = 0
     best_epoch: int = 0
     metrics: dict[str, Any] = {}
+    thresholds: dict[str, float] = {}
     seconds: float = 0.0
     seconds_per_step: float = 0.0
     waiting_share: float = 0.0
@@ -108,7 +111,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         epoch: Epochs done.
         watch: Best epoch, patience and schedule.
         history: One row per epoch, see figures.curves_csv.
-        confusion: Of the best epoch.
+        confusion, thresholds: Of the best epoch, as in run.json.
         model, optimizer: Names of the files of this epoch.
         optimizer_plain: What of the optimizer's state is no tensor.
         precision_state: Of the gradient scaler, empty without one.
@@ -129,6 +132,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     training_seconds: float
     waiting_seconds: float
     steps: int
+    thresholds: dict[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,7 @@ class Run:
             "metrics": self.file.metrics,
             "pixels_shown": self.file.sampler.get("pixels_per_epoch", {}),
             "pixels_there": self.file.sampler.get("pixels_of_tiles", {}),
+            "thresholds": self.file.thresholds,
         }
         return ModelCard(
             run=self.id,

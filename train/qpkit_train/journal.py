@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from qpkit.files import replace_file
 from qpkit.ops.compare import accuracy, class_scores, mean_score
@@ -15,26 +14,25 @@ from qpkit_train import checkpoint, figures
 from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.material import Material
 from qpkit_train.report import FitReport
+from qpkit_train.tally import Measured
 
 
-def history_row(
-    epoch: int, rate: float, train_loss: float, val_loss: float, *, confusion: NDArray[np.int64], data: Material
-) -> dict[str, Any]:
+def history_row(epoch: int, rate: float, train_loss: float, measured: Measured, *, data: Material) -> dict[str, Any]:
     """One row of curves.csv: losses, mean Dice and IoU without background, Dice of every class.
 
     Args:
         epoch: From 1.
         rate: Learning rate of its last step.
-        train_loss, val_loss: Mean losses.
-        confusion: (classes, classes) of the measured tiles.
+        train_loss: Mean over its steps.
+        measured: What the measured tiles came to.
         data: Names the classes.
     """
-    scores = class_scores(confusion, data.names)
+    scores = class_scores(measured.confusion, data.names)
     return {
         "epoch": epoch,
         "lr": rate,
         "train_loss": train_loss,
-        "val_loss": val_loss,
+        "val_loss": measured.loss,
         "mean_dice": mean_score(scores, "dice", background=data.background),
         "mean_iou": mean_score(scores, "iou", background=data.background),
         "dice": {score.name: score.dice for score in scores},
@@ -74,6 +72,7 @@ def _described(file: RunFile, state: State, data: Material, status: str) -> RunF
         epochs=state.epoch,
         best_epoch=state.watch.best_epoch,
         metrics=metrics,
+        thresholds=state.thresholds,
         seconds=round(state.seconds, 3),
         seconds_per_step=round(state.training_seconds / max(state.steps, 1), 5),
         waiting_share=round(state.waiting_seconds / max(state.training_seconds, 1e-9), 4),
@@ -104,6 +103,7 @@ def fit_report(root: Path, file: RunFile, state: State, data: Material, *, resum
         mean_dice=file.metrics["mean_dice"],
         mean_iou=file.metrics["mean_iou"],
         accuracy=file.metrics["accuracy"],
+        thresholds=file.thresholds,
         validated_on=data.validated_on,
         train_tiles=len(data.train),
         val_tiles=file.tiles["val"],

@@ -84,8 +84,6 @@ class _Judging:
         self._weighted, self._pixels = 0.0, 0
         self._confusion, self._levels = empty_confusion(len(data.names)), empty_levels(len(data.names))
         self._confidence = np.zeros((2, LEVELS), np.int64)
-        classes = [value for value in self._labels.trained_values if value != self._labels.background]
-        self._shows_class = [any(tile.pixels.get(value) for value in classes) for tile in data.measured]
         self._worst: list[JudgedTile] = []
         self._best: list[JudgedTile] = []
 
@@ -123,13 +121,13 @@ class _Judging:
                     truth=mask_values(truth[at], self._labels),
                     predicted=mask_values(said[at], self._labels),
                 ),
-                is_positive=self._shows_class[int(batch.tiles[at])],
+                is_positive=bool(self._data.shows_class[int(batch.tiles[at])]),
             )
 
     def _keep(self, tile: JudgedTile, *, is_positive: bool) -> None:
         """Hold on to the tiles with the highest and lowest losses so far; equal ones in their order."""
         self._worst = sorted([*self._worst, tile], key=lambda t: -t.loss)[:SHOWN]
-        if is_positive or not any(self._shows_class):
+        if is_positive or not self._data.shows_class.any():
             self._best = sorted([*self._best, tile], key=lambda t: t.loss)[:SHOWN]
 
     def result(self) -> Judgement:

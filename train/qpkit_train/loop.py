@@ -11,19 +11,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
-from qpkit.ops.compare import IGNORE_INDEX, confusion_of, empty_confusion
+from qpkit.ops.compare import empty_confusion
 from qpkit_train import checkpoint, journal
 from qpkit_train.augment import Augmenter, pad_to_stride
 from qpkit_train.averaging import WeightAverage
@@ -33,14 +31,13 @@ from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeT
 from qpkit_train.devices import compiled, enough_memory, make_fabric, quiet
 from qpkit_train.events import write_events
 from qpkit_train.hardness import TileErrors
-from qpkit_train.losses import make_loss
+from qpkit_train.losses import make_loss, uses_sigmoid
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
 from qpkit_train.models.registry import encoder_of
 from qpkit_train.normalization import choose_normalization, normalize
 from qpkit_train.processes import (
     check_batch,
     ends_with_the_others,
-    gathered,
     lead_first,
     rank,
     ranks,
@@ -51,6 +48,8 @@ from qpkit_train.schedule import Watch, learning_rate
 from qpkit_train.settings import Recipe
 from qpkit_train.start import claim, gone_on, let_go_again, run_file, with_network
 from qpkit_train.starting import check_answers, resume_network, start_network
+from qpkit_train.tally import Measured, Tally
+from qpkit_train.thresholds import validated
 from qpkit_train.tile_question import tile_answers
 
 OnProgress = Callable[[int, int, str], None]
@@ -142,6 +141,7 @@ class Training:
         self.watch = Watch()
         self.history: list[dict[str, Any]] = []
         self.confusion = empty_confusion(len(data.names))
+        self.thresholds: dict[str, float] = {}
         self.seconds = self.training_seconds = self.waiting_seconds = 0.0
 
     def _class_weights(self) -> Tensor | None:
@@ -158,7 +158,7 @@ class Training:
         if state.precision_state:
             self.fabric.strategy.precision.load_state_dict(state.precision_state)
         self.epoch, self.steps, self.watch, self.history = state.epoch, state.steps, state.watch, list(state.history)
-        self.confusion = np.array(state.confusion, np.int64)
+        self.confusion, self.thresholds = np.array(state.confusion, np.int64), dict(state.thresholds)
         self.seconds, self.training_seconds = state.seconds, state.training_seconds
         self.waiting_seconds = state.waiting_seconds
         self.state = state
@@ -169,13 +169,11 @@ class Training:
         while not self.is_over():
             rates, losses = self._train_epoch(on_progress)
             with self.average.applied():
-                confusion, val_loss = self._measure()
+                measured = self._measure()
                 self.epoch += 1
-                row = journal.history_row(
-                    self.epoch, rates[-1], float(np.mean(losses)), val_loss, confusion=confusion, data=self.data
-                )
+                row = journal.history_row(self.epoch, rates[-1], float(np.mean(losses)), measured, data=self.data)
                 self.history.append(row)
-                self._judge(row, confusion)
+                self._judge(row, measured)
             if rank() == 0:
                 write_events(self.root, losses, rates, row, self.steps)
             self._save()
@@ -305,26 +303,20 @@ class Training:
             )
         return value
 
-    def _measure(self) -> tuple[NDArray[np.int64], float]:
-        """Confusion matrix and loss (mean over known pixels) on whole tiles, without augmentation."""
-        classes = len(self.data.names)
+    def _measure(self) -> Measured:
+        """Say what the weights come to on whole tiles, without augmentation."""
         batch_size = measuring_batch(self.recipe, self.data)
         source = WholeTiles(self.reader, self.data.measured, batch_size=batch_size, rank=rank(), ranks=ranks())
-        found = []
+        tally = Tally(self.data, sigmoid=uses_sigmoid(self.recipe.loss.terms))
         self.model.eval()
         with torch.inference_mode():
             for batch in Prefetcher(source, workers=self.recipe.data.workers):
                 images, targets = self._on_device(batch)
                 logits, known = self._forward(images.float() / 255, targets)
-                count = int((known != IGNORE_INDEX).sum())
-                truth, said = known.to(torch.uint8), logits.argmax(dim=1).to(torch.uint8)
-                confusion = confusion_of(truth.cpu().numpy(), said.cpu().numpy(), classes)
-                found.append((confusion, float(self.loss(logits, known)) * count, count))
-        in_order = [part for step in zip_longest(*gathered(found)) for part in step if part is not None]
-        confusions, losses, counts = zip(*in_order, strict=True)
-        return np.sum(confusions, axis=0), math.fsum(losses) / max(sum(counts), 1)
+                tally.add(batch.tiles, logits, known, self.loss(logits, known))
+        return tally.whole()
 
-    def _judge(self, row: dict[str, Any], confusion: NDArray[np.int64]) -> None:
+    def _judge(self, row: dict[str, Any], measured: Measured) -> None:
         """Keep the weights if this epoch is the best so far."""
         value = -row["val_loss"] if self.data.metric == "loss" else row[f"mean_{self.data.metric}"]
         self.watch = self.watch.after(
@@ -334,7 +326,8 @@ class Training:
             optim=self.recipe.optim,
         )
         if self.watch.best_epoch == self.epoch:
-            self.confusion = confusion
+            self.confusion = measured.confusion
+            self.thresholds = {} if self.recipe.asks_tiles else validated(measured.levels, self.data.labels)
             if rank() == 0:
                 best = self.root / checkpoint.BEST_NAME
                 checkpoint.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)
@@ -350,6 +343,7 @@ class Training:
             watch=self.watch,
             history=self.history,
             confusion=self.confusion.tolist(),
+            thresholds=self.thresholds,
             model=model,
             optimizer=optimizer,
             optimizer_plain=plain,

@@ -26,6 +26,9 @@ class Material:
         tile_set: Of everything.
         train: Tiles of the train split.
         measured: Tiles that the best epoch is chosen on.
+        shows_class: (measured,) bool, whether each of those shows a class.
+        stands_for: How many labelled tiles of their split a measured tile stands for that shows no class, and one that
+            does; 1 if all were measured.
         validated_on: Where those are from, "val" or "train".
         metric: What chooses the best epoch: "dice", "iou" or "loss".
         labels: What the model's channels mean: channel i is labels.trained_values[i]. A tile classifier's are not
@@ -40,6 +43,8 @@ class Material:
     tile_set: TileSet
     train: tuple[TileRecord, ...]
     measured: tuple[TileRecord, ...]
+    shows_class: NDArray[np.bool_]
+    stands_for: tuple[float, float]
     validated_on: str
     metric: str
     labels: LabelMap
@@ -87,7 +92,7 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         area_power=recipe.sampler.area_power,
         hard_negatives=recipe.sampler.hard_negatives,
     )
-    measured = tuple(tile for tile in val if any(tile.pixels.get(value) for value in labels.trained_values))
+    measured = there = _showing(val, labels.trained_values)
     notes += [*sampler.notes, *_never_shown(train, labels)]
     if not measured:
         notes.append(
@@ -95,18 +100,21 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
             "so the figures are better than the model is"
         )
         measured = tuple(train[i] for i in np.unique(sampler.epoch(0).tiles))
+        there = _showing(train, labels.trained_values)
     classes = [value for value in labels.trained_values if value != labels.background]
     wanted = recipe.early_stopping.tiles
     if 0 < wanted < len(measured):
         notes.append(f"the best epoch was chosen on {wanted} of {len(measured)} tiles (early_stopping.tiles)")
         measured = _even_choice(measured, classes, wanted)
     metric = recipe.early_stopping.metric
-    if metric != "loss" and not any(tile.pixels.get(value) for tile in measured for value in classes):
+    if metric != "loss" and not _shows(measured, classes).any():
         notes.append(f"no validation tile shows a class: the best epoch was chosen by loss instead of {metric}")
         metric = "loss"
     return Material(
         train=train,
         measured=measured,
+        shows_class=_shows(measured, classes),
+        stands_for=_stands_for(_shows(there, classes), _shows(measured, classes)),
         validated_on="val" if val and measured[0].split == "val" else "train",
         metric=metric,
         labels=labels,
@@ -137,14 +145,27 @@ def _partly_known(tiles: Sequence[TileRecord], tile_size: int) -> list[str]:
 
 def _even_choice(tiles: Sequence[TileRecord], classes: Sequence[int], count: int) -> tuple[TileRecord, ...]:
     """Every so-manieth tile, positive and negative ones in their shares, and at least one positive if there is any."""
-    is_positive = [any(tile.pixels.get(value) for value in classes) for tile in tiles]
-    ordered = [
-        tile for kind in (True, False) for tile, is_one in zip(tiles, is_positive, strict=True) if is_one == kind
-    ]
+    is_positive = _shows(tiles, classes)
+    ordered = [*np.flatnonzero(is_positive), *np.flatnonzero(~is_positive)]
     places = [int((i + 0.5) * len(ordered) / count) for i in range(count)]
-    if any(is_positive):
-        places[0] = min(places[0], sum(is_positive) - 1)
-    return tuple(ordered[place] for place in places)
+    if is_positive.any():
+        places[0] = min(places[0], int(is_positive.sum()) - 1)
+    return tuple(tiles[ordered[place]] for place in places)
+
+
+def _showing(tiles: Sequence[TileRecord], values: Sequence[int]) -> tuple[TileRecord, ...]:
+    return tuple(tile for tile, shows in zip(tiles, _shows(tiles, values), strict=True) if shows)
+
+
+def _shows(tiles: Sequence[TileRecord], values: Sequence[int]) -> NDArray[np.bool_]:
+    """(tiles,) whether each has a pixel of any of these mask values."""
+    return np.array([any(tile.pixels.get(value) for value in values) for tile in tiles], bool)
+
+
+def _stands_for(there: NDArray[np.bool_], measured: NDArray[np.bool_]) -> tuple[float, float]:
+    """How many of the tiles that are there one of the measured ones stands for: without a class, and with one."""
+    without, with_class = (float((there == kind).sum() / max((measured == kind).sum(), 1)) for kind in (False, True))
+    return without, with_class
 
 
 def describe_material(tiles_root: Path, recipe: Recipe) -> Material:

@@ -20,9 +20,9 @@ from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.predictions.store import INFO_NAME
 from qpkit.slides import SlideSource, open_source
-from qpkit_train.model_card import STRIDE, Model
+from qpkit_train.model_card import STRIDE, Model, ModelCard
 from qpkit_train.slide_job import OnProgress, PredictSettings, SlideJob, SlideReport
-from qpkit_train.thresholds import Thresholds, settled
+from qpkit_train.thresholds import VALIDATED, Thresholds, settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class PredictReport:
         thresholds: As used, by class name.
         slides: Those predicted, in order.
         skipped: (name, reason) of slides that could not be.
+        notes: What the user has to know of all of it.
         seconds: In all.
     """
 
@@ -51,6 +52,7 @@ class PredictReport:
     thresholds: dict[str, float]
     slides: tuple[SlideReport, ...]
     skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
     seconds: float
 
 
@@ -84,12 +86,13 @@ def predict(
         batch_size: Tiles at once.
         only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
         thresholds: Chances by class name, below which the likeliest class gives way to the background; "natural" for
-            those that undo what the sampler showed too often.
+            those that undo what the sampler showed too often, "validated" for those that did best on the tiles that
+            chose the best epoch.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text), slide by slide.
 
     Raises:
-        ConfigError: A threshold of a class that the model does not have.
+        ConfigError: A threshold of a class that the model does not have, or one that the model does not know.
         FormatError: The run is damaged, or none of the slides can be predicted (no um/px, not readable ...); single
             ones are skipped and reported.
         OutputError: `out` is taken or cannot be written.
@@ -154,8 +157,15 @@ def predict(
         thresholds=settings.thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
+        notes=_notes(thresholds, card),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
+    if thresholds == VALIDATED and card.trained["tiles"]["validated_on"] == "train":
+        return ("these chances were chosen on training tiles, as the run had no validation split",)
+    return ()
 
 
 def _whole_strides(px: int) -> int:

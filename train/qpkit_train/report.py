@@ -24,6 +24,7 @@ class FitReport:
         scores: One per class, background included, of the best epoch on `validated_on` tiles.
         mean_dice, mean_iou: Over the classes without background; None if undefined.
         accuracy: Share of known pixels predicted right.
+        thresholds: Chances by class name with the highest Dice on those tiles: --threshold validated of qpkit predict.
         validated_on: "val", or "train" where there is no validation split.
         train_tiles, val_tiles: In the splits.
         parameters: "all" of the network, and those that are "learning".
@@ -48,6 +49,7 @@ class FitReport:
     mean_dice: float | None
     mean_iou: float | None
     accuracy: float | None
+    thresholds: dict[str, float]
     validated_on: str
     train_tiles: int
     val_tiles: int

@@ -2,8 +2,8 @@
 
 A sampler that shows lesions more often than slides do makes a model call too much a lesion. `natural` undoes that:
 where a class had odds of 1 : 8 in training and has 1 : 100 in the tiles, a chance of 0.5 in training is one of 0.07 in
-them, and 0.93 is what stands for even odds (Elkan 2001, The foundations of cost-sensitive learning). What suits best
-is found on real tiles, by the threshold curves of the report or of `qpkit evaluate`.
+them, and 0.93 is what stands for even odds (Elkan 2001, The foundations of cost-sensitive learning). It takes the
+model's chances at their word. `validated` does not: it is what had the highest Dice on the tiles that chose the epoch.
 """
 
 from __future__ import annotations
@@ -18,22 +18,28 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.errors import ConfigError
+from qpkit.ops.levels import LEVELS, scores_at_thresholds
 from qpkit_train.model_card import ModelCard
 
 NATURAL: Final = "natural"
 """Instead of chances by class: those that undo what the sampler did."""
 
-Thresholds = Mapping[str, float] | Literal["natural"]
+VALIDATED: Final = "validated"
+"""Instead of chances by class: those with the highest Dice on the tiles that chose the best epoch."""
+
+Thresholds = Mapping[str, float] | Literal["natural", "validated"]
 
 
 def parse_thresholds(texts: Sequence[str]) -> Thresholds:
-    """Read "natural", or "CLASS=CHANCE" each, as `qpkit predict --threshold` has them.
+    """Read "natural", "validated", or "CLASS=CHANCE" each, as `qpkit predict --threshold` has them.
 
     Raises:
         ConfigError: Not of this form, or a chance outside 0..1.
     """
     if list(texts) == [NATURAL]:
         return NATURAL
+    if list(texts) == [VALIDATED]:
+        return VALIDATED
     found = {}
     for text in texts:
         name, equals, number = text.rpartition("=")
@@ -43,7 +49,8 @@ def parse_thresholds(texts: Sequence[str]) -> Thresholds:
             chance = math.nan
         if not name or not 0 <= chance <= 1:
             raise ConfigError(
-                f"--threshold {text!r}: write CLASS=CHANCE with a chance in 0..1, like Tumor=0.9, or natural alone"
+                f"--threshold {text!r}: write CLASS=CHANCE with a chance in 0..1, like Tumor=0.9, or natural or "
+                "validated alone"
             )
         found[name] = chance
     return found
@@ -53,9 +60,11 @@ def settled(thresholds: Thresholds, card: ModelCard) -> dict[str, float]:
     """Chances by class name, those of "natural" worked out from what the model was shown.
 
     Raises:
-        ConfigError: The model does not say what it was shown (a run of an earlier version), or a name is none of its
-            classes.
+        ConfigError: The model does not say what it was shown or what suited best (a run of an earlier version), or a
+            name is none of its classes.
     """
+    if thresholds == VALIDATED:
+        return _validated_of(card)
     if thresholds != NATURAL:
         assert not isinstance(thresholds, str)
         limits_of(thresholds, card.labels)
@@ -69,6 +78,37 @@ def settled(thresholds: Thresholds, card: ModelCard) -> dict[str, float]:
         for name in shown
         if name != background and shown[name] and there[name]
     }
+
+
+def _validated_of(card: ModelCard) -> dict[str, float]:
+    found = card.trained.get("thresholds")
+    if not found:
+        raise ConfigError(
+            f"{card.where}: does not say which chances suited its validation tiles best ({VALIDATED}); give "
+            "CLASS=CHANCE, from the threshold curves of qpkit evaluate on a validation slide"
+        )
+    return dict(found)
+
+
+def validated(levels: NDArray[np.int64], labels: LabelMap) -> dict[str, float]:
+    """Find the chances with the highest Dice, each class by itself.
+
+    Args:
+        levels: (classes, 2, 256) int64, as qpkit_train.tally.Measured has them.
+        labels: Of the model; channel i is labels.trained_values[i].
+
+    Returns:
+        By class name, in steps of 1 / 255; of equally good ones the one nearest to 0.5. Classes that the tiles do not
+        show are left out.
+    """
+    found = {}
+    for value, counts in zip(labels.trained_values, levels, strict=True):
+        if value == labels.background or not counts[1].any():
+            continue
+        dice = [score.dice or 0.0 for score in scores_at_thresholds(counts, "")]
+        best = max(range(1, LEVELS), key=lambda t: (dice[t], -abs(t - 127.5)))
+        found[labels.name_of(value)] = round(best / 255, 4)
+    return found
 
 
 def _even_chance(shown: int, all_shown: int, there: int, all_there: int) -> float:
