@@ -40,11 +40,17 @@ def label_images(
 
 
 def open_predictions(
-    path: Path, inputs: list[SlideInput], *, entries: list[str], out: Path | None, overwrite: bool
+    path: Path,
+    inputs: list[SlideInput],
+    *,
+    entries: list[str],
+    threshold: list[str],
+    out: Path | None,
+    overwrite: bool,
 ) -> PredictionSet:
     """Open predictions; a run's are made first, of its test slides (or the entries named), beside `out`."""
     from qpkit.cli._trainer import trainer
-    from qpkit.cli.predict import BATCH_SIZE, HALO_PX, TILE_PX
+    from qpkit.cli.predict import BATCH_SIZE, HALO_PX, TILE_PX, say_thresholds
     from qpkit.files import require_free
     from qpkit.predictions import read_predictions
     from qpkit.predictions.store import INFO_NAME as PREDICTIONS
@@ -52,6 +58,10 @@ def open_predictions(
     from qpkit.workflows.training_slides import test_slides
 
     if not (path / "run.json").is_file():
+        if threshold:
+            raise ConfigError(
+                f"--threshold: {path} is no run, and labels that are there stay; give it to qpkit predict"
+            )
         return read_predictions(path)
     if out is None:
         raise ConfigError(f"{path}: is a run; its predictions need a place beside the evaluation, so give -o OUT")
@@ -70,10 +80,12 @@ def open_predictions(
             halo_px=HALO_PX,
             tile_px=TILE_PX,
             batch_size=BATCH_SIZE,
+            thresholds=trainer("thresholds").parse_thresholds(threshold),
             overwrite=overwrite,
             on_progress=update,
         )
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
+    say_thresholds(report)
     say(f"predictions on {report.device} in {folder}")
     return read_predictions(folder)

@@ -10,6 +10,7 @@ import typer
 
 from qpkit.cli._console import progress, say, took
 from qpkit.cli._evaluated import label_images, open_predictions
+from qpkit.cli.predict import THRESHOLD
 from qpkit.errors import ConfigError
 
 
@@ -35,6 +36,7 @@ def command(
     min_lesion_um2: float = typer.Option(0.0, help="Smaller predicted lesions are no false alarms."),
     resamples: int = typer.Option(2000, help="Of the bootstrap over patients."),
     seed: int = typer.Option(0, help="Of the bootstrap."),
+    threshold: list[str] = THRESHOLD,
     from_masks: bool = typer.Option(False, "--from-masks", help="DIR holds label images of another program."),
     table_file: Path | None = typer.Option(
         None, "--table", help="With --from-masks: CSV with file,slide,x,y[,downsample] where names do not say it."
@@ -65,13 +67,17 @@ def command(
     )
     if table_file and not from_masks:
         raise ConfigError("--table goes with --from-masks")
+    if threshold and from_masks:
+        raise ConfigError("--threshold goes with a run, and --from-masks takes label images as they are")
     rules = read_label_map(labels) if labels else None
     inputs = slide_inputs(paths, annotations=annotations, entries=entry)
     with ExitStack() as stack:
         if from_masks:
             judged = stack.enter_context(label_images(predictions, paths, rules, table_file))
         else:
-            judged = open_predictions(predictions, inputs, entries=entry, out=out, overwrite=overwrite)
+            judged = open_predictions(
+                predictions, inputs, entries=entry, threshold=threshold, out=out, overwrite=overwrite
+            )
         update = stack.enter_context(progress("evaluate"))
         result = evaluate(
             judged, inputs, labels=rules, settings=settings, out=out, overwrite=overwrite, on_progress=update

@@ -14,6 +14,12 @@ from qpkit.cli._trainer import trainer
 HALO_PX: Final = 128
 TILE_PX: Final = 768
 BATCH_SIZE: Final = 2
+THRESHOLD: Final = typer.Option(
+    [],
+    metavar="CLASS=CHANCE|natural|validated",
+    help="Background where a class is less likely than this; natural undoes what the sampler showed too often, "
+    "validated had the highest Dice on the validation tiles.",
+)
 
 
 def command(
@@ -26,12 +32,7 @@ def command(
     halo: int = typer.Option(HALO_PX, help="Tile px read around each tile so that the model sees its surroundings."),
     tile_size: int = typer.Option(TILE_PX, help="Tile px that the model is sure of at a time."),
     batch_size: int = typer.Option(BATCH_SIZE, help="Tiles at a time."),
-    threshold: list[str] = typer.Option(
-        [],
-        metavar="CLASS=CHANCE|natural|validated",
-        help="Background where a class is less likely than this; natural undoes what the sampler showed too often, "
-        "validated had the highest Dice on the validation tiles.",
-    ),
+    threshold: list[str] = THRESHOLD,
     everything: bool = typer.Option(False, "--everything", help="Predict glass too, where there is no tissue."),
     reader: str = typer.Option("auto", help="auto, tiff (fast), openslide, raster or zarr: what reads the pixels."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
@@ -67,13 +68,18 @@ def _show(report: Any, out: Path, start: float) -> None:
         for line in slide.notes:
             say(f"note: {slide.name}: {line}")
     table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
-    if report.thresholds:
-        limits = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
-        say(f"background below these chances: {limits}")
-    for line in report.notes:
-        say(f"note: {line}")
+    say_thresholds(report)
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")
     if report.skipped:
         raise typer.Exit(1)
+
+
+def say_thresholds(report: Any) -> None:
+    """Say below which chances a prediction gave the background."""
+    if report.thresholds:
+        limits = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
+        say(f"background below these chances: {limits}")
+    for line in report.notes:
+        say(f"note: {line}")

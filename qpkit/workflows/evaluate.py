@@ -173,6 +173,12 @@ def _notes(
             f"no probabilities for {without}: no AUC, average precision, calibration and thresholds; "
             "get them with qpkit predict --probabilities"
         )
+    thresholds = predictions.info.get("settings", {}).get("thresholds")
+    if thresholds:
+        chances = ", ".join(f"{name} {chance:g}" for name, chance in thresholds.items())
+        found.append(
+            f"labels were predicted as background below these chances: {chances} (probabilities were not changed)"
+        )
     if rules.unannotated == "background":
         glass = f"{pooled.glass_px:,} px of glass left out" if pooled.glass_px else "glass included"
         known = int(pooled.confusion.sum())

@@ -52,6 +52,22 @@ def test_the_test_slides_of_a_run_are_predicted_and_judged(
     assert "already" in capsys.readouterr().err
 
 
+def test_a_run_may_be_held_to_chances_and_finished_predictions_not(
+    trained: Path, made_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-o", tmp_path / "out", "--threshold", "Tumor=1"]
+    assert qpkit("evaluate", trained / "run", made_study, *words) == 0
+    said = "background below these chances: Tumor 1"
+    assert said in capsys.readouterr().err
+    stored = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert any(said in note for note in stored["notes"])
+    words = ["-o", tmp_path / "again", "--threshold", "natural"]
+    assert qpkit("evaluate", tmp_path / "out-predictions", made_study, *words) == 1
+    assert "is no run" in capsys.readouterr().err
+    assert qpkit("evaluate", tmp_path, made_study, "--from-masks", *words) == 1
+    assert "--threshold goes with a run" in capsys.readouterr().err
+
+
 def test_slides_that_the_run_has_learned_from_are_named(
     trained: Path, made_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
