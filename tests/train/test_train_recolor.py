@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
+from qpkit.core.tiles import Tile
+from qpkit.slides import open_slide
 from qpkit_train.augment import STREAMS
 from qpkit_train.geometry import warp
 from qpkit_train.grain import add_noise, blur
 from qpkit_train.local_contrast import CELLS, clahe, equalize
 from qpkit_train.recolor import change_gamma, change_nuclei, hue_saturation_value
+from shared_data import SHARED
 
 change = pytest.mark.parametrize("change", RECOLORINGS)
 
@@ -233,3 +236,30 @@ def test_brown_and_blue_are_shifted_apart_from_each_other() -> None:
     both = torch.tensor(list(NUCLEI.values())).T.view(1, 3, 1, 2).expand(100, 3, 1, 2)
     moved = hue_saturation_value(change_nuclei(both, config_of(nuclei=0.2), stream))[2] - hue_saturation_value(both)[2]
     assert abs(float(torch.corrcoef(moved[:, 0].T)[0, 1])) < 0.4
+
+
+@pytest.mark.parametrize("name", ["scikit-image/ihc.png", "2022-qupath-cell-detection/OS-2-vsi.ome.tif"])
+def test_on_real_immunohistochemistry_blue_and_brown_change_apart_and_the_rest_does_not(name: str) -> None:
+    path = SHARED / "data/slides" / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    with open_slide(path) as slide:
+        pixels = slide.read(Tile(col=0, row=0, x=0, y=0, width=512, height=512))
+    before = torch.from_numpy(pixels).movedim(-1, 0)[None] / 255
+    hue, saturation, _ = hue_saturation_value(before)
+    stained = saturation > 0.2
+    blue, brown = stained & (hue > 195) & (hue < 265), stained & (hue > 5) & (hue < 50)
+    assert blue.float().mean() > 0.005 and brown.float().mean() > 0.005
+    moved = [
+        (after - before).abs().mean(dim=1)
+        for seed in range(8)
+        for after in [change_nuclei(before, config_of(nuclei=0.3, nuclei_p=1.0), lambda _, s=seed: seeded(s))]
+    ]
+    shares = torch.tensor([[m[blue].mean(), m[brown].mean()] for m in moved])
+    assert (shares.amax(dim=0) > 0.1).all()
+    assert shares.log().diff(dim=1).abs().max() > 1  # not always by as much
+    assert max(float(m[saturation < 0.1].max()) for m in moved) == 0
+
+
+def seeded(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
