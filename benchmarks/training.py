@@ -17,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -146,7 +146,7 @@ def on_device(training: Training) -> Iterator[Batch]:
     """The first batch again and again, already there."""
     batch = training.batches_of(0)[0]
     device = training.fabric.device
-    there = Batch(batch.images.to(device), batch.targets.to(device), batch.tiles, batch.first, batch.total)
+    there = replace(batch, images=batch.images.to(device), targets=batch.targets.to(device))
     return itertools.repeat(there)
 
 

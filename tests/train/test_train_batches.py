@@ -16,11 +16,12 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
 from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.augment import Augmenter, pad_to_stride
-from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, crop_corner
+from qpkit_train.data import EpochBatches, Prefetcher, TileReader, WholeTiles, _cut, crop_corner
 from qpkit_train.material import split_material
 from qpkit_train.normalization import named_normalization, normalize
 from qpkit_train.sampler import BalancedSampler
 from qpkit_train.settings import AugmentConfig
+from qpkit_train.shown import show_batches
 
 PLAIN = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0, hue=0)
 
@@ -107,6 +108,34 @@ def test_crops_differ_between_epochs_and_not_between_runs(make_tiles: MakeTiles)
     first, again, later = (epoch_batches(root, epoch=e)[0].images for e in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
+
+
+@given(st.integers(0, 1000), st.integers(1, 20), st.integers(0, 60))
+@settings(deadline=None)
+def test_a_crop_with_a_margin_is_the_crop_with_what_is_around_it(seed: int, side: int, margin: int) -> None:
+    """Beyond the tile the image is mirrored, again and again if need be, and the mask is unknown."""
+    rng = np.random.default_rng(seed)
+    image, mask = rng.integers(0, 250, (20, 20, 3), np.uint8), rng.integers(0, 3, (20, 20), np.uint8)
+    row, col = rng.integers(0, 21 - side, 2).tolist()
+    whole = np.pad(image, ((80, 80), (80, 80), (0, 0)), mode="symmetric")
+    known = np.pad(mask, 80, constant_values=IGNORE_INDEX)
+    place = (slice(80 + row - margin, 80 + row + side + margin), slice(80 + col - margin, 80 + col + side + margin))
+    assert np.array_equal(_cut(image, row, col, side, margin), whole[place])
+    assert np.array_equal(_cut(mask, row, col, side, margin, beyond=IGNORE_INDEX), known[place])
+
+
+def test_crops_of_a_training_are_cut_with_what_its_changes_reach(make_tiles: MakeTiles) -> None:
+    """Wherever the tile goes on, a turned crop is known to its corners; whole tiles have nothing around them."""
+    tiles = make_tiles(train={0: 3, 1: 3}, size=128)
+    settings = ("data.crop_px=32", "augment.rotate=45", "augment.affine_p=1.0", "augment.rot90=false")
+    unknown = {}
+    for crop in (32, 0):
+        recipe = tiny_recipe(*settings, f"data.crop_px={crop}")
+        shown = show_batches(tiles, recipe, count=6, versions=3)
+        assert {pair[1].shape for item in shown.tiles for pair in item.versions} == {(crop or 128, crop or 128)}
+        unknown[crop] = shown.unknown
+    assert unknown[32][0] == unknown[0][0] == 0
+    assert unknown[32][1] < 0.05 < unknown[0][1]
 
 
 def test_every_crop_of_a_positive_tile_shows_a_class(make_tiles: MakeTiles) -> None:

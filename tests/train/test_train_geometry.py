@@ -15,7 +15,7 @@ from torch import Tensor
 from qpkit.ops.compare import IGNORE_INDEX
 from qpkit_train.augment import Augmenter
 from qpkit_train.chosen import Stream
-from qpkit_train.geometry import draw_warps, places_of, sample_image, sample_mask, warp
+from qpkit_train.geometry import draw_warps, places_of, reach, sample_image, sample_mask, warp, without_margin
 from qpkit_train.settings import AugmentConfig
 
 SIDE = 48
@@ -213,6 +213,44 @@ def test_what_comes_from_outside_is_ignored_and_shows_the_mirrored_tissue() -> N
         _, targets = warp(torch.zeros(4, 3, SIDE, SIDE), blobs(0), config_of(**config), stream(0))
         assert not inside.all()
         assert torch.equal(targets != IGNORE_INDEX, inside)
+
+
+@move
+@given(places)
+@settings(deadline=None, max_examples=20)
+def test_with_as_much_around_as_a_move_may_reach_nothing_is_unknown_and_the_move_is_the_same(
+    move: str, at: tuple[int, int]
+) -> None:
+    config = config_of(**MOVES[move])
+    margin = reach(config, SIDE)
+    assert (margin == 0) == (move in ("flips and turns", "grid"))
+    side = SIDE + 2 * margin
+    numbers = torch.arange(side * side).view(side, side).remainder(251).to(torch.uint8).expand(4, side, side)
+    slope = (torch.arange(side).view(-1, 1) + torch.arange(side)).mul(250).div(2 * side).to(torch.uint8)
+    images = slope.expand(4, 3, side, side)
+    augment = Augmenter(config, seed=1)
+    pixels, targets = augment(images, numbers, epoch=at[0], step=at[1], margin=margin)
+    assert pixels.shape == (4, 3, SIDE, SIDE) and not (targets == IGNORE_INDEX).any()
+    inner = (without_margin(images, margin), without_margin(numbers, margin))
+    alone_pixels, alone = augment(*inner, epoch=at[0], step=at[1])
+    known = alone != IGNORE_INDEX
+    assert (targets == alone)[known].float().mean() > 0.995  # places between two pixels round either way
+    assert torch.allclose(pixels[:, 0][known], alone_pixels[:, 0][known], atol=4 / 255)  # half a px of the edge
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=40)
+def test_no_pixel_comes_from_further_away_than_the_reach(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    strengths = {
+        "rotate": rng.uniform(0, 180), "scale": rng.uniform(0, 1), "shear": rng.uniform(0, 45),
+        "shift": rng.uniform(0, 0.5), "grid": rng.uniform(0, 0.9), "elastic_px": rng.uniform(0, 4),
+        "elastic_cell_px": 16,
+    }  # fmt: skip
+    chosen = {name: value for name, value in strengths.items() if rng.random() < 0.5}
+    margin = reach(config_of(**chosen), SIDE)
+    for places in drawn_places(chosen, seed, count=16):
+        assert places.min() >= -margin and places.max() <= SIDE + margin
 
 
 def test_one_change_more_alters_no_other() -> None:

@@ -37,7 +37,8 @@ def export(project: Path, out: Path, store: str, *, mpp: float = 4.0) -> Path:
 
 
 def train(tiles: Path, out: Path, *, workers: int = 0) -> dict[str, torch.Tensor]:
-    fit(tiles, out, tiny_recipe("optim.epochs=1", "data.crop_px=32", f"data.workers={workers}"))
+    changes = ("data.crop_px=32", "augment.rotate=20", f"data.workers={workers}")
+    fit(tiles, out, tiny_recipe("optim.epochs=1", *changes))
     return load_file(out / "best.safetensors")
 
 
@@ -80,6 +81,13 @@ def test_free_crops_hold_what_they_are_drawn_for_in_changing_surroundings(made_s
     assert all((target == 1).any() for _, target in crops)
     corners = [crop_corner(tiles.read_mask(tile), [1], side=48, rng=rng, free=True) for _ in range(60)]
     assert min(min(corner) for corner in corners) < 0 or max(max(corner) for corner in corners) > 16
+    for seed in range(4):  # with more around it than the tile has
+        narrow, wide = (
+            reader.crop(tile, [1], side=48, rng=np.random.default_rng(seed), free=True, margin=margin)
+            for margin in (0, 40)
+        )
+        assert all(np.array_equal(a, b[40:88, 40:88]) for a, b in zip(narrow, wide, strict=True))
+        assert wide[0].shape == (128, 128, 3) and wide[1].shape == (128, 128)
     recipe = tiny_recipe("optim.epochs=1", "data.crop_px=48", "data.free_crops=true")
     fit(tmp_path / "tiles", tmp_path / "run", recipe)
     with pytest.raises(ConfigError, match="--store none"):

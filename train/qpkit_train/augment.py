@@ -38,26 +38,35 @@ class Augmenter:
         self._config, self._seed = config, seed
 
     def __call__(
-        self, images: Tensor, targets: Tensor, *, epoch: int, step: int, first: int = 0, total: int = 0
+        self,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        epoch: int,
+        step: int,
+        first: int = 0,
+        total: int = 0,
+        margin: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Change one batch.
 
         Args:
-            images: (n, 3, h, w) uint8, h == w if rot90 is on.
-            targets: (n, h, w) uint8.
+            images: (n, 3, h + 2 margin, w + 2 margin) uint8, h == w if rot90 is on.
+            targets: (n, h + 2 margin, w + 2 margin) uint8.
             epoch, step: Where the training is; the same place gives the same changes.
             first, total: Of a batch that several processes share, the row this share begins with and its size; 0 for
                 the whole batch.
+            margin: px around the crops that changes may move into them.
 
         Returns:
-            (n, 3, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the crop is IGNORE_INDEX.
+            (n, 3, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the images is IGNORE_INDEX.
         """
         key = (self._seed, epoch, step, 1)
         total = total or len(images)
         rng, stream = Rows(key, first=first, total=total), partial(_stream, key, first, total)
         images, targets = flip_and_turn(images, targets, self._config, rng)
         pixels = images.float() / 255
-        pixels, targets = warp(pixels, targets, self._config, stream)
+        pixels, targets = warp(pixels, targets, self._config, stream, margin=margin)
         pixels = recolor(pixels, self._config, rng).clamp(0, 1)
         for change in (change_nuclei, change_gamma, equalize, blur, add_noise):
             pixels = change(pixels, self._config, stream)

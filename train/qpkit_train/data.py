@@ -29,11 +29,12 @@ class Batch:
     """Some tiles or crops.
 
     Args:
-        images: (n, 3, h, w) uint8 RGB.
+        images: (n, 3, h, w) uint8 RGB, margins included.
         targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
         tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only stands for an empty share.
         first: Place of the first one in the batch that all processes read together.
         total: Size of that batch.
+        margin: px on each side that are there to be moved into the crops by random changes.
     """
 
     images: Tensor
@@ -41,6 +42,7 @@ class Batch:
     tiles: Tensor
     first: int
     total: int
+    margin: int = 0
 
 
 class TileReader:
@@ -83,9 +85,19 @@ class TileReader:
         return image, target
 
     def crop(
-        self, tile: TileRecord, wanted: Sequence[int], *, side: int, rng: np.random.Generator, free: bool = False
+        self,
+        tile: TileRecord,
+        wanted: Sequence[int],
+        *,
+        side: int,
+        rng: np.random.Generator,
+        free: bool = False,
+        margin: int = 0,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Read a random crop that holds a pixel of the wanted classes; see `crop_corner`.
+
+        What of the margin is beyond the tile is mirrored in the image and unknown in the mask; free crops have the
+        slide there.
 
         Args:
             tile: Where from.
@@ -93,18 +105,20 @@ class TileReader:
             side: Of the crop, px, at most the tile's.
             rng: Drawn from twice or three times.
             free: The crop may reach beyond the tile; only where tiles are read from slides.
+            margin: px more on each side.
 
         Returns:
-            As `read`, (side, side) px; errors as there.
+            As `read`, (side + 2 margin, side + 2 margin) px; errors as there.
         """
         store = self._tile_set.store
-        if not isinstance(store, SlideStore):
+        if not isinstance(store, SlideStore) or (margin and not free):
             image, target = self.read(tile)
             row, col = crop_corner(target, wanted, side=side, rng=rng)
-            return image[row : row + side, col : col + side], target[row : row + side, col : col + side]
+            return _cut(image, row, col, side, margin), _cut(target, row, col, side, margin, beyond=IGNORE_INDEX)
         target = self._encoded(tile, self._tile_set.read_mask(tile))
         row, col = crop_corner(target, wanted, side=side, rng=rng, free=free)
-        pixels, mask = (store.window(tile, layer, x=col, y=row, side=side) for layer in ("image", "mask"))
+        place = {"x": col - margin, "y": row - margin, "side": side + 2 * margin}
+        pixels, mask = (store.window(tile, layer, **place) for layer in ("image", "mask"))
         return pixels, self._encoded(tile, mask)
 
     def _encoded(self, tile: TileRecord, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -156,6 +170,7 @@ class EpochBatches:
         crop_px: Side of the crops; 0 or more than the tile for whole tiles.
         key: (seed, epoch number).
         free: Crops may reach beyond their tiles.
+        margin: px more around each crop, which its sampler and its size do not know of; whole tiles have none.
         rank, ranks: Which of how many processes reads; each takes its share of every batch. Where a last batch has
             fewer tiles than there are processes, an empty share is one tile without labels, which batch norms
             see and no loss does.
@@ -171,10 +186,12 @@ class EpochBatches:
         crop_px: int,
         key: tuple[int, int],
         free: bool = False,
+        margin: int = 0,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
         self._free = free
+        self._margin = margin if 0 < crop_px < reader.tile_size else 0
         self._rank, self._ranks = rank, ranks
         self._reader, self._tiles, self._epoch, self._groups = reader, tiles, epoch, groups
         self._crop_px, self._key = crop_px, key
@@ -190,7 +207,8 @@ class EpochBatches:
         if not pairs:
             image, target = self._crop_at(start)
             pairs, tiles = [(image, np.full_like(target, IGNORE_INDEX))], np.array([-1])
-        return _stack(pairs, tiles, first=int(places[0]) - start if len(places) else 0, total=stop - start)
+        first = int(places[0]) - start if len(places) else 0
+        return _stack(pairs, tiles, first=first, total=stop - start, margin=self._margin)
 
     def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         tile, side = self._tiles[self._epoch.tiles[at]], self._crop_px
@@ -198,7 +216,7 @@ class EpochBatches:
             return self._reader.read(tile)
         wanted = self._groups[self._epoch.groups[at]].wanted
         rng = np.random.default_rng((*self._key, at))
-        return self._reader.crop(tile, wanted, side=side, rng=rng, free=self._free)
+        return self._reader.crop(tile, wanted, side=side, rng=rng, free=self._free, margin=self._margin)
 
 
 class WholeTiles:
@@ -249,12 +267,35 @@ def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
     return int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
 
 
+def _cut(
+    pixels: NDArray[np.uint8], row: int, col: int, side: int, margin: int, *, beyond: int | None = None
+) -> NDArray[np.uint8]:
+    """Cut a square with a margin out of (h, w, ...); beyond the edges it is mirrored, or has the value `beyond`."""
+    starts, stops = (row - margin, col - margin), (row + side + margin, col + side + margin)
+    there = tuple(slice(max(start, 0), stop) for start, stop in zip(starts, stops, strict=True))
+    missing = [
+        (max(-start, 0), max(stop - length, 0))
+        for start, stop, length in zip(starts, stops, pixels.shape, strict=False)
+    ]
+    if not any(any(pair) for pair in missing):
+        return pixels[there]
+    widths = missing + [(0, 0)] * (pixels.ndim - 2)
+    if beyond is None:
+        return np.pad(pixels[there], widths, mode="symmetric")
+    return np.pad(pixels[there], widths, constant_values=beyond)
+
+
 def _stack(
-    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tiles: NDArray[np.int64], *, first: int, total: int
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    tiles: NDArray[np.int64],
+    *,
+    first: int,
+    total: int,
+    margin: int = 0,
 ) -> Batch:
     images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1)
     targets = torch.from_numpy(np.stack([target for _, target in pairs]))
-    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)), first, total)
+    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)), first, total, margin)
 
 
 class Prefetcher:

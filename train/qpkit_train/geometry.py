@@ -70,28 +70,55 @@ class Warps:
     moved: NDArray[np.bool_]
 
 
-def warp(images: Tensor, targets: Tensor, config: AugmentConfig, stream: Stream) -> tuple[Tensor, Tensor]:
+def reach(config: AugmentConfig, side: int) -> int:
+    """How far beyond a crop of `side` px its pixels may come from, px."""
+    half = side / 2 + (config.elastic_px if config.elastic_p else 0)
+    if not config.affine_p:
+        return math.ceil(half - side / 2)
+    across, down = half * (1 + math.tan(math.radians(config.shear))), half
+    turned = max(_turned_by(across, down, config.rotate), _turned_by(down, across, config.rotate))
+    return math.ceil(turned * (1 + config.scale) + config.shift * side - side / 2)
+
+
+def _turned_by(along: float, beside: float, degrees: float) -> float:
+    """How far along an axis a corner gets that is so far along and beside it, turned by up to an angle."""
+    angle = min(math.radians(degrees), math.atan2(beside, along))
+    return math.cos(angle) * along + math.sin(angle) * beside
+
+
+def warp(
+    images: Tensor, targets: Tensor, config: AugmentConfig, stream: Stream, *, margin: int = 0
+) -> tuple[Tensor, Tensor]:
     """Move image and mask by one sampling grid.
 
     Args:
-        images: (n, 3, h, w) float32.
-        targets: (n, h, w) uint8.
+        images: (n, 3, h + 2 margin, w + 2 margin) float32.
+        targets: (n, h + 2 margin, w + 2 margin) uint8.
         config: Which moves, and how far.
         stream: Random numbers.
+        margin: px on each side that are there to be moved into the crop; `reach` is enough.
 
     Returns:
-        The same shapes and types; images that nothing fell on keep their bits.
+        (n, 3, h, w) and (n, h, w) of the same types; images that nothing fell on keep their bits.
     """
-    count, (height, width) = len(targets), targets.shape[-2:]
+    crops, masks = without_margin(images, margin), without_margin(targets, margin)
+    count, (height, width) = len(masks), masks.shape[-2:]
     warps = draw_warps(config, count, height, width, stream)
     chosen = np.flatnonzero(warps.moved)
     if not len(chosen):
-        return images, targets
-    places = places_of(warps, chosen, height, width, device=images.device)
+        return crops, masks
+    at = torch.from_numpy(chosen).to(images.device)
+    x, y = (place + margin for place in places_of(warps, chosen, height, width, device=images.device))
     return (
-        replaced(images, chosen, lambda part: sample_image(part, *places)),
-        replaced(targets, chosen, lambda part: sample_mask(part, *places)),
+        crops.index_copy(0, at, sample_image(images[at], x, y)),
+        masks.index_copy(0, at, sample_mask(targets[at], x, y)),
     )
+
+
+def without_margin(batch: Tensor, margin: int) -> Tensor:
+    """The middle of (..., h + 2 margin, w + 2 margin)."""
+    height, width = batch.shape[-2:]
+    return batch[..., margin : height - margin, margin : width - margin]
 
 
 def draw_warps(config: AugmentConfig, count: int, height: int, width: int, stream: Stream) -> Warps:
@@ -203,9 +230,9 @@ def sample_image(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def sample_mask(targets: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Take from (n, h, w) uint8 the pixels that hold the places; IGNORE_INDEX outside."""
+    """Take from (n, h, w) uint8 the pixels that hold the places (n, rows, columns); IGNORE_INDEX outside."""
     height, width = targets.shape[-2:]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     column, row = x.clamp(0, width - 1).long(), y.clamp(0, height - 1).long()
-    taken = targets.flatten(1).gather(1, (row * width + column).flatten(1)).view_as(targets)
+    taken = targets.flatten(1).gather(1, (row * width + column).flatten(1)).view_as(row)
     return taken.masked_fill(~inside, IGNORE_INDEX)

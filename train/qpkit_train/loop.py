@@ -30,6 +30,7 @@ from qpkit_train.checkpoint import RunFile, State
 from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
 from qpkit_train.devices import compiled, enough_memory, make_fabric, quiet
 from qpkit_train.events import write_events
+from qpkit_train.geometry import reach
 from qpkit_train.hardness import TileErrors
 from qpkit_train.losses import make_loss, uses_sigmoid
 from qpkit_train.material import Material, class_weights, measuring_batch, split_material
@@ -193,6 +194,7 @@ class Training:
             crop_px=self.recipe.data.crop_px,
             key=(self.recipe.seed, epoch),
             free=self.recipe.data.free_crops,
+            margin=reach(self.recipe.augment, self.recipe.data.crop_px),
             rank=rank(),
             ranks=ranks(),
         )
@@ -248,7 +250,13 @@ class Training:
         """Do step `step` of the epoch with a batch; gives the loss, on the device."""
         images, targets = self._on_device(batch)
         pixels, targets = self.augment(
-            images, targets, epoch=self.epoch, step=step, first=batch.first, total=batch.total
+            images,
+            targets,
+            epoch=self.epoch,
+            step=step,
+            first=batch.first,
+            total=batch.total,
+            margin=batch.margin,
         )
         logits, known = self._forward(pixels, targets)
         self.errors.note(batch.tiles, logits.detach(), known)

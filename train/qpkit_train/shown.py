@@ -15,6 +15,7 @@ from qpkit.dataset import read_tile_set
 from qpkit.dataset.judged import ChangedTile, Pair, ShownBatches
 from qpkit_train.augment import Augmenter
 from qpkit_train.data import EpochBatches, TileReader, mask_values
+from qpkit_train.geometry import reach, without_margin
 from qpkit_train.material import Material, split_material
 from qpkit_train.settings import AugmentConfig, Recipe
 
@@ -55,24 +56,27 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
     batches = EpochBatches(
         TileReader(data.tile_set, table=data.table), data.train, epoch,
         groups=data.sampler.groups, crop_px=recipe.data.crop_px, key=(recipe.seed, 0), free=recipe.data.free_crops,
+        margin=reach(recipe.augment, recipe.data.crop_px),
     )  # fmt: skip
     augment = Augmenter(recipe.augment, seed=recipe.seed)
     shown: list[ChangedTile] = []
     lost = step = 0
     while len(shown) < count and step < len(batches):
         batch, start = batches[step], int(epoch.starts[step])
-        changed = [augment(batch.images, batch.targets, epoch=number, step=step) for number in range(versions)]
+        images, targets, margin = batch.images, batch.targets, batch.margin
+        changed = [augment(images, targets, epoch=number, step=step, margin=margin) for number in range(versions)]
+        images, targets = without_margin(images, margin), without_margin(targets, margin)
         for at in range(min(len(batch.tiles), count - len(shown))):
             group = data.sampler.groups[epoch.groups[start + at]]
-            before, after = batch.targets[at], [targets[at] for _, targets in changed]
+            before, after = targets[at], [masks[at] for _, masks in changed]
             if data.background not in group.wanted and _shows(before, group.wanted):
                 lost += sum(not _shows(t, group.wanted) for t in after)
             shown.append(
                 ChangedTile(
                     tile=data.train[int(batch.tiles[at])],
                     drawn_for=group.name,
-                    drawn=_pair(batch.images[at].float() / 255, before, data),
-                    versions=tuple(_pair(images[at], targets[at], data) for images, targets in changed),
+                    drawn=_pair(images[at].float() / 255, before, data),
+                    versions=tuple(_pair(pixels[at], masks[at], data) for pixels, masks in changed),
                 )
             )
         step += 1
