@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.checkpoint import load_run
 from qpkit_train.loop import fit
 from qpkit_train.predict import predict
+from qpkit_train.predictor import Predictor
 from qpkit_train.thresholds import parse_thresholds, settled
 
 pytestmark = [
@@ -119,6 +121,25 @@ def test_a_threshold_leaves_only_what_the_model_is_surer_of(
     assert np.array_equal(sure, expected)
     assert threshold < 0.95 or (sure == 1).sum() < (plain == 1).sum()
     assert read_predictions(tmp_path / "sure").info["settings"]["thresholds"] == {"Lesion": threshold}
+
+
+def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
+    run: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a model that was trained for too few steps, here one that is never surer than 200 / 255."""
+    real = Predictor.answer
+
+    def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> tuple[NDArray[np.uint8], Any]:
+        indices, chances = real(self, pixels, **how)
+        return indices, None if chances is None else np.minimum(chances, 200)
+
+    monkeypatch.setattr(Predictor, "answer", unsure)
+    for chance, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):
+        source = SlideSource(name="s", path=slide, mpp=0.25)
+        report = predict(run, [source], tmp_path / str(chance), thresholds={"Lesion": chance})
+        notes = [note for note in report.slides[0].notes if "all of it is background" in note]
+        assert [note.split(":")[0] for note in notes] == names
+        assert (report.slides[0].pixels["Lesion"] == 0) == bool(names)
 
 
 @pytest.mark.parametrize("name", ["Leson", "background"])

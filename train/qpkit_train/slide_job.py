@@ -124,7 +124,7 @@ class SlideJob:
         """Predict the slide into its rasters."""
         started = time.perf_counter()
         tissue, wanted, notes = self._choose_tiles()
-        counts = np.zeros(len(self.values), np.int64)
+        counts, likeliest, kept = np.zeros((3, len(self.values)), np.int64)
         done = 0
         with ExitStack() as stack:
             labels, chances = self._open_rasters(stack)
@@ -135,7 +135,9 @@ class SlideJob:
                 wants = chances is not None or bool(self.limits.any())
                 indices, bytes_ = model.answer(pixels, halo=self.grid.halo, chances=wants)
                 if bytes_ is not None:
+                    likeliest += self._count(indices)
                     indices = hold_to(self.limits, indices, bytes_, background=self.background)
+                    kept += self._count(indices)
                 counts += self._write(tiles, indices, bytes_, labels, chances)
                 done += len(tiles)
                 on_progress(done, len(wanted), self.source.name)
@@ -148,8 +150,19 @@ class SlideJob:
             seconds=round(seconds, 3),
             mm2_per_second=self._speed(len(wanted), seconds),
             pixels={self.card.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
-            notes=notes,
+            notes=(*notes, *self._nothing_left(likeliest, kept)),
         )
+
+    def _count(self, indices: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return np.bincount(indices.ravel(), minlength=len(self.values))
+
+    def _nothing_left(self, likeliest: NDArray[np.int64], kept: NDArray[np.int64]) -> list[str]:
+        """Classes that the model saw somewhere, nowhere as likely as it has to be."""
+        return [
+            f"{self.card.labels.name_of(int(self.values[i]))}: the likeliest class of {likeliest[i]:,} px, and of none "
+            f"with a chance of {self.limits[i] / 255:.2f}: all of it is background"
+            for i in np.flatnonzero((likeliest > 0) & (kept == 0))
+        ]
 
     def _choose_tiles(self) -> tuple[float, dict[tuple[int, int], Tile], tuple[str, ...]]:
         """Tissue share of the slide, the tiles to predict by (col, row), and notes."""
