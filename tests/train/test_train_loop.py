@@ -395,6 +395,20 @@ def test_the_average_is_what_is_measured_and_kept(make_tiles: MakeTiles, tmp_pat
     assert state is not None and state.history[0]["val_loss"] == measured.loss
 
 
+def test_a_training_reads_as_much_around_its_crops_as_it_may_move(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    """And what the network sees is of the size of the crop, and known."""
+    tile_set = read_tile_set(make_tiles(size=128))
+    recipe = tiny_recipe("data.crop_px=32", "augment.rotate=45", "augment.affine_p=1.0")
+    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
+    seen: list[torch.Tensor] = []
+    training.augment, real = (lambda *a, **k: seen.append(real(*a, **k)[1]) or real(*a, **k)), training.augment  # type: ignore[assignment, func-returns-value]
+    batch = training.batches_of(0)[0]
+    assert batch.margin == 7 and batch.images.shape[-2:] == (46, 46)  # 16 (sqrt 2 - 1), rounded up
+    training.step(batch, 0)
+    assert seen[0].shape[-2:] == (32, 32) and (seen[0] == 255).float().mean() < 0.05
+
+
 def test_the_average_follows_the_weights_and_is_only_lent() -> None:
     network = torch.nn.Linear(2, 2)
     average = WeightAverage(network, keep=0.5)
