@@ -126,6 +126,18 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(
     assert all(torch.equal(best[name], best_cut[name]) for name in best)
 
 
+def test_what_the_best_epoch_came_to_survives_a_resume_after_it(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    tiles, recipe = make_tiles(), tiny_recipe("optim.epochs=2", "early_stopping.min_delta=2.0")
+    fit(tiles, tmp_path / "whole", recipe)
+    with pytest.raises(Killed):
+        fit(tiles, tmp_path / "cut", recipe, on_progress=killer(7))
+    assert fit(tiles, tmp_path / "cut", recipe, resume=True).resumed_from == 1
+    whole, cut = (load_run(tmp_path / name).file for name in ("whole", "cut"))
+    assert whole.best_epoch == cut.best_epoch == 1
+    assert whole.thresholds == cut.thresholds != {}
+    assert whole.metrics == cut.metrics
+
+
 def test_a_run_killed_before_its_first_epoch_starts_anew(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles = make_tiles()
     with pytest.raises(Killed):
