@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import default_label_map
 from qpkit.core.tiles import TileGrid
-from qpkit.ops.rasterize import Painting
+from qpkit.ops.masks.rasterize import Painting
 from qpkit.qupath import write_geojson
 from qpkit.slides import open_slide
-from qpkit.workflows.export import export_tiles
-from qpkit.workflows.export_settings import ExportSettings
-from qpkit.workflows.sources import SlideInput, project_classes, slide_inputs
+from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.inputs.slides import SlideInput, project_classes, slide_inputs
 
 DLUP = "dlup[openslide]==0.9.4"
 SIDES = (10_000, 20_000, 40_000, 80_000)

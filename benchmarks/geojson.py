@@ -22,8 +22,8 @@ import shapely
 from measuring import Result, Row, alone, nuclei, row, show, timed
 
 from qpkit.core.annotation import Annotation
-from qpkit.qupath.geojson import iter_geojson, read_geojson, write_geojson
-from qpkit.workflows.doctor_geojson import diagnose_geojson
+from qpkit.qupath.geojson.reader import iter_geojson, read_geojson, write_geojson
+from qpkit.workflows.doctor.geojson import diagnose_geojson
 
 LUNA_FEATURES = 725_000
 """The size of the file in luna's issue 390, which took json 120 s to write and others up to 340 s."""

@@ -25,7 +25,7 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.geometry import slide_to_level
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile, TileGrid
-from qpkit.ops.rasterize import Painting
+from qpkit.ops.masks.rasterize import Painting
 
 CLASSES = ("A", "B", "C")
 LABELS = LabelMap(classes=tuple(LabelClass(name, value, (name,)) for value, name in enumerate(CLASSES, start=1)))

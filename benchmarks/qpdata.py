@@ -26,9 +26,9 @@ from measuring import Result, Row, alone, nuclei, row, show, timed
 from qpkit.core.annotation import Annotation
 from qpkit.qupath import QpData, new_qpdata
 from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.javaemit import Emitter
-from qpkit.qupath.object_writer import ObjectWriter
-from qpkit.qupath.vocabulary import Vocabulary
+from qpkit.qupath.java.emitter import Emitter
+from qpkit.qupath.qpdata.java_classes import Vocabulary
+from qpkit.qupath.qpdata.object_writer import ObjectWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURE = ROOT.parent / "shared/fixtures/qupath/v0.5.1/many/data.qpdata.gz"

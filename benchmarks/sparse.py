@@ -43,19 +43,19 @@ from skimage.transform import resize
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.dataset.splits import SplitRule
-from qpkit.ops.rasterize import rasterize
+from qpkit.ops.masks.rasterize import rasterize
 from qpkit.predictions.store import read_predictions
-from qpkit.workflows.export import export_tiles
-from qpkit.workflows.export_settings import ExportSettings
-from qpkit.workflows.sources import SlideInput, slide_inputs
-from qpkit.workflows.tissue_rule import TissueRule
-from qpkit_train.checkpoint import load_run
-from qpkit_train.config import load_recipe
+from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.inputs.slides import SlideInput, slide_inputs
+from qpkit.workflows.inputs.tissue_rule import TissueRule
+from qpkit_train.inference.predict import predict
+from qpkit_train.inference.thresholds import settled
 from qpkit_train.loop import fit
 from qpkit_train.models.registry import build_model, encoder_of
-from qpkit_train.predict import predict
-from qpkit_train.settings import ModelConfig
-from qpkit_train.thresholds import settled
+from qpkit_train.recipe.load import load_recipe
+from qpkit_train.recipe.settings import ModelConfig
+from qpkit_train.run_folder.checkpoint import load_run
 
 TUMOR = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),), ignored=("Ignore*",))
 FOUND = 0.1

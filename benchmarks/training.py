@@ -27,17 +27,17 @@ from measuring import Row, row, show
 
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.splits import SplitRule
-from qpkit.workflows.export import export_tiles
-from qpkit.workflows.export_settings import ExportSettings
-from qpkit.workflows.sources import project_classes, slide_inputs
-from qpkit.workflows.tissue_rule import TissueRule
-from qpkit_train.config import load_recipe
-from qpkit_train.data import Batch, Prefetcher
-from qpkit_train.devices import choose_precision, make_fabric
+from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.inputs.slides import project_classes, slide_inputs
+from qpkit.workflows.inputs.tissue_rule import TissueRule
+from qpkit_train.data.batches import Batch, Prefetcher
+from qpkit_train.data.training_tiles import split_material
 from qpkit_train.loop import Training
-from qpkit_train.material import split_material
-from qpkit_train.settings import Recipe
-from qpkit_train.start import run_file
+from qpkit_train.machine.devices import choose_precision, make_fabric
+from qpkit_train.recipe.load import load_recipe
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder.start import run_file
 
 NAMES = {"files": "files", "shards": "shards", "none": "slides"}
 STORES = tuple(NAMES)

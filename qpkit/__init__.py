@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from qpkit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from qpkit.core.annotation import Annotation, PathClass, Plane
     from qpkit.errors import QpkitError
@@ -26,22 +28,21 @@ if TYPE_CHECKING:
         use_backend,
         write_geojson,
     )
-    from qpkit.qupath.geojson_diagnosis import diagnose_geojson
+    from qpkit.qupath.geojson.checks.diagnosis import diagnose_geojson
     from qpkit.slides import open_slide
-    from qpkit.workflows.convert import ConvertSettings, convert
-    from qpkit.workflows.doctor_geojson import fix_geojson
-    from qpkit.workflows.doctor_project import DoctorSettings, examine_project
-    from qpkit.workflows.doctor_project_fix import fix_project
+    from qpkit.workflows.convert.convert import ConvertSettings, convert
+    from qpkit.workflows.doctor.fix import fix_project
+    from qpkit.workflows.doctor.geojson import fix_geojson
+    from qpkit.workflows.doctor.project import DoctorSettings, examine_project
     from qpkit.workflows.edit import Change, Selection, edit_objects
     from qpkit.workflows.project import add_images, write_metadata
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "Annotation": "qpkit.core.annotation",
     "Change": "qpkit.workflows.edit",
-    "ConvertSettings": "qpkit.workflows.convert",
-    "DoctorSettings": "qpkit.workflows.doctor_project",
+    "ConvertSettings": "qpkit.workflows.convert.convert",
+    "DoctorSettings": "qpkit.workflows.doctor.project",
     "Entry": "qpkit.qupath",
     "PathClass": "qpkit.core.annotation",
     "Plane": "qpkit.core.annotation",
@@ -51,13 +52,13 @@ _HOMES = {
     "Selection": "qpkit.workflows.edit",
     "add_image": "qpkit.qupath",
     "add_images": "qpkit.workflows.project",
-    "convert": "qpkit.workflows.convert",
+    "convert": "qpkit.workflows.convert.convert",
     "create_project": "qpkit.qupath",
-    "diagnose_geojson": "qpkit.qupath.geojson_diagnosis",
+    "diagnose_geojson": "qpkit.qupath.geojson.checks.diagnosis",
     "edit_objects": "qpkit.workflows.edit",
-    "examine_project": "qpkit.workflows.doctor_project",
-    "fix_geojson": "qpkit.workflows.doctor_geojson",
-    "fix_project": "qpkit.workflows.doctor_project_fix",
+    "examine_project": "qpkit.workflows.doctor.project",
+    "fix_geojson": "qpkit.workflows.doctor.geojson",
+    "fix_project": "qpkit.workflows.doctor.fix",
     "iter_geojson": "qpkit.qupath",
     "new_qpdata": "qpkit.qupath",
     "open_project": "qpkit.qupath",

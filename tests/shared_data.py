@@ -1,7 +1,9 @@
-"""Where the shared data are: beside the checkout. Tests that need them skip with a reason where they are missing."""
+"""Where things are: the checkout, its docs, and the shared data beside it (tests skip with a reason without them)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+SHARED = ROOT.parent / "shared"

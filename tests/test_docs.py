@@ -10,11 +10,10 @@ import pytest
 import qpkit
 import qpkit.core.label_file as label_map_module
 from qpkit.core.labels import parse_label_map
+from shared_data import DOCS
 
 CONTRACTS = ("class", "background", "ignore", "unannotated", "unlisted", "regions", "ignored")
 """Keys of a labels.toml that docs/contracts.md explains."""
-
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def blocks(page: str) -> list[str]:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import make_samples
-
-ROOT = Path(__file__).resolve().parents[1]
+from shared_data import ROOT
 
 
 def test_every_room_imports_only_what_stands_below_it() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import parse_label_map
 from qpkit.core.tiles import Tile
-from qpkit.ops.rasterize import Painting
+from qpkit.ops.masks.rasterize import Painting
 
 HERE = Path(__file__).parent
 SIDE = 240

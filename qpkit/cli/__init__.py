@@ -10,8 +10,8 @@ import sys
 
 import typer
 
-from qpkit import __version__
-from qpkit.cli import (
+from qpkit.cli.shared.console import fail
+from qpkit.cli.verbs import (
     convert,
     doctor,
     edit,
@@ -29,8 +29,8 @@ from qpkit.cli import (
     train,
     train_classifier,
 )
-from qpkit.cli._console import fail
 from qpkit.errors import QpkitError
+from qpkit.version import __version__
 
 _INTERRUPTED = 130
 _LAUNCHED = "TORCHELASTIC_RUN_ID"
@@ -62,7 +62,7 @@ def _root(
 ) -> None:
     """From QuPath annotations to a trained segmentation model and back, without QuPath or Java."""
     if backend != "native":
-        from qpkit.qupath.backend import use_backend
+        from qpkit.qupath.project.backend import use_backend
 
         context.with_resource(use_backend(backend))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from qpkit.errors import FormatError
-from qpkit.ops.paint_order import Instance
+from qpkit.ops.masks.paint_order import Instance
 
 _COLUMNS: Final = ("number", "object", "class", "label", "value")
 

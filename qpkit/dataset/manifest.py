@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins
 from qpkit.dataset.record import Split, TileRecord
-from qpkit.dataset.store_choice import open_store
-from qpkit.dataset.stores import TileStore
+from qpkit.dataset.stores.choice import open_store
+from qpkit.dataset.stores.store import TileStore
 from qpkit.errors import FormatError
-from qpkit.ops.rasterize import one_value_each
+from qpkit.ops.masks.rasterize import one_value_each
 
 TABLE_NAME = "tiles.parquet"
 INFO_NAME = "export.json"
@@ -75,7 +75,7 @@ class TileSet:
         return tuple(tile for tile in self.tiles if tile.split == split)
 
     def read(self, tile: TileRecord, layer: str) -> NDArray[Any]:
-        """Read one layer of a tile, shaped as in `qpkit.dataset.layers.Layers`.
+        """Read one layer of a tile, shaped as in `qpkit.dataset.stores.layers.Layers`.
 
         Raises:
             FormatError: It is gone, damaged, or of another size than the table says, or the export has no such layer.

@@ -21,12 +21,12 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.geometry import polygons_of
 from qpkit.errors import FormatError
-from qpkit.formats.class_names import UNCLASSIFIED, parse_color, read_class, rgb_of
-from qpkit.formats.coco_rle import read_rle, write_rle
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.json_files import finite, objects_in, read_json, write_json
-from qpkit.formats.losses import count_losses, lacking
-from qpkit.formats.outlines import CUT, TOO_FEW, area_shape, cut_open, join_cuts, open_ring, ring_polygon
+from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.shared.class_names import UNCLASSIFIED, parse_color, read_class, rgb_of
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
+from qpkit.formats.shared.outlines import CUT, TOO_FEW, area_shape, cut_open, join_cuts, open_ring, ring_polygon
+from qpkit.formats.shared.run_lengths import read_rle, write_rle
 
 LACKS: Final = lacking(
     "odd class name",

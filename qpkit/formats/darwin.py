@@ -21,11 +21,11 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse, mend
 from qpkit.errors import FormatError
-from qpkit.formats.class_names import UNCLASSIFIED, read_class
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.json_files import finite, objects_in, read_json, write_json
-from qpkit.formats.losses import count_losses, lacking
-from qpkit.formats.outlines import TOO_FEW, Points, area_shape, boxed, open_ring, ring_polygon, simple_parts
+from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.shared.class_names import UNCLASSIFIED, read_class
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
+from qpkit.formats.shared.outlines import TOO_FEW, Points, area_shape, boxed, open_ring, ring_polygon, simple_parts
 
 LACKS: Final = lacking(
     "odd class name",

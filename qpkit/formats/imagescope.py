@@ -21,12 +21,12 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.errors import FormatError
-from qpkit.formats.class_names import color_of, parse_bgr, read_class, to_bgr
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.losses import count_losses, lacking, printable
-from qpkit.formats.negative import NegativeRegion, with_holes
-from qpkit.formats.outlines import TOO_FEW, Points, boxed, open_ring, pieces
-from qpkit.formats.xml_files import as_text, number, points_of, read_xml, write_xml
+from qpkit.formats.shared.cannot_hold import count_losses, lacking, printable
+from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
+from qpkit.formats.shared.outlines import TOO_FEW, Points, boxed, open_ring, pieces
+from qpkit.formats.shared.xml_files import as_text, number, points_of, read_xml, write_xml
 
 ROOT: Final = "Annotations"
 

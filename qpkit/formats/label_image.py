@@ -26,15 +26,15 @@ from qpkit.core.labels import LabelClass, LabelMap, label_colors
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
-from qpkit.formats.class_names import read_class, rgb_of
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.label_place import PLACE_KEY, Place, place_of, place_text
-from qpkit.formats.label_table import label_table_text, read_label_table, sidecar
-from qpkit.formats.losses import count_losses, lacking
-from qpkit.formats.outlines import area_shape
-from qpkit.ops.merge import merge
-from qpkit.ops.rasterize import Painting
-from qpkit.ops.vectorize import vectorize
+from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.shared.class_names import read_class, rgb_of
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.label_place import PLACE_KEY, Place, place_of, place_text
+from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar
+from qpkit.formats.shared.outlines import area_shape
+from qpkit.ops.masks.rasterize import Painting
+from qpkit.ops.vectors.merge import merge
+from qpkit.ops.vectors.vectorize import vectorize
 
 LACKS: Final = lacking(
     "own colour",

@@ -24,11 +24,11 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse
 from qpkit.errors import ConfigError, FormatError
-from qpkit.formats.class_names import color_of, parse_color, read_class, to_hex
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.losses import count_losses, lacking, printable
-from qpkit.formats.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
-from qpkit.formats.xml_files import number, read_xml, write_xml
+from qpkit.formats.shared.cannot_hold import count_losses, lacking, printable
+from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
+from qpkit.formats.shared.xml_files import number, read_xml, write_xml
 
 ROOT: Final = "annotations"
 

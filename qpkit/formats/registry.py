@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from qpkit.errors import ConfigError
 from qpkit.formats import asap, coco, darwin, halo, imagescope, label_image, ndpa, vector_files
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.json_files import read_json
-from qpkit.formats.losses import Lacks
-from qpkit.formats.xml_files import read_xml
+from qpkit.formats.shared.cannot_hold import Lacks
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.json_files import read_json
+from qpkit.formats.shared.xml_files import read_xml
 
 Reader = Callable[[Path, ImageFacts, Choices], list[Drawing]]
 """(path, what is known about the image, choices) -> one drawing for each image in the file."""

@@ -22,10 +22,10 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, MissingExtraError, OutputError, ProjectError
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.losses import count_losses, lacking
-from qpkit.formats.outlines import simple_parts
-from qpkit.formats.vector_rows import OWN, columns_of, foreign_object, object_of
+from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.outlines import simple_parts
+from qpkit.formats.shared.table_rows import OWN, columns_of, foreign_object, object_of
 
 LACKS: Final = lacking("no shape", "odd class name", "opacity", "control characters")
 """Of GeoPackage and GeoParquet."""

@@ -1,13 +1,14 @@
 """QuPath's own files: projects, .qpdata and GeoJSON, read and written without Java."""
 
-from qpkit.qupath.backend import use_backend
-from qpkit.qupath.geojson import GeoJsonReport, GeoJsonWriter, iter_geojson, read_geojson, write_geojson
-from qpkit.qupath.project import Entry, Project, open_project
-from qpkit.qupath.project_writer import add_image, create_project
-from qpkit.qupath.qpdata import QpData, read_qpdata
-from qpkit.qupath.qpdata_new import new_qpdata
-from qpkit.qupath.qpdata_parts import WorkflowStep
-from qpkit.qupath.server import Server
+from qpkit.qupath.geojson.reader import GeoJsonReport, GeoJsonWriter, iter_geojson, read_geojson, write_geojson
+from qpkit.qupath.project.backend import use_backend
+from qpkit.qupath.project.images.server import Server
+from qpkit.qupath.project.opening import open_project
+from qpkit.qupath.project.project import Entry, Project
+from qpkit.qupath.project.writer import add_image, create_project
+from qpkit.qupath.qpdata.file import QpData, read_qpdata
+from qpkit.qupath.qpdata.image_data import WorkflowStep
+from qpkit.qupath.qpdata.new_file import new_qpdata
 
 __all__ = [
     "Entry",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import ConfigError, ProjectError, QpkitError
+from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, QpData
-from qpkit.workflows import OnProgress, no_progress
 
 UNCLASSIFIED = ""
 """Selects objects without a class."""

@@ -18,14 +18,14 @@ from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.files import new_folder, safe_names
-from qpkit.ops.merge import merge, simplify_together, to_slide
-from qpkit.ops.rasterize import count_values
-from qpkit.ops.vectorize import mean_inside, vectorize
+from qpkit.ops.masks.rasterize import count_values
+from qpkit.ops.vectors.merge import merge, simplify_together, to_slide
+from qpkit.ops.vectors.vectorize import mean_inside, vectorize
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count
+from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, write_geojson
-from qpkit.workflows import OnProgress, Ticker, no_progress
-from qpkit.workflows.entry_view import unsupported_view
+from qpkit.workflows.inputs.entry_view import unsupported_view
 
 AREA: Final = "Area µm^2"
 """QuPath's own name for an area measurement."""

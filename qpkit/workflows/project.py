@@ -16,13 +16,13 @@ from PIL import Image
 
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
+from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Project, add_image, create_project
-from qpkit.qupath.project_edits import set_metadata
-from qpkit.qupath.project_writer import BIOFORMATS, OPENSLIDE, require_no_project
-from qpkit.qupath.uris import file_path
+from qpkit.qupath.project.edits import set_metadata
+from qpkit.qupath.project.images.uris import file_path
+from qpkit.qupath.project.writer import BIOFORMATS, OPENSLIDE, require_no_project
 from qpkit.slides import open_slide
 from qpkit.slides.openslide import is_openslides
-from qpkit.workflows import OnProgress, no_progress
 
 IMAGE_TYPES: Final[Mapping[str, str]] = {
     "unset": "UNSET",

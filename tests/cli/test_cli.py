@@ -17,9 +17,8 @@ from predictions_made_up import predict_truth
 
 from qpkit.cli import app, main
 from qpkit.qupath import open_project
-from qpkit.workflows.sources import read_label_map
-
-ROOT = Path(__file__).resolve().parents[2]
+from qpkit.workflows.inputs.slides import read_label_map
+from shared_data import ROOT
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:

@@ -18,7 +18,7 @@ from qpkit.core.labels import (
     parse_label_map,
 )
 from qpkit.errors import LabelError
-from qpkit.formats.label_table import label_table_text
+from qpkit.formats.shared.label_table import label_table_text
 
 FULL = """
 overlap = "smallest-on-top"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins
 from qpkit.dataset import TileRecord, read_tile_set, write_tile_set
-from qpkit.dataset.layers import ImageFormat
 from qpkit.dataset.splits import SplitRule, draw_splits, parse_fractions
-from qpkit.dataset.stored_files import FilesWriter, paths_by_slide
+from qpkit.dataset.stores.files import FilesWriter, paths_by_slide
+from qpkit.dataset.stores.layers import ImageFormat
 from qpkit.errors import ConfigError, FormatError
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),))
@@ -62,7 +62,7 @@ def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path, monkey
         time.sleep(0.2)
         path.touch()
 
-    monkeypatch.setattr("qpkit.dataset.stored_files._save", slow)
+    monkeypatch.setattr("qpkit.dataset.stores.files._save", slow)
     empty = np.zeros((2, 2), dtype=np.uint8)
     with (
         pytest.raises(OSError, match="No space"),

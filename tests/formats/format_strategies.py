@@ -13,9 +13,9 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, Plane, argb
 from qpkit.core.geometry import ellipse
-from qpkit.formats.class_names import NO_COLOR
-from qpkit.formats.drawing import ImageFacts
-from qpkit.formats.outlines import area_shape, simple_parts
+from qpkit.formats.shared.class_names import NO_COLOR
+from qpkit.formats.shared.drawing import ImageFacts
+from qpkit.formats.shared.outlines import area_shape, simple_parts
 
 IMAGE = ImageFacts(name="slide 1.ndpi", width=4000, height=3000, mpp=0.25, centre_nm=(12_538_720.0, -96_063.0))
 

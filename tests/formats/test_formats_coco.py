@@ -17,8 +17,8 @@ from pycocotools import mask as oracle
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats import coco
-from qpkit.formats.coco_rle import pack, read_rle, unpack, write_rle
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts, Segmentation
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts, Segmentation
+from qpkit.formats.shared.run_lengths import pack, read_rle, unpack, write_rle
 
 
 def decoded(record: dict[str, Any]) -> NDArray[np.uint8]:

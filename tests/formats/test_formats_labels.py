@@ -17,9 +17,9 @@ from qpkit.core.annotation import Annotation, PathClass, Plane, argb
 from qpkit.core.labels import LabelClass, LabelMap, parse_label_map
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
 from qpkit.formats import label_image
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.label_place import ASSUMED, FROM_FILE, FROM_NAME, FROM_SIZE
-from qpkit.formats.label_table import label_table_text, read_label_table, sidecar
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.label_place import ASSUMED, FROM_FILE, FROM_NAME, FROM_SIZE
+from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar
 from strategies import label_rasters
 
 BCSS = "label\tGT_code\noutside_roi\t0\ntumor\t1\nstroma\t2\n"

@@ -5,8 +5,8 @@ import shapely
 from format_strategies import outlines
 from hypothesis import given
 
-from qpkit.formats.negative import ALONE, CROSSING, NegativeRegion, cut_out
-from qpkit.formats.outlines import cut_open, join_cuts, ring_polygon
+from qpkit.formats.shared.negative_regions import ALONE, CROSSING, NegativeRegion, cut_out
+from qpkit.formats.shared.outlines import cut_open, join_cuts, ring_polygon
 
 
 @given(outlines())

@@ -14,9 +14,9 @@ from format_strategies import IMAGE, PLAIN, drawings, left_of
 from hypothesis import given, settings
 
 from qpkit.core.annotation import Annotation
-from qpkit.formats.drawing import Choices, Drawing
-from qpkit.formats.losses import count_losses, features_of, printable
 from qpkit.formats.registry import FORMATS, Format, format_of, named
+from qpkit.formats.shared.cannot_hold import count_losses, features_of, printable
+from qpkit.formats.shared.drawing import Choices, Drawing
 from qpkit.formats.vector_files import BESIDE, READ_BESIDE
 
 VECTOR = [item for item in FORMATS if item.name != "labels"]

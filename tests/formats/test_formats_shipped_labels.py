@@ -13,9 +13,9 @@ from PIL import Image
 from qpkit.cli import main
 from qpkit.dataset import read_tile_set
 from qpkit.errors import LabelError
-from qpkit.formats.label_table import read_label_table
+from qpkit.formats.shared.label_table import read_label_table
 from qpkit.formats.shipped_labels import labels_file, shipped_labels
-from qpkit.workflows.sources import read_label_map
+from qpkit.workflows.inputs.slides import read_label_map
 
 
 @pytest.mark.parametrize("name", shipped_labels())

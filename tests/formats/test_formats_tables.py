@@ -15,8 +15,8 @@ import shapely
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import FormatError, MissingExtraError, OutputError, ProjectError
 from qpkit.formats import darwin, vector_files
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.registry import FORMATS, format_of
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 
 
 def path_of(*points: tuple[float, float]) -> list[dict[str, float]]:

@@ -8,10 +8,10 @@ import shapely
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.formats import asap, halo, imagescope, ndpa
-from qpkit.formats.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.outlines import TOO_FEW
 from qpkit.formats.registry import FORMATS, format_of
-from qpkit.formats.xml_files import read_xml
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.outlines import TOO_FEW
+from qpkit.formats.shared.xml_files import read_xml
 
 ASAP = """<?xml version="1.0"?>
 <ASAP_Annotations>

@@ -24,8 +24,8 @@ from qpkit.core.labels import default_label_map
 from qpkit.core.provenance import is_untouched, prediction_id, provenance
 from qpkit.qupath import open_project, read_geojson, write_geojson
 from qpkit.workflows.import_predictions import ImportSettings, predictions_to_geojson
+from shared_data import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "groovy").glob("*.groovy"))
 HERE = Path(__file__).parent
 VERSIONS = ["0.4", "0.5", "0.6"]

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from qpkit.qupath import open_project, read_geojson, write_geojson
-from qpkit.qupath.backend import use_backend
+from qpkit.qupath.project.backend import use_backend
 
 
 class JavaObject:

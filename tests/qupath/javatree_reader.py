@@ -58,7 +58,7 @@ from javatree_writer import write
 
 from qpkit.errors import FormatError
 from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.modified_utf8 import decode
+from qpkit.qupath.java.modified_utf8 import decode
 
 __all__ = ["parse", "write"]
 

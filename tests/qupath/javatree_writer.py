@@ -42,7 +42,7 @@ from javatree_nodes import (
 )
 
 from qpkit.errors import FormatError
-from qpkit.qupath.modified_utf8 import encode
+from qpkit.qupath.java.modified_utf8 import encode
 
 _REFERENCE: Final = struct.Struct(">Bi")
 _INT: Final = struct.Struct(">i")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import ellipse
-from qpkit.qupath.rois import box_polygon
+from qpkit.qupath.qpdata.roi_reader import box_polygon
 
 _COORDINATE = st.integers(-20_000_00, 100_000_00).map(lambda n: float(np.float32(n / 100)))
 _SIZE = st.integers(16, 5000).map(lambda n: n / 4)

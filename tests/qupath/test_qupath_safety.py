@@ -18,7 +18,7 @@ import shapely
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError, ProjectError
 from qpkit.qupath import QpData, open_project
-from qpkit.qupath.javagrammar import MAGIC
+from qpkit.qupath.java.grammar import MAGIC
 
 KILLS = 200
 

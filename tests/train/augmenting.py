@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from qpkit_train.augment import Augmenter
-from qpkit_train.settings import AugmentConfig
+from qpkit_train.augment.augmenter import Augmenter
+from qpkit_train.recipe.settings import AugmentConfig
 
 MOVES: Final[dict[str, dict[str, Any]]] = {
     "flips and turns": {"hflip": 0.5, "vflip": 0.5, "rot90": True},

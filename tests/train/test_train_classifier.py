@@ -16,18 +16,18 @@ from tiny_tiles import LABELS, MakeTiles, square_mask, tiny_recipe, write_tiles
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError
-from qpkit.ops.compare import IGNORE_INDEX
-from qpkit_train.checkpoint import load_run
+from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.classify import area_under_roc, fit_classifier, trivial_judgements
-from qpkit_train.config import load_recipe
-from qpkit_train.data import TileReader
+from qpkit_train.data.batches import TileReader
+from qpkit_train.data.tile_labels import question_labels, question_table, tile_answers
+from qpkit_train.data.training_tiles import describe_material
+from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
-from qpkit_train.material import describe_material
-from qpkit_train.predictor import Predictor
-from qpkit_train.settings import Recipe
-from qpkit_train.shown import show_batches
-from qpkit_train.starting import start_network
-from qpkit_train.tile_question import question_labels, question_table, tile_answers
+from qpkit_train.preview import show_batches
+from qpkit_train.recipe.load import load_recipe
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.initial_network import start_network
 
 
 class Killed(Exception):

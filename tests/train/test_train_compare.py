@@ -14,10 +14,10 @@ from tiny_tiles import TINY, MakeTiles, tiny_recipe
 import command_line
 from qpkit.cli import main
 from qpkit.errors import ConfigError, OutputError
-from qpkit_train.checkpoint import load_run
 from qpkit_train.compare import compare
-from qpkit_train.config import load_recipe
-from qpkit_train.settings import Recipe
+from qpkit_train.recipe.load import load_recipe
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder.checkpoint import load_run
 
 
 class Killed(Exception):

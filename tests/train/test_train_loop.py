@@ -16,17 +16,17 @@ from tiny_tiles import MakeTiles, paint, square_mask, tiny_recipe, write_tiles
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
-from qpkit.ops.compare import accuracy
-from qpkit_train.averaging import WeightAverage
-from qpkit_train.checkpoint import load_run, read_state
-from qpkit_train.devices import choose_precision, make_fabric
+from qpkit.ops.scores.confusion import accuracy
+from qpkit_train.data.normalization import named_normalization, normalize
+from qpkit_train.data.training_tiles import split_material
 from qpkit_train.loop import Training, fit
-from qpkit_train.losses import make_loss
-from qpkit_train.material import split_material
+from qpkit_train.losses.loss import make_loss
+from qpkit_train.machine.devices import choose_precision, make_fabric
+from qpkit_train.models.averaging import WeightAverage
 from qpkit_train.models.registry import build_model
-from qpkit_train.normalization import named_normalization, normalize
-from qpkit_train.settings import LossConfig, Recipe
-from qpkit_train.start import run_file
+from qpkit_train.recipe.settings import LossConfig, Recipe
+from qpkit_train.run_folder.checkpoint import load_run, read_state
+from qpkit_train.run_folder.start import run_file
 
 
 class Killed(Exception):
@@ -153,7 +153,7 @@ def test_a_run_killed_between_two_files_resumes_from_the_epoch_before(
     tiles, root = make_tiles(), tmp_path / "run"
     fit(tiles, tmp_path / "whole", tiny_recipe())
     with monkeypatch.context() as patch:
-        from qpkit_train import checkpoint
+        from qpkit_train.run_folder import checkpoint
 
         real = checkpoint.write_state
 

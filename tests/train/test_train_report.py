@@ -12,18 +12,18 @@ from tiny_tiles import LABELS, TINY, MakeTiles, tiny_recipe
 
 from browser import opened
 from command_line import run
-from qpkit.cli.report import report_after_training
+from qpkit.cli.shared.trainer import report_after_training
 from qpkit.dataset import read_tile_set
-from qpkit.dataset.judged import Judgement
 from qpkit.errors import FormatError, OutputError
-from qpkit.ops.compare import class_indices, class_scores, confusion_of, empty_confusion
-from qpkit.report.training import draw_curves, draw_scores_over_thresholds
-from qpkit.workflows import training_report
-from qpkit_train import judge as judging
-from qpkit_train.checkpoint import Run, State, load_run, read_run_file, read_state
-from qpkit_train.judge import judge
+from qpkit.ops.scores.confusion import class_indices, class_scores, confusion_of, empty_confusion
+from qpkit.report.figures.training import draw_curves, draw_scores_over_thresholds
+from qpkit.report.pages import training as training_report
+from qpkit.report.values.tiles import Judgement
+from qpkit_train import evaluation as judging
+from qpkit_train.evaluation import judge
+from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
-from qpkit_train.predictor import Predictor
+from qpkit_train.run_folder.checkpoint import Run, State, load_run, read_run_file, read_state
 
 OPTIONS = [part for text in TINY for part in ("--set", text)]
 

@@ -14,16 +14,16 @@ from tiny_tiles import LABELS, TINY, MakeTiles, tiny_recipe
 from browser import opened
 from command_line import run
 from qpkit.dataset import read_tile_set
-from qpkit.dataset.judged import Pair
+from qpkit.report.values.tiles import Pair
 from qpkit_train import loop
-from qpkit_train.augment import Augmenter
-from qpkit_train.checkpoint import write_run_file
-from qpkit_train.data import class_index_table, mask_values
-from qpkit_train.devices import pick_device
-from qpkit_train.material import split_material
-from qpkit_train.settings import AugmentConfig
-from qpkit_train.shown import settings_of, show_batches
-from qpkit_train.start import run_file
+from qpkit_train.augment.augmenter import Augmenter
+from qpkit_train.data.batches import class_index_table, mask_values
+from qpkit_train.data.training_tiles import split_material
+from qpkit_train.machine.devices import pick_device
+from qpkit_train.preview import settings_of, show_batches
+from qpkit_train.recipe.settings import AugmentConfig
+from qpkit_train.run_folder.checkpoint import write_run_file
+from qpkit_train.run_folder.start import run_file
 
 
 def same(one: Pair, other: Pair) -> bool:

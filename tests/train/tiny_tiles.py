@@ -11,8 +11,8 @@ from PIL import Image
 
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins
 from qpkit.dataset import TileRecord, write_tile_set
-from qpkit_train.config import load_recipe
-from qpkit_train.settings import Recipe
+from qpkit_train.recipe.load import load_recipe
+from qpkit_train.recipe.settings import Recipe
 
 LABELS = LabelMap(classes=(LabelClass("Lesion", 1, ("Lesion",), -65536), LabelClass("Other", 3, ("Other",))))
 """Values 0 background, 1 Lesion, 3 Other (a gap, so that index and value differ), 255 ignore."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors, with_colors
 from qpkit.core.tiles import Tile
-from qpkit.ops.rasterize import Painting
+from qpkit.ops.masks.rasterize import Painting
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
 from qpkit.qupath import open_project
 

@@ -14,7 +14,7 @@ from PIL import Image
 from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.qupath import open_project
-from qpkit.qupath.project_edits import set_image_uris
+from qpkit.qupath.project.edits import set_image_uris
 from qpkit.slides import open_slide
 from qpkit.workflows.project import add_images, new_project, read_metadata_table, write_metadata
 

@@ -22,20 +22,21 @@ from scipy.stats import rankdata
 from qpkit.dataset import TileRecord, read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.files import replace_file
-from qpkit.ops.chance import ALL_BACKGROUND, ALL_THIS_CLASS, RANDOM, chance_scores
-from qpkit.ops.compare import ClassScore, accuracy, class_scores, confusion_of
-from qpkit_train import checkpoint, figures
-from qpkit_train.augment import pad_to_stride
-from qpkit_train.checkpoint import Run, load_run
-from qpkit_train.data import Prefetcher, TileReader, WholeTiles
-from qpkit_train.devices import pick_device
-from qpkit_train.loop import OnProgress, fit
-from qpkit_train.losses import uses_sigmoid
-from qpkit_train.material import Material, measuring_batch, split_material
-from qpkit_train.normalization import normalize
-from qpkit_train.report import FitReport
-from qpkit_train.settings import Recipe
-from qpkit_train.tile_question import tile_answers
+from qpkit.ops.scores.baselines import ALL_BACKGROUND, ALL_THIS_CLASS, RANDOM, chance_scores
+from qpkit.ops.scores.confusion import ClassScore, accuracy, class_scores, confusion_of
+from qpkit.progress import OnProgress, no_progress
+from qpkit.report.figures import curves as figures
+from qpkit_train.data.batches import Prefetcher, TileReader, WholeTiles
+from qpkit_train.data.tile_labels import tile_answers
+from qpkit_train.data.training_tiles import Material, measuring_batch, split_material
+from qpkit_train.loop import fit
+from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
+from qpkit_train.machine.devices import pick_device
+from qpkit_train.models.forward import forward
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder import checkpoint
+from qpkit_train.run_folder.checkpoint import Run, load_run
+from qpkit_train.run_folder.fit_report import FitReport
 
 TILES_NAME: Final = "tiles.csv"
 
@@ -79,12 +80,8 @@ class ClassifierReport:
     trivial: dict[str, Judgement]
 
 
-def _silent(done: int, total: int, text: str) -> None:
-    """Report to nobody."""
-
-
 def fit_classifier(
-    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = _silent
+    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_progress
 ) -> ClassifierReport:
     """Train a tile classifier and leave a run folder, with every validation tile's answer in tiles.csv.
 
@@ -172,15 +169,14 @@ def _judgement(score: ClassScore, right: float | None, auc: float | None) -> Jud
 def _answers(run: Run, data: Material) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
     """Truth (n,), probabilities (n, 2) and answers (n,) of the best epoch on the measured tiles."""
     device, recipe = pick_device(), run.recipe
-    model = run.load_model().to(device)
+    model, sigmoid = run.load_model().to(device), uses_sigmoid(recipe.loss.terms)
     reader = TileReader(data.tile_set, table=data.table)
     batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(recipe, data))
     truth, chances, said = [], [], []
     for batch in Prefetcher(batches, workers=recipe.data.workers):
-        pixels, _ = pad_to_stride(normalize(batch.images.to(device).float() / 255, run.normalization))
         with torch.inference_mode():
-            logits = model(pixels).float().flatten(start_dim=1)
-        chance = logits.sigmoid() if uses_sigmoid(recipe.loss.terms) else logits.softmax(dim=1)
+            logits = forward(model, batch.images.to(device).float() / 255, run.normalization).flatten(start_dim=1)
+        chance = probabilities_of(logits, sigmoid=sigmoid)
         chances.append(chance.cpu().numpy())
         said.append(logits.argmax(dim=1).cpu().numpy().astype(np.uint8))
         truth.append(tile_answers(batch.targets.long()).flatten().numpy().astype(np.uint8))

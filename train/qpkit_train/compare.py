@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from qpkit.errors import ConfigError, OutputError, QpkitError
 from qpkit.files import replace_file
-from qpkit.ops.compare import ClassScore
-from qpkit_train import figures
-from qpkit_train.checkpoint import RUN_NAME, read_run_file, read_state
-from qpkit_train.loop import OnProgress, fit
-from qpkit_train.report import FitReport
-from qpkit_train.settings import Recipe
+from qpkit.ops.scores.confusion import ClassScore
+from qpkit.progress import OnProgress, no_progress
+from qpkit.report.figures import curves as figures
+from qpkit_train.loop import fit
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder.checkpoint import RUN_NAME, read_run_file, read_state
+from qpkit_train.run_folder.fit_report import FitReport
 
 TABLE_NAME: Final = "compare.csv"
 FIGURE_NAME: Final = "compare.png"
@@ -60,12 +61,8 @@ class ComparisonReport:
     failed: tuple[tuple[str, str], ...]
 
 
-def _silent(done: int, total: int, text: str) -> None:
-    """Report to nobody."""
-
-
 def compare(
-    tiles_root: Path, root: Path, recipes: Sequence[Recipe], *, on_progress: OnProgress = _silent
+    tiles_root: Path, root: Path, recipes: Sequence[Recipe], *, on_progress: OnProgress = no_progress
 ) -> ComparisonReport:
     """Train several recipes on the same tiles and compare them on the same validation tiles.
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
-from qpkit_train.data import Prefetcher
-from qpkit_train.devices import make_fabric
+from qpkit_train.data.batches import Prefetcher
+from qpkit_train.data.training_tiles import split_material
 from qpkit_train.loop import Training
-from qpkit_train.material import split_material
-from qpkit_train.settings import Recipe
-from qpkit_train.start import run_file
+from qpkit_train.machine.devices import make_fabric
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder.start import run_file
 
 LOWEST: Final = 1e-6
 HIGHEST: Final = 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,22 +21,20 @@ from torch import Tensor
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
-from qpkit.ops.compare import empty_confusion
-from qpkit_train import checkpoint, journal
-from qpkit_train.augment import Augmenter, pad_to_stride
-from qpkit_train.averaging import WeightAverage
-from qpkit_train.batch_norm import over_all_processes
-from qpkit_train.checkpoint import RunFile, State
-from qpkit_train.data import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
-from qpkit_train.devices import compiled, enough_memory, make_fabric, quiet
-from qpkit_train.events import write_events
-from qpkit_train.geometry import reach
-from qpkit_train.hardness import TileErrors
-from qpkit_train.losses import make_loss, uses_sigmoid
-from qpkit_train.material import Material, class_weights, measuring_batch, split_material
-from qpkit_train.models.registry import encoder_of
-from qpkit_train.normalization import choose_normalization, normalize
-from qpkit_train.processes import (
+from qpkit.ops.scores.confusion import empty_confusion
+from qpkit.progress import OnProgress, no_progress
+from qpkit_train.augment.augmenter import Augmenter
+from qpkit_train.augment.geometry import reach
+from qpkit_train.data.batches import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
+from qpkit_train.data.normalization import choose_normalization
+from qpkit_train.data.tile_labels import tile_answers
+from qpkit_train.data.training_tiles import Material, class_weights, measuring_batch, split_material
+from qpkit_train.inference.thresholds import validated
+from qpkit_train.losses.activation import uses_sigmoid
+from qpkit_train.losses.loss import make_loss
+from qpkit_train.machine.batch_norm import over_all_processes
+from qpkit_train.machine.devices import compiled, enough_memory, make_fabric, quiet
+from qpkit_train.machine.processes import (
     check_batch,
     ends_with_the_others,
     lead_first,
@@ -44,27 +42,26 @@ from qpkit_train.processes import (
     ranks,
     whole_batch,
 )
-from qpkit_train.report import FitReport
+from qpkit_train.models.averaging import WeightAverage
+from qpkit_train.models.forward import forward, padded_targets
+from qpkit_train.models.registry import encoder_of
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder import checkpoint, journal
+from qpkit_train.run_folder.checkpoint import RunFile, State
+from qpkit_train.run_folder.fit_report import FitReport
+from qpkit_train.run_folder.initial_network import check_answers, resume_network, start_network
+from qpkit_train.run_folder.start import claim, gone_on, let_go_again, run_file, with_network
+from qpkit_train.run_folder.tensorboard import write_events
 from qpkit_train.schedule import Watch, learning_rate
-from qpkit_train.settings import Recipe
-from qpkit_train.start import claim, gone_on, let_go_again, run_file, with_network
-from qpkit_train.starting import check_answers, resume_network, start_network
-from qpkit_train.tally import Measured, Tally
-from qpkit_train.thresholds import validated
-from qpkit_train.tile_question import tile_answers
-
-OnProgress = Callable[[int, int, str], None]
+from qpkit_train.validation.counts import Measured, Tally
+from qpkit_train.validation.tile_errors import TileErrors
 
 _CHECK_EVERY: Final = 16
 """Steps between looks at the loss on an accelerator, where every look waits for the device."""
 
 
-def _silent(done: int, total: int, text: str) -> None:
-    """Report to nobody."""
-
-
 def fit(
-    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = _silent
+    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_progress
 ) -> FitReport:
     """Train a model on a folder of tiles and leave a run folder.
 
@@ -100,7 +97,7 @@ def fit(
             resumed_from = training.restore(state) if state is not None else 0
             if rank() == 0 and not resumed_from:
                 checkpoint.write_run_file(run_root, training.file)
-            training.run(on_progress if rank() == 0 else _silent)
+            training.run(on_progress if rank() == 0 else no_progress)
         return training.finish(resumed_from)
 
 
@@ -291,15 +288,13 @@ class Training:
 
         The targets are of one pixel where the question is put to tiles.
         """
-        padded, known = pad_to_stride(normalize(pixels, self.normalization), targets)
-        assert known is not None
-        channels_last = padded.contiguous(memory_format=torch.channels_last)
+        known = padded_targets(targets).long()
         if self.model.training:
-            logits: Tensor = self.model(channels_last)
+            logits = forward(self.model, pixels, self.normalization)
         else:  # without the wrapper, whose calls have to come in step in all processes
             with self.fabric.autocast():
-                logits = self.runs(channels_last)
-        return logits.float(), tile_answers(known.long()) if self.recipe.asks_tiles else known.long()
+                logits = forward(self.runs, pixels, self.normalization)
+        return logits, tile_answers(known) if self.recipe.asks_tiles else known
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)

@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from qpkit_train.settings import OptimConfig
+from qpkit_train.recipe.settings import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, *, step: int, steps_per_epoch: int, plateau_factor: float = 1.0) -> float:

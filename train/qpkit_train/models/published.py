@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from qpkit.errors import ConfigError
-from qpkit_train.settings import ModelConfig
+from qpkit_train.recipe.settings import ModelConfig
 
 _PROBE_SECONDS: Final = 4.0
 _OFFLINE_VALUES: Final = {"1", "ON", "YES", "TRUE"}

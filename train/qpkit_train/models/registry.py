@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from qpkit.errors import ConfigError
+from qpkit_train.machine.torchvision_shim import ensure_torchvision
 from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.published import encoder_state
-from qpkit_train.settings import ModelConfig
-from qpkit_train.torchvision_shim import ensure_torchvision
+from qpkit_train.recipe.settings import ModelConfig
 
 _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Published DenseNets still say norm.1 where torchvision says norm1."""
@@ -24,7 +24,7 @@ _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
     """Make a network that maps (n, 3, h, w) float to (n, classes, h, w) logits; h and w multiples of its stride.
 
-    A tile classifier gives (n, classes, 1, 1). Weights of other runs are the business of `qpkit_train.starting`.
+    A tile classifier gives (n, classes, 1, 1). Weights of other runs: `qpkit_train.run_folder.initial_network`.
 
     Args:
         config: Names and weights.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from qpkit_train.models.own import architecture
-from qpkit_train.settings import TILE_CLASSIFIER
+from qpkit_train.recipe.settings import TILE_CLASSIFIER
 
 
 class TileClassifier(nn.Module):

@@ -1,0 +1,1 @@
+"""What several commands use: the console, tables, the way to the trainer."""

@@ -1,0 +1,109 @@
+"""The tables of qpkit evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qpkit.cli.shared.console import table
+from qpkit.ops.scores.baselines import best_chance
+from qpkit.ops.scores.bootstrap import Interval
+from qpkit.workflows.evaluate.result import Evaluation, Scope
+
+_SCORES = ("dice", "iou", "precision", "recall", "specificity")
+
+
+def show(result: Evaluation) -> None:
+    """Print an evaluation: pixels, trivial predictors, probabilities, lesions, confusion, groups, patients."""
+    slides = list(result.slides) if len(result.slides) == 1 else [*result.slides, result.pooled]
+    whole = slides[-1]
+    outside = "count as background" if result.unannotated == "background" else "count neither way"
+    _show_pixels(f"Run {result.run} against the annotations; pixels outside every region {outside}", "slide", slides)
+    _show_chance(whole)
+    _show_ranking(whole)
+    _show_lesions(result, slides)
+    _show_confusion(result, whole)
+    for key, scopes in result.groups.items():
+        _show_pixels(f"By {key}", key, scopes)
+    _show_patients(result)
+
+
+def _show_pixels(title: str, kind: str, scopes: Sequence[Scope]) -> None:
+    rows = []
+    for scope in scopes:
+        for name, score in scope.scores.items():
+            guess = best_chance(scope.chance[name], "dice")
+            numbers = [getattr(score, metric) for metric in _SCORES]
+            rows.append((scope.name, name, score.support, numbers[0], guess, *numbers[1:]))
+    columns = (kind, "class", "pixels", "Dice", "Dice of guessing", "IoU", "precision", "recall", "specificity")
+    table(title, columns, rows)
+
+
+def _show_chance(scope: Scope) -> None:
+    rows = []
+    for name, score in scope.scores.items():
+        for predictor, found in {"this run": score, **scope.chance[name]}.items():
+            rows.append((name, predictor, *(getattr(found, metric) for metric in _SCORES)))
+    title = f"{scope.name}: beside predictors that have not looked"
+    table(title, ("class", "predictor", "Dice", "IoU", "precision", "recall", "specificity"), rows)
+
+
+def _show_ranking(scope: Scope) -> None:
+    if scope.ranking is None:
+        return
+    rows = []
+    for name, rank in scope.ranking.items():
+        prior = scope.chance[name]["all this class"].precision
+        row = (name, rank.auc, rank.average_precision, prior, rank.calibration_error)
+        rows.append((*row, rank.best_dice, rank.best_threshold))
+    columns = ("class", "AUC", "average precision", "of guessing", "calibration error", "best Dice", "at probability")
+    error = scope.confidence_error
+    told = "" if error is None else f"; calibration error of what it says: {error:.4f}"
+    table(f"{scope.name}: probabilities (the best Dice is chosen on these pixels{told})", columns, rows)
+
+
+def _show_lesions(result: Evaluation, scopes: Sequence[Scope]) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for scope in scopes:
+        for name, found in scope.lesions.items():
+            area = None if scope.outside_mm2 is None else scope.outside_mm2[name]
+            counts = (f"{found.found} of {found.total}", found.matched, found.predicted, found.too_small)
+            rows.append((scope.name, name, *counts, found.precision, found.recall, found.f1, area))
+    share = result.settings.lesion_overlap
+    columns = ("slide", "class", "found", "matched", "predicted", "too small", "precision", "recall", "F1")
+    title = f"Lesions (found: {share:.0%} covered; matched: IoU {share:g})"
+    table(title, (*columns, "mm2 not judged"), rows)
+
+
+def _show_confusion(result: Evaluation, scope: Scope) -> None:
+    rows = [
+        (name, *(f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True)))
+        for name, counts, shares in zip(result.names, scope.confusion, scope.confusion_shares, strict=True)
+    ]
+    columns = ("annotated \\ predicted", *result.names)
+    table(f"{scope.name}: pixels (share of the annotated class)", columns, rows)
+
+
+def _show_patients(result: Evaluation) -> None:
+    means = result.patients
+    if means.units == 1:
+        return
+    rows = [
+        (name, *(_interval(metrics[metric], means.units) for metric in (*_SCORES, "auc", "lesion_f1")))
+        for name, metrics in means.classes.items()
+    ]
+    what = "slide" if means.unit == "slide" else f"patient ({means.unit})"
+    title = (
+        f"Mean over {means.units} x {what}, 95 % interval "
+        f"({result.settings.resamples:,} resamples, seed {result.settings.seed})"
+    )
+    columns = ("class", "Dice", "IoU", "precision", "recall", "specificity", "AUC", "lesion F1")
+    table(title, columns, rows)
+
+
+def _interval(found: Interval, units: int) -> str:
+    """ "0.81 0.74-0.88", and of how many where some have no value."""
+    if found.mean is None:
+        return "-"
+    ends = "" if found.low is None or found.high is None else f" {found.low:.2f}-{found.high:.2f}"
+    return f"{found.mean:.2f}{ends}{'' if found.n == units else f' (n {found.n})'}"

@@ -1,0 +1,156 @@
+"""qpkit doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qpkit.cli.shared.console import say, table
+from qpkit.cli.shared.doctor_findings import doctor_project, require_project_options, settings_of
+from qpkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qpkit.workflows.doctor.geojson import Finding, GeoJsonDiagnosis, GeoJsonFix
+
+
+def command(
+    path: Path = typer.Argument(..., help="QuPath project, or GeoJSON (.geojson, .json, also .gz or .zip)."),
+    fix: bool = typer.Option(
+        False,
+        "--fix",
+        help="Project: do what the last column says, after a backup; close QuPath first. "
+        "GeoJSON: write a mended copy that every QuPath takes; PATH is not touched.",
+    ),
+    relocate: list[str] = typer.Option(
+        [], metavar="OLD=NEW", help="Project: images in folder OLD are in NEW now (repeatable; Windows paths too)."
+    ),
+    search: list[Path] = typer.Option(
+        [], metavar="FOLDER", help="Project: look for missing images below, by name and size in px (repeatable)."
+    ),
+    rename_class: list[str] = typer.Option(
+        [], "--rename-class", metavar="OLD=NEW", help="Project: --fix renames this class everywhere (repeatable)."
+    ),
+    entry: list[str] = typer.Option([], help="Project: only these entries, by name or id (repeatable)."),
+    only: list[str] = typer.Option(
+        [], metavar="KIND", help="Project: report and fix only this kind of finding, such as image-moved (repeatable)."
+    ),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="GeoJSON: name of the copy; default: NAME.fixed.geojson beside."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="GeoJSON: replace the copy if it is there already."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Examine a QuPath project, or a GeoJSON file; nothing is changed without --fix.
+
+    Project: missing and moved images, unreadable data and whether a backup helps, wrong, empty, double and
+    out-of-image objects, overlaps of classes, class names that differ by a hair, missing um/px. Errors need somebody,
+    warnings are hardly meant, notes are good to know.
+
+    GeoJSON: which QuPath from 0.3 to 0.7 would refuse it and why, and what they change without a word.
+
+    Exit code 1 if there are errors (with --fix: if any are left), or if a QuPath refuses the GeoJSON file (with --fix:
+    if it could not be read to its end). Warnings and notes do not count.
+    """
+    if out is not None and not fix:
+        raise typer.BadParameter("-o names the mended copy; add --fix")
+    if path.suffix == ".qpproj" or path.is_dir():
+        if out is not None or overwrite:
+            raise ConfigError("-o and --overwrite go with a GeoJSON file; a project is mended in its place")
+        settings = settings_of(relocate=relocate, search=search, rename=rename_class, entries=entry, only=only)
+        doctor_project(path, settings, fix=fix, as_json=as_json)
+        return
+    if path.suffix == ".qpdata":
+        raise ConfigError(f"{path}: is one image's data; give its project, or look into it with qpkit info")
+    require_project_options(relocate=relocate, search=search, rename_class=rename_class, entry=entry, only=only)
+    _doctor_geojson(path, fix=fix, out=out, overwrite=overwrite, as_json=as_json)
+
+
+def _doctor_geojson(path: Path, *, fix: bool, out: Path | None, overwrite: bool, as_json: bool) -> None:
+    from qpkit.workflows.doctor.geojson import diagnose_geojson, fix_geojson
+
+    diagnosis = diagnose_geojson(path)
+    fixed = fix_geojson(path, out, overwrite=overwrite) if fix else None
+    if as_json:
+        _print_json(diagnosis, fixed)
+    else:
+        _show(diagnosis)
+        if fixed is not None:
+            _show_fix(fixed)
+        elif not diagnosis.is_safe:
+            say("qpkit doctor --fix writes a copy that all of them take.")
+    is_done = diagnosis.is_safe if fixed is None else fixed.diagnosis.is_safe and not fixed.unread
+    if not is_done:
+        raise typer.Exit(1)
+
+
+def _print_json(diagnosis: GeoJsonDiagnosis, fixed: GeoJsonFix | None) -> None:
+    import msgspec
+
+    record: dict[str, Any] = {
+        "path": str(diagnosis.path),
+        "features": diagnosis.features,
+        "is_safe": diagnosis.is_safe,
+        "verdicts": msgspec.to_builtins(diagnosis.verdicts),
+        "changes": msgspec.to_builtins(diagnosis.changes),
+    }
+    if fixed is not None:
+        record["fix"] = {
+            "path": str(fixed.path),
+            "written": fixed.written,
+            "mended": fixed.mended,
+            "changed": fixed.changed,
+            "left_out": msgspec.to_builtins(fixed.left_out),
+            "unread": list(fixed.unread),
+            "is_safe": fixed.diagnosis.is_safe,
+        }
+    typer.echo(msgspec.json.encode(record).decode())
+
+
+def _show(diagnosis: GeoJsonDiagnosis) -> None:
+    rows = []
+    for verdict in diagnosis.verdicts:
+        if verdict.accepted:
+            rows.append((verdict.version, f"imports {verdict.objects:,}", "", ""))
+        for number, reason in enumerate(verdict.reasons):
+            head = ("", "") if number else (verdict.version, "refuses")
+            rows.append((*head, _text(reason, diagnosis), _where(reason.features, reason.examples)))
+    count = f"{diagnosis.features:,} feature{'' if diagnosis.features == 1 else 's'}"
+    table(f"{diagnosis.path}: {count}", ("QuPath", "verdict", "why", "features"), rows)
+    if diagnosis.changes:
+        changes = [
+            (_span(item.versions), _text(item, diagnosis), _where(item.features, item.examples))
+            for item in diagnosis.changes
+        ]
+        table("Changed without a word", ("QuPath", "what", "features"), changes)
+    say("One refused feature aborts QuPath's whole import. Features are counted from 0. QuPath 0.2 has no import.")
+
+
+def _show_fix(fixed: GeoJsonFix) -> None:
+    rows = [("written", fixed.written), ("invalid polygons mended", fixed.mended), *fixed.changed.items()]
+    refusing = [verdict.version for verdict in fixed.diagnosis.verdicts if not verdict.accepted]
+    state = f"still refused by {', '.join(refusing)}" if refusing else "all versions take it"
+    table(f"{fixed.path}: {state}", ("", "objects"), rows)
+    if fixed.left_out:
+        left_out = [(item.reason, _where(item.features, item.examples)) for item in fixed.left_out]
+        table("Left out", ("why", "features"), left_out)
+    for text in fixed.unread:
+        say(f"not read to its end: {text}")
+
+
+def _text(finding: Finding, diagnosis: GeoJsonDiagnosis) -> str:
+    """What is wrong, with the file inside a zip."""
+    inner = finding.document.removeprefix(str(diagnosis.path)).lstrip("/")
+    return f"{inner}: {finding.text}" if inner else finding.text
+
+
+def _where(features: int, examples: tuple[int, ...]) -> str:
+    if not features:
+        return ""
+    more = ", ..." if features > len(examples) else ""
+    return f"{features:,} ({', '.join(map(str, examples))}{more})"
+
+
+def _span(versions: tuple[str, ...]) -> str:
+    return versions[0] if len(versions) == 1 else f"{versions[0]} - {versions[-1]}"

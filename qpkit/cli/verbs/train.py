@@ -1,0 +1,160 @@
+"""qpkit train and qpkit recipes. The trainer is imported inside the commands only: without torch they say so."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from qpkit.cli.shared.comparison import run_comparison
+from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.trainer import parameters_line, report_after_training, start_processes
+from qpkit.errors import ConfigError
+from qpkit.extras import extra
+from qpkit.files import replace_file
+
+if TYPE_CHECKING:
+    from qpkit_train.data.training_tiles import Material
+    from qpkit_train.recipe.settings import ModelConfig, Recipe
+    from qpkit_train.run_folder.fit_report import FitReport
+
+_DEFAULT: Final = "unet-resnet34"
+
+
+def command(
+    tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to make (or to resume)."),
+    recipe: str = typer.Option(
+        "", help=f"Name of a shipped recipe (see: qpkit recipes) or a TOML file; {_DEFAULT} if not given."
+    ),
+    setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    find_lr: bool = typer.Option(
+        False, "--find-lr", help="Try learning rates for 100 steps, suggest one, and stop; -o then names a PNG."
+    ),
+    compare: str = typer.Option(
+        "", metavar="A,B,...", help="Train these recipes, each in OUT/NAME, and compare them; run again to go on."
+    ),
+    devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what an epoch would show the model, and stop."),
+) -> None:
+    """Train a segmentation model on exported tiles."""
+    start = time.perf_counter()
+    if compare:
+        if recipe or dry_run or find_lr or devices > 1 or out is None:
+            raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes with --set alone")
+        run_comparison(tiles, compare.split(","), out, setting)
+        return
+    if find_lr and devices > 1:
+        raise ConfigError("--find-lr runs in a single process; leave out --devices")
+    with extra("train"):
+        from qpkit_train.recipe.load import load_recipe
+
+    chosen = load_recipe(recipe or _DEFAULT, setting)
+    if dry_run:
+        with extra("train"):
+            from qpkit_train.data.training_tiles import describe_material
+
+        _show_epoch(describe_material(tiles, chosen))
+        return
+    if find_lr:
+        _find_lr(tiles, chosen, out, start)
+        return
+    if out is None:
+        raise ConfigError("-o/--out is missing: the run folder to make")
+    if chosen.asks_tiles:
+        raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
+    with extra("train"):
+        from qpkit_train.loop import fit
+
+    if not start_processes(devices):
+        fit(tiles, out, chosen, resume=resume)
+        return
+    with progress("train") as update:
+        report = fit(tiles, out, chosen, resume=resume, on_progress=update)
+    _show(report, out, start)
+    report_after_training(out)
+
+
+def _find_lr(tiles: Path, recipe: Recipe, out: Path | None, start: float) -> None:
+    if out is not None and out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: with --find-lr the output is a picture; its name has to end in .png")
+    from qpkit.report.figures.curves import range_test_png
+
+    with extra("train"):
+        from qpkit_train.find_lr import find_learning_rate
+
+    with progress("range test") as update:
+        found = find_learning_rate(tiles, recipe, on_progress=update)
+    shown = list(zip(found.rates, found.losses, strict=True))
+    rows = [(f"{rate:.1e}", round(loss, 4)) for rate, loss in shown[:: max(1, len(shown) // 12)]]
+    table("Loss at rising learning rates", ("learning rate", "loss (smoothed)"), rows)
+    if out is not None:
+        replace_file(out, range_test_png(found.rates, found.losses, found.suggestion))
+        say(f"picture: {out}")
+    say(
+        f"the loss falls fastest at optim.lr={found.suggestion:.1e}; "
+        f"the recipe has {recipe.optim.lr:.1e} ({took(start)})"
+    )
+
+
+def _show_epoch(data: Material) -> None:
+    """Show what the first epoch holds: kinds of tiles, classes, patients."""
+    drawn = data.sampler.describe()
+    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
+    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+    pixels, total = drawn["pixels_per_epoch"], sum(drawn["pixels_per_epoch"].values())
+    classes = [(name, drawn["tiles_with_class"][name], n, f"{n / max(total, 1):.2%}") for name, n in pixels.items()]
+    table("Classes in an epoch (whole tiles)", ("class", "tiles", "pixels", "of labelled"), classes)
+    kinds = [g["name"] for g in drawn["groups"]]
+    groups = [(name, row["tiles"], *(row[kind] for kind in kinds)) for name, row in drawn["by_group"].items()]
+    table("Patients (or slides) in an epoch", ("group", "tiles", *(f"{kind} drawn" for kind in kinds)), groups)
+    for line in data.notes:
+        say(f"note: {line}")
+    say(
+        f"{drawn['batches']:,} batches, {drawn['tiles_per_epoch']:,} tiles an epoch; left out: "
+        f"{drawn['unlabelled_tiles_left_out']:,} without a label, {drawn['other_tiles_left_out']:,} that the "
+        f"ratio does not ask for; {len(data.measured):,} tiles of the {data.validated_on} split choose the best epoch"
+    )
+
+
+def _show(report: FitReport, out: Path, start: float) -> None:
+    drawn = report.sampler
+    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
+    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+    scores = [(s.name, s.support, s.dice, s.iou, s.precision, s.recall) for s in report.scores]
+    where = "validation" if report.validated_on == "val" else "TRAINING (there is no validation split)"
+    title = f"Epoch {report.best_epoch} of {report.epochs}, best on the {where} tiles"
+    table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
+    chances = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
+    if chances:
+        say(f"chances with the highest Dice there: {chances}; qpkit predict --threshold validated takes them")
+    for line in report.notes:
+        say(f"note: {line}")
+    say(parameters_line(report.parameters))
+    say(
+        f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "
+        f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
+    )
+    say(f"run {report.run} in {out} ({took(start)})")
+
+
+def recipes_command() -> None:
+    """List the shipped recipes."""
+    with extra("train"):
+        from qpkit_train.recipe.load import list_recipes, load_recipe
+
+    rows = []
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        model = recipe.model.architecture if recipe.model.encoder == "none" else _network(recipe.model)
+        rows.append((name, recipe.purpose, recipe.source, model))
+    table("Recipes", ("name", "purpose", "source", "network"), rows)
+    say("qpkit train TILES -o RUN --recipe NAME; those with a tile-classifier: qpkit train-classifier")
+
+
+def _network(model: ModelConfig) -> str:
+    frozen = ", frozen" if model.freeze_encoder else ""
+    return f"{model.architecture}/{model.encoder}{frozen}"

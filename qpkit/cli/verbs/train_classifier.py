@@ -1,0 +1,69 @@
+"""qpkit train-classifier."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.trainer import parameters_line, start_processes
+from qpkit.extras import extra
+
+if TYPE_CHECKING:
+    from qpkit_train.classify import ClassifierReport
+
+
+def command(
+    tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
+    out: Path = typer.Option(..., "-o", "--out", help="Run folder to make (or to resume)."),
+    recipe: str = typer.Option("bracs-classifier", help="Name of a shipped recipe with a tile-classifier, or a TOML."),
+    positive: list[str] = typer.Option(
+        [], "--class", metavar="NAME", help="A tile that shows this class is positive; several add up. Default: any."
+    ),
+    setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
+) -> None:
+    """Train a classifier that says whether a tile shows a lesion; its encoder can start a segmentation."""
+    with extra("train"):
+        from qpkit_train.classify import fit_classifier, help_fit
+        from qpkit_train.recipe.load import load_recipe
+
+    start = time.perf_counter()
+    chosen = load_recipe(recipe, setting)
+    if positive:
+        chosen = msgspec.structs.replace(chosen, positive=positive)
+    if not start_processes(devices):
+        help_fit(tiles, out, chosen, resume=resume)
+        return
+    with progress("train") as update:
+        report = fit_classifier(tiles, out, chosen, resume=resume, on_progress=update)
+    _show(report, out, start)
+
+
+def _show(report: ClassifierReport, out: Path, start: float) -> None:
+    trained = report.fit
+    groups = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in trained.sampler["groups"]]
+    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), groups)
+    where = "validation" if trained.validated_on == "val" else "TRAINING (there is no validation split)"
+    judged = {"the model": report.model, **report.trivial}
+    rows = [(name, j.accuracy, j.precision, j.recall, j.f1, j.auc) for name, j in judged.items()]
+    title = f"Does a tile show {report.asked}? Epoch {trained.best_epoch} of {trained.epochs} on the {where} tiles"
+    table(title, ("predictor", "accuracy", "precision", "recall", "F1", "AUC"), rows)
+    shown = [
+        (name, *counts, *(count / max(sum(counts), 1) for count in counts))
+        for name, counts in zip(("without", "with"), report.confusion.tolist(), strict=True)
+    ]
+    table("Tiles by truth (rows) and answer", ("", "said without", "said with", "share without", "share with"), shown)
+    for line in trained.notes:
+        say(f"note: {line}")
+    say(parameters_line(trained.parameters))
+    say(
+        f"{trained.recipe} on {trained.device}, {trained.precision}: {trained.steps:,} steps of "
+        f"{trained.seconds_per_step:.2f} s, {trained.waiting_share:.0%} of it waiting for tiles"
+    )
+    say(f"run {trained.run} in {out} ({took(start)}); its encoder: --set model.encoder_weights=run:{out}")

@@ -1,0 +1,1 @@
+"""Where the pixels of tiles are: files, shards, the slides themselves, or an nnU-Net data set."""

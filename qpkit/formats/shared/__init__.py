@@ -1,0 +1,1 @@
+"""What the formats share: XML and JSON, rings and holes, class names, what a format cannot hold."""

@@ -1,0 +1,161 @@
+"""Annotations <-> rows of a table, for GeoPackage, GeoParquet and Shapefile.
+
+Columns of our own are class, color, name ... and three of JSON; each measurement is a number column of its own name.
+What no number column can hold exactly (not finite values, names that columns cannot have) stands in the column "more".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, Kind, Plane, RoiShape
+from qpkit.formats.shared.cannot_hold import printable
+from qpkit.formats.shared.class_names import parse_color, read_class, to_hex
+from qpkit.formats.shared.outlines import area_shape
+
+OWN: Final = ("class", "kind", "shape")
+"""A table with these columns is one that we wrote."""
+
+_COLUMNS: Final = (
+    *OWN,
+    *("color", "own_color", "name", "id", "z", "t", "c", "locked", "missing", "parent", "nucleus", "metadata", "more"),
+)
+_RESERVED: Final = {*_COLUMNS, "geometry", "geom", "fid", "ogc_fid", "rowid", "oid", "_rowid_", "classification"}
+_CLASS_COLUMNS: Final = ("class", "classification", "class_name", "label", "category", "group")
+_NAME_CHARACTERS: Final = 60
+
+_KINDS: Final[tuple[Kind, ...]] = ("annotation", "detection", "cell", "tile", "tma_core")
+_SHAPES: Final[tuple[RoiShape, ...]] = ("rectangle", "ellipse", "line", "polygon", "polyline", "points", "geometry")
+
+
+def columns_of(objects: Sequence[Annotation]) -> dict[str, list[Any]]:
+    """Lay objects out as columns; the geometry is not among them.
+
+    Args:
+        objects: With shapes; `parent` counts in them.
+    """
+    names = _measurement_columns(objects)
+    columns: dict[str, list[Any]] = {name: [] for name in (*_COLUMNS, *names)}
+    for item in objects:
+        row = _row(item, names)
+        for name, values in columns.items():
+            values.append(row.get(name))
+    return columns
+
+
+def _row(item: Annotation, names: Mapping[str, None]) -> dict[str, Any]:
+    measured = {k: v for k, v in item.measurements.items() if k in names and math.isfinite(v)}
+    more = {k: v for k, v in item.measurements.items() if k not in measured}
+    color = None if item.path_class is None else item.path_class.color
+    return {
+        "class": None if item.path_class is None else printable(str(item.path_class)),
+        "kind": item.kind,
+        "shape": item.shape,
+        "color": None if color is None else to_hex(color),
+        "own_color": None if item.color is None else to_hex(item.color),
+        "name": None if item.name is None else printable(item.name),
+        "id": item.id,
+        "z": item.plane.z,
+        "t": item.plane.t,
+        "c": item.plane.c,
+        "locked": int(item.locked),
+        "missing": int(item.is_missing),
+        "parent": None if item.parent is None else float(item.parent),
+        "nucleus": None if item.nucleus is None else shapely.to_wkt(item.nucleus, rounding_precision=-1),
+        "metadata": json.dumps(dict(item.metadata)) if item.metadata else None,
+        "more": json.dumps(more) if more else None,
+        **measured,
+    }
+
+
+def _measurement_columns(objects: Sequence[Annotation]) -> dict[str, None]:
+    """Names that can be columns: printable, not too long, none of ours, and no two alike but for upper case."""
+    taken = set(_RESERVED)
+    names: dict[str, None] = {}
+    for name in dict.fromkeys(key for item in objects for key in item.measurements):
+        plain = name.isprintable() and name == name.strip() != "" and len(name) <= _NAME_CHARACTERS and '"' not in name
+        if plain and name.casefold() not in taken:
+            taken.add(name.casefold())
+            names[name] = None
+    return names
+
+
+def object_of(row: Mapping[str, Any], geometry: BaseGeometry) -> Annotation:
+    """Read a row that we wrote (a shapefile has not all columns)."""
+    measurements = {k: v for k, v in row.items() if k not in _COLUMNS and isinstance(v, float) and math.isfinite(v)}
+    more, metadata, nucleus = (_text(row, key) for key in ("more", "metadata", "nucleus"))
+    kind, shape = row.get("kind"), row.get("shape")
+    parent = row.get("parent")
+    return Annotation(
+        geometry=geometry,
+        shape=shape if shape in _SHAPES else None,
+        path_class=read_class(_text(row, "class"), parse_color(_text(row, "color"))),
+        kind=kind if kind in _KINDS else "annotation",
+        id=_text(row, "id"),
+        plane=Plane(*(int(row.get(key, default) or 0) for key, default in (("c", -1), ("z", 0), ("t", 0)))),
+        name=_text(row, "name"),
+        color=parse_color(_text(row, "own_color")),
+        measurements=measurements | (json.loads(more) if more else {}),
+        metadata=json.loads(metadata) if metadata else {},
+        parent=int(parent) if isinstance(parent, int | float) and math.isfinite(parent) else None,
+        locked=row.get("locked") == 1,
+        nucleus=None if nucleus is None else shapely.from_wkt(nucleus),
+        is_missing=row.get("missing") == 1,
+    )
+
+
+def foreign_object(row: Mapping[str, Any], geometry: BaseGeometry, layer: str | None) -> Annotation:
+    """Read a row of another program: numbers are measurements, texts are metadata.
+
+    Args:
+        row: Without the geometry.
+        geometry: Slide frame.
+        layer: The class where no column says it, or None.
+    """
+    column = next((key for key in row if key.casefold() in _CLASS_COLUMNS and _text(row, key)), None)
+    text, color = _classified(_text(row, column) if column else layer)
+    rest = {key: value for key, value in row.items() if key != column and key != "name"}
+    numbers = {k: float(v) for k, v in rest.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    texts = {k: str(v) for k, v in rest.items() if k not in numbers and v is not None and str(v) != "NaT"}
+    own = parse_color(texts.pop("color", None)) if text and color is None else None
+    return Annotation(
+        geometry=geometry,
+        shape=_shape(geometry),
+        path_class=read_class(text, color if color is not None else own),
+        name=_text(row, "name"),
+        measurements={k: v for k, v in numbers.items() if math.isfinite(v)},
+        metadata=texts,
+    )
+
+
+def _classified(text: str | None) -> tuple[str | None, int | None]:
+    """A class name, or QuPath's own classification object as text, which geopandas makes of QuPath's GeoJSON."""
+    if text is None or not text.lstrip().startswith("{"):
+        return text, None
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return text, None
+    color = record.get("color")
+    rgb = f"rgb({','.join(map(str, color[:3]))})" if isinstance(color, list) else None
+    name = record.get("name")
+    return (name if isinstance(name, str) else None), parse_color(rgb)
+
+
+def _shape(geometry: BaseGeometry) -> RoiShape:
+    if geometry.geom_type in ("Polygon", "MultiPolygon"):
+        return area_shape(geometry)
+    if geometry.geom_type == "LineString":
+        return "line" if len(geometry.coords) == 2 else "polyline"
+    return "points" if geometry.geom_type in ("Point", "MultiPoint") else "geometry"
+
+
+def _text(row: Mapping[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    return value if isinstance(value, str) else None

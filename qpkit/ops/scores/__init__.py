@@ -1,0 +1,1 @@
+"""Predictions against the ground truth: pixels, lesions, probabilities, intervals, baselines."""

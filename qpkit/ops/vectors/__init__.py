@@ -1,0 +1,1 @@
+"""Masks to polygons, and what can be wrong with a polygon."""

@@ -1,0 +1,258 @@
+"""Find the rules that GeoJSON features break, as QuPath's importers of v0.3 to v0.7 would meet them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from qpkit.qupath.geojson.checks import rules as rules
+from qpkit.qupath.geojson.checks.geometries import check_nucleus, check_shapes
+from qpkit.qupath.geojson.checks.gson import is_double, is_integer, is_measurement, is_plain
+from qpkit.qupath.geojson.checks.rules import Rule
+from qpkit.qupath.geojson.features import GEOMETRIES
+
+_TYPES: Final = {
+    name: kind
+    for kind, names in {
+        "annotation": ("annotation", "PathAnnotationObject", "unknown"),
+        "detection": ("detection", "PathDetectionObject"),
+        "cell": ("cell", "PathCellObject"),
+        "tile": ("tile", "PathTileObject"),
+        "tma_core": ("tmaCore", "tma_core", "TMACoreObject"),
+        "root": ("root", "PathRootObject"),
+    }.items()
+    for name in names
+}
+_LEGACY: Final = frozenset(name for name in _TYPES if name.endswith("Object"))
+_UUID: Final = re.compile(r"[0-9a-fA-F]{1,16}(-[0-9a-fA-F]{1,16}){4}")
+_FLOAT_END: Final = 3.4028235677973366e38
+_MAX_NESTING: Final = 200
+
+
+class FeatureCheck:
+    """Checks the features of one document and counts the objects that QuPath reads from them."""
+
+    def __init__(self) -> None:
+        self.objects = 0
+        self.objects_with_children = 0
+        self._ids: set[str] = set()
+        self._classes: dict[str, frozenset[Rule]] = {}
+
+    def check(self, features: Sequence[Any]) -> list[set[Rule]]:
+        """Find what is wrong with each feature, what is wrong with its childObjects included."""
+        shapes = check_shapes([item.get("geometry") if isinstance(item, dict) else None for item in features])
+        found = []
+        for feature, shape in zip(features, shapes, strict=True):
+            self.objects += 1
+            found.append(self._check(feature, shape, 0))
+        return found
+
+    def _check(self, feature: Any, shape: set[Rule], depth: int) -> set[Rule]:
+        if not isinstance(feature, dict):
+            return {rules.NO_OBJECT}
+        self.objects_with_children += 1
+        found = set(shape)
+        found.update(self._check_id(feature))
+        if "nucleusGeometry" in feature:
+            found.update(check_nucleus(feature["nucleusGeometry"]))
+        properties = feature.get("properties", {})
+        if not isinstance(properties, dict):
+            return found | {rules.PROPERTIES_NULL}
+        found.update(_check_properties(properties))
+        found.update(_check_type(feature, properties))
+        if "classification" in properties:
+            found.update(self._check_class(properties["classification"]))
+        children = properties.get("childObjects", properties.get("children"))
+        if isinstance(children, list) and depth < _MAX_NESTING:
+            found.update(self._check_children(children, depth))
+        return found
+
+    def _check_children(self, children: list[Any], depth: int) -> Iterator[Rule]:
+        if children:
+            yield rules.CHILDREN_LOST
+        shapes = check_shapes([item.get("geometry") if isinstance(item, dict) else None for item in children])
+        for child, shape in zip(children, shapes, strict=True):
+            for rule in self._check(child, shape, depth + 1):
+                younger = rules.since_04(rule)
+                if younger.versions:
+                    yield younger
+
+    def _check_id(self, feature: Mapping[str, Any]) -> Iterator[Rule]:
+        if "id" not in feature:
+            return
+        value = feature["id"]
+        if not is_plain(value):
+            yield rules.ID_NULL
+        elif not _is_legacy(value):
+            text = str(value)
+            if not _UUID.fullmatch(text):
+                yield rules.ID_REPLACED
+            elif text.lower() in self._ids:
+                yield rules.ID_TWICE
+            else:
+                self._ids.add(text.lower())
+
+    def _check_class(self, record: Any) -> frozenset[Rule]:
+        """Check each classification once; a file has few."""
+        key = repr(record)
+        if key not in self._classes:
+            self._classes[key] = frozenset(_check_class(record))
+        return self._classes[key]
+
+
+def check_wrapper(value: Any) -> tuple[list[Any], set[Rule]]:
+    """Open what stands at the top of a document, or in the array there.
+
+    Returns:
+        Features, and what is wrong with the wrapper itself. What QuPath passes over gives no features.
+    """
+    if not isinstance(value, dict) or "type" not in value:
+        return [], {rules.NO_GEOJSON}
+    kind = value["type"]
+    if not is_plain(kind):
+        return [], {rules.WRAPPER_TYPE}
+    if kind == "Feature":
+        return [value], set()
+    if kind == "FeatureCollection" and isinstance(value.get("features"), list):
+        return value["features"], set()
+    if isinstance(kind, str) and kind in GEOMETRIES:
+        bare = {key: item for key, item in value.items() if key in ("type", "coordinates", "geometries")}
+        return [{"type": "Feature", "geometry": bare}], set()
+    return [], {rules.NO_GEOJSON}
+
+
+def _check_properties(properties: Mapping[str, Any]) -> Iterator[Rule]:
+    if "name" in properties:
+        if not is_plain(properties["name"]):
+            yield rules.NAME_NULL
+        elif not str(properties["name"]).isascii():
+            yield rules.TEXT_ENCODING
+    if "color" in properties:
+        yield from _check_color(properties["color"])
+    if isinstance(properties.get("metadata"), dict) and properties["metadata"]:
+        yield rules.METADATA_LOST
+    if isinstance(properties.get("plane"), dict):
+        yield rules.PLANE_MISPLACED
+    if isinstance(properties.get("nucleusGeometry"), dict):
+        yield rules.NUCLEUS_MISPLACED
+    measurements = properties.get("measurements")
+    if isinstance(measurements, list):
+        yield from _check_measurement_list(measurements)
+    elif isinstance(measurements, dict) and measurements:
+        yield from _check_measurement_map(measurements)
+
+
+def _check_color(color: Any) -> Iterator[Rule]:
+    if isinstance(color, list):
+        if len(color) != 3:
+            yield rules.COLOR_LOST
+        elif not all(map(is_integer, color)):
+            yield rules.COLOR_BAD
+    elif isinstance(color, dict):
+        yield rules.COLOR_LOST
+    elif color is not None and not is_integer(color):
+        yield rules.COLOR_BAD
+
+
+def _check_measurement_list(record: list[Any]) -> Iterator[Rule]:
+    for item in record:
+        if not isinstance(item, dict) or not is_plain(item.get("name")) or not is_double(item.get("value")):
+            yield rules.LIST_BAD
+        else:
+            yield from _check_measurement(str(item["name"]), item["value"])
+
+
+def _check_measurement_map(record: Mapping[str, Any]) -> Iterator[Rule]:
+    yield rules.MAP_LOST
+    for name, value in record.items():
+        if isinstance(value, str):
+            yield rules.MAP_BAD
+            if not is_measurement(value):
+                yield rules.MAP_TEXT
+        elif not is_double(value):
+            yield rules.MAP_BAD
+            yield rules.MAP_VALUE_LOST
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield rules.MAP_BAD
+        yield from _check_measurement(name, value)
+
+
+def _check_measurement(name: str, value: Any) -> Iterator[Rule]:
+    if not name.isascii():
+        yield rules.TEXT_ENCODING
+    if isinstance(value, int | float) and abs(value) >= _FLOAT_END and value not in (math.inf, -math.inf):
+        yield rules.VALUE_INFINITE
+
+
+def _check_type(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Rule]:
+    """Compare what 0.3 and what later versions take for the object's type."""
+    legacy = feature["id"] if _is_legacy(feature.get("id")) else "annotation"
+    new = next((properties[key] for key in ("objectType", "object_type", "type") if key in properties), legacy)
+    old = next((properties[key] for key in ("object_type", "type") if key in properties), legacy)
+    if not is_plain(new):
+        yield rules.TYPE_NULL
+    if not is_plain(old):
+        yield rules.TYPE_NULL_03
+    kind = _TYPES.get(str(new))
+    if kind is None and is_plain(new):
+        yield rules.TYPE_UNKNOWN
+    if kind is not None and kind not in ("annotation", _TYPES.get(str(old), "annotation")):
+        yield rules.TYPE_LOST
+    if kind == "root":
+        yield rules.TYPE_ROOT
+    if kind == "tma_core":
+        yield rules.CORE_SKIPPED
+
+
+def _is_legacy(value: object) -> bool:
+    """Whether an id is the object type, as in v0.2."""
+    return isinstance(value, str) and value in _LEGACY
+
+
+def _check_class(record: Any) -> Iterator[Rule]:
+    if record is None:
+        yield rules.CLASS_NULL
+    elif isinstance(record, str):
+        yield rules.CLASS_TEXT
+        yield from _check_class_name(record)
+    elif not isinstance(record, dict):
+        yield rules.CLASS_OTHER
+    else:
+        yield from _check_class_object(record)
+
+
+def _check_class_object(record: Mapping[str, Any]) -> Iterator[Rule]:
+    name, names = record.get("name"), record.get("names")
+    if name is not None:
+        yield from _check_class_name(name)
+    if names is not None:
+        for item in names if isinstance(names, list) and names else [None]:
+            yield from map(rules.since_04, _check_class_name(item))
+        if name is None:
+            yield rules.CLASS_NAMES_LOST
+    if name is None and names is None:
+        return
+    color, rgb = record.get("color"), record.get("colorRGB")
+    if "color" not in record and "colorRGB" not in record:
+        yield rules.CLASS_NO_COLOR
+    if rgb is not None and not is_integer(rgb):
+        yield rules.CLASS_RGB_BAD
+    if color is not None and not _is_color_list(color):
+        yield rules.CLASS_COLOR_BAD
+    if color and rgb is None:
+        yield rules.CLASS_COLOR_LOST
+
+
+def _is_color_list(color: Any) -> bool:
+    return isinstance(color, list) and len(color) in (0, 1, 3, 4) and all(map(is_double, color))
+
+
+def _check_class_name(name: Any) -> Iterator[Rule]:
+    if not is_plain(name) or not str(name).strip():
+        yield rules.CLASS_BLANK
+    elif "\n" in str(name):
+        yield rules.CLASS_LINE_BREAK
+    if isinstance(name, str) and not name.isascii():
+        yield rules.TEXT_ENCODING

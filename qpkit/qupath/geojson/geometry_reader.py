@@ -1,0 +1,194 @@
+"""GeoJSON geometry objects of QuPath's dialect -> shapely: "plane" and "isEllipse" stand inside the geometry.
+
+One at a time and strict; geojson_bulk reads the simple ones, geojson_safe writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Plane, RoiShape
+from qpkit.core.geometry import ellipse
+from qpkit.errors import FormatError
+from qpkit.qupath.object_values import NO_ROI, Roi
+
+COLLECTION_JOINED: Final = "GeometryCollection made one shape"
+COLLECTION_CUT: Final = "GeometryCollection cut to its parts of the highest dimension, as QuPath 0.3-0.5 do"
+
+_MAX_NESTING: Final = 50
+
+
+def read_shape(record: object, *, is_ellipse: bool = False, notes: Counter[str] | None = None) -> Roi:
+    """Read a geometry object.
+
+    Args:
+        record: Decoded JSON.
+        is_ellipse: It is one even without "isEllipse" (a TMA core).
+        notes: Counts what was changed.
+
+    Returns:
+        Slide frame, and the ROI kind that QuPath's import makes of it: a five-point axis-parallel ring is a
+        rectangle, two points are a line. An empty ring (QuPath's export of a zero-size shape) is an empty polygon.
+
+    Raises:
+        FormatError: Not a geometry that QuPath imports; the message says why.
+    """
+    if not isinstance(record, dict):
+        raise FormatError("it has no geometry")
+    if not record:  # how 0.4 and later export an object without a ROI
+        return NO_ROI
+    if record.get("type") == "GeometryCollection":
+        geometry, shape = _read_collection(record, Counter() if notes is None else notes)
+    else:
+        geometry, shape = _read_plain(record)
+    if (is_ellipse or record.get("isEllipse") is True) and not geometry.is_empty:
+        return Roi(ellipse(*geometry.bounds), "ellipse", _plane(record.get("plane")))
+    return Roi(geometry, shape, _plane(record.get("plane")))
+
+
+def _read_plain(record: Mapping[str, Any]) -> tuple[BaseGeometry, RoiShape | None]:
+    kind = record.get("type")
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        raise FormatError(f"its geometry is of type {str(kind)[:60]!r}, which QuPath does not import")
+    try:
+        return read(record.get("coordinates"))
+    except (ValueError, TypeError, OverflowError, shapely.errors.GEOSException) as err:
+        raise FormatError(f"its {kind} has coordinates that cannot be read ({str(err).strip()})") from err
+
+
+def _read_collection(record: Mapping[str, Any], notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
+    """Join the parts of the highest dimension."""
+    parts = [part for part in _parts(record, 0) if not part.is_empty]
+    if not parts:
+        return shapely.Polygon(), None
+    highest = max(shapely.get_dimensions(part) for part in parts)
+    kept = [part for part in parts if shapely.get_dimensions(part) == highest]
+    notes[COLLECTION_JOINED if len(kept) == len(parts) else COLLECTION_CUT] += 1
+    single = [geometry for part in kept for geometry in getattr(part, "geoms", [part])]
+    if len(single) == 1:
+        return single[0], None
+    join = (shapely.MultiPoint, shapely.MultiLineString, shapely.MultiPolygon)[highest]
+    return join(single), "geometry" if highest else "points"
+
+
+def _parts(record: Mapping[str, Any], depth: int) -> Iterator[BaseGeometry]:
+    geometries = record.get("geometries")
+    if not isinstance(geometries, list) or depth > _MAX_NESTING:
+        raise FormatError("its GeometryCollection has no list of geometries")
+    for part in geometries:
+        if not isinstance(part, dict):
+            raise FormatError("its GeometryCollection holds something that is no geometry")
+        if part.get("type") == "GeometryCollection":
+            yield from _parts(part, depth + 1)
+        else:
+            yield _read_plain(part)[0]
+
+
+def _plane(record: object) -> Plane:
+    if record is None:
+        return Plane()
+    if not isinstance(record, dict):
+        raise FormatError("its plane is not an object with c, z and t")
+    try:
+        return Plane(*(int(record.get(key, default)) for key, default in (("c", -1), ("z", 0), ("t", 0))))
+    except (TypeError, ValueError, OverflowError) as err:
+        raise FormatError(f"its plane {record} does not hold numbers") from err
+
+
+def _points(record: Any) -> NDArray[np.float64]:
+    """Points (n, 2); a z is dropped, numbers as strings are numbers."""
+    if not isinstance(record, list):
+        raise ValueError("a list of points is expected")
+    points = np.array(record, dtype=np.float64)
+    if points.size == 0:
+        return np.empty((0, 2))
+    if points.ndim != 2 or points.shape[1] < 2:
+        raise ValueError("a point needs x and y")
+    if not np.isfinite(points).all():
+        raise ValueError("a number is missing or not finite")
+    return points[:, :2]
+
+
+def _ring(record: Any) -> NDArray[np.float64]:
+    ring = _points(record)
+    if len(ring) and (len(ring) < 3 or not np.array_equal(ring[0], ring[-1])):
+        raise ValueError("a ring is not closed or has fewer than three points")
+    if len(ring) == 3:  # there and back, which QuPath takes; without area, but shapely asks for four points
+        ring = ring[[0, 1, 1, 2]]
+    return ring
+
+
+def _read_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+    if not isinstance(record, list):
+        raise ValueError("a list of rings is expected")
+    rings = [ring for ring in map(_ring, record) if len(ring)]
+    if not rings:
+        return shapely.Polygon(), None
+    if not record[0]:
+        raise ValueError("its outer ring is empty, but it has holes")
+    polygon = shapely.Polygon(rings[0], rings[1:])
+    if len(rings) > 1:
+        return polygon, "geometry"
+    return polygon, "rectangle" if _is_box(rings[0]) else "polygon"
+
+
+def _is_box(ring: NDArray[np.float64]) -> bool:
+    """Say whether a ring is an axis-parallel rectangle, each corner once."""
+    if len(ring) != 5:
+        return False
+    step = np.diff(ring, axis=0) != 0
+    turns = step[0, 0] != step[1, 0] and (step[2:] == step[:2]).all()
+    return bool(turns and (step[:, 0] ^ step[:, 1]).all())
+
+
+def _read_multi_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+    if not isinstance(record, list):
+        raise ValueError("a list of polygons is expected")
+    parts = [part for part, _ in map(_read_polygon, record) if not part.is_empty]
+    if len(parts) == 1:
+        return parts[0], "geometry" if parts[0].interiors else "polygon"
+    return shapely.MultiPolygon(parts), "geometry"
+
+
+def _read_line(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+    points = _points(record)
+    return shapely.LineString(points), "line" if len(points) == 2 else "polyline"
+
+
+def _read_lines(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+    if not isinstance(record, list):
+        raise ValueError("a list of lines is expected")
+    lines = [_points(line) for line in record]
+    if not all(map(len, lines)):
+        raise ValueError("a line needs points")
+    return shapely.MultiLineString(lines), "geometry"
+
+
+def _read_point(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+    points = _points([record])
+    if not len(points):
+        raise ValueError("a point needs x and y")
+    return shapely.Point(points[0]), "points"
+
+
+def _read_points(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+    points = _points(record)
+    return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), "points"
+
+
+_READERS: Final[Mapping[str, Callable[[Any], tuple[BaseGeometry, RoiShape | None]]]] = {
+    "Polygon": _read_polygon,
+    "MultiPolygon": _read_multi_polygon,
+    "LineString": _read_line,
+    "MultiLineString": _read_lines,
+    "Point": _read_point,
+    "MultiPoint": _read_points,
+}

@@ -1,0 +1,87 @@
+"""Read GeoJSON as QuPath writes it, all dialects from v0.2 to v0.7, plain, gzipped or zipped, of any size.
+
+Writing is in geojson_writer; what each QuPath makes of a file is in geojson_rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from qpkit.core.annotation import Annotation
+from qpkit.errors import FormatError
+from qpkit.qupath.gc_pause import gc_paused
+from qpkit.qupath.geojson.features import FeatureReader, features_of
+from qpkit.qupath.geojson.source import Document, open_documents
+from qpkit.qupath.geojson.stream import Batch, read_batches
+from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter, write_geojson
+
+__all__ = ["GeoJsonReport", "GeoJsonWriter", "iter_geojson", "read_geojson", "write_geojson"]
+
+log = logging.getLogger(__name__)
+
+
+def read_geojson(path: os.PathLike[str] | str) -> list[Annotation]:
+    """Read the objects of a .geojson, .json, gzipped or zipped file.
+
+    Accepted are a FeatureCollection, a Feature, an array of them, or bare geometries. Shapes are taken as they are,
+    also if QuPath would refuse them as invalid. `parent` is set for childObjects. What had to be changed is logged
+    as a warning; `iter_geojson` counts it.
+
+    Raises:
+        FormatError: Not GeoJSON, or a bad feature; the message has its index and the reason.
+        ProjectError: There is no such file.
+    """
+    notes: Counter[str] = Counter()
+    objects: list[Annotation] = []
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    with gc_paused(size):  # over all batches: the collector would walk the growing list again and again
+        for batch in _batches(path, notes):
+            objects.extend(batch)
+    for text, count in notes.items():
+        log.warning("%s: %d objects: %s", path, count, text)
+    return objects
+
+
+def iter_geojson(path: os.PathLike[str] | str, *, notes: Counter[str] | None = None) -> Iterator[Annotation]:
+    """Read the objects of a file one after the other, in memory that does not grow with the file.
+
+    Args:
+        path: As for read_geojson; the objects and their order are the same, and so are the errors, which come when
+            the reading gets there.
+        notes: Filled while reading: what was changed, and in how many objects.
+    """
+    for batch in _batches(path, Counter() if notes is None else notes):
+        yield from batch
+
+
+def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list[Annotation]]:
+    reader = FeatureReader(notes)
+    for document in open_documents(path):
+        count = 0
+        batches = read_batches(document)
+        while True:
+            with gc_paused(2 << 20):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                features = _features(batch, document)
+                objects = reader.read(features, source=document.name, first=count)
+            count += len(features)
+            yield objects
+
+
+def _features(batch: Batch, document: Document) -> list[object]:
+    if batch.place == "features":
+        return batch.values
+    if batch.place == "wrapper" and batch.values[0].get("type") == "FeatureCollection":
+        return []
+    if batch.place == "document" and not batch.values:
+        raise FormatError(f"{document.name}: the file is empty")
+    if batch.place == "wrapper":
+        kind = str(batch.values[0].get("type"))[:60]
+        raise FormatError(f"{document.name}: a list of features, but the type is {kind!r}, not 'FeatureCollection'")
+    return [feature for value in batch.values for feature in features_of(value, document.name)]

@@ -1,0 +1,90 @@
+"""Many simple GeoJSON polygons at once: what nearly all objects of a large file are.
+
+Only one-ring polygons on the default plane are simple. Everything else, and everything that is odd in any way, is
+left to geojson_shapes, which knows the whole dialect and says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import RoiShape
+from qpkit.qupath.object_values import Roi
+
+_SPECIAL: Final = ("plane", "isEllipse")
+
+
+def read_simple_polygons(records: Sequence[object]) -> list[Roi | None]:
+    """Read the simple ones of many geometry objects.
+
+    Args:
+        records: Decoded JSON, of any kind.
+
+    Returns:
+        As read_shape of geojson_shapes gives them; None for each that is not simple.
+    """
+    found: list[Roi | None] = [None] * len(records)
+    rings = [(index, ring) for index, record in enumerate(records) if (ring := _ring_of(record)) is not None]
+    if not rings:
+        return found
+    lengths = np.fromiter((len(ring) for _, ring in rings), np.int64, len(rings))
+    points = list(chain.from_iterable(ring for _, ring in rings))
+    coordinates = _numbers(points)
+    if coordinates is None:
+        return found
+    ends = np.cumsum(lengths)
+    closed = (coordinates[ends - 1] == coordinates[ends - lengths]).all(axis=1)
+    finite = np.logical_and.reduceat(np.isfinite(coordinates).all(axis=1), ends - lengths)
+    if not (closed & finite).all():
+        return found
+    offsets = np.concatenate([[0], ends])
+    polygons = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, coordinates, (offsets, np.arange(len(rings) + 1))
+    )
+    boxes = _are_boxes(coordinates, ends, lengths)
+    for (index, _), polygon, is_box in zip(rings, polygons, boxes.tolist(), strict=True):
+        shape: RoiShape = "rectangle" if is_box else "polygon"
+        found[index] = Roi(polygon, shape)
+    return found
+
+
+def _ring_of(record: Any) -> list[Any] | None:
+    """Give the points of a simple polygon."""
+    if not isinstance(record, dict) or record.get("type") != "Polygon" or any(key in record for key in _SPECIAL):
+        return None
+    rings = record.get("coordinates")
+    if not isinstance(rings, list) or len(rings) != 1 or not isinstance(rings[0], list) or len(rings[0]) < 4:
+        return None
+    return rings[0]
+
+
+def _numbers(points: list[Any]) -> NDArray[np.float64] | None:
+    """Points (n, 2), if all are lists of two numbers."""
+    if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
+        return None
+    if not set(map(type, chain.from_iterable(points))) <= {int, float}:
+        return None
+    try:
+        return np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
+    except OverflowError:  # an integer beyond all doubles
+        return None
+
+
+def _are_boxes(
+    coordinates: NDArray[np.float64], ends: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Say which rings are axis-parallel rectangles, each corner once."""
+    boxes = np.zeros(len(ends), dtype=bool)
+    five = np.flatnonzero(lengths == 5)
+    rings = coordinates[(ends[five] - 5)[:, None] + np.arange(5)]
+    moves = np.diff(rings, axis=1) != 0
+    one_axis = (moves[..., 0] ^ moves[..., 1]).all(axis=1)
+    in_turn = (moves[:, 2:] == moves[:, :2]).all(axis=(1, 2)) & (moves[:, 0, 0] != moves[:, 1, 0])
+    boxes[five] = one_axis & in_turn
+    return boxes

@@ -1,0 +1,1 @@
+"""Java serialization streams: scanned, read and written anew. Knows the grammar, nothing of QuPath."""

@@ -1,0 +1,1 @@
+"""QuPath projects: entries, class lists, data folders; opened, changed and made."""

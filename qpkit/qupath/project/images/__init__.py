@@ -1,0 +1,1 @@
+"""Where the images of a project are, and which reader opens them."""

@@ -1,0 +1,193 @@
+"""A QuPath project: its entries, their images and objects.
+
+Source: qupath.lib.projects.DefaultProject, v0.2.3 to v0.7.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.errors import ProjectError
+from qpkit.qupath.project.entry_files import EntryFiles, Stamp
+from qpkit.qupath.project.entry_update import edit_data, replace_objects
+from qpkit.qupath.project.images.server import Server
+from qpkit.qupath.project.images.uris import file_path, rebased
+from qpkit.qupath.qpdata.file import QpData
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An open project.
+
+    Args:
+        path: The .qpproj file.
+        version: QuPath's version that wrote it; "" if it does not say.
+        entries: In the project's order.
+        classes: The class list with colours (classifiers/classes.json).
+        record: The whole project.qpproj as JSON, unknown keys too.
+        stamp: State of the file when it was read.
+    """
+
+    path: Path
+    version: str
+    entries: tuple[Entry, ...]
+    classes: tuple[PathClass, ...]
+    record: Mapping[str, Any] = field(repr=False)
+    stamp: Stamp = field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder."""
+        return self.path.parent
+
+    def entry(self, name: str) -> Entry:
+        """Find an entry by its name.
+
+        Raises:
+            ProjectError: None or several are called so.
+        """
+        found = [entry for entry in self.entries if entry.name == name]
+        if len(found) != 1:
+            raise ProjectError(f"{self.path}: {len(found)} entries are called {name!r}; exactly one is needed")
+        return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a project.
+
+    Args:
+        id: QuPath's number; the data is in data/<id>.
+        name: As shown in QuPath.
+        metadata: The user's own keys and values.
+        tags: v0.6 and later.
+        server: How QuPath opens the image.
+        description: The user's text, or None.
+        project_path: The .qpproj file.
+        project_uri: Where the project was when QuPath last saved it, or None.
+        files: The entry's data folder, and what it looked like when read.
+    """
+
+    id: int
+    name: str
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+    server: Server = field(repr=False)
+    description: str | None
+    project_path: Path
+    project_uri: str | None
+    files: EntryFiles = field(repr=False)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether QuPath has saved objects for it."""
+        return self.files.data.exists()
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(width, height) in level-0 px as QuPath shows the image, or None where the project does not say it."""
+        width, height = self.server.metadata.get("width"), self.server.metadata.get("height")
+        return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+    @property
+    def image_name(self) -> str:
+        """The image file's name as stored, wherever it is now; "" for an image that is no file."""
+        uri = self.server.innermost.uri
+        stored = None if uri is None else file_path(uri)
+        return "" if stored is None else stored.name
+
+    def mpp(self) -> float | None:
+        """Pixel size in um, None if QuPath does not know one (or x and y differ by more than 1 %)."""
+        return self.server.mpp()
+
+    def image_path(self) -> Path:
+        """Find the image file; if it is not where it was, look relative to the project as QuPath does.
+
+        Raises:
+            ProjectError: No such file; the message says where it was looked for.
+        """
+        where = f"{self.project_path}: entry {self.id} ({self.name!r})"
+        uri = self.server.innermost.uri
+        stored = None if uri is None else file_path(uri)
+        if stored is None:
+            raise ProjectError(f"{where}: its image is no file ({uri or self.server.innermost.type}); export it first")
+        tried = [stored, *self._moved(stored)]
+        for candidate in tried:
+            if isinstance(candidate, type(PurePath())) and _is_there(Path(candidate)):
+                return Path(candidate)
+        places = " and ".join(str(candidate) for candidate in tried)
+        raise ProjectError(
+            f"{where}: the image {uri} is not there (looked for {places}); put the image back, "
+            "or open the project in QuPath, which asks for the new place, and save it"
+        )
+
+    def _moved(self, stored: PurePath) -> list[PurePath]:
+        """Where the image would be had it moved along with the project."""
+        old = None if self.project_uri is None else file_path(self.project_uri)
+        if old is None:
+            return []
+        new = rebased(stored, old.parent, self.project_path.absolute().parent)
+        return [new] if new is not None and new != stored else []
+
+    def read(self) -> QpData:
+        """Read the entry's data file, and remember its state for a later write.
+
+        Raises:
+            ProjectError: QuPath has saved none.
+            FormatError: It is damaged.
+        """
+        if not self.has_data:
+            raise ProjectError(f"{self.files.data}: entry {self.name!r} has no data yet; open and save it in QuPath")
+        return QpData.parse(self.files.read(), source=str(self.files.data))
+
+    def objects(self) -> list[Annotation]:
+        """List the entry's objects; none if QuPath has saved no data."""
+        return self.read().objects() if self.has_data else []
+
+    def replace_objects(self, *, remove: Collection[str], add: Sequence[Annotation]) -> None:
+        """Remove the objects with these ids and add others, in one safe write.
+
+        QuPath must be closed. The file is replaced only if it reads back as it should and neither it nor the project
+        changed since they were read; the first data file that qpkit replaces stays beside it as
+        `data.qpdata.qpkit-backup`. Then summary.json and the class list are brought up to date. Nothing to remove
+        and nothing to add touches no byte; an entry without data gets a new data file.
+
+        Args:
+            remove: Object ids; unknown ones are ignored. What was below a removed object moves up to its parent.
+            add: Put flat under the root. Objects without an id get one made from their content.
+
+        Raises:
+            ProjectError: The files changed since they were read.
+            FormatError: The file is not understood in full, or an id is there already.
+            OutputError: It cannot be written; the old file is still there.
+        """
+        replace_objects(self.files, remove=remove, add=add, server=self.server, entry_id=self.id)
+
+    def edit(self, change: Callable[[QpData], object]) -> bool:
+        """Change the entry's data in one safe write (see `replace_objects`).
+
+        Args:
+            change: Gets the data as they are now and edits them: add, remove, move, update, set_property. If it raises,
+                nothing is written.
+
+        Returns:
+            Whether anything was written; equal data are not.
+
+        Raises:
+            ProjectError: The files changed since they were read.
+            FormatError: The file cannot be edited.
+            OutputError: It cannot be written; the old file is still there.
+        """
+        return edit_data(self.files, change, server=self.server, entry_id=self.id)
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether a file can be seen; a folder that may not be entered is as good as none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -1,0 +1,311 @@
+"""The Java and QuPath classes that qpkit reads and writes, with the layouts that v0.2.3 to v0.7.0 share.
+
+All serialVersionUIDs and fields were dumped from files of all six versions; QuPath's own are always 1.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from qpkit.errors import FormatError
+from qpkit.qupath.java.emitter import Emitter
+from qpkit.qupath.java.grammar import (
+    TC_ARRAY,
+    TC_BLOCKDATA,
+    TC_BLOCKDATALONG,
+    TC_CLASSDESC,
+    TC_ENDBLOCKDATA,
+    TC_ENUM,
+    TC_LONGSTRING,
+    TC_NULL,
+    TC_OBJECT,
+    TC_STRING,
+)
+from qpkit.qupath.java.modified_utf8 import encode
+from qpkit.qupath.java.tape import JavaClass, Tape
+
+MEASUREMENTS: Final = "qupath.lib.measurements."
+OBJECTS: Final = "qupath.lib.objects."
+ROI: Final = "qupath.lib.roi."
+
+_STRING: Final = "Ljava/lang/String;"
+_BOX: Final = (
+    "I c, I t, D x, D x2, D y, D y2, I z, L name Ljava/lang/String;",
+    "I c, I t, I z, L name Ljava/lang/String;, [ x [F, [ y [F",
+)
+_LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
+    "[B": (-5984413125824719648, 2, "", ""),
+    "[D": (4514449696888150558, 2, "", ""),
+    "[F": (836686056779680834, 2, "", ""),
+    "[Ljava.lang.Object;": (-8012369246846506644, 2, "", ""),
+    "java.lang.Boolean": (-3665804199014368530, 2, "Z value", ""),
+    "java.lang.Enum": (0, 18, "", ""),
+    "java.lang.Integer": (1360826667806852920, 2, "I value", "java.lang.Number"),
+    "java.lang.Number": (-8742448824652078965, 2, "", ""),
+    "java.util.ArrayList": (8683452581122892189, 3, "I size", ""),
+    "java.util.HashMap": (362498820763181265, 3, "F loadFactor, I threshold", ""),
+    "qupath.lib.color.ColorDeconvolutionStains": (1, 12, "", ""),
+    "qupath.lib.images.ImageData$ImageType": (0, 18, "", "java.lang.Enum"),
+    MEASUREMENTS + "NumericMeasurementList$AbstractNumericMeasurementList": (
+        1,
+        2,
+        "Z isClosed, L map Ljava/util/Map;, L names Ljava/util/List;",
+        "",
+    ),
+    MEASUREMENTS + "NumericMeasurementList$DoubleList": (
+        1,
+        2,
+        "[ values [D",
+        MEASUREMENTS + "NumericMeasurementList$AbstractNumericMeasurementList",
+    ),
+    OBJECTS + "MetadataMap": (1, 12, "", ""),
+    OBJECTS + "PathObject": (1, 12, "", ""),
+    OBJECTS + "PathROIObject": (1, 12, "", OBJECTS + "PathObject"),
+    OBJECTS + "PathRootObject": (1, 12, "", OBJECTS + "PathObject"),
+    OBJECTS + "PathAnnotationObject": (1, 12, "", OBJECTS + "PathROIObject"),
+    OBJECTS + "PathDetectionObject": (1, 12, "", OBJECTS + "PathROIObject"),
+    OBJECTS + "PathCellObject": (1, 12, "", OBJECTS + "PathDetectionObject"),
+    OBJECTS + "PathTileObject": (1, 12, "", OBJECTS + "PathDetectionObject"),
+    OBJECTS + "TMACoreObject": (1, 12, "", OBJECTS + "PathROIObject"),
+    OBJECTS + "classes.PathClass": (
+        1,
+        2,
+        "L colorRGB Ljava/lang/Integer;, L name Ljava/lang/String;, "
+        "L parentClass Lqupath/lib/objects/classes/PathClass;",
+        "",
+    ),
+    OBJECTS + "hierarchy.PathObjectHierarchy": (
+        1,
+        2,
+        "L rootObject Lqupath/lib/objects/PathObject;, L tmaGrid Lqupath/lib/objects/hierarchy/TMAGrid;",
+        "",
+    ),
+    "qupath.lib.plugins.workflow.Workflow": (1, 12, "", ""),
+    ROI + "RectangleROI$SerializationProxy": (1, 2, _BOX[0], ""),
+    ROI + "EllipseROI$SerializationProxy": (1, 2, _BOX[0], ""),
+    ROI + "LineROI$SerializationProxy": (1, 2, _BOX[0], ""),
+    ROI + "PointsROI$SerializationProxy": (1, 2, _BOX[1], ""),
+    ROI + "PolygonROI$SerializationProxy": (
+        1,
+        2,
+        "I c, I t, I z, L name Ljava/lang/String;, L stats Lqupath/lib/roi/ClosedShapeStatistics;, [ x [F, [ y [F",
+        "",
+    ),
+    ROI + "PolylineROI$SerializationProxy": (1, 2, "I c, I t, I z, [ x [F, [ y [F", ""),
+    ROI + "GeometryROI$WKBSerializationProxy": (
+        1,
+        2,
+        "I c, I t, I z, L stats Lqupath/lib/roi/GeometryROI$GeometryStats;, [ wkb [B",
+        "",
+    ),
+}
+
+
+NULL: Final = bytes([TC_NULL])
+END: Final = bytes([TC_ENDBLOCKDATA])
+_INT: Final = struct.Struct(">i")
+
+
+class Vocabulary:
+    """Writes new values of known classes into an output; class descriptions and small constants are shared.
+
+    Args:
+        emitter: Where to write.
+        tape: Of the file that is edited; its class descriptions are used again.
+    """
+
+    def __init__(self, emitter: Emitter, tape: Tape | None = None) -> None:
+        self.emitter = emitter
+        self._known = {} if tape is None else {desc.name: desc for desc in reversed(tape.classes)}
+        self._heads: dict[str, bytes] = {}
+        self._shared: dict[object, bytes] = {}
+        self._repeats: dict[object, tuple[bytes, int] | None] = {}
+
+    def begin(self, name: str, tag: int = TC_OBJECT) -> None:
+        """Begin an object, array or enum constant: its class and its handle.
+
+        Raises:
+            FormatError: The file describes this class differently from v0.2.3 to v0.7.0.
+        """
+        emitter = self.emitter
+        head = self._heads.get(name)
+        if head is None:
+            emitter.out.append(bytes([tag]))
+            self._heads[name] = bytes([tag]) + self._class(name)
+        else:
+            emitter.out.append(head)
+        emitter.next += 1
+
+    def raw(self, data: bytes) -> None:
+        """Write own bytes of an object, END or NULL."""
+        self.emitter.out.append(data)
+
+    def pack(self, layout: struct.Struct, *values: float) -> None:
+        """Write primitive fields.
+
+        Raises:
+            FormatError: A number is out of Java's range (a colour or plane beyond 32 bits).
+        """
+        try:
+            self.emitter.out.append(layout.pack(*values))
+        except struct.error as err:
+            raise FormatError(f"a number does not fit into a QuPath file ({err})") from err
+
+    def block(self, data: bytes) -> None:
+        """Write bytes as block data."""
+        self.emitter.out.append(block(data))
+
+    def text(self, text: str) -> None:
+        """Write a string of its own, for texts that rarely repeat."""
+        raw = encode(text)
+        if len(raw) <= 0xFFFF:
+            self.emitter.out.append(struct.pack(">BH", TC_STRING, len(raw)) + raw)
+        else:
+            self.emitter.out.append(struct.pack(">Bq", TC_LONGSTRING, len(raw)) + raw)
+        self.emitter.next += 1
+
+    def string(self, text: str) -> None:
+        """Write one shared string for a text."""
+        known = self._shared.get(text)
+        if known is None:
+            self._shared[text] = self.emitter.reference(self.emitter.next)
+            self.text(text)
+        else:
+            self.emitter.out.append(known)
+
+    def integer(self, value: int) -> None:
+        """Write one shared java.lang.Integer for a value."""
+        self._box("java.lang.Integer", _INT, value)
+
+    def boolean(self, value: bool) -> None:
+        """Write one shared java.lang.Boolean for a value."""
+        self._box("java.lang.Boolean", struct.Struct(">?"), value)
+
+    def _box(self, name: str, layout: struct.Struct, value: int) -> None:
+        known = self._shared.get((name, value))
+        if known is None:
+            self.begin(name)
+            self._shared[name, value] = self.emitter.reference(self.emitter.next - 1)
+            self.pack(layout, value)
+        else:
+            self.emitter.out.append(known)
+
+    def strings(self, values: Sequence[str], *, shared: bool) -> None:
+        """Write an Object[] of strings."""
+        self.begin("[Ljava.lang.Object;", TC_ARRAY)
+        self.raw(_INT.pack(len(values)))
+        for value in values:
+            if shared:
+                self.string(value)
+            else:
+                self.text(value)
+
+    def array(self, code: str, data: bytes, count: int) -> None:
+        """Write a [F, [D or [B of `count` elements from big-endian bytes."""
+        self.begin("[" + code, TC_ARRAY)
+        self.emitter.out.append(_INT.pack(count) + data)
+
+    def list_of_strings(self, values: Sequence[str]) -> None:
+        """Write a java.util.ArrayList of shared strings (its own block holds the capacity)."""
+        self.begin("java.util.ArrayList")
+        size = _INT.pack(len(values))
+        self.raw(size + block(size))
+        for value in values:
+            self.string(value)
+        self.raw(END)
+
+    def hash_map(self, items: Mapping[str, str]) -> None:
+        """Write a java.util.HashMap of strings (its own block holds the capacity and the size)."""
+        capacity = 16
+        while capacity * 0.75 < len(items):
+            capacity *= 2
+        self.begin("java.util.HashMap")
+        self.raw(struct.pack(">fi", 0.75, int(capacity * 0.75)) + block(struct.pack(">ii", capacity, len(items))))
+        for key, value in items.items():
+            self.string(key)
+            self.string(value)
+        self.raw(END)
+
+    def enum(self, name: str, constant: str) -> None:
+        """Write an enum constant."""
+        self.begin(name, TC_ENUM)
+        self.string(constant)
+
+    def repeat(self, key: object, write: Callable[[], None]) -> None:
+        """Write something that is the same bytes every time but the first, when its definitions stand in it.
+
+        Args:
+            key: What tells it from other such things.
+            write: Writes it; what it refers to must be shared.
+        """
+        emitter = self.emitter
+        known = self._repeats.get(key)
+        if known is not None:
+            emitter.out.append(known[0])
+            emitter.next += known[1]
+            return
+        pieces, handles = len(emitter.out), emitter.next
+        write()
+        is_second = key in self._repeats
+        self._repeats[key] = (b"".join(emitter.out[pieces:]), emitter.next - handles) if is_second else None
+
+    def _class(self, name: str) -> bytes:
+        """Write a class description, or a reference to it; gives the reference."""
+        known = self._shared.get(("class", name))
+        if known is not None:
+            self.emitter.out.append(known)
+            return known
+        found = self._known.get(name)
+        if found is None:
+            reference = self._new_class(name)
+        else:
+            self._check(found)
+            reference = self.emitter.reference(self.emitter.keep(found.row))
+        self._shared["class", name] = reference
+        return reference
+
+    def _check(self, found: JavaClass) -> None:
+        suid, flags, layout, _ = _layout(found.name)
+        if (found.suid, found.flags, found.fields) != (suid, flags, _fields(layout)):
+            raise FormatError(f"class {found.name} has another layout than in QuPath 0.2 to 0.7; update qpkit")
+
+    def _new_class(self, name: str) -> bytes:
+        emitter = self.emitter
+        suid, flags, layout, parent = _layout(name)
+        fields = _fields(layout)
+        emitter.out.append(bytes([TC_CLASSDESC]) + _utf(name) + struct.pack(">q", suid))
+        reference = emitter.reference(emitter.define())
+        emitter.out.append(struct.pack(">BH", flags, len(fields)))
+        for code, field, kind in fields:
+            emitter.out.append(code.encode("ascii") + _utf(field))
+            if kind is not None:
+                self.string(kind)
+        emitter.out.append(END)
+        if parent:
+            self._class(parent)
+        else:
+            emitter.out.append(NULL)
+        return reference
+
+
+def block(data: bytes) -> bytes:
+    """Frame bytes as block data, in Java's shortest form."""
+    if len(data) <= 255:
+        return bytes((TC_BLOCKDATA, len(data))) + data
+    return bytes((TC_BLOCKDATALONG,)) + _INT.pack(len(data)) + data
+
+
+def _layout(name: str) -> tuple[int, int, str, str]:
+    return _LAYOUTS.get(name, (0, 18, "", "java.lang.Enum"))
+
+
+def _fields(layout: str) -> tuple[tuple[str, str, str | None], ...]:
+    parts = [item.split() for item in layout.split(", ") if item]
+    return tuple((p[0], p[1], p[2] if len(p) > 2 else None) for p in parts)
+
+
+def _utf(text: str) -> bytes:
+    raw = encode(text)
+    return struct.pack(">H", len(raw)) + raw

@@ -1,0 +1,228 @@
+"""Annotations -> QuPath's PathObjects in the stream, in the layout that v0.3 to v0.7 write by default."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import uuid
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import shapely
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.qupath.java.tape import Tape
+from qpkit.qupath.object_values import OBJECT_ID
+from qpkit.qupath.qpdata.hierarchy import KINDS
+from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block
+from qpkit.qupath.qpdata.roi_writer import RoiWriter
+
+_CLASS_OF: Final = {kind: name for name, kind in KINDS.items()}
+_NO_PROBABILITY: Final = bytes.fromhex("7ff8000000000000")
+"""Class probability "unset": Java's NaN. (A probability that is set stays in objects that are not replaced.)"""
+_TAIL: Final = block(_NO_PROBABILITY)
+_NO_CHILDREN: Final = block(bytes(4))
+_NO_SHAPE: Final = shapely.Polygon()
+_AT_ONCE: Final = 10_000
+
+_NAMESPACE: Final = uuid.UUID("8f3d5c0e-6a0b-5d1c-9e57-3f4c8a2b7d10")
+
+
+def identified(objects: Sequence[Annotation], taken: Collection[str]) -> list[Annotation]:
+    """Give every object without an id one that follows from its content (no randomness), free in `taken`."""
+    used = {*taken, *(annotation.id for annotation in objects if annotation.id is not None)}
+    copies: Counter[str] = Counter()
+    ready = []
+    for annotation in objects:
+        if annotation.id is None:
+            made = _content_id(annotation, used, copies)
+            used.add(made)
+            ready.append(dataclasses.replace(annotation, id=made))
+        else:
+            ready.append(annotation)
+    return ready
+
+
+def _content_id(annotation: Annotation, used: Collection[str], copies: Counter[str]) -> str:
+    content = (
+        f"{annotation.kind} {annotation.class_name} {annotation.plane} {shapely.to_wkb(annotation.geometry, hex=True)}"
+    )
+    while True:
+        made = str(uuid.uuid5(_NAMESPACE, f"{content} {copies[content]}"))
+        copies[content] += 1
+        if made not in used:
+            return made
+
+
+class _Shapes:
+    """ROIs and nuclei of a list of objects, made ready some at a time: all at once would take too much memory."""
+
+    def __init__(self, objects: Sequence[Annotation]) -> None:
+        self._objects = objects
+        self._rois: tuple[int, RoiWriter | None] = (-1, None)
+        self._nuclei: tuple[int, RoiWriter | None] = (-1, None)
+
+    def rois(self, number: int) -> RoiWriter:
+        """The writer that has the ROI of an object, at the place `number % _AT_ONCE`."""
+        part, ready = self._rois
+        if ready is None or part != number // _AT_ONCE:
+            some = self._some(number)
+            ready = RoiWriter([item.geometry for item in some], [item.shape for item in some])
+            self._rois = (number // _AT_ONCE, ready)
+        return ready
+
+    def nuclei(self, number: int) -> RoiWriter:
+        """The same for nuclei."""
+        part, ready = self._nuclei
+        if ready is None or part != number // _AT_ONCE:
+            some = self._some(number)
+            ready = RoiWriter([item.nucleus or _NO_SHAPE for item in some], [None] * len(some))
+            self._nuclei = (number // _AT_ONCE, ready)
+        return ready
+
+    def _some(self, number: int) -> Sequence[Annotation]:
+        first = number // _AT_ONCE * _AT_ONCE
+        return self._objects[first : first + _AT_ONCE]
+
+
+class ObjectWriter:
+    """Writes PathObjects into one file; class objects are shared as in QuPath.
+
+    Args:
+        words: Of the file.
+        tape: The file that is edited, if any.
+        classes: Class objects of that file (rows), to be used again.
+    """
+
+    def __init__(self, words: Vocabulary, *, tape: Tape | None = None, classes: Mapping[PathClass, int] | None = None):
+        self._words = words
+        self._tape = tape
+        self._rows = dict(classes or {})
+        self._classes: dict[PathClass, bytes] = {}
+
+    def write_all(self, objects: Sequence[Annotation], *, nested: bool = False) -> None:
+        """Write objects one behind the other.
+
+        Args:
+            objects: In QuPath's order.
+            nested: Write each below its `parent`, an index into `objects` that comes before it; flat otherwise.
+
+        Raises:
+            GeometryError: A shape that QuPath has no ROI for.
+        """
+        shapes = _Shapes(objects)
+        flat: dict[int | None, list[int]] = {None: list(range(len(objects)))}
+        children = children_of(objects) if nested else flat
+        waiting = [*reversed(children.get(None, ()))]
+        while waiting:  # a number begins an object, its complement ends it
+            number = waiting.pop()
+            if number < 0:
+                self._end(objects[~number], ~number, shapes)
+                continue
+            below = children.get(number, ()) if nested else ()
+            self._begin(objects[number], len(below))
+            if below:
+                waiting += [~number, *reversed(below)]
+            else:
+                self._end(objects[number], number, shapes)
+
+    def _begin(self, annotation: Annotation, children: int) -> None:
+        """Write what stands before the children."""
+        words = self._words
+        words.begin(_CLASS_OF[annotation.kind])
+        self.name(annotation.name)
+        self.color(annotation.color)
+        self.metadata(annotation.metadata, annotation.id)
+        self.measurements(annotation.measurements)
+        words.raw(block(struct.pack(">i", children)) if children else _NO_CHILDREN)
+
+    def _end(self, annotation: Annotation, number: int, shapes: _Shapes) -> None:
+        """Write what stands behind the children."""
+        words = self._words
+        words.boolean(annotation.locked)
+        self.path_class(annotation.path_class)
+        shapes.rois(number).write(number % _AT_ONCE, annotation.plane, words)
+        words.raw(block(_NO_PROBABILITY + bytes([annotation.is_missing])) if annotation.kind == "tma_core" else _TAIL)
+        if annotation.kind == "cell":
+            if annotation.nucleus is None:
+                words.raw(NULL)
+            else:
+                shapes.nuclei(number).write(number % _AT_ONCE, annotation.plane, words)
+        words.raw(END)
+        words.emitter.settle()
+
+    def name(self, name: str | None) -> None:
+        """Write an object's name or null."""
+        if name is None:
+            self._words.raw(NULL)
+        else:
+            self._words.text(name)
+
+    def color(self, color: int | None) -> None:
+        """Write an object's own colour or null."""
+        if color is None:
+            self._words.raw(NULL)
+        else:
+            self._words.integer(color)
+
+    def metadata(self, metadata: Mapping[str, str], identity: str | None) -> None:
+        """Write a MetadataMap, the id behind everything else."""
+        words = self._words
+        items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
+        if identity is not None:
+            items[OBJECT_ID] = identity
+        keys = tuple(items)
+        words.repeat(("metadata", keys), lambda: self._metadata_head(keys))
+        words.strings(list(items.values()), shared=False)
+        words.raw(END)
+
+    def measurements(self, measurements: Mapping[str, float]) -> None:
+        """Write a DoubleList: open, names of its own (QuPath changes the list of an open one); null without any."""
+        words = self._words
+        if not measurements:
+            words.raw(NULL)
+            return
+        names = tuple(measurements)
+        words.repeat(("measurements", names), lambda: self._measurements_head(names))
+        values = np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes()
+        words.array("D", values, len(measurements))
+
+    def _metadata_head(self, keys: Sequence[str]) -> None:
+        """Write a MetadataMap up to its values."""
+        self._words.begin(OBJECTS + "MetadataMap")
+        self._words.integer(1)
+        self._words.strings(keys, shared=True)
+
+    def _measurements_head(self, names: Sequence[str]) -> None:
+        """Write a measurement list up to its values."""
+        self._words.begin(MEASUREMENTS + "NumericMeasurementList$DoubleList")
+        self._words.raw(b"\0" + NULL)  # not closed; no map
+        self._words.list_of_strings(names)
+
+    def path_class(self, path_class: PathClass | None) -> None:
+        """Write a class, or a reference to it."""
+        words = self._words
+        if path_class is None:
+            words.raw(NULL)
+        elif path_class in self._classes:
+            words.raw(self._classes[path_class])
+        elif path_class in self._rows:
+            self._classes[path_class] = words.emitter.reference(words.emitter.keep(self._rows[path_class]))
+        else:
+            *above, name = path_class.names
+            words.begin(OBJECTS + "classes.PathClass")
+            self._classes[path_class] = words.emitter.reference(words.emitter.next - 1)
+            self.color(path_class.color)
+            words.string(name)
+            self.path_class(PathClass(tuple(above)) if above else None)
+
+
+def children_of(objects: Sequence[Annotation]) -> dict[int | None, list[int]]:
+    """Numbers of the objects below each object; a parent that does not come before its child counts as none."""
+    found: dict[int | None, list[int]] = {}
+    for number, annotation in enumerate(objects):
+        parent = annotation.parent
+        found.setdefault(parent if parent is not None and 0 <= parent < number else None, []).append(number)
+    return found

@@ -1,0 +1,138 @@
+"""shapely -> QuPath's ROI proxies, with the ROI class that QuPath itself would choose.
+
+Source: the SerializationProxy classes of qupath.lib.roi; statistics are written as null, as all versions accept.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Plane, RoiShape
+from qpkit.errors import GeometryError
+from qpkit.qupath.qpdata.java_classes import NULL, ROI, Vocabulary
+
+_ROUND: Final = 0.02
+"""How far the area of an ellipse's polygon may be from pi/4 of its box (24 vertices and more)."""
+
+_BOX: Final = struct.Struct(">ii4di")
+_PLANE: Final = struct.Struct(">3i")
+_PROXY: Final = "$SerializationProxy"
+_POLYGON: Final = 3
+"""shapely.GeometryType.POLYGON."""
+
+
+class RoiWriter:
+    """Writes the ROIs of a list of shapes, in order; what can be done for all of them at once is done first.
+
+    Args:
+        geometries: Slide frame. Polygons without holes become float32 rings, everything that needs doubles WKB.
+        shapes: Wishes; followed where the geometry is of that shape.
+
+    Raises:
+        GeometryError: Coordinates that are not finite.
+    """
+
+    def __init__(self, geometries: Sequence[BaseGeometry], shapes: Sequence[RoiShape | None]) -> None:
+        self._geometries = geometries
+        self._shapes = shapes
+        points = shapely.get_coordinates(list(geometries))
+        if not np.isfinite(points).all():
+            raise GeometryError("a shape has coordinates that are not finite; QuPath cannot show it")
+        counts = shapely.get_num_coordinates(list(geometries))
+        self._ends = np.cumsum(counts).tolist()
+        self._starts = (np.cumsum(counts) - counts).tolist()
+        self._points = points
+        with np.errstate(over="ignore"):
+            columns = np.ascontiguousarray(points.T.astype(">f4"))
+        self._x, self._y = columns[0].tobytes() if len(points) else b"", columns[1].tobytes() if len(points) else b""
+        self._types = shapely.get_type_id(list(geometries)).tolist()
+        self._holes = shapely.get_num_interior_rings(list(geometries)).tolist()
+
+    def write(self, number: int, plane: Plane, words: Vocabulary) -> None:
+        """Write one ROI proxy; null for an empty shape of unknown kind.
+
+        Args:
+            number: Place in the list.
+            plane: Channel, z and t.
+            words: Of the file that is written.
+
+        Raises:
+            GeometryError: A shape that QuPath has no ROI for.
+        """
+        geometry, shape = self._geometries[number], self._shapes[number]
+        start, end = self._starts[number], self._ends[number]
+        kind, holes = self._types[number], self._holes[number]
+        if kind == _POLYGON and holes == 0 and shape == "polygon":
+            _columns("PolygonROI", self._x[4 * start : 4 * end - 4], self._y[4 * start : 4 * end - 4], plane, words)
+            return
+        if start == end and shape not in ("polygon", "points", "geometry"):
+            words.raw(NULL)
+            return
+        if shape in ("rectangle", "ellipse") and _fills_its_box(geometry, shape):
+            _box("RectangleROI" if shape == "rectangle" else "EllipseROI", geometry.bounds, plane, words)
+            return
+        if shape == "geometry":
+            _wkb(geometry, plane, words)
+            return
+        if isinstance(geometry, shapely.MultiPolygon) and len(geometry.geoms) == 1:
+            geometry = geometry.geoms[0]
+        x, y = self._x[4 * start : 4 * end], self._y[4 * start : 4 * end]
+        if isinstance(geometry, shapely.Polygon) and not geometry.interiors:
+            _columns("PolygonROI", x[:-4], y[:-4], plane, words)
+        elif isinstance(geometry, shapely.LineString) and (end - start != 2 or shape == "polyline"):
+            _columns("PolylineROI", x, y, plane, words)
+        elif isinstance(geometry, shapely.LineString):
+            _box("LineROI", self._points[start:end].ravel().tolist(), plane, words)
+        elif isinstance(geometry, shapely.Point | shapely.MultiPoint):
+            _columns("PointsROI", x, y, plane, words)
+        else:
+            _wkb(geometry, plane, words)
+
+
+def _fills_its_box(geometry: BaseGeometry, shape: RoiShape) -> bool:
+    """Say whether a polygon still is the rectangle or ellipse it is said to be (it may have been edited)."""
+    if not isinstance(geometry, shapely.Polygon) or geometry.interiors:
+        return False
+    x, y, x2, y2 = geometry.bounds
+    box = (x2 - x) * (y2 - y)
+    if shape == "rectangle":
+        return len(geometry.exterior.coords) == 5 and math.isclose(geometry.area, box, rel_tol=1e-12)
+    return bool(abs(geometry.area - box * math.pi / 4) <= _ROUND * box)
+
+
+def _box(name: str, corners: Sequence[float], plane: Plane, words: Vocabulary) -> None:
+    """Write a proxy of two corners: c, t, x, x2, y, y2, z, name."""
+    x, y, x2, y2 = corners
+    words.begin(f"{ROI}{name}{_PROXY}")
+    words.pack(_BOX, plane.c, plane.t, x, x2, y, y2, plane.z)
+    words.raw(NULL)
+
+
+def _columns(name: str, x: bytes, y: bytes, plane: Plane, words: Vocabulary) -> None:
+    """Write a proxy with x and y as float32 columns: c, t, z, then name and statistics where the class has them."""
+    words.begin(f"{ROI}{name}{_PROXY}")
+    words.pack(_PLANE, plane.c, plane.t, plane.z)
+    words.raw(NULL * _NULLS[name])
+    words.array("F", x, len(x) // 4)
+    words.array("F", y, len(y) // 4)
+
+
+_NULLS: Final = {"PolygonROI": 2, "PointsROI": 1, "PolylineROI": 0}
+
+
+def _wkb(geometry: BaseGeometry, plane: Plane, words: Vocabulary) -> None:
+    """Write a GeometryROI: 2D, big endian, as JTS writes it."""
+    if isinstance(geometry, shapely.GeometryCollection):
+        raise GeometryError("a GeometryCollection has no ROI in QuPath; split it into polygons, lines and points")
+    wkb = shapely.to_wkb(shapely.force_2d(geometry), byte_order=0)
+    words.begin(f"{ROI}GeometryROI$WKBSerializationProxy")
+    words.pack(_PLANE, plane.c, plane.t, plane.z)
+    words.raw(NULL)
+    words.array("B", wkb, len(wkb))

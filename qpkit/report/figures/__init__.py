@@ -1,0 +1,1 @@
+"""Figures and pictures (matplotlib, Pillow), made of values; no screen needed."""

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages made of values: the report of a training, tiles beside their augmentations."""

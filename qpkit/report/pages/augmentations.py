@@ -1,0 +1,71 @@
+"""qpkit preview RECIPE TILES: one page that shows training tiles before and after their random changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from qpkit.core.labels import LabelMap, label_colors
+from qpkit.files import replace_file
+from qpkit.progress import OnProgress, no_progress
+from qpkit.report.figures.tiles import outlined
+from qpkit.report.pages.html import picture, render
+from qpkit.report.values.tiles import ChangedTile, Pair, ShownBatches
+
+SIDE_PX: Final = 256
+
+
+def preview_augmented(shown: ShownBatches, page: Path, *, on_progress: OnProgress = no_progress) -> None:
+    """Write the page; it needs nothing beside it.
+
+    Args:
+        shown: Tiles, one row each, and what is said of them.
+        page: HTML file.
+        on_progress: Called with tiles done and in all.
+
+    Raises:
+        OutputError: The page cannot be written.
+    """
+    labels, rows = shown.labels, []
+    for number, item in enumerate(shown.tiles, start=1):
+        pictures = [picture(outlined(*pair, labels, side=SIDE_PX)) for pair in (item.drawn, *item.versions)]
+        rows.append({"pictures": pictures, "caption": _caption(item, labels)})
+        on_progress(number, len(shown.tiles), item.tile.slide)
+    text = render(
+        "augmented",
+        title=f"Augmented tiles of {shown.recipe}",
+        subtitle=f"The first {len(rows)} tiles of a training, out of {shown.batches} batch(es)",
+        shown=shown,
+        rows=rows,
+        columns=max((len(row["pictures"]) for row in rows), default=1),
+        legend=[(labels.name_of(value), rgb) for value, rgb in label_colors(labels).items()],
+        drawn=sampler_table(shown.sampler),
+    )
+    replace_file(page, text.encode())
+
+
+def sampler_table(sampler: dict[str, Any]) -> dict[str, Any]:
+    """Table of the kinds of tiles in an epoch."""
+    rows = [
+        (g["name"], f"{g['tiles']:,}", f"{g['per_epoch']:,}", f"{g['repeats']:.3g}") for g in sampler.get("groups", [])
+    ]
+    return {"columns": ("tiles", "there are", "drawn in an epoch", "times each"), "rows": rows}
+
+
+def _caption(item: ChangedTile, labels: LabelMap) -> str:
+    tile = item.tile
+    patient = "" if tile.group == tile.slide else f", {tile.group}"
+    return (
+        f"drawn for {item.drawn_for}: {tile.slide}{patient}, {tile.x:.0f} {tile.y:.0f}: {shares_of(item.drawn, labels)}"
+    )
+
+
+def shares_of(pair: Pair, labels: LabelMap) -> str:
+    """ "Tumor 12 %, Stroma 40 %", or "background"."""
+    mask = pair[1]
+    shares = [(item.name, float(np.mean(mask == item.value))) for item in labels.classes]
+    return (
+        ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares, key=lambda s: -s[1]) if share) or "background"
+    )

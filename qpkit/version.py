@@ -1,0 +1,3 @@
+"""The version of qpkit; the package, its outputs and the command line read it here."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""qpkit convert: annotations from one format to another."""

@@ -1,0 +1,298 @@
+"""qpkit convert: annotations from one format to another, with a list of what the other cannot hold."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from qpkit.core.annotation import PathClass
+from qpkit.core.labels import LabelMap, default_label_map
+from qpkit.errors import ConfigError, OutputError, ProjectError
+from qpkit.files import new_folder, require_free, safe_names
+from qpkit.formats.registry import Format, format_of, named
+from qpkit.formats.shared.cannot_hold import count_losses
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts, Segmentation
+from qpkit.formats.shared.label_table import read_label_table, sidecar
+from qpkit.progress import OnProgress, Ticker, no_progress
+from qpkit.qupath import Project, open_project
+from qpkit.version import __version__
+from qpkit.workflows.convert.qupath import (
+    ALL_FORMATS,
+    PROJECT,
+    PROJECT_LACKS,
+    THERE,
+    add_missing,
+    count_float_losses,
+    entry_for,
+    project_drawings,
+    slide_facts,
+    split,
+)
+from qpkit.workflows.inputs.slides import is_project
+
+INFO_NAME: Final = "convert.json"
+"""In every folder that convert makes: its files, and what was lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertSettings:
+    """What the user may state.
+
+    Args:
+        source_format, target_format: Names of formats; None: by ending and content.
+        image: The slide; gives size, um per px and place on the glass.
+        mpp: um per px.
+        size: (width, height) of the image in px.
+        centre_nm: Place of the image's centre from the centre of the glass, nm.
+        offset: Place of a label image's corner, slide px.
+        downsample: Slide px per px of a label image.
+        labels: What the values of a label image mean: labels.toml, CSV or TSV.
+        entries: Only these entries of a project, by name or id; for a project as target the one to add to.
+        segmentation: How COCO holds areas.
+        overwrite: Replace what convert may replace: files and folders that it made, never .qpdata, never objects.
+    """
+
+    source_format: str | None = None
+    target_format: str | None = None
+    image: Path | None = None
+    mpp: float | None = None
+    size: tuple[int, int] | None = None
+    centre_nm: tuple[float, float] | None = None
+    offset: tuple[float, float] | None = None
+    downsample: float | None = None
+    labels: Path | None = None
+    entries: Sequence[str] = ()
+    segmentation: Segmentation = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"{name} {value}: has to be a positive number")
+        if self.size is not None and min(self.size) < 1:
+            raise ConfigError(f"--size {self.size[0]}x{self.size[1]}: has to be at least 1x1 px")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedImage:
+    """One image's objects: what it is called, where they went, and how many there were of each class."""
+
+    image: str
+    target: str
+    objects: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertReport:
+    """What was converted.
+
+    Args:
+        source_format, target_format: Names of formats; "project" for a project.
+        images: In order.
+        losses: What the target cannot hold, and how many objects it concerns.
+        notes: What the reader mended, left out or could not tell.
+    """
+
+    source_format: str
+    target_format: str
+    images: tuple[ConvertedImage, ...]
+    losses: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def to_builtins(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        images = [{"image": i.image, "target": i.target, "objects": dict(i.objects)} for i in self.images]
+        return {
+            "from": self.source_format,
+            "to": self.target_format,
+            "images": images,
+            "losses": dict(self.losses),
+            "notes": dict(self.notes),
+        }
+
+
+def convert(
+    source: Path, target: Path, settings: ConvertSettings, *, on_progress: OnProgress = no_progress
+) -> ConvertReport:
+    """Convert annotations.
+
+    Args:
+        source: A file of any format, or a project.
+        target: A file; a folder for several images; or a project, to whose entries the objects are added.
+        settings: What the user stated.
+        on_progress: Called for each image.
+
+    Raises:
+        ConfigError: A format or a fact is not known; the message says how to state it.
+        FormatError, ProjectError, LabelError: The source cannot be read.
+        OutputError: The target is there already, or cannot be written. Nothing is left half-written.
+    """
+    if not source.exists():
+        raise ProjectError(f"{source}: there is no such file or folder")
+    to_project = settings.target_format == PROJECT or (settings.target_format is None and is_project(target))
+    several = is_project(source)
+    output = None if to_project else _target_format(target, settings)
+    if settings.entries and not several and (output is not None or len(settings.entries) > 1):
+        raise ConfigError("--entry chooses images of a project to convert, or the one image of a project to add to")
+    choices = _choices(settings)
+    facts = _facts(settings)
+    if several:
+        drawings = project_drawings(
+            open_project(source), settings.entries, facts, with_offsets=output is not None and output.name == "ndpa"
+        )
+        origin = PROJECT
+    else:
+        input_ = _source_format(source, settings)
+        drawings = input_.read(source, facts, choices)
+        origin = input_.name
+    tick = Ticker(len(drawings), on_progress)
+    notes = _sum([drawing.notes for drawing in drawings])
+    if output is None:
+        places, losses = _into_project(
+            open_project(target), drawings, () if several else settings.entries, source, tick
+        )
+    else:
+        drawings = [_with_name(drawing, source) for drawing in drawings]
+        if output.name == "labels" and choices.labels is None:
+            choices = replace(choices, labels=_labels_of(drawings))
+        places, losses = _into_files(target, drawings, output, choices, settings, tick)
+    images = [
+        ConvertedImage(
+            image=drawing.image.name or source.name,
+            target=place,
+            objects=Counter(o.class_name or "(none)" for o in drawing.objects),
+        )
+        for drawing, place in zip(drawings, places, strict=True)
+    ]
+    return ConvertReport(
+        source_format=origin,
+        target_format=PROJECT if output is None else output.name,
+        images=tuple(images),
+        losses=losses,
+        notes=notes,
+    )
+
+
+def _source_format(source: Path, settings: ConvertSettings) -> Format:
+    if source.is_dir():
+        raise ProjectError(f"{source}: is a folder without a QuPath project; give a file")
+    if settings.source_format is not None:
+        return named(settings.source_format, ALL_FORMATS)
+    return format_of(source, ALL_FORMATS, reading=True)
+
+
+def _target_format(target: Path, settings: ConvertSettings) -> Format:
+    if settings.target_format is not None:
+        return named(settings.target_format, ALL_FORMATS)
+    return format_of(target, ALL_FORMATS, reading=False)
+
+
+def _choices(settings: ConvertSettings) -> Choices:
+    return Choices(
+        downsample=settings.downsample,
+        offset=settings.offset,
+        labels=None if settings.labels is None else read_label_table(settings.labels),
+        segmentation=settings.segmentation,
+    )
+
+
+def _facts(settings: ConvertSettings) -> ImageFacts:
+    width, height = settings.size or (None, None)
+    stated = ImageFacts(width=width, height=height, mpp=settings.mpp, centre_nm=settings.centre_nm)
+    return stated if settings.image is None else stated.filled(slide_facts(settings.image))
+
+
+def _labels_of(drawings: Sequence[Drawing]) -> LabelMap:
+    """One value for each class there is, by name; the same for all images."""
+    found = {o.class_name: o.path_class for d in drawings for o in d.objects if o.path_class is not None}
+    classes: list[PathClass] = [found[name] for name in sorted(found, key=str)]
+    return default_label_map(classes)
+
+
+def _with_name(drawing: Drawing, source: Path) -> Drawing:
+    if drawing.image.name is not None:
+        return drawing
+    return replace(drawing, image=replace(drawing.image, name=source.stem))
+
+
+def _into_project(
+    project: Project, drawings: Sequence[Drawing], wanted: Sequence[str], source: Path, tick: Ticker
+) -> tuple[list[str], Counter[str]]:
+    """Add objects to the entries of a project; all entries are found before the first is written."""
+    entries = [entry_for(project, drawing, wanted, source.stem) for drawing in drawings]
+    losses: Counter[str] = Counter()
+    for entry, drawing in zip(entries, drawings, strict=True):
+        objects = split(drawing.objects)
+        new = add_missing(entry, objects)
+        losses[THERE] += len(objects) - len(new)
+        losses += count_losses(drawing.objects if new else (), PROJECT_LACKS) + count_float_losses(new)
+        tick(entry.name)
+    return [f"{project.path}: {entry.name}" for entry in entries], +losses
+
+
+def _into_files(
+    target: Path,
+    drawings: Sequence[Drawing],
+    output: Format,
+    choices: Choices,
+    settings: ConvertSettings,
+    tick: Ticker,
+) -> tuple[list[str], Counter[str]]:
+    is_file = target.name.lower().endswith(output.suffixes)
+    if is_file and (output.several or len(drawings) == 1):
+        _check_free(target, output, overwrite=settings.overwrite)
+        losses = output.write(target, drawings, choices)
+        tick(target.name)
+        return [str(target)] * len(drawings), losses
+    if is_file:
+        raise ConfigError(
+            f"{target}: the source has {len(drawings)} images, a file of {output.title} one; give a folder"
+        )
+    return _into_folder(target, drawings, output, choices, settings, tick)
+
+
+def _check_free(target: Path, output: Format, *, overwrite: bool) -> None:
+    beside = [sidecar(target)] if output.name == "labels" else []
+    for path in (target, *beside):
+        if path.exists() and output.name == "qpdata":
+            raise OutputError(f"{path}: is there already, and .qpdata is never replaced; convert into its project")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: is there already; choose another name or pass --overwrite")
+
+
+def _into_folder(
+    target: Path,
+    drawings: Sequence[Drawing],
+    output: Format,
+    choices: Choices,
+    settings: ConvertSettings,
+    tick: Ticker,
+) -> tuple[list[str], Counter[str]]:
+    require_free(target, marker=INFO_NAME, overwrite=settings.overwrite)
+    losses: Counter[str] = Counter()
+    with new_folder(target, marker=INFO_NAME, overwrite=settings.overwrite) as folder:
+        if output.several:
+            names = [f"annotations{output.suffixes[0]}"] * len(drawings)
+            losses += output.write(folder / names[0], drawings, choices)
+        else:
+            stems = safe_names([drawing.image.name or "image" for drawing in drawings])
+            names = [f"{stem}{output.suffixes[0]}" for stem in stems]
+            for name, drawing in zip(names, drawings, strict=True):
+                losses += output.write(folder / name, [drawing], choices)
+                tick(name)
+        record = {"qpkit": __version__, "to": output.name, "files": sorted(set(names)), "losses": dict(losses)}
+        (folder / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    return [str(target / name) for name in names], losses
+
+
+def _sum(counts: Sequence[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return total

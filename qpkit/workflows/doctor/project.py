@@ -1,0 +1,168 @@
+"""qpkit doctor for a QuPath project: looks at everything, changes nothing. See `doctor_project_fix` for the mending."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from qpkit.errors import ProjectError, QpkitError
+from qpkit.progress import OnProgress, no_progress
+from qpkit.qupath import Entry, Project, open_project
+from qpkit.qupath.project.images.relocation import Relocation
+from qpkit.workflows.doctor.classes import (
+    ClassUse,
+    check_renames,
+    class_findings,
+    parse_rename,
+    rename_findings,
+    rename_listed,
+)
+from qpkit.workflows.doctor.data import broken_project, data_findings, folder_findings, record_findings
+from qpkit.workflows.doctor.findings import Finding, ProjectReport, Rename, check_kinds, in_order
+from qpkit.workflows.doctor.images import Places, image_findings, image_places, stored_path
+from qpkit.workflows.doctor.objects import object_findings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorSettings:
+    """What the user says to the doctor.
+
+    Args:
+        relocate: Where images went.
+        search: Folders below which missing images are looked for.
+        rename: "OLD=NEW" class names.
+        entries: Only these, by name or id; all if empty.
+        only: Only these kinds of findings, for the report and for mending; all if empty. That the project does not open
+            is always reported.
+    """
+
+    relocate: tuple[Relocation, ...] = ()
+    search: tuple[Path, ...] = ()
+    rename: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+DEFAULT_SETTINGS: Final = DoctorSettings()
+
+
+def examine_project(
+    path: Path, settings: DoctorSettings = DEFAULT_SETTINGS, *, on_progress: OnProgress = no_progress
+) -> ProjectReport:
+    """Examine a project: its file, images, data, objects and classes. Nothing is written.
+
+    Args:
+        path: A .qpproj file or its folder; it may be damaged, or have only its backup left.
+        settings: See there.
+        on_progress: Called with (entries done, entries, name).
+
+    Raises:
+        ProjectError: There is no project, no such entry, or no folder to search in.
+        ConfigError: An unknown kind, or a rename that is none.
+    """
+    check_kinds(settings.only)
+    check_renames(settings.rename)
+    file = project_file(path)
+    try:
+        project = open_project(file)
+    except QpkitError as err:
+        broken = in_order(_only_told(broken_project(file, err), settings.only))
+        return ProjectReport(path=file, version="", entries=0, objects=0, findings=broken, project=None)
+    entries = _chosen(project, settings.entries)
+    findings, objects = _findings(project, entries, settings, on_progress)
+    return ProjectReport(
+        path=project.path,
+        version=project.version,
+        entries=len(entries),
+        objects=objects,
+        findings=in_order(findings, settings.only),
+        project=project,
+    )
+
+
+def _only_told(findings: Sequence[Finding], only: Sequence[str]) -> list[Finding]:
+    """Nothing was found that could be reported instead, so all is told; what was not asked for is not mended."""
+    return [
+        item if not only or item.kind in only else replace(item, repair=None, fix="", remedy=item.remedy or item.fix)
+        for item in findings
+    ]
+
+
+def _findings(
+    project: Project, entries: Sequence[Entry], settings: DoctorSettings, on_progress: OnProgress
+) -> tuple[list[Finding], int]:
+    places = image_places(entries, settings.relocate, settings.search)
+    renames = [parse_rename(text, project.classes) for text in settings.rename]
+    chosen = {entry.id for entry in entries}
+    found = [item for item in record_findings(project) if item.entry is None or item.entry in chosen]
+    found += folder_findings(project, now=time.time())
+    use, objects = ClassUse(), 0
+    for done, entry in enumerate(entries):
+        on_progress(done, len(entries), entry.name)
+        own, count = _entry_findings(entry, places, renames, use)
+        found += [replace(item, entry=entry.id, entry_name=entry.name) for item in own]
+        objects += count
+    on_progress(len(entries), len(entries), "")
+    found += class_findings(project, use)
+    found += rename_listed(project, renames, use, entries=entries)
+    return found + _unused(settings.relocate, entries), objects
+
+
+def _entry_findings(
+    entry: Entry, places: Places, renames: Sequence[Rename], use: ClassUse
+) -> tuple[list[Finding], int]:
+    """Findings of an entry, and how many objects it has."""
+    found = image_findings(entry, places)
+    about_data, data = data_findings(entry)
+    found += about_data
+    if data is None:
+        return found, 0
+    objects = data.objects()
+    use.add(entry, objects)
+    own = object_findings(entry, objects) + rename_findings(objects, renames)
+    if data.unknown:  # such a file is never rewritten
+        own = [replace(item, repair=None, fix="", remedy=item.remedy or "mend it in QuPath") for item in own]
+    return found + own, len(objects)
+
+
+def _unused(relocations: Sequence[Relocation], entries: Sequence[Entry]) -> list[Finding]:
+    """Relocations that fit no image."""
+    stored = [path for entry in entries if (path := stored_path(entry)) is not None]
+    found = []
+    for rule in relocations:
+        if all(rule.apply(path) is None for path in stored):
+            first = f"the first is {stored[0]}" if stored else "there are none"
+            what = f"--relocate: no image is in {rule.old}"
+            found.append(
+                Finding(kind="unused-option", what=what, remedy=f"give the folder as the project has it; {first}")
+            )
+    return found
+
+
+def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
+    known = {str(entry.id) for entry in project.entries} | {entry.name for entry in project.entries}
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        there = ", ".join(repr(entry.name) for entry in project.entries)
+        raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
+    return [entry for entry in project.entries if not wanted or entry.name in wanted or str(entry.id) in wanted]
+
+
+def project_file(path: Path) -> Path:
+    """Find the project file, also one of which only the backup is left.
+
+    Raises:
+        ProjectError: There is none, or several.
+    """
+    if path.is_dir():
+        found = sorted(path.glob("*.qpproj")) or [item.with_suffix("") for item in sorted(path.glob("*.qpproj.backup"))]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(item.name for item in found) or "none"
+        raise ProjectError(f"{path}: exactly one .qpproj file is expected there, found {names}; name the file")
+    if not path.exists() and not path.with_name(path.name + ".backup").exists():
+        raise ProjectError(f"{path}: there is no such project")
+    return path

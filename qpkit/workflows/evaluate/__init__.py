@@ -1,0 +1,1 @@
+"""qpkit evaluate: predictions against the ground truth."""

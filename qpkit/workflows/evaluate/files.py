@@ -1,0 +1,118 @@
+"""An evaluation on disk: evaluation.json, metrics.csv, thresholds.csv, confusion.png, thresholds.png."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from qpkit.ops.scores.confusion import ClassScore
+from qpkit.ops.scores.ranking import Ranking
+from qpkit.report.figures.scores import draw_confusion, draw_thresholds
+from qpkit.workflows.evaluate.result import Evaluation, Scope
+
+INFO_NAME: Final = "evaluation.json"
+
+RUN: Final = "run"
+"""Name of the judged predictor in metrics.csv, beside the trivial ones."""
+
+_PIXELS: Final = ("support", "predicted", "dice", "iou", "precision", "recall", "specificity")
+_RANKING: Final = ("auc", "average_precision", "calibration_error", "best_dice", "best_threshold")
+_LESIONS: Final = ("total", "found", "matched", "predicted", "too_small", "precision", "recall", "f1")
+_COLUMNS: Final = (
+    "scope",
+    "name",
+    "slides",
+    "class",
+    "predictor",
+    *_PIXELS,
+    *_RANKING,
+    *(f"lesion_{field}" for field in _LESIONS),
+    "outside_mm2",
+)
+
+
+def evaluation_to_builtins(result: Evaluation) -> dict[str, Any]:
+    """Plain values for evaluation.json and --json; the curves are in thresholds.csv."""
+    plain: dict[str, Any] = msgspec.to_builtins(replace(result, curves=None))
+    del plain["curves"]
+    return plain
+
+
+def write_evaluation(result: Evaluation, root: Path) -> None:
+    """Write tables and figures into a folder that is there."""
+    text = msgspec.json.format(msgspec.json.encode(evaluation_to_builtins(result)), indent=2)
+    (root / INFO_NAME).write_bytes(text + b"\n")
+    (root / "metrics.csv").write_bytes(metrics_csv(result))
+    confusion = result.pooled.confusion, result.pooled.confusion_shares
+    (root / "confusion.png").write_bytes(draw_confusion(*confusion, result.names))
+    if result.curves is not None and result.pooled.ranking is not None:
+        (root / "thresholds.csv").write_bytes(thresholds_csv(result.curves))
+        tables = {name: rank.reliability for name, rank in result.pooled.ranking.items()}
+        (root / "thresholds.png").write_bytes(draw_thresholds(result.curves, tables))
+
+
+def metrics_csv(result: Evaluation) -> bytes:
+    """One row per scope and class: the run, then each trivial predictor; last the means over patients. Blank: None."""
+    rows = []
+    every = (*result.slides, *(scope for scopes in result.groups.values() for scope in scopes), result.pooled)
+    for scope in every:
+        rows += list(_scope_rows(scope))
+    rows += list(_patient_rows(result))
+    return _csv(_COLUMNS, [[row.get(column) for column in _COLUMNS] for row in rows])
+
+
+def thresholds_csv(curves: Mapping[str, Sequence[ClassScore]]) -> bytes:
+    """One row per class and threshold t / 255: the scores of "the probability is at least that"."""
+    rows = [
+        [name, t / 255, *(getattr(score, field) for field in _PIXELS)]
+        for name, scores in curves.items()
+        for t, score in enumerate(scores)
+    ]
+    return _csv(("class", "threshold", *_PIXELS), rows)
+
+
+def _scope_rows(scope: Scope) -> Iterator[dict[str, Any]]:
+    for name, score in scope.scores.items():
+        place = {"scope": scope.kind, "name": scope.name, "slides": len(scope.slides), "class": name}
+        rank: Ranking | None = None if scope.ranking is None else scope.ranking[name]
+        lesions = scope.lesions.get(name)
+        yield {
+            **place,
+            "predictor": RUN,
+            **_fields(score, _PIXELS),
+            **_fields(rank, _RANKING),
+            **{f"lesion_{key}": value for key, value in _fields(lesions, _LESIONS).items()},
+            "outside_mm2": None if scope.outside_mm2 is None else scope.outside_mm2.get(name),
+        }
+        for predictor, trivial in scope.chance[name].items():
+            yield {**place, "predictor": predictor, **_fields(trivial, _PIXELS)}
+
+
+def _patient_rows(result: Evaluation) -> Iterator[dict[str, Any]]:
+    for name, metrics in result.patients.classes.items():
+        for statistic in ("mean", "low", "high", "n"):
+            values = {metric: getattr(interval, statistic) for metric, interval in metrics.items()}
+            place = {"scope": f"over {result.patients.unit}", "name": statistic, "class": name, "predictor": RUN}
+            yield {**place, "slides": len(result.slides), **values}
+
+
+def _fields(value: object, names: Sequence[str]) -> dict[str, Any]:
+    return {} if value is None else {name: getattr(value, name) for name in names}
+
+
+def _csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([_number(value) for value in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def _number(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

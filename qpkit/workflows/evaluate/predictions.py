@@ -1,0 +1,241 @@
+"""qpkit evaluate: label rasters against what the pathologist drew, pixel by pixel and lesion by lesion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qpkit.core.labels import LabelMap
+from qpkit.errors import ConfigError, LabelError, ProjectError
+from qpkit.files import new_folder, require_free, safe_names
+from qpkit.predictions import PredictionSet, SlidePrediction
+from qpkit.predictions.store import strip_count
+from qpkit.progress import OnProgress, Ticker, no_progress
+from qpkit.workflows.evaluate.files import INFO_NAME, write_evaluation
+from qpkit.workflows.evaluate.overlay import write_overlay
+from qpkit.workflows.evaluate.result import (
+    Evaluation,
+    PatientMeans,
+    Scope,
+    curves_of,
+    names_of,
+    patient_means,
+    scope_of,
+)
+from qpkit.workflows.evaluate.settings import PATIENT_KEY, EvaluateSettings
+from qpkit.workflows.evaluate.slide import STRIP_PX, SlideCounts, add_up, count_slide
+from qpkit.workflows.inputs.slides import SlideInput
+from qpkit.workflows.inputs.training_slides import training_notes
+
+NOT_STATED = "(not stated)"
+"""Group of the slides without a metadata key that others have."""
+
+
+def evaluate(
+    predictions: PredictionSet,
+    inputs: Sequence[SlideInput],
+    *,
+    labels: LabelMap | None = None,
+    settings: EvaluateSettings | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> Evaluation:
+    """Compare predictions with the annotations of the same slides.
+
+    Pixels that the label map leaves unknown (outside regions, ignored classes) count neither way; what is predicted
+    there is reported as an area of its own.
+
+    Args:
+        predictions: Opened predictions folder.
+        inputs: Slides with their annotations; those without a prediction are left out.
+        labels: Other rules than the run's own label map (it has to have the same classes and values).
+        settings: How they are judged; None for the defaults.
+        out: Folder for evaluation.json, tables, figures and one overlay PNG per slide; None writes nothing.
+
+    Raises:
+        ProjectError: No slide has a prediction.
+        LabelError: The label maps do not have the same classes and values, or a raster has others.
+        ConfigError: No slide has a metadata key of `by`, or one lacks the patient's.
+        OutputError: `out` holds something.
+    """
+    settings = settings or EvaluateSettings()
+    if out is not None:
+        require_free(out, marker=INFO_NAME, overwrite=overwrite)
+    rules = labels or predictions.label_map
+    if _meaning(rules) != _meaning(predictions.label_map):
+        raise LabelError(f"label map has {_meaning(rules)}, the predictions have {_meaning(predictions.label_map)}")
+    rules = replace(rules, unannotated=settings.unannotated or rules.unannotated)
+    pairs = _pairs(predictions, inputs)
+    items = [item for _, item in pairs]
+    unit, patients = _patients(items, settings.patient)
+    groups = {key: _values(items, key) for key in settings.by}
+    slides = _count(predictions, pairs, rules, settings, on_progress)
+    pooled = add_up([slide.counts for slide in slides])
+    means = patient_means(unit, _scopes(unit, patients, slides, rules), settings)
+    result = Evaluation(
+        run=predictions.run,
+        values=rules.trained_values,
+        names=names_of(rules),
+        unannotated=rules.unannotated,
+        settings=settings,
+        slides=tuple(_scope("slide", slide.name, [slide], rules) for slide in slides),
+        groups={key: _scopes(key, values, slides, rules) for key, values in groups.items()},
+        pooled=_scope("all", "all", slides, rules),
+        patients=means,
+        curves=curves_of(pooled, rules),
+        notes=(*_notes(predictions, pairs, inputs, pooled, rules), *_patient_notes(means)),
+    )
+    if out is not None:
+        with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
+            write_evaluation(result, root)
+            for (slide, item), stem in zip(pairs, safe_names([s.name for s, _ in pairs]), strict=True):
+                write_overlay(predictions, slide, item, rules, root / f"{stem}.png")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    name: str
+    counts: SlideCounts
+    seconds: float
+
+
+def _count(
+    predictions: PredictionSet,
+    pairs: Sequence[tuple[SlidePrediction, SlideInput]],
+    rules: LabelMap,
+    settings: EvaluateSettings,
+    on_progress: OnProgress,
+) -> list[_Counted]:
+    tick = Ticker(sum(strip_count(slide, rows=STRIP_PX) for slide, _ in pairs), on_progress)
+    counted = []
+    for slide, item in pairs:
+        start = time.perf_counter()
+        counts = count_slide(predictions, slide, item, rules, settings, tick)
+        counted.append(_Counted(slide.name, counts, time.perf_counter() - start))
+    return counted
+
+
+def _scope(kind: str, name: str, slides: Sequence[_Counted], rules: LabelMap) -> Scope:
+    counts = add_up([slide.counts for slide in slides])
+    names, seconds = [slide.name for slide in slides], sum(slide.seconds for slide in slides)
+    return scope_of(kind, name, names, counts, rules, seconds=seconds)
+
+
+def _scopes(kind: str, values: Sequence[str], slides: Sequence[_Counted], rules: LabelMap) -> tuple[Scope, ...]:
+    """One scope per value, in the order in which the values appear."""
+    members: dict[str, list[_Counted]] = {}
+    for value, slide in zip(values, slides, strict=True):
+        members.setdefault(value, []).append(slide)
+    return tuple(_scope(kind, value, group, rules) for value, group in members.items())
+
+
+def _values(items: Sequence[SlideInput], key: str) -> list[str]:
+    """The value of a metadata key for each slide.
+
+    Raises:
+        ConfigError: No slide has it.
+    """
+    if not any(key in item.metadata for item in items):
+        raise ConfigError(f"--by {key!r}: no slide has this metadata key (there are: {_keys(items)})")
+    return [item.metadata.get(key, NOT_STATED) for item in items]
+
+
+def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[str]]:
+    """What the means are taken over, and whose each slide is.
+
+    Raises:
+        ConfigError: A slide lacks the key that was asked for.
+    """
+    chosen = key or PATIENT_KEY
+    without = [item.source.name for item in items if chosen not in item.metadata]
+    if key is not None and without:
+        names = ", ".join(without)
+        raise ConfigError(f"--patient {key!r}: no such metadata for {names} (there are: {_keys(items)})")
+    if without:
+        return "slide", [item.source.name for item in items]
+    return chosen, [item.metadata[chosen] for item in items]
+
+
+def _keys(items: Sequence[SlideInput]) -> str:
+    return ", ".join(sorted({key for item in items for key in item.metadata})) or "none"
+
+
+def _notes(
+    predictions: PredictionSet,
+    pairs: Sequence[tuple[SlidePrediction, SlideInput]],
+    inputs: Sequence[SlideInput],
+    pooled: SlideCounts,
+    rules: LabelMap,
+) -> tuple[str, ...]:
+    """What the figures do not say by themselves."""
+    compared = {item.source.name for _, item in pairs}
+    left_out = [item.source.name for item in inputs if item.source.name not in compared]
+    found = [f"no prediction for {', '.join(left_out)}: left out"] if left_out else []
+    if pooled.levels is None:
+        without = ", ".join(slide.name for slide, _ in pairs if slide.probabilities is None)
+        found.append(
+            f"no probabilities for {without}: no AUC, average precision, calibration and thresholds; "
+            "get them with qpkit predict --probabilities"
+        )
+    thresholds = predictions.info.get("settings", {}).get("thresholds")
+    if thresholds:
+        chances = ", ".join(f"{name} {chance:g}" for name, chance in thresholds.items())
+        found.append(
+            f"labels were predicted as background below these chances: {chances} (probabilities were not changed)"
+        )
+    if rules.unannotated == "background":
+        glass = f"{pooled.glass_px:,} px of glass left out" if pooled.glass_px else "glass included"
+        known = int(pooled.confusion.sum())
+        found.append(
+            f"{pooled.unannotated_px:,} of {known:,} px were annotated by nobody and count as background ({glass})"
+        )
+    return (*found, *pooled.notes, *training_notes(predictions, [slide for slide, _ in pairs]))
+
+
+def _patient_notes(means: PatientMeans) -> list[str]:
+    what = "slide" if means.unit == "slide" else f"patient (metadata {means.unit!r})"
+    if means.units == 1:
+        return [f"one {what} only: no interval can be given"]
+    if means.unit == "slide":
+        return ["means are over slides, as not all name a patient; several slides of one count as several"]
+    return []
+
+
+def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:
+    found = [(_prediction_of(item, predictions), item) for item in inputs]
+    pairs = [(slide, item) for slide, item in found if slide is not None]
+    if not pairs:
+        names = ", ".join(slide.name for slide in predictions.slides)
+        raise ProjectError(f"{predictions.root}: none of its slides ({names}) is among those given")
+    return pairs
+
+
+def _prediction_of(item: SlideInput, predictions: PredictionSet) -> SlidePrediction | None:
+    """The prediction of a slide: by name, else by path, else by the file's name.
+
+    Raises:
+        ProjectError: Several fit, or its slide was of another size.
+    """
+    source, every = item.source, predictions.slides
+    same_name = [s for s in every if s.name == source.name]
+    same_path = [s for s in every if Path(s.image).resolve() == source.path.resolve()]
+    same_file = [s for s in every if Path(s.image).name == source.path.name]
+    both = [s for s in same_name if s in same_path]
+    fits = both or same_name or same_path or same_file
+    if len(fits) > 1:
+        names = ", ".join(s.name for s in fits)
+        raise ProjectError(f"{predictions.root}: several predictions fit slide {source.name!r}: {names}")
+    if fits and (fits[0].width, fits[0].height) != (item.info.width, item.info.height):
+        raise ProjectError(
+            f"slide {source.name!r} is {item.info.width} x {item.info.height} px, the predicted one was "
+            f"{fits[0].width} x {fits[0].height}"
+        )
+    return fits[0] if fits else None
+
+
+def _meaning(labels: LabelMap) -> dict[int, str]:
+    return {value: labels.name_of(value) for value in labels.trained_values}

@@ -1,0 +1,1 @@
+"""qpkit export: slides and their annotations to tiles, masks and a table."""

@@ -1,0 +1,109 @@
+"""One job of several that share an export: does its part of the slides; whoever comes last writes the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from qpkit.core.annotation import PathClass
+from qpkit.dataset.manifest import INFO_NAME
+from qpkit.errors import ConfigError
+from qpkit.files import one_at_a_time, settle_shared, shared_folder
+from qpkit.progress import OnProgress, Ticker, no_progress
+from qpkit.workflows.export.jobs import finished, run_slides
+from qpkit.workflows.export.plan import plan_export
+from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.export.tiles import ExportReport, finish_export
+from qpkit.workflows.inputs.slides import SlideInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReport:
+    """What one job of an export did.
+
+    Args:
+        slides: Slides of this job.
+        failed: Of these, the broken ones and why.
+        done, total: Slides of all jobs, finished and in all.
+        whole: The report of the whole export, if this job was the last.
+    """
+
+    slides: tuple[str, ...]
+    failed: dict[str, str]
+    done: int
+    total: int
+    whole: ExportReport | None = None
+    was_complete: bool = False
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read "3/20": (3, 20), the first is 1.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard {text!r}: has to be NUMBER/COUNT, from 1/20 to 20/20")
+
+
+def export_shard(
+    inputs: Sequence[SlideInput],
+    out: Path,
+    settings: ExportSettings,
+    shard: tuple[int, int],
+    *,
+    classes: Sequence[PathClass] = (),
+    overwrite: bool = False,
+    workers: int = 1,
+    broken: Mapping[str, str] = MappingProxyType({}),
+    on_progress: OnProgress = no_progress,
+) -> ShardReport:
+    """Export every count-th slide into a folder that several jobs share, on any machines that see the same drive.
+
+    Jobs may run in any order, at the same time, and again after they were killed. The one that finds all slides
+    finished puts the table together and gives the folder its name.
+
+    Args:
+        inputs: All slides, the same for all jobs.
+        out: Folder to make in the end; until then the work is in OUT.shared-XXXX beside it.
+        settings: The same for all jobs.
+        shard: (number, count), the first is 1.
+        classes, overwrite, workers, broken, on_progress: As in `export_tiles`.
+
+    Raises:
+        As `export_tiles`.
+    """
+    start = time.perf_counter()
+    number, count = shard
+    plan = plan_export(inputs, settings, classes)
+    mine = plan.jobs[number - 1 :: count]
+    names = tuple(job.item.source.name for job in mine)
+    if _job_of(out) == plan.job:
+        return ShardReport(slides=names, failed={}, done=len(plan.jobs), total=len(plan.jobs))
+    with shared_folder(out, marker=INFO_NAME, overwrite=overwrite, job=plan.job) as root:
+        tick = Ticker(sum(len(job.grid) for job in mine), on_progress)
+        failed = {r.name: r.failure for r in run_slides(mine, root, workers=workers, tick=tick) if r.failure}
+        with one_at_a_time(root):
+            if _job_of(out) == plan.job:  # another job was the last one
+                return ShardReport(slides=names, failed=failed, done=len(plan.jobs), total=len(plan.jobs))
+            complete = [result for job in plan.jobs if (result := finished(job, root)) is not None]
+            whole = None
+            if len(complete) == len(plan.jobs):
+                whole = finish_export(plan, complete, root, out, broken=broken, start=start)
+                settle_shared(root, out)
+    return ShardReport(slides=names, failed=failed, done=len(complete), total=len(plan.jobs), whole=whole)
+
+
+def _job_of(out: Path) -> str:
+    """Hash of the export that is in a folder, or ""."""
+    try:
+        return str(msgspec.json.decode((out / INFO_NAME).read_bytes(), type=dict[str, object]).get("job", ""))
+    except (OSError, msgspec.DecodeError):
+        return ""

@@ -1,0 +1,276 @@
+"""One slide of an export: which of its tiles stay, and what is written and counted of each."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Annotation
+from qpkit.core.labels import LabelMap
+from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction
+from qpkit.core.tiles import Tile, TileGrid
+from qpkit.dataset.instances import write_instances
+from qpkit.dataset.record import TileRecord
+from qpkit.dataset.snapshot import write_snapshot
+from qpkit.dataset.stores.choice import open_writer
+from qpkit.dataset.stores.layers import INSTANCES, Layers, context_layer
+from qpkit.dataset.stores.store import Stored, TileWriter
+from qpkit.errors import GeometryError, LabelError
+from qpkit.ops.masks.paint_order import PaintAudit
+from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.rasterize import Painting, count_channels
+from qpkit.ops.tissue import rgb_std
+from qpkit.report.figures.tissue import save_tissue_picture
+from qpkit.slides import Slide, open_source
+from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.inputs.slides import SlideInput
+from qpkit.workflows.inputs.tissue_rule import Glass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideReport:
+    """What became of one slide.
+
+    Args:
+        name: Slide name.
+        reader: What read it.
+        downsample: Slide px per tile px.
+        tiles_in_grid, tiles_kept: Tiles.
+        dropped: Tiles by reason.
+        unread: Of those dropped as glass, the ones that the thumbnail alone shows to be so.
+        pixels, dropped_pixels: Tile px by mask value, in the kept tiles and in those dropped as glass. In multi-label
+            masks a pixel counts for every class that it shows.
+        tally: Pixels of the kept tiles by the rule that decided them.
+        audit: What became of its annotations.
+        predictions_left_out: Imported predictions that nobody has changed, which are not drawn.
+        reviewed_predictions: Imported predictions that a person has changed or locked, which are drawn.
+        detections: Detections, cells, tiles and TMA cores that the label map does not look at.
+        annotations_left_out: Annotations of classes that the label map makes of other kinds of objects.
+        tissue_share, pen_share, dark_share: Of the slide, as the thumbnail shows it, 0..1.
+        tissue_picture: Path of the picture that shows it, relative to the table.
+        seconds: Wall time.
+    """
+
+    name: str
+    reader: str
+    downsample: float
+    tiles_in_grid: int
+    tiles_kept: int
+    dropped: Mapping[str, int]
+    unread: int
+    pixels: Mapping[int, int]
+    dropped_pixels: Mapping[int, int]
+    tally: PixelTally
+    audit: PaintAudit
+    predictions_left_out: int
+    reviewed_predictions: int
+    detections: int
+    annotations_left_out: int
+    tissue_share: float
+    pen_share: float
+    dark_share: float
+    tissue_picture: str
+    seconds: float
+
+
+class SlideExport:
+    """Exports one slide.
+
+    Args:
+        item: The slide and its objects.
+        grid: Its tiles.
+        labels: What is drawn with which value.
+        settings: What stays.
+
+    Raises:
+        LabelError, GeometryError: As for Painting.
+
+    Attributes:
+        records: Rows of the table, filled by `run`; their split is not known yet and says "train".
+    """
+
+    def __init__(self, item: SlideInput, grid: TileGrid, labels: LabelMap, settings: ExportSettings) -> None:
+        self._item, self._grid, self._settings = item, grid, settings
+        self._objects = item.objects()
+        self._annotations, self._left_out = drawable(self._objects, settings)
+        self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, self._annotations))
+        unseen = Counter(o.kind == "annotation" for o in self._objects if not is_looked_at(o, settings.labels))
+        self._detections, self._annotations_left_out = unseen[False], unseen[True]
+        self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
+        self._tally = PixelTally()
+        self._unread = 0
+        self._dropped: Counter[str] = Counter()
+        self._pixels: Counter[int] = Counter()
+        self._dropped_pixels: Counter[int] = Counter()
+        self.records: list[TileRecord] = []
+
+    def _paint(self, labels: LabelMap, downsample: float) -> Painting:
+        info = self._item.info
+        try:
+            return Painting(
+                self._annotations,
+                labels,
+                downsample=downsample,
+                plane=self._grid.plane,
+                slide_size=(info.width, info.height),
+                pixel_rule=self._settings.pixel_rule,
+                mpp=info.mpp,
+            )
+        except (LabelError, GeometryError) as err:
+            raise type(err)(f"{self._item.source.name}: {err}") from err
+
+    def run(self, root: Path, stem: str, tick: Callable[[str], None]) -> SlideReport:
+        """Write the slide's tiles below `root`, in folders and with file names that begin with `stem`."""
+        start = time.perf_counter()
+        settings, info, name = self._settings, self._item.info, self._item.source.name
+        with (
+            open_source(self._item.source) as slide,
+            open_writer(settings.store, root, stem, settings.image_format) as writer,
+        ):
+            thumbnail = slide.thumbnail(plane=self._grid.plane)
+            reader = slide.reader.name
+            glass = Glass(settings.tissue, name=name, info=info, thumbnail=thumbnail, objects=self._objects)
+            for tile in self._grid:
+                self._export(tile, slide, glass, writer, f"{stem}_x{tile.x}_y{tile.y}")
+                tick(name)
+        self.records = [_stored(r, s) for r, s in zip(self.records, writer.stored, strict=True)]
+        if settings.store == "none":
+            write_snapshot(root / snapshot_path(stem), self._annotations)
+        if INSTANCES in settings.layers:
+            write_instances(root / f"{INSTANCES}/{stem}.csv", self._painting[0].instances)
+        picture = f"tissue/{stem}.png"
+        save_tissue_picture(root / picture, thumbnail, glass.tissue, glass.found, info, self.records)
+        return SlideReport(
+            name=name,
+            reader=reader,
+            downsample=self._grid.downsample,
+            tiles_in_grid=len(self._grid),
+            tiles_kept=len(self.records),
+            dropped=self._dropped,
+            unread=self._unread,
+            pixels=self._pixels,
+            dropped_pixels=self._dropped_pixels,
+            tally=self._tally,
+            audit=self._painting[0].audit,
+            predictions_left_out=self._left_out,
+            reviewed_predictions=self._reviewed,
+            detections=self._detections,
+            annotations_left_out=self._annotations_left_out,
+            tissue_share=round(float(glass.tissue.mean()), 4),
+            pen_share=round(float(glass.found.pen.mean()), 4),
+            dark_share=round(float(glass.found.dark.mean()), 4),
+            tissue_picture=picture,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _export(self, tile: Tile, slide: Slide, glass: Glass, writer: TileWriter, name: str) -> None:
+        """Draw, read and write a tile, or drop it as early as can be: the slide is decoded last."""
+        mask, tally, pixels = self._mask(tile)
+        if self._settings.only_annotated and not self._says_anything(tile):
+            self._dropped["without annotation"] += 1
+            return
+        share = glass.share(tile)
+        if glass.is_glass_unread(tile, share):
+            self._unread += 1
+            self._drop_glass(pixels)
+            return
+        is_written = self._settings.store != "none"
+        image = slide.read(tile) if is_written or self._settings.tissue.reads_pixels else None
+        std = math.nan
+        if image is not None:
+            std = rgb_std(image[: self._grid.level_height - tile.y, : self._grid.level_width - tile.x])
+            if glass.is_glass(std):
+                self._drop_glass(pixels)
+                return
+        layers: Layers = {}
+        if is_written and image is not None:
+            layers = {"image": image, "mask": mask, **self._surroundings(tile, slide)}
+        if INSTANCES in self._settings.layers:
+            numbers, overlap = self._painting[0].draw_instances(tile)
+            tally = replace(tally, instance_overlap=overlap)
+            layers = {**layers, INSTANCES: numbers} if layers else {}
+        writer.add(name, layers)
+        self._tally = self._tally + tally
+        self._pixels.update(pixels)
+        self.records.append(self._record(tile, std=std, tissue=share, pixels=pixels))
+
+    def _mask(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelTally, dict[int, int]]:
+        """The mask of a tile, which rules decided it, and its pixels by value."""
+        painting = self._painting[0]
+        mask, tally = painting.paint(tile)
+        if painting.labels.masks == "single":
+            return mask, tally, dict(tally.values)
+        channels = painting.draw_channels(tile)
+        return channels, tally, count_channels(channels, painting.labels)
+
+    def _surroundings(self, tile: Tile, slide: Slide) -> dict[str, NDArray[np.uint8]]:
+        """Pixels and masks of the wider context, by layer; masks are drawn at their own resolution."""
+        layers = {}
+        for factor, painting in zip(self._settings.context[1:], self._painting[1:], strict=True):
+            wider = tile.surroundings(factor)
+            layers[context_layer("image", factor)] = slide.read(wider)
+            layers[context_layer("mask", factor)] = painting.draw_mask(wider)
+        return layers
+
+    def _drop_glass(self, pixels: Mapping[int, int]) -> None:
+        self._dropped["glass"] += 1
+        self._dropped_pixels.update(pixels)
+
+    def _says_anything(self, tile: Tile) -> bool:
+        """Whether some pixel lies in a class or a region, whatever the rest of the slide counts as."""
+        painting = self._painting[0]
+        return bool((painting.draw(tile, unannotated="ignore") != painting.labels.ignore).any())
+
+    def _record(self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int]) -> TileRecord:
+        source, mpp, region = self._item.source, self._item.info.mpp, tile.slide_region
+        return TileRecord(
+            slide=source.name,
+            entry=source.entry,
+            group=self._settings.split.group_of(source.name, self._item.metadata),
+            split="train",
+            col=tile.col,
+            row=tile.row,
+            x=region.x,
+            y=region.y,
+            width=region.width,
+            height=region.height,
+            downsample=tile.downsample,
+            mpp=math.nan if mpp is None else mpp * tile.downsample,
+            tissue=round(tissue, 4),
+            std=round(std, 3),
+            pixels=pixels,
+            image="",
+            mask="",
+        )
+
+
+def snapshot_path(stem: str) -> str:
+    """Where the objects of a slide lie that are drawn when tiles are read, relative to the table."""
+    return f"annotations/{stem}.parquet"
+
+
+def _stored(record: TileRecord, stored: Stored) -> TileRecord:
+    paths = dict(stored.paths)
+    image, mask = paths.pop("image", ""), paths.pop("mask", "")
+    return replace(record, image=image, mask=mask, others=paths, shard=stored.shard, places=stored.places)
+
+
+def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], int]:
+    """Objects to draw, and how many of qpkit's own imports were left out.
+
+    Kinds that the label map does not look at are not drawn (without one only annotations are), nor is the class that
+    only says where tissue is (--tissue class:NAME).
+    """
+    labels = settings.labels
+    looked_at = [o for o in objects if is_looked_at(o, labels)]
+    if settings.tissue.by == "class" and not (labels and labels.knows(settings.tissue.source)):
+        looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
+    chosen = looked_at if settings.with_predictions else drawn_by_people(looked_at, labels)
+    return chosen, len(looked_at) - len(chosen)

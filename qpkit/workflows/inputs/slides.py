@@ -1,0 +1,216 @@
+"""What the user points at - a project, slides, a slide with a GeoJSON file - as slides with their objects."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import LabelMap, parse_label_map
+from qpkit.core.tiles import SlideInfo
+from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
+from qpkit.files import quick_hash, sha256
+from qpkit.formats.shipped_labels import labels_file
+from qpkit.qupath import Entry, Project, open_project, read_geojson
+from qpkit.slides import SlideSource, open_source, require_reader
+from qpkit.workflows.inputs.entry_view import entry_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideInput:
+    """One slide and where its objects come from.
+
+    Args:
+        source: Name, file and um per px (not None once `resolve_mpp` was called).
+        info: The slide as numbers, with the same um per px.
+        entry: Its entry in a QuPath project, or None.
+        annotation_file: A GeoJSON file, or None.
+        metadata: The entry's metadata.
+    """
+
+    source: SlideSource
+    info: SlideInfo
+    entry: Entry | None = None
+    annotation_file: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def objects(self) -> list[Annotation]:
+        """Read the slide's objects; every call reads them anew."""
+        if self.entry is not None:
+            return self.entry.objects() if self.entry.has_data else []
+        return [] if self.annotation_file is None else read_geojson(self.annotation_file)
+
+    def hashes(self) -> dict[str, str]:
+        """Tell the inputs apart: sha256 of the objects' file, a quick hash (size, both ends) of the slide's."""
+        found = {"slide": self.source.path.name, "slide_quick_hash": quick_hash(self.source.path)}
+        shown = [*map(str, self.source.steps)]
+        shown += [f"series:{self.source.series}"] if self.source.series else []
+        shown += [] if self.source.to_bounds else ["whole canvas"]
+        found |= {"reader": self.source.reader} | ({"view": " ".join(shown)} if shown else {})
+        file = self.annotation_file
+        if self.entry is not None and self.entry.has_data:
+            file = self.entry.files.data
+        return found if file is None else found | {"annotations_sha256": sha256(file)}
+
+
+def is_project(path: Path) -> bool:
+    """Say whether a path looks like a QuPath project: a .qpproj file or a folder that holds one."""
+    return path.suffix == ".qpproj" or (path.is_dir() and any(path.glob("*.qpproj")))
+
+
+def slide_inputs(
+    paths: Sequence[Path],
+    *,
+    annotations: Path | None = None,
+    entries: Sequence[str] = (),
+    slide_mpp: float | None = None,
+    reader: str = "auto",
+    broken: dict[str, str] | None = None,
+) -> list[SlideInput]:
+    """List the slides behind projects and slide files; each is opened once to see that it can be.
+
+    Args:
+        paths: QuPath projects and slide files, in any mix.
+        annotations: GeoJSON with the objects of the one slide in `paths`.
+        entries: Only these entries of the projects, by name or id.
+        slide_mpp: um per px of the slides that state none, neither in the project nor in the file.
+        reader: "auto", or the one reader for all of them.
+        broken: Takes up slides whose file cannot be read (name to reason), which then are left out; None raises.
+
+    Raises:
+        ProjectError: An image is missing, an entry does not exist, or nothing is left.
+        FormatError: A file cannot be read (with `broken`: none can).
+    """
+    if slide_mpp is not None and not (slide_mpp > 0 and math.isfinite(slide_mpp)):
+        raise ConfigError(f"--slide-mpp {slide_mpp}: has to be a positive number of um per px")
+    require_reader(reader)
+    if entries and not any(map(is_project, paths)):
+        raise ConfigError("--entry goes with a QuPath project; there is none")
+    if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
+        raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
+    inputs: list[SlideInput] = []
+    failed: dict[str, str] = {}
+    for path in paths:
+        sources: list[Entry | Path] = [path]
+        if is_project(path):
+            sources = [*_chosen(open_project(path), entries)]
+        for source in sources:
+            try:
+                inputs.append(_input(source, reader, annotations))
+            except _UnreadableError as err:
+                if broken is None:
+                    raise
+                failed[source.name] = str(err)
+    if failed and not inputs:
+        raise FormatError(f"no slide can be read: {'; '.join(failed.values())}")
+    if broken is not None:
+        broken.update(failed)
+    if not inputs:
+        raise ProjectError(f"{', '.join(map(str, paths))}: no images in it; add images in QuPath first")
+    return _unique_names([_with_mpp(item, slide_mpp) for item in inputs])
+
+
+def project_classes(paths: Sequence[Path]) -> list[PathClass]:
+    """Classes of the projects' class lists, in their order, without repetition."""
+    classes = [c for path in paths if is_project(path) for c in open_project(path).classes]
+    return list({str(c): c for c in reversed(classes)}.values())[::-1]
+
+
+class _UnreadableError(FormatError):
+    """The file of a slide is damaged, or nothing here can read it."""
+
+
+def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
+    known = {str(e.id) for e in project.entries} | {e.name for e in project.entries}
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        there = ", ".join(repr(e.name) for e in project.entries)
+        raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
+    return [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
+
+
+def _input(source: Entry | Path, reader: str, annotations: Path | None) -> SlideInput:
+    """Open an entry, or a file with its annotations."""
+    if isinstance(source, Entry):
+        return _entry_input(source, reader)
+    try:
+        return _open(SlideSource(name=source.name, path=source, reader=reader), annotation_file=annotations)
+    except FormatError as err:
+        raise _UnreadableError(str(err)) from err
+
+
+def _entry_input(entry: Entry, reader: str) -> SlideInput:
+    source = entry_source(entry, reader=reader)
+    try:
+        found = replace(_open(source), entry=entry, metadata=entry.metadata)
+    except FormatError as err:
+        raise _UnreadableError(f"entry {entry.name!r}: {err}") from err
+    size = (found.info.width, found.info.height)
+    if entry.image_size not in (None, size):
+        width, height = entry.image_size or size
+        raise FormatError(
+            f"entry {entry.name!r}: {source.path} is {size[0]} x {size[1]} px here, but {width} x {height} in QuPath: "
+            "annotations would not fit; put the right image there, or leave it out with --entry"
+        )
+    return found
+
+
+def _open(source: SlideSource, *, annotation_file: Path | None = None) -> SlideInput:
+    with open_source(source) as slide:
+        return SlideInput(source=source, info=slide.info, annotation_file=annotation_file)
+
+
+def _with_mpp(item: SlideInput, slide_mpp: float | None) -> SlideInput:
+    if item.info.mpp is not None:
+        return replace(item, source=replace(item.source, mpp=item.info.mpp))
+    if slide_mpp is None:
+        return item
+    source = replace(item.source, mpp=slide_mpp, mpp_note="")
+    return replace(item, source=source, info=replace(item.info, mpp=slide_mpp, mpp_note=""))
+
+
+def require_mpp(inputs: Sequence[SlideInput]) -> None:
+    """Raise unless every slide has its um per px.
+
+    Raises:
+        FormatError: Names every slide without, and how to state it.
+    """
+    without = [f"{i.source.name} ({i.info.mpp_note or 'not stated'})" for i in inputs if i.info.mpp is None]
+    if without:
+        raise FormatError(
+            f"no um/px known for {'; '.join(without)}; state it with --slide-mpp, "
+            "set the pixel size in QuPath, or export at a --downsample"
+        )
+
+
+def _unique_names(inputs: list[SlideInput]) -> list[SlideInput]:
+    """Entries of one name get their id added, so that files and tables tell them apart."""
+    counts = Counter(i.source.name for i in inputs)
+    used = {name for name, count in counts.items() if count == 1}
+    result = []
+    for position, item in enumerate(inputs, start=1):
+        name = plain = item.source.name
+        if counts[plain] > 1:
+            name = f"{plain} ({item.source.entry or position})"
+            while name in used:
+                name += f" #{position}"
+            used.add(name)
+        result.append(replace(item, source=replace(item.source, name=name)))
+    return result
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a labels.toml, or one that comes with qpkit, by name.
+
+    Raises:
+        LabelError: The file is missing, not TOML, or has faults; the message names the file.
+    """
+    path = labels_file(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise LabelError(f"{path}: label map cannot be read ({err})") from err
+    return parse_label_map(text, source=str(path))

@@ -1,0 +1,1 @@
+"""qpkit preview: one HTML page about a project or an export."""

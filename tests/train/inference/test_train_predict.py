@@ -1,0 +1,236 @@
+"""From a run and a slide to rasters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from numpy.typing import NDArray
+from tiny_tiles import paint, square_mask, tiny_recipe, write_tiles
+
+from qpkit.errors import ConfigError, FormatError, OutputError
+from qpkit.predictions import read_predictions
+from qpkit.slides import Crop, SlideSource, Turn
+from qpkit_train.inference.predict import predict
+from qpkit_train.inference.thresholds import parse_thresholds, settled
+from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.loop import fit
+from qpkit_train.run_folder.checkpoint import load_run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]
+
+WIDTH, HEIGHT = 700, 460
+"""Of the slide at 0.25 um/px; the run is at 0.5."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned that bright is Lesion."""
+    root = tmp_path_factory.mktemp("predict")
+    rng = np.random.default_rng(0)
+    masks = [("train", square_mask(rng, value)) for value in [1] * 12 + [0] * 12]
+    masks += [("val", square_mask(rng, value)) for value in (1, 1, 0, 0)]
+    tiles = write_tiles(root / "tiles", masks)
+    recipe = tiny_recipe("optim.epochs=8", "data.batch_size=8", "optim.lr=3e-3", "sampler.ratio=[1,1]")
+    fit(tiles, root / "run", recipe)
+    return root / "run"
+
+
+@pytest.fixture
+def truth() -> NDArray[np.uint8]:
+    """(230, 350) mask at 0.5 um/px; columns from 224 on are glass in the slide."""
+    mask = np.zeros((HEIGHT // 2, WIDTH // 2), np.uint8)
+    mask[20:44, 30:54] = 1
+    mask[150:175, 120:145] = 1
+    mask[100:120, 55:75] = 1
+    return mask
+
+
+@pytest.fixture
+def slide(tmp_path: Path, truth: NDArray[np.uint8]) -> Path:
+    """A slide of the truth with glass on the right."""
+    pixels = paint(truth, np.random.default_rng(5)).repeat(2, axis=0).repeat(2, axis=1)
+    pixels[:, 448:] = 255
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="rgb")
+    return path
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with rasterio.open(path) as dataset:
+        return np.asarray(dataset.read())
+
+
+def test_a_run_finds_what_it_learned_at_its_own_resolution(
+    run: Path, slide: Path, truth: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int, str]] = []
+    source = SlideSource(name="A slide", path=slide, entry="7", mpp=0.25)
+    report = predict(
+        run,
+        [source],
+        tmp_path / "out",
+        probabilities=True,
+        tile_px=64,
+        on_progress=lambda *a: seen.append(a),
+    )
+    found = read_predictions(tmp_path / "out")
+    (item,) = found.slides
+    assert (found.run, found.model, found.label_map) == (report.run, "unet-resnet18", load_run(run).labels)
+    assert (item.name, item.entry, item.downsample, item.mpp) == ("A slide", "7", 2.0, 0.5)
+    assert (item.width, item.height) == (WIDTH, HEIGHT)
+    labels = read(tmp_path / "out" / item.labels)[0]
+    assert labels.shape == truth.shape
+    said, there = labels[:, :190] == 1, truth[:, :190] == 1  # it has never seen glass, which begins at 224
+    assert 2 * (said & there).sum() / (said.sum() + there.sum()) > 0.8
+    assert item.probabilities is not None
+    chances = read(tmp_path / "out" / item.probabilities)
+    assert chances.shape == (3, *truth.shape)
+    values = np.array(found.label_map.trained_values)
+    clear = np.sort(chances, axis=0)[-1].astype(int) - np.sort(chances, axis=0)[-2] > 1
+    assert np.array_equal(values[chances.argmax(axis=0)][clear], labels[clear])
+    (row,) = report.slides
+    assert (row.tiles, row.predicted) == (24, 16)
+    assert (labels[:, 256:] == 0).all()
+    assert (chances[0, :, 256:] == 255).all()
+    assert sum(row.pixels.values()) == 256 * truth.shape[0]
+    assert row.pixels["Lesion"] == (labels == 1).sum()
+    assert 0.3 < row.tissue < 0.65
+    assert seen[-1] == (16, 16, "A slide")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6, 0.95, 1.0])
+def test_a_threshold_leaves_only_what_the_model_is_surer_of(
+    run: Path, slide: Path, tmp_path: Path, threshold: float
+) -> None:
+    source = SlideSource(name="s", path=slide, mpp=0.25)
+    for out, thresholds in (("all", {}), ("sure", {"Lesion": threshold})):
+        predict(run, [source], tmp_path / out, probabilities=True, thresholds=thresholds)
+    plain, sure = (read(tmp_path / out / "s.labels.tif")[0] for out in ("all", "sure"))
+    chances = read(tmp_path / "all" / "s.probabilities.tif")
+    assert np.array_equal(chances, read(tmp_path / "sure" / "s.probabilities.tif"))
+    expected = np.where((plain == 1) & (chances[1] < round(255 * threshold)), 0, plain)
+    assert np.array_equal(sure, expected)
+    assert threshold < 0.95 or (sure == 1).sum() < (plain == 1).sum()
+    assert read_predictions(tmp_path / "sure").info["settings"]["thresholds"] == {"Lesion": threshold}
+
+
+def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
+    run: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a model that was trained for too few steps, here one that is never surer than 200 / 255."""
+    real = Predictor.answer
+
+    def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> tuple[NDArray[np.uint8], Any]:
+        indices, chances = real(self, pixels, **how)
+        return indices, None if chances is None else np.minimum(chances, 200)
+
+    monkeypatch.setattr(Predictor, "answer", unsure)
+    for chance, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):
+        source = SlideSource(name="s", path=slide, mpp=0.25)
+        report = predict(run, [source], tmp_path / str(chance), thresholds={"Lesion": chance})
+        notes = [note for note in report.slides[0].notes if "all of it is background" in note]
+        assert [note.split(":")[0] for note in notes] == names
+        assert (report.slides[0].pixels["Lesion"] == 0) == bool(names)
+
+
+@pytest.mark.parametrize("name", ["Leson", "background"])
+def test_a_threshold_of_no_class_is_refused_before_anything_is_written(
+    run: Path, slide: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"threshold of '{name}': the model has no such class"):
+        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds={name: 0.5})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["Tumor", "Tumor=", "=0.5", "Tumor=1.5", "Tumor=nan", "Tumor=x"])
+def test_a_threshold_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="CLASS=CHANCE"):
+        parse_thresholds([text])
+    assert parse_thresholds(["Tumor: in = situ=0.25"]) == {"Tumor: in = situ": 0.25}
+
+
+def test_natural_thresholds_undo_the_sampler(run: Path, slide: Path, tmp_path: Path) -> None:
+    """At even odds among the tiles, not among what the sampler showed: with half of the tiles drawn twice as often."""
+    card = load_run(run).card()
+    shown, there = ({k: float(v) for k, v in card.trained[key].items()} for key in ("pixels_shown", "pixels_there"))
+    (chance,) = settled("natural", card).values()  # no training tile shows Other
+    odds = chance / (1 - chance) * there["Lesion"] / there["background"] / (shown["Lesion"] / shown["background"])
+    assert odds == pytest.approx(1, abs=0.01)
+    report = predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds="natural")
+    assert report.thresholds == {"Lesion": chance}
+    silent = replace(card, trained={})
+    with pytest.raises(ConfigError, match="does not say what it was shown"):
+        settled("natural", silent)
+
+
+def test_the_tile_size_does_not_change_the_prediction(run: Path, slide: Path, tmp_path: Path) -> None:
+    rasters = []
+    for tile in (64, 160):
+        source = SlideSource(name="s", path=slide, mpp=0.25)
+        out = tmp_path / str(tile)
+        predict(run, [source], out, probabilities=True, tile_px=tile, halo_px=96, only_tissue=False)
+        rasters.append(read(out / "s.probabilities.tif").astype(int))
+    assert np.abs(rasters[0] - rasters[1]).max() <= 1
+
+
+def test_the_same_prediction_twice_gives_the_same_pixels(run: Path, slide: Path, tmp_path: Path) -> None:
+    for name, batch in (("a", 1), ("b", 1)):
+        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / name, batch_size=batch, tile_px=96)
+    assert np.array_equal(read(tmp_path / "a" / "s.labels.tif"), read(tmp_path / "b" / "s.labels.tif"))
+
+
+def test_a_slide_that_is_shown_turned_is_predicted_in_that_frame(run: Path, slide: Path, tmp_path: Path) -> None:
+    """As if the pixels had been turned in the file."""
+    turned = tmp_path / "turned.tif"
+    pixels = np.ascontiguousarray(np.rot90(tifffile.imread(slide), -1)[20:620, 30:400])
+    tifffile.imwrite(turned, pixels, tile=(128, 128), photometric="rgb")
+    shown = SlideSource(name="s", path=slide, mpp=0.25, steps=(Turn(1), Crop(30, 20, 370, 600)))
+    for name, source in (("shown", shown), ("file", SlideSource(name="s", path=turned, mpp=0.25))):
+        predict(run, [source], tmp_path / name, tile_px=96)
+    (row,) = read_predictions(tmp_path / "shown").slides
+    assert (row.width, row.height) == (370, 600)
+    labels = read(tmp_path / "shown" / "s.labels.tif")
+    assert (labels == 1).any()
+    assert np.array_equal(labels, read(tmp_path / "file" / "s.labels.tif"))
+
+
+def test_a_bad_slide_is_skipped_and_named_and_the_others_are_predicted(run: Path, slide: Path, tmp_path: Path) -> None:
+    sources = [
+        SlideSource(name="gone", path=tmp_path / "gone.svs", mpp=0.25),
+        SlideSource(name="unsized", path=slide),
+        SlideSource(name="good", path=slide, mpp=0.25),
+        SlideSource(name="good!", path=slide, mpp=0.25),
+    ]
+    report = predict(run, sources, tmp_path / "out", tile_px=128, halo_px=32)
+    assert [row.name for row in report.slides] == ["good", "good!"]
+    assert dict(report.skipped).keys() == {"gone", "unsized"}
+    assert "--slide-mpp" in dict(report.skipped)["unsized"]
+    files = [item.labels for item in read_predictions(tmp_path / "out").slides]
+    assert len(set(files)) == 2
+
+
+def test_when_nothing_can_be_predicted_nothing_is_left_behind(run: Path, slide: Path, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"um/px is unknown .*--slide-mpp"):
+        predict(run, [SlideSource(name="s", path=slide)], tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["slide.tif"]
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "x").touch()
+    with pytest.raises(OutputError, match="something already"):
+        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "taken")
+
+
+def test_a_slide_without_colour_is_predicted_whole_and_says_so(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grey.tif"
+    tifffile.imwrite(path, np.full((256, 256, 3), 90, np.uint8), tile=(128, 128), photometric="rgb")
+    report = predict(run, [SlideSource(name="g", path=path, mpp=0.5)], tmp_path / "out", tile_px=128, halo_px=32)
+    assert report.slides[0].predicted == report.slides[0].tiles == 4
+    assert "no tissue could be told" in report.slides[0].notes[0]

@@ -1,0 +1,102 @@
+"""Contrast-limited adaptive histogram equalisation (Pizer et al. 1987, Zuiderveld 1994) of whole batches.
+
+Written here because kornia 0.9's takes several times as long and changes a grey ramp by 6 % at a clip limit of 1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qpkit_train.augment.random import Stream, chosen_of, like, replaced
+from qpkit_train.data.normalization import LUMA
+from qpkit_train.recipe.settings import AugmentConfig
+
+CELLS: Final = 8
+"""Cells each way, each with a histogram of its own."""
+
+_LEVELS: Final = 256
+
+_HALVINGS: Final = 16
+"""Of the interval in which the gift to all levels is sought."""
+
+
+def equalize(images: Tensor, config: AugmentConfig, stream: Stream) -> Tensor:
+    """Equalise the luma of some of (n, 3, h, w) in 0..1; what it gains, red, green and blue gain alike."""
+    if not config.clahe:
+        return images
+    rng = stream("clahe")
+    chosen = chosen_of(rng, len(images), config.clahe_p)
+    limits = rng.uniform(1, config.clahe, len(images))
+    return replaced(images, chosen, lambda part: _equalized(part, like(limits[chosen], part)))
+
+
+def _equalized(images: Tensor, limits: Tensor) -> Tensor:
+    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+    luma = (images * weights).sum(dim=1)
+    return (images + (clahe(luma, limits) - luma).unsqueeze(1)).clamp(0, 1)
+
+
+def clahe(luma: Tensor, limits: Tensor) -> Tensor:
+    """Equalise each cell's histogram and blend between the cells.
+
+    Args:
+        luma: (n, h, w) float32 in 0..1.
+        limits: (n,) how many times the mean a level may count, at least 1; no contrast grows by
+            more; at 1 nothing changes but by rounding, at 256 nothing is clipped.
+
+    Returns:
+        (n, h, w) float32 in 0..1.
+    """
+    count, height, width = luma.shape
+    level = (luma * (_LEVELS - 1)).round().long()
+    curves = _curves(level, limits)
+    row, column = (_between(length, luma.device) for length in (height, width))
+    result = torch.zeros_like(luma)
+    for down, share_down in row:
+        for across, share_across in column:
+            cell = down.view(-1, 1) * CELLS + across.view(1, -1)
+            at = (cell * _LEVELS + level).flatten(1)
+            result += share_down.view(-1, 1) * share_across * curves.gather(1, at).view(count, height, width)
+    return result
+
+
+def _curves(level: Tensor, limits: Tensor) -> Tensor:
+    """(n, CELLS * CELLS * 256): the new luma by cell and level, the middle of the level's part of the sum."""
+    count, height, width = level.shape
+    padded = F.pad(level.float().unsqueeze(1), (0, -width % CELLS, 0, -height % CELLS), mode="replicate").long()
+    rows, columns = padded.shape[-2] // CELLS, padded.shape[-1] // CELLS
+    cells = padded.view(count, CELLS, rows, CELLS, columns).transpose(2, 3).reshape(count * CELLS**2, rows * columns)
+    offset = torch.arange(len(cells), device=level.device).view(-1, 1) * _LEVELS
+    counts = torch.bincount((cells + offset).flatten(), minlength=len(cells) * _LEVELS).view(-1, _LEVELS)
+    share = counts.float() / (rows * columns)
+    most = limits.repeat_interleave(CELLS**2).view(-1, 1) / _LEVELS
+    kept = _clipped(share, most)
+    total = kept.cumsum(dim=1)
+    middle = (total - kept / 2) * (_LEVELS / (_LEVELS - 1)) - 0.5 / (_LEVELS - 1)
+    return middle.clamp(0, 1).view(count, -1)
+
+
+def _clipped(share: Tensor, most: Tensor) -> Tensor:
+    """Cut (cells, 256) shares off at `most`, and give what was cut off to all levels alike as far as they have room."""
+    low, high = torch.zeros_like(most), torch.full_like(most, 1 / _LEVELS)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_too_little = (share + middle).minimum(most).sum(dim=1, keepdim=True) < 1
+        low, high = torch.where(is_too_little, middle, low), torch.where(is_too_little, high, middle)
+    kept = (share + high).minimum(most)
+    return kept / kept.sum(dim=1, keepdim=True)
+
+
+def _between(length: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """The two cells around each of `length` pixels, and their shares; at the edges both are the last cell."""
+    side = -(-length // CELLS)
+    place = (np.arange(length) + 0.5) / side - 0.5
+    first = np.floor(place)
+    share = torch.from_numpy(place - first).float().to(device)
+    low, high = (torch.from_numpy(first + i).long().clamp(0, CELLS - 1).to(device) for i in (0, 1))
+    return [(low, 1 - share), (high, share)]

@@ -1,0 +1,338 @@
+"""From files of tiles to batches in memory: read, encode labels, crop. uint8 all the way; no device."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qpkit.core.labels import LabelMap
+from qpkit.dataset import TileRecord, TileSet
+from qpkit.dataset.stores.slides import SlideStore
+from qpkit.errors import LabelError
+from qpkit.ops.scores.confusion import IGNORE_INDEX
+from qpkit_train.data.sampler import Epoch, Group
+
+_UNKNOWN = 254
+"""Class index that stands for a value the label map does not have, until the reader refuses the mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some tiles or crops.
+
+    Args:
+        images: (n, 3, h, w) uint8 RGB, margins included.
+        targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
+        tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only stands for an empty share.
+        first: Place of the first one in the batch that all processes read together.
+        total: Size of that batch.
+        margin: px on each side that are there to be moved into the crops by random changes.
+    """
+
+    images: Tensor
+    targets: Tensor
+    tiles: Tensor
+    first: int
+    total: int
+    margin: int = 0
+
+
+class TileReader:
+    """Reads tiles as pixels and class indices, and keeps them in memory up to a bound.
+
+    What is in the cache stays there: dropping the oldest for the newest would miss every time when epochs read all
+    tiles in turn.
+
+    Args:
+        tile_set: Where the files are.
+        cache_mb: Bound of the cache, MB.
+        table: Class index by mask value, as class_index_table gives it; of the tiles' own label map if left out.
+
+    Attributes:
+        tile_size: Width and height of every tile, px.
+    """
+
+    def __init__(self, tile_set: TileSet, *, cache_mb: int = 0, table: NDArray[np.uint8] | None = None) -> None:
+        self._tile_set = tile_set
+        self.tile_size = tile_set.tile_size
+        self._table = class_index_table(tile_set.labels) if table is None else table
+        self._room = cache_mb * 1_000_000
+        self._cache: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+
+    def read(self, tile: TileRecord) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read (h, w, 3) uint8 pixels and (h, w) uint8 class indices of one tile; do not write into them.
+
+        Raises:
+            FormatError: A file is gone, damaged or of a wrong size.
+            LabelError: The mask has a value that the label map does not.
+        """
+        kept = self._cache.get(tile.key)
+        if kept is not None:
+            return kept
+        image, target = self._tile_set.read_image(tile), self._encoded(tile, self._tile_set.read_mask(tile))
+        size = image.nbytes + target.nbytes
+        if size <= self._room:
+            self._room -= size
+            self._cache[tile.key] = image, target
+        return image, target
+
+    def crop(
+        self,
+        tile: TileRecord,
+        wanted: Sequence[int],
+        *,
+        side: int,
+        rng: np.random.Generator,
+        free: bool = False,
+        margin: int = 0,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read a random crop that holds a pixel of the wanted classes; see `crop_corner`.
+
+        What of the margin is beyond the tile is mirrored in the image and unknown in the mask; free crops have the
+        slide there.
+
+        Args:
+            tile: Where from.
+            wanted: Class indices.
+            side: Of the crop, px, at most the tile's.
+            rng: Drawn from twice or three times.
+            free: The crop may reach beyond the tile; only where tiles are read from slides.
+            margin: px more on each side.
+
+        Returns:
+            As `read`, (side + 2 margin, side + 2 margin) px; errors as there.
+        """
+        store = self._tile_set.store
+        if not isinstance(store, SlideStore) or (margin and not free):
+            image, target = self.read(tile)
+            row, col = crop_corner(target, wanted, side=side, rng=rng)
+            return _cut(image, row, col, side, margin), _cut(target, row, col, side, margin, beyond=IGNORE_INDEX)
+        target = self._encoded(tile, self._tile_set.read_mask(tile))
+        row, col = crop_corner(target, wanted, side=side, rng=rng, free=free)
+        place = {"x": col - margin, "y": row - margin, "side": side + 2 * margin}
+        pixels, mask = (store.window(tile, layer, **place) for layer in ("image", "mask"))
+        return pixels, self._encoded(tile, mask)
+
+    def _encoded(self, tile: TileRecord, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        target = self._table[mask]
+        if (target == _UNKNOWN).any():
+            values = np.unique(mask[target == _UNKNOWN]).tolist()
+            raise LabelError(
+                f"{self._tile_set.where(tile, 'mask')}: mask of tile {tile.key} has value "
+                f"{', '.join(map(str, values))}, "
+                f"the label map only {', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
+            )
+        return target
+
+
+def class_index_table(labels: LabelMap, indices: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
+    """(256,) uint8: class index by mask value, its place in `labels.trained_values` or what `indices` says.
+
+    Raises:
+        LabelError: More than 253 classes, which no mask with ignore can tell apart here.
+    """
+    if len(labels.trained_values) >= _UNKNOWN:
+        raise LabelError(f"{len(labels.trained_values)} classes are more than the 253 that can be trained")
+    table = np.full(256, _UNKNOWN, np.uint8)
+    table[labels.ignore] = IGNORE_INDEX
+    places = {value: index for index, value in enumerate(labels.trained_values)}
+    for value, index in (places if indices is None else indices).items():
+        table[value] = index
+    return table
+
+
+def mask_values(target: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """Turn class indices into values of the label map; the inverse of class_index_table. Same shape."""
+    table = np.full(256, labels.ignore, np.uint8)
+    table[: len(labels.trained_values)] = labels.trained_values
+    return np.asarray(table[target])
+
+
+class EpochBatches:
+    """The batches of one training epoch, crops included.
+
+    The crop at position p of epoch e depends on (seed, e, p) alone. A crop shows at least one pixel of what its tile
+    was drawn for: a lesion for a positive tile, known background for a negative one.
+
+    Args:
+        reader: Of the tiles.
+        tiles: The list that the epoch's indices point into.
+        epoch: What to show.
+        groups: The sampler's.
+        crop_px: Side of the crops; 0 or more than the tile for whole tiles.
+        key: (seed, epoch number).
+        free: Crops may reach beyond their tiles.
+        margin: px more around each crop, which its sampler and its size do not know of; whole tiles have none.
+        rank, ranks: Which of how many processes reads; each takes its share of every batch. Where a last batch has
+            fewer tiles than there are processes, an empty share is one tile without labels, which batch norms
+            see and no loss does.
+    """
+
+    def __init__(
+        self,
+        reader: TileReader,
+        tiles: Sequence[TileRecord],
+        epoch: Epoch,
+        *,
+        groups: Sequence[Group],
+        crop_px: int,
+        key: tuple[int, int],
+        free: bool = False,
+        margin: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self._free = free
+        self._margin = margin if 0 < crop_px < reader.tile_size else 0
+        self._rank, self._ranks = rank, ranks
+        self._reader, self._tiles, self._epoch, self._groups = reader, tiles, epoch, groups
+        self._crop_px, self._key = crop_px, key
+
+    def __len__(self) -> int:
+        return len(self._epoch)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Read batch `index`; errors as TileReader.read."""
+        start, stop = self._epoch.starts[index : index + 2].tolist()
+        places = self._epoch.places(index, rank=self._rank, ranks=self._ranks)
+        pairs, tiles = [self._crop_at(at) for at in places.tolist()], self._epoch.tiles[places]
+        if not pairs:
+            image, target = self._crop_at(start)
+            pairs, tiles = [(image, np.full_like(target, IGNORE_INDEX))], np.array([-1])
+        first = int(places[0]) - start if len(places) else 0
+        return _stack(pairs, tiles, first=first, total=stop - start, margin=self._margin)
+
+    def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        tile, side = self._tiles[self._epoch.tiles[at]], self._crop_px
+        if not side or side >= self._reader.tile_size:
+            return self._reader.read(tile)
+        wanted = self._groups[self._epoch.groups[at]].wanted
+        rng = np.random.default_rng((*self._key, at))
+        return self._reader.crop(tile, wanted, side=side, rng=rng, free=self._free, margin=self._margin)
+
+
+class WholeTiles:
+    """Batches of whole tiles in their order, for validation; of several processes, each takes every so-manieth."""
+
+    def __init__(
+        self, reader: TileReader, tiles: Sequence[TileRecord], *, batch_size: int, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self._reader, self._tiles, self._batch_size = reader, tiles, batch_size
+        self._starts = range(0, len(tiles), batch_size)[rank::ranks]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Read batch `index`; errors as TileReader.read."""
+        start = self._starts[index]
+        chosen = self._tiles[start : start + self._batch_size]
+        places = np.arange(start, start + len(chosen))
+        return _stack([self._reader.read(tile) for tile in chosen], places, first=0, total=len(chosen))
+
+
+def crop_corner(
+    target: NDArray[np.uint8], wanted: Sequence[int], *, side: int, rng: np.random.Generator, free: bool = False
+) -> tuple[int, int]:
+    """Choose the top-left (row, col) of a crop that holds a random pixel of the wanted classes.
+
+    Args:
+        target: (h, w) class indices, h and w at least `side`.
+        wanted: Class indices; where the tile has none of them, any known pixel will do, then any pixel.
+        side: Of the crop, px.
+        rng: Drawn from twice or three times.
+        free: The corner may lie outside, so that the pixel is anywhere in the crop with the same chance.
+    """
+    pixels = np.flatnonzero(np.isin(target, np.asarray(wanted, np.uint8)))
+    if not len(pixels):
+        pixels = np.flatnonzero(target != IGNORE_INDEX)
+    height, width = target.shape
+    at = int(pixels[rng.integers(len(pixels))]) if len(pixels) else int(rng.integers(target.size))
+    row, col = divmod(at, width)
+    if free:
+        return row - int(rng.integers(side)), col - int(rng.integers(side))
+    return _corner(row, side, height, rng), _corner(col, side, width, rng)
+
+
+def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
+    """Draw a start so that [start, start + side) holds `at` and lies in [0, length)."""
+    return int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
+
+
+def _cut(
+    pixels: NDArray[np.uint8], row: int, col: int, side: int, margin: int, *, beyond: int | None = None
+) -> NDArray[np.uint8]:
+    """Cut a square with a margin out of (h, w, ...); beyond the edges it is mirrored, or has the value `beyond`."""
+    starts, stops = (row - margin, col - margin), (row + side + margin, col + side + margin)
+    there = tuple(slice(max(start, 0), stop) for start, stop in zip(starts, stops, strict=True))
+    missing = [
+        (max(-start, 0), max(stop - length, 0))
+        for start, stop, length in zip(starts, stops, pixels.shape, strict=False)
+    ]
+    if not any(any(pair) for pair in missing):
+        return pixels[there]
+    widths = missing + [(0, 0)] * (pixels.ndim - 2)
+    if beyond is None:
+        return np.pad(pixels[there], widths, mode="symmetric")
+    return np.pad(pixels[there], widths, constant_values=beyond)
+
+
+def _stack(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    tiles: NDArray[np.int64],
+    *,
+    first: int,
+    total: int,
+    margin: int = 0,
+) -> Batch:
+    images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1)
+    targets = torch.from_numpy(np.stack([target for _, target in pairs]))
+    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)), first, total, margin)
+
+
+class Prefetcher:
+    """Iterates over batches, reading some ahead in threads (Pillow decodes without Python's lock).
+
+    Args:
+        batches: Read by index, in order.
+        workers: Threads; 0 reads each batch when it is asked for.
+
+    Attributes:
+        waited: Seconds that the consumer spent waiting for batches so far.
+    """
+
+    def __init__(self, batches: EpochBatches | WholeTiles, *, workers: int) -> None:
+        self._batches, self._workers = batches, workers
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        source = self._ahead() if self._workers else (self._batches[i] for i in range(len(self._batches)))
+        while True:
+            started = time.perf_counter()
+            batch = next(source, None)
+            self.waited += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
+
+    def _ahead(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(self._workers) as pool:
+            running: deque[Future[Batch]] = deque()
+            try:
+                for index in range(len(self._batches)):
+                    running.append(pool.submit(self._batches.__getitem__, index))
+                    if len(running) > self._workers:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()

@@ -1,0 +1,145 @@
+"""A run's best weights on the tiles that chose them: losses, confusion, probabilities, tiles to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qpkit.dataset import TileSet, read_tile_set
+from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.dataset.record import TileRecord
+from qpkit.errors import FormatError
+from qpkit.files import sha256
+from qpkit.ops.scores.confusion import IGNORE_INDEX, class_scores, confusion_of, empty_confusion
+from qpkit.ops.scores.probability_levels import LEVELS, confidence_of, empty_levels, levels_of
+from qpkit.progress import OnProgress
+from qpkit.report.values.tiles import JudgedTile, Judgement
+from qpkit_train.data.batches import Batch, Prefetcher, TileReader, WholeTiles, mask_values
+from qpkit_train.data.training_tiles import Material, class_weights, measuring_batch, split_material
+from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.losses.loss import make_loss
+from qpkit_train.models.forward import cropped, padded_targets
+from qpkit_train.run_folder.checkpoint import Run
+
+SHOWN: Final = 8
+"""Tiles with the highest and with the lowest loss that are kept with their pixels; of few tiles half of them."""
+
+
+def judge(run: Run, *, tiles: Path | None = None, on_progress: OnProgress | None = None) -> Judgement:
+    """Measure a run's best weights tile by tile.
+
+    Args:
+        run: With its best weights.
+        tiles: Where its tiles are now; None for where they were.
+        on_progress: Called with (tiles done, tiles in all, text).
+
+    Raises:
+        FormatError: The tiles are gone, damaged, or not those that the run was trained on.
+    """
+    root = Path(run.file.tiles["path"]) if tiles is None else tiles
+    tile_set = _tiles_of(run, root)
+    data = split_material(tile_set, run.recipe)
+    judging = _Judging(run, data)
+    batches = WholeTiles(
+        TileReader(tile_set, table=data.table), data.measured, batch_size=measuring_batch(run.recipe, data)
+    )  # fmt: skip
+    for batch in Prefetcher(batches, workers=run.recipe.data.workers):
+        judging.add(batch)
+        if on_progress is not None:
+            on_progress(len(judging.losses), len(data.measured), "measure")
+    return judging.result()
+
+
+def _tiles_of(run: Run, root: Path) -> TileSet:
+    try:
+        tile_set = read_tile_set(root)
+    except FormatError as err:
+        raise FormatError(f"the tiles of run {run.id} cannot be read: {err}") from err
+    if sha256(tile_set.root / TABLE_NAME) != run.file.tiles["sha256"]:
+        raise FormatError(f"{root}: not the tiles that run {run.id} was trained on ({TABLE_NAME} has changed)")
+    return tile_set
+
+
+class _Judging:
+    """Adds up what each batch shows.
+
+    Attributes:
+        losses: Of the tiles so far.
+    """
+
+    def __init__(self, run: Run, data: Material) -> None:
+        self._run, self._data, self._labels = run, data, data.labels
+        self._predictor = Predictor(run)
+        weights = class_weights(run.recipe, data.names, run.file.sampler["pixels_per_epoch"])
+        on_device = None if weights is None else torch.tensor(weights, device=self._predictor.device)
+        self._loss = make_loss(run.recipe.loss, background=data.background, class_weights=on_device)
+        self.losses: list[float] = []
+        self._weighted, self._pixels = 0.0, 0
+        self._confusion, self._levels = empty_confusion(len(data.names)), empty_levels(len(data.names))
+        self._confidence = np.zeros((2, LEVELS), np.int64)
+        self._worst: list[JudgedTile] = []
+        self._best: list[JudgedTile] = []
+
+    def add(self, batch: Batch) -> None:
+        """Measure one batch."""
+        images = batch.images.to(self._predictor.device).float() / 255
+        known, logits = padded_targets(batch.targets.to(images.device)).long(), self._predictor.logits(images)
+        count = int((known != IGNORE_INDEX).sum())
+        self._weighted += float(self._loss(logits, known)) * count
+        self._pixels += count
+        losses = [float(self._loss(logits[i : i + 1], known[i : i + 1])) for i in range(len(known))]
+        height, width = batch.targets.shape[1:]
+        self._tally(batch, cropped(logits, height=height, width=width), losses)
+
+    def _tally(self, batch: Batch, logits: Tensor, losses: list[float]) -> None:
+        said = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        chances = (self._predictor.chances_of(logits) * 255).round().to(torch.uint8).cpu().numpy()
+        truth = batch.targets.numpy()
+        self._levels += levels_of(truth, chances.swapaxes(0, 1), len(self._data.names))
+        self._confidence += confidence_of(truth, said, chances.swapaxes(0, 1))
+        for at, loss in enumerate(losses):
+            tile = self._data.measured[int(batch.tiles[at])]
+            own = confusion_of(truth[at], said[at], len(self._data.names))
+            self._confusion += own
+            self.losses.append(loss)
+            scores = class_scores(own, self._data.names)
+            self._keep(
+                JudgedTile(
+                    tile=tile,
+                    loss=loss,
+                    dice={score.name: score.dice for score in scores},
+                    image=batch.images[at].movedim(0, -1).numpy(),
+                    truth=mask_values(truth[at], self._labels),
+                    predicted=mask_values(said[at], self._labels),
+                ),
+                is_positive=bool(self._data.shows_class[int(batch.tiles[at])]),
+            )
+
+    def _keep(self, tile: JudgedTile, *, is_positive: bool) -> None:
+        """Hold on to the tiles with the highest and lowest losses so far; equal ones in their order."""
+        self._worst = sorted([*self._worst, tile], key=lambda t: -t.loss)[:SHOWN]
+        if is_positive or not self._data.shows_class.any():
+            self._best = sorted([*self._best, tile], key=lambda t: t.loss)[:SHOWN]
+
+    def result(self) -> Judgement:
+        """All of it together."""
+        measured: tuple[TileRecord, ...] = self._data.measured
+        shown = min(SHOWN, max(1, len(measured) // 2))
+        return Judgement(
+            names=self._data.names,
+            validated_on=self._data.validated_on,
+            losses=tuple(self.losses),
+            tiles=measured,
+            loss=self._weighted / max(self._pixels, 1),
+            confusion=self._confusion,
+            levels=self._levels,
+            confidence=self._confidence,
+            worst=tuple(self._worst[:shown]),
+            best=tuple(self._best[:shown]),
+            device=self._predictor.device_name,
+            precision=self._predictor.precision,
+        )

@@ -1,0 +1,1 @@
+"""From a trained model and slides to rasters of predictions, by torch or ONNX."""

@@ -1,0 +1,130 @@
+"""A run's best model as one ONNX file that other programs, and qpkit without torch, can run."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qpkit.errors import ConfigError, MissingExtraError
+from qpkit.files import replace_file
+from qpkit_train.data.normalization import Normalization
+from qpkit_train.inference.onnx_model import INPUT, KEY, OUTPUT, card_to_text
+from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
+from qpkit_train.models.card import STRIDE
+from qpkit_train.models.forward import forward
+from qpkit_train.run_folder.checkpoint import load_run
+
+TOLERANCE: Final = 1e-4
+"""Largest difference of a probability between torch and ONNX."""
+
+_OPSET: Final = 17
+_SIDES: Final = ((1, 2, 2), (3, 4, 3), (2, 5, 6))
+"""Batch, and height and width in strides, that the file is checked with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxReport:
+    """What was written.
+
+    Args:
+        path: The file.
+        run: Id of the run.
+        megabytes: Its size.
+        difference: Largest difference of a probability from torch, on random pixels of three shapes.
+    """
+
+    path: Path
+    run: str
+    megabytes: float
+    difference: float
+
+
+class _Whole(torch.nn.Module):
+    """Pixels 0..255 in, probabilities out."""
+
+    def __init__(self, network: torch.nn.Module, normalization: Normalization, *, sigmoid: bool) -> None:
+        super().__init__()
+        self.network, self.normalization, self.sigmoid = network, normalization, sigmoid
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits = forward(self.network, pixels / 255, self.normalization)
+        return probabilities_of(logits, sigmoid=self.sigmoid)
+
+
+def export_onnx(run_root: Path, path: Path) -> OnnxReport:
+    """Write a run's best model, after comparing it with torch.
+
+    Args:
+        run_root: What fit() left.
+        path: File to write.
+
+    Raises:
+        FormatError: The run is damaged or not there.
+        MissingExtraError: onnx or onnxruntime is not installed.
+        ConfigError: The network has an operation that ONNX has not, or the two do not agree to 1e-4.
+        OutputError: The file cannot be written.
+    """
+    onnx, runtime = _libraries()
+    run = load_run(run_root)
+    whole = _Whole(run.load_model(), run.normalization, sigmoid=uses_sigmoid(run.recipe.loss.terms)).eval()
+    model = onnx.load_from_string(_traced(whole, run_root))
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, card_to_text(run.card())
+    content = model.SerializeToString()
+    difference = _difference(whole, content, runtime)
+    if not difference <= TOLERANCE:
+        raise ConfigError(
+            f"{run_root}: ONNX and torch differ by {difference:.1e}, more than {TOLERANCE:g}; not written"
+        )
+    replace_file(path, content)
+    return OnnxReport(path=path, run=run.id, megabytes=round(len(content) / 1e6, 1), difference=difference)
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import onnx
+        import onnxruntime
+    except ModuleNotFoundError as err:
+        raise MissingExtraError(f"{err.name} is not installed; pip install 'qpkit[onnx]'") from err
+    return onnx, onnxruntime
+
+
+def _traced(whole: torch.nn.Module, run_root: Path) -> bytes:
+    free = {0: "batch", 2: "height", 3: "width"}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's about its own exporter, and of tracing shapes
+        file = Path(folder) / "model.onnx"
+        try:
+            torch.onnx.export(
+                whole,
+                (torch.zeros(2, 3, 2 * STRIDE, 3 * STRIDE),),
+                file,
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={INPUT: free, OUTPUT: free},
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as err:
+            reason = str(err).splitlines()[0]
+            raise ConfigError(f"{run_root}: the network cannot be written as ONNX ({reason})") from err
+        return file.read_bytes()
+
+
+def _difference(whole: torch.nn.Module, content: bytes, runtime: Any) -> float:
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    largest = 0.0
+    for batch, height, width in _SIDES:
+        pixels = rng.integers(0, 256, (batch, 3, height * STRIDE, width * STRIDE)).astype(np.float32)
+        with torch.inference_mode():
+            expected = whole(torch.from_numpy(pixels)).numpy()
+        largest = max(largest, float(abs(session.run([OUTPUT], {INPUT: pixels})[0] - expected).max()))
+    return largest

@@ -1,0 +1,109 @@
+"""A model in one ONNX file, run without torch. What it needs beside its weights is in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
+from qpkit.errors import FormatError, LabelError, MissingExtraError
+from qpkit_train.models.card import ModelCard
+
+KEY: Final = "qpkit"
+"""Of the metadata: JSON with what `card_to_text` writes."""
+
+FORMAT: Final = "qpkit onnx 1"
+INPUT: Final = "pixels"
+OUTPUT: Final = "probabilities"
+
+
+def card_to_text(card: ModelCard) -> str:
+    """Write a model's card for the metadata of its file."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "run": card.run,
+            "name": card.name,
+            "labels": label_map_to_builtins(card.labels),
+            "mpp": card.mpp,
+            "downsample": card.downsample,
+            "trained": card.trained,
+            "exported_with": card.versions,
+        }
+    )
+
+
+class OnnxModel:
+    """Runs a file that `qpkit export-model` wrote; see `Model`.
+
+    The graph takes (n, 3, h, w) float32 RGB in 0..255 and gives (n, classes, h, w) float32 probabilities: shift, scale
+    and activation are part of it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        FormatError: The file is missing, damaged, or was not written by qpkit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        runtime = _runtime()
+        if not path.is_file():
+            raise FormatError(f"{path}: no such model")
+        try:
+            self._session = runtime.InferenceSession(str(path), providers=_local(runtime.get_available_providers()))
+        except Exception as err:  # onnxruntime raises exceptions of its own that share no base
+            raise FormatError(f"{path}: cannot be opened as an ONNX model ({str(err).splitlines()[0]})") from err
+        self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
+        self.device_name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
+        self.precision = "32-true"
+
+    def answer(
+        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Predict a batch; see `Model`."""
+        images = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32)
+        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+        height, width = found.shape[-2:]
+        found = found[..., halo : height - halo, halo : width - halo]
+        indices = found.argmax(axis=1).astype(np.uint8)
+        return indices, np.rint(found * 255).astype(np.uint8) if chances else None
+
+
+def _local(providers: Sequence[str]) -> list[str]:
+    """Choose what computes here: Azure's, first in some builds, calls services and would be named as the device."""
+    return [name for name in providers if name != "AzureExecutionProvider"]
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as err:
+        raise MissingExtraError("onnxruntime is not installed; pip install 'qpkit[onnx]'") from err
+    return onnxruntime
+
+
+def _card(entries: dict[str, str], path: Path) -> ModelCard:
+    try:
+        record = json.loads(entries[KEY])
+        if record["format"] != FORMAT:
+            raise FormatError(f"{path}: format is {record['format']!r}, this qpkit reads {FORMAT!r}")
+        return ModelCard(
+            run=record["run"],
+            name=record["name"],
+            where=str(path),
+            labels=label_map_from_builtins(record["labels"]),
+            mpp=record["mpp"],
+            downsample=record["downsample"],
+            trained=record["trained"],
+            versions={p: metadata.version(p) for p in ("qpkit", "onnxruntime", "numpy")},
+        )
+    except (KeyError, json.JSONDecodeError, LabelError, TypeError) as err:
+        raise FormatError(f"{path}: not a model that qpkit export-model wrote ({err!r})") from err

@@ -1,0 +1,188 @@
+"""From a model and slides to rasters of predictions: tiles with a halo at the model's um/px, tissue only.
+
+The model is a run folder (torch) or an ONNX file (no torch).
+
+Every tile is read with `halo_px` more on each side, which are predicted and thrown away. As tile and halo are
+multiples of the network's stride, a pixel of tissue gets the same answer whatever the tile size, as long as the halo
+covers the receptive field; for a deeper network the border effect is smaller the wider the halo is. Only which
+tiles count as tissue depends on the tile size. Memory holds some batches of tiles, never a slide.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qpkit.errors import ConfigError, FormatError, MissingExtraError, OutputError, QpkitError
+from qpkit.files import new_folder, safe_names
+from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
+from qpkit.predictions.store import INFO_NAME
+from qpkit.progress import OnProgress, no_progress
+from qpkit.slides import SlideSource, open_source
+from qpkit_train.inference.slide import PredictSettings, SlideJob, SlideReport
+from qpkit_train.inference.thresholds import VALIDATED, Thresholds, settled
+from qpkit_train.models.card import STRIDE, Model, ModelCard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictReport:
+    """What predicting came to.
+
+    Args:
+        root: Predictions folder.
+        run: Id.
+        model: Name of the recipe.
+        device, precision: What it ran on.
+        tile_px, halo_px: As used, multiples of the network's stride.
+        thresholds: As used, by class name.
+        slides: Those predicted, in order.
+        skipped: (name, reason) of slides that could not be.
+        notes: What the user has to know of all of it.
+        seconds: In all.
+    """
+
+    root: Path
+    run: str
+    model: str
+    device: str
+    precision: str
+    tile_px: int
+    halo_px: int
+    thresholds: dict[str, float]
+    slides: tuple[SlideReport, ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def predict(
+    run_root: Path,
+    sources: Sequence[SlideSource],
+    out: Path,
+    *,
+    probabilities: bool = False,
+    halo_px: int = 64,
+    tile_px: int = 512,
+    batch_size: int = 4,
+    only_tissue: bool = True,
+    thresholds: Thresholds | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> PredictReport:
+    """Predict slides with a run's best epoch, or with a model that `qpkit export-model` wrote.
+
+    Args:
+        run_root: What fit() left, or an .onnx file.
+        sources: Slides; names have to differ.
+        out: Folder to make; it appears when everything is done, or not at all.
+        probabilities: Write a raster of probabilities beside each one of labels, too.
+        halo_px: Context around each tile, px at the run's um/px; rounded up to a multiple of 32.
+        tile_px: Side of a tile without halo; rounded up to a multiple of 32.
+        batch_size: Tiles at once.
+        only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
+        thresholds: Chances by class name, below which the likeliest class gives way to the background; "natural" for
+            those that undo what the sampler showed too often, "validated" for those that did best on the tiles that
+            chose the best epoch.
+        overwrite: Replace a folder that is there.
+        on_progress: Called with (tiles done, tiles in all, text), slide by slide.
+
+    Raises:
+        ConfigError: A threshold of a class that the model does not have, or one that the model does not know.
+        FormatError: The run is damaged, or none of the slides can be predicted (no um/px, not readable ...); single
+            ones are skipped and reported.
+        OutputError: `out` is taken or cannot be written.
+    """
+    started = time.perf_counter()
+    if batch_size < 1:
+        raise ConfigError(f"batch size {batch_size}: has to be 1 or more")
+    model = _open(run_root)
+    card = model.card
+    settings = PredictSettings(
+        tile_px=_whole_strides(tile_px),
+        halo_px=_whole_strides(halo_px),
+        batch_size=batch_size,
+        only_tissue=only_tissue,
+        probabilities=probabilities,
+        thresholds=settled(thresholds or {}, card),
+    )
+    slides: list[SlidePrediction] = []
+    reports: list[SlideReport] = []
+    skipped: list[tuple[str, str]] = []
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
+        for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
+            try:
+                with open_source(source) as slide:
+                    job = SlideJob(card, source, slide, root, stem, settings)
+                    reports.append(job.run_with(model, on_progress))
+                    slides.append(job.described())
+            except OutputError:
+                raise
+            except QpkitError as err:
+                skipped.append((source.name, str(err)))
+        if not slides:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped) or "no slides were given"
+            raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
+        info = {
+            "settings": asdict(settings),
+            "device": model.device_name,
+            "precision": model.precision,
+            "versions": card.versions,
+            "trained": card.trained,
+            "slides": [asdict(report) for report in reports],
+            "skipped": [list(pair) for pair in skipped],
+        }
+        write_predictions(
+            PredictionSet(
+                root=root,
+                run=card.run,
+                model=card.name,
+                label_map=card.labels,
+                slides=tuple(slides),
+                info=info,
+            )
+        )
+    return PredictReport(
+        root=out,
+        run=card.run,
+        model=card.name,
+        device=model.device_name,
+        precision=model.precision,
+        tile_px=settings.tile_px,
+        halo_px=settings.halo_px,
+        thresholds=settings.thresholds,
+        slides=tuple(reports),
+        skipped=tuple(skipped),
+        notes=_notes(thresholds, card),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
+    if thresholds == VALIDATED and card.trained["tiles"]["validated_on"] == "train":
+        return ("these chances were chosen on training tiles, as the run had no validation split",)
+    return ()
+
+
+def _whole_strides(px: int) -> int:
+    return -(-px // STRIDE) * STRIDE
+
+
+def _open(path: Path) -> Model:
+    """Open a run folder or an ONNX file; torch is only imported for the first."""
+    if path.suffix.lower() == ".onnx":
+        from qpkit_train.inference.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    try:
+        from qpkit_train.inference.torch_model import Predictor
+        from qpkit_train.run_folder.checkpoint import load_run
+    except ModuleNotFoundError as err:
+        if err.name and err.name.startswith("qpkit"):
+            raise
+        raise MissingExtraError(
+            f"{err.name} is not installed, and a run folder needs it; pip install 'qpkit[train]', or predict with an "
+            ".onnx file of qpkit export-model"
+        ) from err
+    return Predictor(load_run(path))

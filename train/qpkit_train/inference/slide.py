@@ -1,0 +1,289 @@
+"""One slide's prediction: which tiles, in which batches, and where the answers go. Memory holds a few batches."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.labels import label_colors
+from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
+from qpkit.errors import FormatError
+from qpkit.ops.tissue import solid_tissue, tissue_mask, tissue_of_tile, tissue_share
+from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
+from qpkit.progress import OnProgress
+from qpkit.slides import Slide, SlideSource
+from qpkit_train.inference.thresholds import hold_to, limits_of
+from qpkit_train.models.card import Model, ModelCard
+
+_LARGEST_LUMEN_MM2: Final = 0.01
+"""Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
+
+_READ_AHEAD: Final = 2
+"""Batches that are read while one is predicted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """How slides are predicted.
+
+    Args:
+        tile_px, halo_px: px at the run's um/px, multiples of the network's stride.
+        batch_size: Tiles at once.
+        only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
+        probabilities: Write a raster of probabilities beside each one of labels.
+        thresholds: Chances by class name, below which the likeliest class gives way to the background.
+    """
+
+    tile_px: int
+    halo_px: int
+    batch_size: int
+    only_tissue: bool
+    probabilities: bool
+    thresholds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideReport:
+    """What predicting one slide came to.
+
+    Args:
+        name: Of the slide.
+        tiles, predicted: In the grid, and those with tissue.
+        tissue: Share of the slide that is tissue, 0..1.
+        seconds: Reading and writing included.
+        mm2_per_second: Of predicted tiles; None without um/px.
+        pixels: Raster pixels by class name, in predicted tiles.
+        notes: What the user has to know.
+    """
+
+    name: str
+    tiles: int
+    predicted: int
+    tissue: float
+    seconds: float
+    mm2_per_second: float | None
+    pixels: dict[str, int]
+    notes: tuple[str, ...]
+
+
+class SlideJob:
+    """One slide: which tiles, and where the answers go."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        source: SlideSource,
+        slide: Slide,
+        root: Path,
+        stem: str,
+        settings: PredictSettings,
+    ) -> None:
+        self.card, self.source, self.slide, self.root = card, source, slide, root
+        self.info = slide.info
+        self.grid = TileGrid(
+            slide_width=self.info.width,
+            slide_height=self.info.height,
+            tile_size=settings.tile_px,
+            halo=settings.halo_px,
+            downsample=_downsample(card, self.info, source.name),
+        )
+        self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
+        self.settings = settings
+        self.labels_name = f"{stem}.labels.tif"
+        self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
+        self.values = np.array(card.labels.trained_values, np.uint8)
+        self.background = card.labels.trained_values.index(card.labels.background)
+        self.limits = limits_of(settings.thresholds, card.labels)
+        self.tissue: NDArray[np.bool_] | None = None
+
+    def described(self) -> SlidePrediction:
+        """Row of predictions.json."""
+        return SlidePrediction(
+            name=self.source.name,
+            image=str(self.source.path),
+            entry=self.source.entry,
+            width=self.info.width,
+            height=self.info.height,
+            downsample=self.grid.downsample,
+            mpp=self.mpp,
+            labels=self.labels_name,
+            probabilities=self.probabilities_name,
+        )
+
+    def run_with(self, model: Model, on_progress: OnProgress) -> SlideReport:
+        """Predict the slide into its rasters."""
+        started = time.perf_counter()
+        tissue, wanted, notes = self._choose_tiles()
+        counts, likeliest, kept = np.zeros((3, len(self.values)), np.int64)
+        done = 0
+        with ExitStack() as stack:
+            labels, chances = self._open_rasters(stack)
+            for tile in self.grid:
+                if (tile.col, tile.row) not in wanted:
+                    self._write_background(tile, labels, chances)
+            for tiles, pixels in self._batches(list(wanted.values())):
+                wants = chances is not None or bool(self.limits.any())
+                indices, bytes_ = model.answer(pixels, halo=self.grid.halo, chances=wants)
+                if bytes_ is not None:
+                    likeliest += self._count(indices)
+                    indices = hold_to(self.limits, indices, bytes_, background=self.background)
+                    kept += self._count(indices)
+                counts += self._write(tiles, indices, bytes_, labels, chances)
+                done += len(tiles)
+                on_progress(done, len(wanted), self.source.name)
+        seconds = time.perf_counter() - started
+        return SlideReport(
+            name=self.source.name,
+            tiles=len(self.grid),
+            predicted=len(wanted),
+            tissue=round(tissue, 4),
+            seconds=round(seconds, 3),
+            mm2_per_second=self._speed(len(wanted), seconds),
+            pixels={self.card.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
+            notes=(*notes, *self._nothing_left(likeliest, kept)),
+        )
+
+    def _count(self, indices: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return np.bincount(indices.ravel(), minlength=len(self.values))
+
+    def _nothing_left(self, likeliest: NDArray[np.int64], kept: NDArray[np.int64]) -> list[str]:
+        """Classes that the model saw somewhere, nowhere as likely as it has to be."""
+        return [
+            f"{self.card.labels.name_of(int(self.values[i]))}: the likeliest class of {likeliest[i]:,} px, and of none "
+            f"with a chance of {self.limits[i] / 255:.2f}: all of it is background"
+            for i in np.flatnonzero((likeliest > 0) & (kept == 0))
+        ]
+
+    def _choose_tiles(self) -> tuple[float, dict[tuple[int, int], Tile], tuple[str, ...]]:
+        """Tissue share of the slide, the tiles to predict by (col, row), and notes."""
+        everything = {(tile.col, tile.row): tile for tile in self.grid}
+        if not self.settings.only_tissue:
+            return 1.0, everything, ()
+        mask = tissue_mask(self.slide.thumbnail())
+        if not mask.any():
+            return 0.0, everything, ("no tissue could be told from glass: all tiles were predicted",)
+        size = self.info.width, self.info.height
+        mask = self.tissue = solid_tissue(mask, largest_hole=self._lumen_px(mask))
+        wanted = {key: tile for key, tile in everything.items() if tissue_share(mask, tile.slide_region, *size) > 0}
+        return float(mask.mean()), wanted, ()
+
+    def _lumen_px(self, mask: NDArray[np.bool_]) -> float:
+        """Px of the tissue mask in the largest lumen; none is filled without um/px."""
+        if self.info.mpp is None:
+            return 0
+        um_per_px = self.info.mpp * self.info.width / mask.shape[1]
+        return float(_LARGEST_LUMEN_MM2 * 1e6 / um_per_px**2)
+
+    def _open_rasters(self, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
+        width, height = self.grid.level_width, self.grid.level_height
+        downsample, mpp = self.grid.downsample, self.mpp
+        labels = stack.enter_context(
+            create_raster(
+                self.root / self.labels_name,
+                width=width,
+                height=height,
+                downsample=downsample,
+                mpp=mpp,
+                colors=label_colors(self.card.labels),
+            )
+        )
+        if self.probabilities_name is None:
+            return labels, None
+        chances = create_raster(
+            self.root / self.probabilities_name,
+            width=width,
+            height=height,
+            downsample=downsample,
+            mpp=mpp,
+            bands=len(self.values),
+            nearest=False,
+        )
+        return labels, stack.enter_context(chances)
+
+    def _write_background(self, tile: Tile, labels: RasterWriter, chances: RasterWriter | None) -> None:
+        """Say background where nothing was predicted; unwritten pixels are 0, which is enough if that means it."""
+        shape = tile.height, tile.width
+        if self.card.labels.background != 0:
+            labels.write(np.full(shape, self.card.labels.background, np.uint8), x=tile.x, y=tile.y)
+        if chances is not None:
+            sure = np.zeros((len(self.values), *shape), np.uint8)
+            sure[self.background] = 255
+            chances.write(sure, x=tile.x, y=tile.y)
+
+    def _write(
+        self,
+        tiles: Sequence[Tile],
+        indices: NDArray[np.uint8],
+        bytes_: NDArray[np.uint8] | None,
+        labels: RasterWriter,
+        chances: RasterWriter | None,
+    ) -> NDArray[np.int64]:
+        """Write a batch, background on glass; gives the pixels by class index that lie inside the raster."""
+        counts = np.zeros(len(self.values), np.int64)
+        for i, tile in enumerate(tiles):
+            if self.tissue is not None:
+                glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
+                indices[i][glass] = self.background
+                if bytes_ is not None:
+                    bytes_[i][:, glass] = 0
+                    bytes_[i][self.background, glass] = 255
+            labels.write(self.values[indices[i]], x=tile.x, y=tile.y)
+            if chances is not None and bytes_ is not None:
+                chances.write(bytes_[i], x=tile.x, y=tile.y)
+            inside = indices[i][: labels.height - tile.y, : labels.width - tile.x]
+            counts += np.bincount(inside.ravel(), minlength=len(counts))
+        return counts
+
+    def _batches(self, tiles: Sequence[Tile]) -> Iterator[tuple[Sequence[Tile], NDArray[np.uint8]]]:
+        """Read tiles in one thread, a few batches ahead of the model."""
+        size = self.settings.batch_size
+        parts = [tiles[i : i + size] for i in range(0, len(tiles), size)]
+        with ThreadPoolExecutor(1) as pool:
+            running: deque[tuple[Sequence[Tile], Future[NDArray[np.uint8]]]] = deque()
+            try:
+                for part in parts:
+                    running.append((part, pool.submit(self._read, part)))
+                    if len(running) > _READ_AHEAD:
+                        done, future = running.popleft()
+                        yield done, future.result()
+                while running:
+                    done, future = running.popleft()
+                    yield done, future.result()
+            finally:
+                for _, future in running:
+                    future.cancel()
+
+    def _read(self, tiles: Sequence[Tile]) -> NDArray[np.uint8]:
+        return np.stack([self.slide.read(tile) for tile in tiles])
+
+    def _speed(self, tiles: int, seconds: float) -> float | None:
+        if self.mpp is None:
+            return None
+        return round(tiles * (self.grid.tile_size * self.mpp / 1000) ** 2 / max(seconds, 1e-9), 4)
+
+
+def _downsample(card: ModelCard, info: SlideInfo, name: str) -> float:
+    """Slide px per px at the run's um/px.
+
+    Raises:
+        FormatError: The slide's um/px are unknown, or the run has neither um/px nor one downsample.
+    """
+    if card.mpp is None:
+        if card.downsample is None:
+            raise FormatError(f"{card.where}: neither um/px nor one downsample is known of the tiles it was trained on")
+        return card.downsample
+    if info.mpp is None:
+        raise FormatError(
+            f"{name}: um/px is unknown ({info.mpp_note or 'not stated'}); the model expects {card.mpp:g} um/px, "
+            "so state the slide's with --slide-mpp or set it in QuPath"
+        )
+    return downsample_for(card.mpp, info.mpp)

@@ -1,0 +1,63 @@
+"""A trained model on the best device there is: pixels in, probabilities out. Knows no slides and no files."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
+from qpkit_train.machine.devices import choose_precision, device_name, pick_device
+from qpkit_train.models.forward import cropped, forward
+from qpkit_train.run_folder.checkpoint import Run
+
+
+class Predictor:
+    """A run's model on the best device there is; see `Model`.
+
+    Attributes:
+        card: What it is.
+        device_name, precision: What it runs on.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.card = run.card()
+        self.device = pick_device()
+        self.device_name = device_name(self.device)
+        self.precision: str = choose_precision(run.recipe.precision, self.device.type)
+        self._dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        self._model = run.load_model().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
+        self._normalization = run.normalization
+        self._sigmoid = uses_sigmoid(run.recipe.loss.terms)
+
+    def answer(
+        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Predict a batch; see `Model`."""
+        found = self.chances(pixels, halo=halo)
+        indices = found.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return indices, (found * 255).round().to(torch.uint8).cpu().numpy() if chances else None
+
+    def chances(self, pixels: NDArray[np.uint8], *, halo: int) -> Tensor:
+        """Predict a batch.
+
+        Args:
+            pixels: (n, h, w, 3) uint8, h and w multiples of the network's stride.
+            halo: px to throw away on each side.
+
+        Returns:
+            (n, classes, h - 2 halo, w - 2 halo) float32 probabilities on the device.
+        """
+        height, width = pixels.shape[1:3]
+        logits = self.logits(torch.from_numpy(pixels).to(self.device).movedim(-1, 1).float() / 255)
+        return self.chances_of(cropped(logits, height=height, width=width, halo=halo))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Run the network on (n, 3, h, w) float32 RGB in 0..1 on the device; see `forward`."""
+        with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+            return forward(self._model, images, self._normalization)
+
+    def chances_of(self, logits: Tensor) -> Tensor:
+        """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
+        return probabilities_of(logits, sigmoid=self._sigmoid)

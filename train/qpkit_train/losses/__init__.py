@@ -1,0 +1,1 @@
+"""Losses: one term a file, and their weighted sum."""

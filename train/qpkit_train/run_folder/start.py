@@ -1,0 +1,128 @@
+"""A run folder at its start: what run.json says before the first epoch, and whether the folder may be used."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+import torch
+
+from qpkit.core.labels import label_map_to_builtins
+from qpkit.dataset import TileSet
+from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.errors import OutputError, QpkitError
+from qpkit.files import sha256
+from qpkit_train.data.normalization import Normalization
+from qpkit_train.data.training_tiles import Material
+from qpkit_train.machine.devices import choose_precision, device_name
+from qpkit_train.machine.processes import rank
+from qpkit_train.recipe.settings import Recipe
+from qpkit_train.run_folder.checkpoint import (
+    BEST_NAME,
+    FORMAT,
+    RUN_NAME,
+    STATE_NAME,
+    RunFile,
+    read_run_file,
+    run_id,
+    versions,
+)
+from qpkit_train.run_folder.initial_network import Started, count_parameters
+from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
+
+
+def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.device) -> RunFile:
+    """Describe a run before its first epoch."""
+    table = sha256(tile_set.root / TABLE_NAME)
+    downsamples = {tile.downsample for tile in tile_set.tiles}
+    return RunFile(
+        format=FORMAT,
+        id=run_id(recipe, data.labels, table),
+        status="running",
+        recipe=msgspec.to_builtins(recipe),
+        labels=label_map_to_builtins(data.labels),
+        mpp=None if math.isnan(tile_set.mpp) else tile_set.mpp,
+        downsample=downsamples.pop() if len(downsamples) == 1 else None,
+        tile_size_px=tile_set.tile_size,
+        tiles={
+            "path": str(tile_set.root.resolve()),
+            "sha256": table,
+            "train": len(data.train),
+            "val": len(tile_set.of_split("val")),
+            "validated_on": data.validated_on,
+        },
+        sampler=data.sampler.describe(),
+        notes=list(data.notes),
+        versions=versions(),
+        device=device_name(device),
+        precision=choose_precision(recipe.precision, device.type),
+    )
+
+
+def with_network(file: RunFile, started: Started, normalization: Normalization) -> RunFile:
+    """Add what is known once there is a network: its size, where its weights are from, what it is fed."""
+    return msgspec.structs.replace(
+        file,
+        normalization=normalization,
+        parameters=count_parameters(started.network),
+        origins={**file.origins, **started.origins},
+        notes=[*file.notes, *started.notes],
+    )
+
+
+def gone_on(root: Path, file: RunFile) -> RunFile:
+    """run.json of a run that goes on: what its start measured and loaded stays as it was."""
+    there = read_run_file(root)
+    return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=there.notes)
+
+
+def claim(root: Path, file: RunFile, *, resume: bool) -> None:
+    """Make the run folder, or make sure that it may be gone on with.
+
+    Raises:
+        OutputError: It holds something else, or this run and `resume` is not set, or it cannot be made.
+        FormatError: Its run.json is damaged.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not root.is_dir() or not (root / RUN_NAME).is_file():
+            raise OutputError(f"{root}: there is something already that is no run; choose another folder")
+        there = read_run_file(root)
+        if there.id != file.id:
+            raise OutputError(
+                f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
+            )
+        if not resume:
+            raise OutputError(f"{root}: holds this run already ({there.status}); go on with --resume")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"{root}: cannot be made ({err.strerror})") from err
+
+
+@contextmanager
+def let_go_again(root: Path) -> Iterator[None]:
+    """Leave nothing in the run folder where a training fails before its first whole epoch, and no empty folder ever.
+
+    So the same command works once the recipe is mended. A killed process leaves its folder, for `resume`.
+    """
+    try:
+        yield
+    except QpkitError:
+        if rank() == 0 and not (root / STATE_NAME).exists():
+            _empty(root)
+        raise
+    finally:
+        if rank() == 0 and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
+
+
+def _empty(root: Path) -> None:
+    """Take away what a first epoch may leave, as far as the disk allows."""
+    with suppress(OSError):
+        for path in (root / RUN_NAME, root / BEST_NAME, *root.glob("last-*.safetensors")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(root / EVENTS_FOLDER, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""The report of a run on one page: what its folder says, and what its best weights come to tile by tile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from qpkit.errors import FormatError, QpkitError
+from qpkit.progress import OnProgress, no_progress
+from qpkit.report.pages.training import TrainingFacts, write_training_report
+from qpkit.report.values.tiles import Judgement
+from qpkit_train.evaluation import judge
+from qpkit_train.run_folder.checkpoint import Run, load_run, read_state
+
+PAGE_NAME: Final = "report.html"
+"""In every run folder."""
+
+
+def write_training_page(
+    run: Path, page: Path, *, tiles: Path | None = None, on_progress: OnProgress = no_progress
+) -> str:
+    """Measure a run's best weights on its tiles and write the page.
+
+    Args:
+        run: Run folder.
+        page: HTML file to write.
+        tiles: Where the run's tiles are now, if they were moved.
+        on_progress: Called with (tiles done, tiles in all, text).
+
+    Returns:
+        What the user has to know, or "": without the tiles the page shows no tiles and no thresholds.
+
+    Raises:
+        FormatError: Not a run folder, or no epoch of it is finished.
+        OutputError: The page cannot be written.
+    """
+    opened = load_run(run)
+    state = read_state(run, run=opened.id)
+    if state is None:
+        raise FormatError(f"{run}: no epoch is finished yet; go on with qpkit train --resume")
+    judgement, missing = _judged(opened, tiles, on_progress)
+    facts = TrainingFacts(
+        run=msgspec.to_builtins(opened.file),
+        history=state.history,
+        confusion=np.array(state.confusion, np.int64),
+        labels=opened.labels,
+        names=tuple(opened.labels.name_of(value) for value in opened.labels.trained_values),
+        judgement=judgement,
+        missing=missing,
+    )
+    write_training_report(facts, page)
+    return missing
+
+
+def _judged(run: Run, tiles: Path | None, on_progress: OnProgress) -> tuple[Judgement | None, str]:
+    try:
+        return judge(run, tiles=tiles, on_progress=on_progress), ""
+    except QpkitError as err:
+        return None, f"the report shows no tiles and no thresholds: {err}"
