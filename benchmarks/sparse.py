@@ -49,6 +49,7 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import SlideInput, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
+from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.thresholds import settled
 from qpkit_train.loop import fit
@@ -196,7 +197,7 @@ class Unseen:
 
 def judged(run: Path, item: SlideInput, unseen: Unseen, work: Path) -> dict[str, dict[str, float]]:
     """All figures of a run on one slide: as the model says it, and with the threshold that undoes the sampler."""
-    predict(run, [item.source], work / "predictions", probabilities=True)
+    predict(run, [item.source], work / "predictions", PredictSettings(probabilities=True))
     (slide,) = read_predictions(work / "predictions").slides
     with rasterio.open(work / "predictions" / slide.labels) as raster:
         said = raster.read(1) == 1

@@ -47,7 +47,7 @@ def test_the_label_maps_of_the_labels_page_are_label_maps() -> None:
 
 
 def test_every_public_name_is_there_and_on_the_page() -> None:
-    page = (DOCS / "qupath.md").read_text(encoding="utf-8")
+    page = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("python.md", "qupath.md"))
     for name in qpkit.__all__:
         assert getattr(qpkit, name).__doc__
         assert name in page or name in ("Annotation", "Entry", "Plane", "Project"), name

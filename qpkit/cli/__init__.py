@@ -1,4 +1,4 @@
-"""The command line: parses, calls one workflow, shows its report, maps errors to exit codes.
+"""The command line: parses, calls one function, shows its report, maps errors to exit codes.
 
 Exit codes: 0 done, 1 something in the input or the system (one line on stderr), 2 wrong usage.
 """
@@ -11,24 +11,7 @@ import sys
 import typer
 
 from qpkit.cli.shared.console import fail
-from qpkit.cli.verbs import (
-    convert,
-    doctor,
-    edit,
-    evaluate,
-    export,
-    export_model,
-    import_predictions,
-    info,
-    predict,
-    preview,
-    project,
-    report,
-    split,
-    stats,
-    train,
-    train_classifier,
-)
+from qpkit.cli.shared.verbs import VerbGroup
 from qpkit.errors import QpkitError
 from qpkit.version import __version__
 
@@ -37,6 +20,7 @@ _LAUNCHED = "TORCHELASTIC_RUN_ID"
 """In the environment of processes that torchrun, or --devices, started."""
 
 app = typer.Typer(
+    cls=VerbGroup,
     help="From QuPath annotations to a trained segmentation model and back, without QuPath or Java.",
     no_args_is_help=True,
     add_completion=False,
@@ -65,25 +49,6 @@ def _root(
         from qpkit.qupath.project.backend import use_backend
 
         context.with_resource(use_backend(backend))
-
-
-app.command("export")(export.command)
-app.command("split")(split.command)
-app.command("stats")(stats.command)
-app.command("preview")(preview.command)
-app.command("train")(train.command)
-app.command("train-classifier")(train_classifier.command)
-app.command("report")(report.command)
-app.command("recipes")(train.recipes_command)
-app.command("predict")(predict.command)
-app.command("export-model")(export_model.command)
-app.command("import-predictions")(import_predictions.command)
-app.command("edit")(edit.command)
-app.command("convert")(convert.command)
-app.command("evaluate")(evaluate.command)
-app.command("info")(info.command)
-app.add_typer(project.app, name="project", help="Make QuPath projects, add slides, write metadata.")
-app.command("doctor")(doctor.command)
 
 
 def main(args: list[str] | None = None) -> None:

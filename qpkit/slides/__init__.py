@@ -2,7 +2,7 @@
 
 from qpkit.slides.array import ArrayReader
 from qpkit.slides.base import Slide, SlideReader, SlideSource
-from qpkit.slides.opening import READERS, open_slide, open_source, require_reader
+from qpkit.slides.opening import READERS, ReaderName, open_slide, open_source
 from qpkit.slides.views import Crop, Flip, Step, Turn, parse_step
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ArrayReader",
     "Crop",
     "Flip",
+    "ReaderName",
     "Slide",
     "SlideReader",
     "SlideSource",
@@ -18,5 +19,4 @@ __all__ = [
     "open_slide",
     "open_source",
     "parse_step",
-    "require_reader",
 ]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
@@ -16,7 +16,8 @@ from qpkit.slides.tiff import TiffReader
 from qpkit.slides.views import Step
 from qpkit.slides.zarr import ZarrReader
 
-READERS: Final = ("auto", "tiff", "openslide", "raster", "zarr")
+ReaderName = Literal["auto", "tiff", "openslide", "raster", "zarr"]
+READERS: Final[tuple[ReaderName, ...]] = get_args(ReaderName)
 """What --reader can be. "auto" takes the first that can, in this order."""
 
 _ZARR_NAMES: Final = (".zgroup", ".zattrs", "zarr.json")

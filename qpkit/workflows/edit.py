@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Final
 
-from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import ConfigError, ProjectError, QpkitError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, QpData
+from qpkit.settings import Flag, Settings, pairs_of
 
 UNCLASSIFIED = ""
 """Selects objects without a class."""
@@ -17,22 +20,54 @@ UNCLASSIFIED = ""
 ROOT = "root"
 """Moves objects out of their parents."""
 
+KINDS: Final = ("annotation", "detection", "cell", "tile", "tma_core")
+"""Of objects."""
+
+
+def _kinds(texts: Sequence[str]) -> tuple[str, ...]:
+    strange = [text for text in texts if text not in KINDS]
+    if strange:
+        raise ConfigError(f"--kind {strange[0]!r}: has to be one of {', '.join(KINDS)}")
+    return tuple(texts)
+
+
+def _color(text: str) -> int:
+    try:
+        red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    except ValueError as err:
+        raise ConfigError(f"--set-color {text!r}: has to be #rrggbb") from err
+    return argb(red, green, blue)
+
+
+def _measurements(texts: Sequence[str]) -> dict[str, float]:
+    return {key: _number(key, value) for key, value in pairs_of(texts).items()}
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as err:
+        raise ConfigError(f"--measure {key}={text}: has to be a number") from err
+    if math.isinf(value):
+        raise ConfigError(f"--measure {key}={text}: has to be a finite number, or nan")
+    return value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Settings):
     """Which objects are meant: those that fit every list that is not empty.
 
     Args:
-        classes: Full class names, "Tumor: Positive"; UNCLASSIFIED for none.
-        kinds: "annotation", "detection", "cell", "tile", "tma_core".
-        names: Objects' names.
-        ids: Objects' ids.
+        classes: Objects of this class, "Tumor: Positive" ("" for none; repeatable).
+        kinds: annotation, detection, cell, tile or tma_core (repeatable).
+        names: Objects of this name (repeatable).
+        ids: The object with this id (repeatable).
     """
 
-    classes: Sequence[str] = ()
-    kinds: Sequence[str] = ()
-    names: Sequence[str] = ()
-    ids: Sequence[str] = ()
+    classes: Annotated[Sequence[str], Flag(name="--class", many=True)] = ()
+    kinds: Annotated[Sequence[str], Flag(name="--kind", parse=_kinds, many=True)] = ()
+    names: Annotated[Sequence[str], Flag(name="--name", many=True)] = ()
+    ids: Annotated[Sequence[str], Flag(name="--id", many=True)] = ()
 
     def fits(self, item: Annotation) -> bool:
         """Whether an object is meant."""
@@ -45,34 +80,39 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Settings):
     """What becomes of the objects that are meant; None leaves a thing as it is.
 
     Args:
-        class_name: New class, UNCLASSIFIED takes the class away.
-        name: New name, "" takes the name away.
-        color: New colour of the objects themselves, signed ARGB.
-        locked: Lock or unlock.
-        measurements: Added, or changed.
-        metadata: Added, or changed.
+        class_name: New class, "Tumor: Positive"; "" takes it away.
+        name: New name; "" takes it away.
+        color: Colour of the objects themselves, #rrggbb; from Python a signed ARGB number.
+        locked: Lock or unlock them.
+        measurements: Add or change a measurement (repeatable).
+        metadata: Add or change metadata (repeatable).
         remove: Take them out; what is below them moves up.
-        move_to: Put them below the object with this id; ROOT takes them out of their parents.
+        move_to: Put them below the object with this id, or below the root: root.
     """
 
-    class_name: str | None = None
-    name: str | None = None
-    color: int | None = None
-    locked: bool | None = None
-    measurements: Mapping[str, float] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    class_name: Annotated[str | None, Flag(name="--set-class")] = None
+    name: Annotated[str | None, Flag(name="--set-name")] = None
+    color: Annotated[int | None, Flag(name="--set-color", parse=_color)] = None
+    locked: Annotated[bool | None, Flag(name="--lock/--unlock")] = None
+    measurements: Annotated[
+        Mapping[str, float], Flag(name="--measure", parse=_measurements, many=True, metavar="KEY=NUMBER")
+    ] = field(default_factory=dict)
+    metadata: Annotated[
+        Mapping[str, str], Flag(name="--set-metadata", parse=pairs_of, many=True, metavar="KEY=VALUE")
+    ] = field(default_factory=dict)
     remove: bool = False
     move_to: str | None = None
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
+        """Say that exactly one thing has to be done."""
         values = (self.class_name, self.name, self.color, self.locked, self.measurements or None, self.metadata or None)
         wanted = [any(value is not None for value in values), self.remove, self.move_to is not None]
         if sum(wanted) != 1:
-            raise ConfigError("say what to do: either change, or remove, or move; not several of them, not nothing")
+            yield "say what to do: either change, or remove, or move; not several of them, not nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +148,7 @@ def edit_objects(
             they were read.
         FormatError: A file cannot be edited; entries before it are done, and it is named.
     """
-    chosen = _chosen(project, entries)
+    chosen = project.chosen(entries)
     if change.move_to not in (None, ROOT) and not any(_has(entry, change.move_to or "") for entry in chosen):
         raise ProjectError(f"{project.path}: no object has the id {change.move_to!r}, so nothing was moved")
     made = []
@@ -129,13 +169,6 @@ def _has(entry: Entry, identity: str) -> bool:
 def _so_far(made: Sequence[EntryEdit]) -> str:
     changed = sum(item.changed > 0 for item in made)
     return f"{changed} entries were changed before this: " if changed else ""
-
-
-def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
-    strange = set(wanted) - {entry.name for entry in project.entries} - {str(entry.id) for entry in project.entries}
-    if strange:
-        raise ProjectError(f"{project.path}: no entry {sorted(strange)[0]!r}")
-    return [entry for entry in project.entries if not wanted or entry.name in wanted or str(entry.id) in wanted]
 
 
 def _edit(entry: Entry, selection: Selection, action: Callable[[QpData, list[int]], int], dry_run: bool) -> EntryEdit:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 import shapely
@@ -25,6 +25,7 @@ from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, write_geojson
+from qpkit.settings import Flag, Range, Settings
 from qpkit.workflows.inputs.entry_view import unsupported_view
 
 AREA: Final = "Area µm^2"
@@ -37,24 +38,27 @@ STRIP_PX: Final = 1024
 """Raster rows read at once: memory does not grow with the slide."""
 
 
+def _kind(text: str) -> Literal["annotation", "detection"]:
+    if text in ("annotations", "detections"):
+        return "annotation" if text == "annotations" else "detection"
+    raise ConfigError(f"--as {text!r}: has to be annotations or detections")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportSettings:
+class ImportSettings(Settings):
     """How rasters become objects.
 
     Args:
-        kind: QuPath's object type.
-        min_area_um2: Smaller polygons are dropped and counted.
-        simplify_um: Tolerance of the simplification that all polygons of a slide share; 0 keeps every pixel corner.
+        kind: annotations or detections: QuPath's object type.
+        min_area_um2: Leave out smaller polygons; they are counted.
+        simplify_um: Smooth outlines by about this much, without gaps between classes; 0 keeps every pixel corner.
     """
 
-    kind: Literal["annotation", "detection"] = "annotation"
-    min_area_um2: float = 0.0
-    simplify_um: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in (("--min-area-um2", self.min_area_um2), ("--simplify-um", self.simplify_um)):
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} {value}: has to be 0 or more")
+    kind: Annotated[Literal["annotation", "detection"], Flag(name="--as", parse=_kind, shown="annotations")] = (
+        "annotation"
+    )
+    min_area_um2: Annotated[float, Range(at_least=0)] = 0.0
+    simplify_um: Annotated[float, Range(at_least=0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

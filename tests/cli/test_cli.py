@@ -17,7 +17,7 @@ from predictions_made_up import predict_truth
 
 from qpkit.cli import app, main
 from qpkit.qupath import open_project
-from qpkit.workflows.inputs.slides import read_label_map
+from qpkit.workflows.inputs.label_maps import read_label_map
 from shared_data import ROOT
 
 
@@ -160,7 +160,8 @@ def documented_commands() -> list[str]:
 @pytest.mark.parametrize("line", documented_commands())
 def test_every_documented_command_exists_with_its_options(line: str) -> None:
     _, verb, *words = shlex.split(line.split("#")[0])
-    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).get_command(None, verb)  # type: ignore[attr-defined]
+    assert command is not None
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known
 

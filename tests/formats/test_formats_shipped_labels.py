@@ -15,7 +15,7 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import LabelError
 from qpkit.formats.shared.label_table import read_label_table
 from qpkit.formats.shipped_labels import labels_file, shipped_labels
-from qpkit.workflows.inputs.slides import read_label_map
+from qpkit.workflows.inputs.label_maps import read_label_map
 
 
 @pytest.mark.parametrize("name", shipped_labels())

@@ -23,8 +23,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from qpkit.errors import ConfigError
-
 _LINE_SECONDS = 10.0
 """Between two plain progress lines when nobody watches."""
 
@@ -118,21 +116,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def pairs_of(texts: Sequence[str]) -> dict[str, str]:
-    """Split options of the form KEY=VALUE.
-
-    Raises:
-        ConfigError: One of them is not.
-    """
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"{text!r}: has to be KEY=VALUE")
-        found[key.strip()] = value.strip()
-    return found
 
 
 def took(start: float) -> str:

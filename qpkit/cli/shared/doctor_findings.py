@@ -4,37 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from qpkit.cli.shared.console import progress, say, table
 from qpkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from qpkit.workflows.doctor.findings import Finding, ProjectReport, Spot
-    from qpkit.workflows.doctor.fix import FixReport
-    from qpkit.workflows.doctor.project import DoctorSettings
+from qpkit.settings import fields_of
+from qpkit.workflows.doctor.findings import Finding, ProjectReport, Spot
+from qpkit.workflows.doctor.fix import FixReport, fix_project
+from qpkit.workflows.doctor.project import DoctorSettings, examine_project
 
 _ENTRIES = 3
 _SPOTS = 2
 _ID = 8
-
-
-def settings_of(
-    *, relocate: list[str], search: list[Path], rename: list[str], entries: list[str], only: list[str]
-) -> DoctorSettings:
-    """Parse what the user typed."""
-    from qpkit.qupath.project.images.relocation import parse_relocation
-    from qpkit.workflows.doctor.project import DoctorSettings
-
-    return DoctorSettings(
-        relocate=tuple(parse_relocation(text) for text in relocate),
-        search=tuple(search),
-        rename=tuple(rename),
-        entries=tuple(entries),
-        only=tuple(only),
-    )
 
 
 def doctor_project(path: Path, settings: DoctorSettings, *, fix: bool, as_json: bool) -> None:
@@ -42,8 +25,6 @@ def doctor_project(path: Path, settings: DoctorSettings, *, fix: bool, as_json: 
     if fix:
         _fix(path, settings, as_json=as_json)
         return
-    from qpkit.workflows.doctor.project import examine_project
-
     with progress("examine") as update:
         report = examine_project(path, settings, on_progress=update)
     if as_json:
@@ -57,8 +38,6 @@ def doctor_project(path: Path, settings: DoctorSettings, *, fix: bool, as_json: 
 
 
 def _fix(path: Path, settings: DoctorSettings, *, as_json: bool) -> None:
-    from qpkit.workflows.doctor.fix import fix_project
-
     def on_plan(plan: Sequence[Finding]) -> None:
         if not as_json:
             _show_plan(plan)
@@ -161,12 +140,12 @@ def _print_json(report: ProjectReport, fixed: FixReport | None = None) -> None:
     typer.echo(msgspec.json.encode(record).decode())
 
 
-def require_project_options(**given: object) -> None:
+def require_no_project_options(settings: DoctorSettings) -> None:
     """Refuse options that only make sense for a project.
 
     Raises:
         ConfigError: Names the first.
     """
-    for name, value in given.items():
-        if value:
-            raise ConfigError(f"--{name.replace('_', '-')} goes with a QuPath project, not with a GeoJSON file")
+    for field in fields_of(DoctorSettings):
+        if getattr(settings, field.name):
+            raise ConfigError(f"{field.option} goes with a QuPath project, not with a GeoJSON file")

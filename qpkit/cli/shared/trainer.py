@@ -5,20 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 import typer
 
 from qpkit.cli.shared.console import progress, say
 from qpkit.errors import QpkitError
 from qpkit.extras import extra
-
-if TYPE_CHECKING:
-    from qpkit_train.inference.predict import PredictReport
-
-HALO_PX: Final = 128
-TILE_PX: Final = 768
-BATCH_SIZE: Final = 2
 
 
 def start_processes(devices: int) -> bool:
@@ -50,12 +42,3 @@ def report_after_training(run: Path) -> None:
     if note:
         say(f"note: {note}")
     say(f"report: {page}")
-
-
-def say_thresholds(report: PredictReport) -> None:
-    """Say below which chances a prediction gave the background."""
-    if report.thresholds:
-        limits = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
-        say(f"background below these chances: {limits}")
-    for line in report.notes:
-        say(f"note: {line}")

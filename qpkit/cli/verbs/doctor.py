@@ -1,18 +1,17 @@
-"""qpkit doctor."""
+"""qpkit doctor: what is wrong with a project or a GeoJSON file, and for which QuPath; mends it with --fix."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from qpkit.cli.shared.console import say, table
-from qpkit.cli.shared.doctor_findings import doctor_project, require_project_options, settings_of
+from qpkit.cli.shared.doctor_findings import doctor_project, require_no_project_options
 from qpkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from qpkit.workflows.doctor.geojson import Finding, GeoJsonDiagnosis, GeoJsonFix
+from qpkit.workflows.doctor.geojson import Finding, GeoJsonDiagnosis, GeoJsonFix, diagnose_geojson, fix_geojson
+from qpkit.workflows.doctor.project import DoctorSettings
 
 
 def command(
@@ -23,19 +22,8 @@ def command(
         help="Project: do what the last column says, after a backup; close QuPath first. "
         "GeoJSON: write a mended copy that every QuPath takes; PATH is not touched.",
     ),
-    relocate: list[str] = typer.Option(
-        [], metavar="OLD=NEW", help="Project: images in folder OLD are in NEW now (repeatable; Windows paths too)."
-    ),
-    search: list[Path] = typer.Option(
-        [], metavar="FOLDER", help="Project: look for missing images below, by name and size in px (repeatable)."
-    ),
-    rename_class: list[str] = typer.Option(
-        [], "--rename-class", metavar="OLD=NEW", help="Project: --fix renames this class everywhere (repeatable)."
-    ),
-    entry: list[str] = typer.Option([], help="Project: only these entries, by name or id (repeatable)."),
-    only: list[str] = typer.Option(
-        [], metavar="KIND", help="Project: report and fix only this kind of finding, such as image-moved (repeatable)."
-    ),
+    *,
+    settings: DoctorSettings,
     out: Path | None = typer.Option(
         None, "--out", "-o", help="GeoJSON: name of the copy; default: NAME.fixed.geojson beside."
     ),
@@ -58,18 +46,15 @@ def command(
     if path.suffix == ".qpproj" or path.is_dir():
         if out is not None or overwrite:
             raise ConfigError("-o and --overwrite go with a GeoJSON file; a project is mended in its place")
-        settings = settings_of(relocate=relocate, search=search, rename=rename_class, entries=entry, only=only)
         doctor_project(path, settings, fix=fix, as_json=as_json)
         return
     if path.suffix == ".qpdata":
         raise ConfigError(f"{path}: is one image's data; give its project, or look into it with qpkit info")
-    require_project_options(relocate=relocate, search=search, rename_class=rename_class, entry=entry, only=only)
+    require_no_project_options(settings)
     _doctor_geojson(path, fix=fix, out=out, overwrite=overwrite, as_json=as_json)
 
 
 def _doctor_geojson(path: Path, *, fix: bool, out: Path | None, overwrite: bool, as_json: bool) -> None:
-    from qpkit.workflows.doctor.geojson import diagnose_geojson, fix_geojson
-
     diagnosis = diagnose_geojson(path)
     fixed = fix_geojson(path, out, overwrite=overwrite) if fix else None
     if as_json:

@@ -1,17 +1,21 @@
-"""qpkit evaluate."""
+"""qpkit evaluate: Dice, IoU, AUC, calibration and lesion F1 per slide, group and patient, beside baselines."""
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import typer
 
+from qpkit import api
+from qpkit.cli.shared import evaluation_tables
 from qpkit.cli.shared.console import progress, say, took
-from qpkit.cli.shared.evaluated import label_images, open_predictions
-from qpkit.cli.verbs.predict import THRESHOLD
-from qpkit.errors import ConfigError
+from qpkit.extras import extra
+from qpkit.workflows.evaluate.files import evaluation_to_builtins
+from qpkit.workflows.evaluate.settings import EvaluateSettings
+from qpkit.workflows.inputs.label_maps import read_label_map
+from qpkit.workflows.inputs.settings import SlideSettings
 
 
 def command(
@@ -20,23 +24,17 @@ def command(
     ),
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="Where the annotations are."),
     annotations: Path | None = typer.Option(None, help="GeoJSON with the annotations of the one SLIDE."),
-    entry: list[str] = typer.Option([], help="Only this entry of the project (name or id; repeatable)."),
+    *,
+    settings: EvaluateSettings,
+    slides: SlideSettings,
     labels: Path | None = typer.Option(
         None, help="labels.toml with other rules than the run's (same values); what masks mean."
     ),
-    by: list[str] = typer.Option([], help="Figures for every value of a metadata key, e.g. Stain (repeatable)."),
-    patient: str | None = typer.Option(
-        None, help="Metadata key over which means are taken ('Patient' if all slides have it, else the slide)."
+    threshold: list[str] = typer.Option(
+        [],
+        metavar="CLASS=PROBABILITY|natural|validated",
+        help="Of a run: background where a class is less probable than this, as in qpkit predict.",
     ),
-    unannotated: str | None = typer.Option(
-        None, help="Count what nobody annotated as background, or ignore it (the label map's rule)."
-    ),
-    only_tissue: bool = typer.Option(False, "--only-tissue", help="Leave out glass that nobody annotated."),
-    lesion_overlap: float = typer.Option(0.5, help="IoU from which a predicted lesion is a true one."),
-    min_lesion_um2: float = typer.Option(0.0, help="Smaller predicted lesions are no false alarms."),
-    resamples: int = typer.Option(2000, help="Of the bootstrap over patients."),
-    seed: int = typer.Option(0, help="Of the bootstrap."),
-    threshold: list[str] = THRESHOLD,
     from_masks: bool = typer.Option(False, "--from-masks", help="DIR holds label images of another program."),
     table_file: Path | None = typer.Option(
         None, "--table", help="With --from-masks: CSV with file,slide,x,y[,downsample] where names do not say it."
@@ -45,47 +43,34 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an evaluation that is there."),
 ) -> None:
-    """Compare predictions with the annotations: pixels, lesions, patients, and what guessing would score."""
-    import msgspec
-
-    from qpkit.cli.shared import evaluation_tables as _evaluation_tables
-    from qpkit.workflows.evaluate.files import evaluation_to_builtins
-    from qpkit.workflows.evaluate.predictions import evaluate
-    from qpkit.workflows.evaluate.settings import EvaluateSettings, parse_unannotated
-    from qpkit.workflows.inputs.slides import read_label_map, slide_inputs
-
+    """Compare predictions with the annotations: pixels, lesions, patients, and what baselines would score."""
     start = time.perf_counter()
-    settings = EvaluateSettings(
-        by=tuple(by),
-        patient=patient,
-        unannotated=parse_unannotated(unannotated),
-        only_tissue=only_tissue,
-        lesion_overlap=lesion_overlap,
-        min_lesion_um2=min_lesion_um2,
-        resamples=resamples,
-        seed=seed,
-    )
-    if table_file and not from_masks:
-        raise ConfigError("--table goes with --from-masks")
-    if threshold and from_masks:
-        raise ConfigError("--threshold goes with a run, and --from-masks takes label images as they are")
-    rules = read_label_map(labels) if labels else None
-    inputs = slide_inputs(paths, annotations=annotations, entries=entry)
-    with ExitStack() as stack:
-        if from_masks:
-            judged = stack.enter_context(label_images(predictions, paths, rules, table_file))
-        else:
-            judged = open_predictions(
-                predictions, inputs, entries=entry, threshold=threshold, out=out, overwrite=overwrite
-            )
-        update = stack.enter_context(progress("evaluate"))
-        result = evaluate(
-            judged, inputs, labels=rules, settings=settings, out=out, overwrite=overwrite, on_progress=update
+    prediction = None
+    if threshold:
+        with extra("train"):
+            from qpkit_train.inference.settings import PredictSettings
+            from qpkit_train.inference.thresholds import parse_thresholds
+
+        prediction = PredictSettings(thresholds=parse_thresholds(threshold))
+    with progress("evaluate") as update:
+        result = api.evaluate(
+            predictions,
+            paths,
+            settings,
+            slides=slides,
+            annotations=annotations,
+            labels=read_label_map(labels) if labels else None,
+            prediction=prediction,
+            from_masks=from_masks,
+            masks_table=table_file,
+            out=out,
+            overwrite=overwrite,
+            on_progress=update,
         )
     if as_json:
         typer.echo(msgspec.json.encode(evaluation_to_builtins(result)).decode())
     else:
-        _evaluation_tables.show(result)
+        evaluation_tables.show(result)
     for note in result.notes:
         say(f"note: {note}")
     say(f"{f'{out} ' if out else ''}({took(start)})")

@@ -1,4 +1,4 @@
-"""qpkit export-model."""
+"""qpkit export-model: a run's best model as one ONNX file, checked against torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""qpkit info."""
+"""qpkit info: what a project, slide, .qpdata, GeoJSON, tiles, run, predictions folder or .onnx model holds."""
 
 from __future__ import annotations
 

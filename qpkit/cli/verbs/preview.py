@@ -1,4 +1,4 @@
-"""qpkit preview."""
+"""qpkit preview: one HTML page about a project or an export, or about tiles as a training changes them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def command(
     the first tiles that a training draws, each beside its random changes.
     """
     from qpkit.dataset.manifest import INFO_NAME
-    from qpkit.workflows.inputs.slides import is_project, read_label_map
+    from qpkit.workflows.inputs.label_maps import read_label_map
+    from qpkit.workflows.inputs.slides import is_project
     from qpkit.workflows.pages.preview import preview_tiles
     from qpkit.workflows.pages.project import preview_project
 

@@ -1,4 +1,4 @@
-"""qpkit project create, add-images, set-metadata."""
+"""qpkit project: makes a QuPath project, adds slides, writes metadata."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qpkit.cli.shared.console import pairs_of, progress, say, table, took
+from qpkit.cli.shared.console import progress, say, table, took
 from qpkit.errors import ConfigError
+from qpkit.settings import pairs_of
 
 if TYPE_CHECKING:
     from qpkit.qupath import Entry, Project

@@ -1,4 +1,4 @@
-"""qpkit report."""
+"""qpkit report: the report of a training on one page, made again."""
 
 from __future__ import annotations
 

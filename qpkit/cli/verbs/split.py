@@ -1,63 +1,36 @@
-"""qpkit split."""
+"""qpkit split: shares out tiles anew, whole slides or patients, every class evenly; refuses leakage."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from qpkit.cli.shared.console import say, table, took
 from qpkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from qpkit.workflows.tables.split import SplitReport
+from qpkit.workflows.tables.split import SplitReport, split_tiles
+from qpkit.workflows.tables.split_settings import SplitSettings
 
 
 def command(
     tiles: Path = typer.Argument(..., help="Folder that qpkit export wrote."),
-    by: str = typer.Option(
-        "group", help="What stays together: group (as in the table), slide, patient:KEY, metadata:KEY or tile (leaks)."
-    ),
-    folds: int | None = typer.Option(None, help="This many folds, instead of --fractions."),
-    fold: int | None = typer.Option(None, help="1 to --folds: tested; the next one validates, the others train."),
-    fractions: str | None = typer.Option(None, help="train:val:test. Default: 8:1:1."),
-    stratify: bool = typer.Option(True, "--stratify/--no-stratify", help="Share out every class evenly, too."),
-    seed: int = typer.Option(0, help="Of the draw."),
+    *,
+    settings: SplitSettings,
     metadata: Path | None = typer.Option(
         None, help="QuPath project, or CSV (first column the slide), that knows the KEY of --by."
     ),
-    allow_leakage: list[str] = typer.Option([], help="Accept tile, group, image or patient leakage (repeatable)."),
     out: Path | None = typer.Option(
         None, "-o", "--out", help="Folder to make: a table about the same images. Default: in place, with a backup."
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a table that an earlier -o wrote."),
 ) -> None:
     """Share out the tiles of an export anew: whole groups, every class evenly, folds or fractions."""
-    from qpkit.dataset.leakage import parse_leakage_kinds
-    from qpkit.dataset.splits import FRACTIONS, parse_fractions
-    from qpkit.workflows.tables.split import split_tiles
-    from qpkit.workflows.tables.split_settings import SplitSettings, parse_by
-
     start = time.perf_counter()
-    if folds is not None and fractions is not None:
-        raise ConfigError("--folds and --fractions exclude each other; give one")
-    if fold is not None and folds is None:
-        raise ConfigError("--fold goes with --folds")
     if overwrite and out is None:
         raise ConfigError("--overwrite goes with -o; in place there is always a backup")
-    settings = SplitSettings(
-        by=parse_by(by),
-        folds=folds,
-        fold=1 if fold is None else fold,
-        fractions=FRACTIONS if fractions is None else parse_fractions(fractions),
-        stratify=stratify,
-        seed=seed,
-        allow=parse_leakage_kinds(allow_leakage),
-    )
     report = split_tiles(tiles, settings, metadata=metadata, out=out, overwrite=overwrite)
-    _show(report, folds)
+    _show(report, settings.folds)
     where = tiles if report.backup else out
     kept = f"; the first table is kept in {report.backup.name}" if report.backup else ""
     say(f"{len(report.tiles.tiles):,} tiles split in {where}{kept} ({took(start)})")

@@ -1,4 +1,4 @@
-"""qpkit stats."""
+"""qpkit stats: what tiles show per split, group, slide and class, and what leaks between splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""qpkit train and qpkit recipes. The trainer is imported inside the commands only: without torch they say so."""
+"""qpkit train: trains a segmentation model on exported tiles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qpkit.files import replace_file
 
 if TYPE_CHECKING:
     from qpkit_train.data.training_tiles import Material
-    from qpkit_train.recipe.settings import ModelConfig, Recipe
+    from qpkit_train.recipe.settings import Recipe
     from qpkit_train.run_folder.fit_report import FitReport
 
 _DEFAULT: Final = "unet-resnet34"
@@ -139,22 +139,3 @@ def _show(report: FitReport, out: Path, start: float) -> None:
         f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
     )
     say(f"run {report.run} in {out} ({took(start)})")
-
-
-def recipes_command() -> None:
-    """List the shipped recipes."""
-    with extra("train"):
-        from qpkit_train.recipe.load import list_recipes, load_recipe
-
-    rows = []
-    for name in list_recipes():
-        recipe = load_recipe(name)
-        model = recipe.model.architecture if recipe.model.encoder == "none" else _network(recipe.model)
-        rows.append((name, recipe.purpose, recipe.source, model))
-    table("Recipes", ("name", "purpose", "source", "network"), rows)
-    say("qpkit train TILES -o RUN --recipe NAME; those with a tile-classifier: qpkit train-classifier")
-
-
-def _network(model: ModelConfig) -> str:
-    frozen = ", frozen" if model.freeze_encoder else ""
-    return f"{model.architecture}/{model.encoder}{frozen}"

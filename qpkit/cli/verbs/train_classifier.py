@@ -1,4 +1,4 @@
-"""qpkit train-classifier."""
+"""qpkit train-classifier: trains a network that says whether a tile shows a lesion."""
 
 from __future__ import annotations
 

@@ -7,34 +7,21 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, get_args
 
 from numpy.typing import NDArray
 
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.stores.layers import Layers
-from qpkit.errors import ConfigError
 
 StoreKind = Literal["files", "shards", "none", "nnunet"]
 
-STORES: Final[tuple[StoreKind, ...]] = ("files", "shards", "none", "nnunet")
+STORES: Final[tuple[StoreKind, ...]] = get_args(StoreKind)
 
 _WAITING: Final = 16
 """Tiles that may wait for their encoder; bounds the memory."""
 
 T = TypeVar("T")
-
-
-def parse_store(text: str) -> StoreKind:
-    """Read the name of a store.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    for kind in STORES:
-        if text == kind:
-            return kind
-    raise ConfigError(f"--store {text!r}: has to be {', '.join(STORES[:-1])} or {STORES[-1]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Final
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import ProjectError
@@ -17,6 +17,9 @@ from qpkit.qupath.project.entry_update import edit_data, replace_objects
 from qpkit.qupath.project.images.server import Server
 from qpkit.qupath.project.images.uris import file_path, rebased
 from qpkit.qupath.qpdata.file import QpData
+
+_MOST_NAMES: Final = 10
+"""That an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,23 @@ class Project:
         if len(found) != 1:
             raise ProjectError(f"{self.path}: {len(found)} entries are called {name!r}; exactly one is needed")
         return found[0]
+
+    def chosen(self, wanted: Sequence[str]) -> list[Entry]:
+        """List the entries with these names or ids, in the project's order; all where nothing is wanted.
+
+        Raises:
+            ProjectError: One does not exist.
+        """
+        known = {str(entry.id) for entry in self.entries} | {entry.name for entry in self.entries}
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            names = [repr(entry.name) for entry in self.entries[:_MOST_NAMES]]
+            more = f" and {len(self.entries) - _MOST_NAMES} more" if len(self.entries) > _MOST_NAMES else ""
+            raise ProjectError(
+                f"{self.path}: no entry {', '.join(map(repr, unknown[:_MOST_NAMES]))}; "
+                f"there are {', '.join(names) or 'none'}{more}"
+            )
+        return [entry for entry in self.entries if not wanted or entry.name in wanted or str(entry.id) in wanted]
 
 
 @dataclass(frozen=True, slots=True)

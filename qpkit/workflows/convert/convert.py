@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from qpkit.errors import ConfigError, OutputError, ProjectError
 from qpkit.files import new_folder, require_free, safe_names
 from qpkit.formats.registry import Format, format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses
-from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts, Segmentation
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_table import read_label_table, sidecar
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Project, open_project
@@ -34,49 +33,11 @@ from qpkit.workflows.convert.qupath import (
     slide_facts,
     split,
 )
+from qpkit.workflows.convert.settings import ConvertSettings
 from qpkit.workflows.inputs.slides import is_project
 
 INFO_NAME: Final = "convert.json"
 """In every folder that convert makes: its files, and what was lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertSettings:
-    """What the user may state.
-
-    Args:
-        source_format, target_format: Names of formats; None: by ending and content.
-        image: The slide; gives size, um per px and place on the glass.
-        mpp: um per px.
-        size: (width, height) of the image in px.
-        centre_nm: Place of the image's centre from the centre of the glass, nm.
-        offset: Place of a label image's corner, slide px.
-        downsample: Slide px per px of a label image.
-        labels: What the values of a label image mean: labels.toml, CSV or TSV.
-        entries: Only these entries of a project, by name or id; for a project as target the one to add to.
-        segmentation: How COCO holds areas.
-        overwrite: Replace what convert may replace: files and folders that it made, never .qpdata, never objects.
-    """
-
-    source_format: str | None = None
-    target_format: str | None = None
-    image: Path | None = None
-    mpp: float | None = None
-    size: tuple[int, int] | None = None
-    centre_nm: tuple[float, float] | None = None
-    offset: tuple[float, float] | None = None
-    downsample: float | None = None
-    labels: Path | None = None
-    entries: Sequence[str] = ()
-    segmentation: Segmentation = "auto"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} {value}: has to be a positive number")
-        if self.size is not None and min(self.size) < 1:
-            raise ConfigError(f"--size {self.size[0]}x{self.size[1]}: has to be at least 1x1 px")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

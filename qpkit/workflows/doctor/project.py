@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from qpkit.errors import ProjectError, QpkitError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, open_project
-from qpkit.qupath.project.images.relocation import Relocation
+from qpkit.qupath.project.images.relocation import Relocation, parse_relocation
+from qpkit.settings import Flag, Settings
 from qpkit.workflows.doctor.classes import (
     ClassUse,
     check_renames,
@@ -26,24 +27,28 @@ from qpkit.workflows.doctor.images import Places, image_findings, image_places, 
 from qpkit.workflows.doctor.objects import object_findings
 
 
+def _relocations(texts: Sequence[str]) -> tuple[Relocation, ...]:
+    return tuple(parse_relocation(text) for text in texts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorSettings:
-    """What the user says to the doctor.
+class DoctorSettings(Settings):
+    """What the user says to the doctor of a project.
 
     Args:
-        relocate: Where images went.
-        search: Folders below which missing images are looked for.
-        rename: "OLD=NEW" class names.
-        entries: Only these, by name or id; all if empty.
-        only: Only these kinds of findings, for the report and for mending; all if empty. That the project does not open
-            is always reported.
+        relocate: Project: images in folder OLD are in NEW now (repeatable; Windows paths too).
+        search: Project: look for missing images below, by name and size in px (repeatable).
+        rename: Project: --fix renames this class everywhere (repeatable).
+        entries: Project: only these entries, by name or id (repeatable).
+        only: Project: report and fix only this kind of finding, such as image-moved (repeatable); that a project does
+            not open is always reported.
     """
 
-    relocate: tuple[Relocation, ...] = ()
-    search: tuple[Path, ...] = ()
-    rename: tuple[str, ...] = ()
-    entries: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    relocate: Annotated[tuple[Relocation, ...], Flag(parse=_relocations, many=True, metavar="OLD=NEW")] = ()
+    search: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = ()
+    rename: Annotated[tuple[str, ...], Flag(name="--rename-class", metavar="OLD=NEW")] = ()
+    entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
+    only: Annotated[tuple[str, ...], Flag(metavar="KIND")] = ()
 
 
 DEFAULT_SETTINGS: Final = DoctorSettings()
@@ -71,7 +76,7 @@ def examine_project(
     except QpkitError as err:
         broken = in_order(_only_told(broken_project(file, err), settings.only))
         return ProjectReport(path=file, version="", entries=0, objects=0, findings=broken, project=None)
-    entries = _chosen(project, settings.entries)
+    entries = project.chosen(settings.entries)
     findings, objects = _findings(project, entries, settings, on_progress)
     return ProjectReport(
         path=project.path,
@@ -140,15 +145,6 @@ def _unused(relocations: Sequence[Relocation], entries: Sequence[Entry]) -> list
                 Finding(kind="unused-option", what=what, remedy=f"give the folder as the project has it; {first}")
             )
     return found
-
-
-def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
-    known = {str(entry.id) for entry in project.entries} | {entry.name for entry in project.entries}
-    strange = [name for name in wanted if name not in known]
-    if strange:
-        there = ", ".join(repr(entry.name) for entry in project.entries)
-        raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
-    return [entry for entry in project.entries if not wanted or entry.name in wanted or str(entry.id) in wanted]
 
 
 def project_file(path: Path) -> Path:

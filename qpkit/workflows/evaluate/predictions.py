@@ -39,6 +39,7 @@ def evaluate(
     *,
     labels: LabelMap | None = None,
     settings: EvaluateSettings | None = None,
+    notes: Sequence[str] = (),
     out: Path | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
@@ -53,6 +54,7 @@ def evaluate(
         inputs: Slides with their annotations; those without a prediction are left out.
         labels: Other rules than the run's own label map (it has to have the same classes and values).
         settings: How they are judged; None for the defaults.
+        notes: What the user has to know beside what is found here.
         out: Folder for evaluation.json, tables, figures and one overlay PNG per slide; None writes nothing.
 
     Raises:
@@ -86,7 +88,7 @@ def evaluate(
         pooled=_scope("all", "all", slides, rules),
         patients=means,
         curves=curves_of(pooled, rules),
-        notes=(*_notes(predictions, pairs, inputs, pooled, rules), *_patient_notes(means)),
+        notes=(*notes, *_notes(predictions, pairs, inputs, pooled, rules), *_patient_notes(means)),
     )
     if out is not None:
         with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:

@@ -1,86 +1,102 @@
-"""What an export can be asked for, parsed and checked."""
+"""What an export can be asked for."""
 
 from __future__ import annotations
 
 import itertools
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from qpkit.core.labels import LabelMap, Unannotated
-from qpkit.dataset.splits import FRACTIONS, SplitRule
+from qpkit.dataset.splits import FRACTIONS, SplitRule, parse_fractions
 from qpkit.dataset.stores.layers import INSTANCES, ImageFormat, context_layer
 from qpkit.dataset.stores.store import StoreKind
 from qpkit.errors import ConfigError
-from qpkit.ops.masks.pixel_rule import PIXEL_RULES, PixelRule
+from qpkit.ops.masks.pixel_rule import PixelRule
+from qpkit.settings import Flag, Range, Settings
+from qpkit.workflows.inputs.label_maps import read_label_map
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 
 
+def parse_context(text: str) -> tuple[int, ...]:
+    """Read "1,4".
+
+    Raises:
+        ConfigError: Not whole numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--context {text!r}: has to be whole numbers that rise from 1, such as 1,4") from None
+
+
+def _read_labels(text: str) -> LabelMap:
+    return read_label_map(Path(text))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportSettings:
+class ExportSettings(Settings):
     """Everything that decides what an export contains.
 
     Args:
-        mpp: um per px of the tiles; None takes the finest that all slides have. Not with `downsample`.
-        downsample: Slide px per tile px instead.
-        tile_size, overlap: Tile px.
-        labels: None gives every class of the project a label.
-        unannotated: Overrides the label map's rule.
-        tissue: Which tiles are glass.
-        only_annotated: Drop tiles in which no object says anything.
-        split: How tiles are shared out.
-        fractions: train, val, test, for splits that are drawn.
+        mpp: um per px of the tiles. Default: the finest that all slides have.
+        downsample: Slide px per tile px, instead of --mpp.
+        tile_size: Tile px.
+        overlap: Tile px shared by neighbours.
+        labels: labels.toml, or a shipped map such as tiger-stroma. Default: one label per class.
+        unannotated: ignore or background: what lies outside every region. Default: as the label map says.
+        tissue: std:NUMBER, otsu, mask:FILE|FOLDER, class:NAME or none: which tiles are glass.
+        only_annotated: Drop tiles that no annotation reaches.
+        split: slide, patient:KEY, metadata:KEY or tile (leaks): what is kept together.
+        fractions: train:val:test, for splits that are drawn.
         seed: Of the split.
-        with_predictions: Draw objects that qpkit itself imported, too.
-        pixel_rule: Which pixels a shape has: by their centres, or as QuPath's own exporter draws.
-        context: How many times the tile's surroundings are shown by further layers; 1, the tile itself, comes first.
-        store: Where the tiles are put.
-        image_format: How pixels are encoded.
-        z, t: Plane, from 0; objects of other planes are not drawn.
+        with_predictions: Draw what qpkit imported into the project, too.
+        pixel_rule: centre (unbiased), or qupath: as QuPath's own exporter draws.
+        context: 1,4: also show 4 times the surroundings of every tile (2,4,8 ...).
+        store: files, shards (WebDataset tar), none (slides are read in training) or nnunet.
+        image_format: png, or jpeg:QUALITY for the pixels (masks stay PNG).
+        z: Focal plane, from 0; objects of other planes are not drawn.
+        t: Time point, from 0.
     """
 
-    mpp: float | None = None
-    downsample: float | None = None
-    tile_size: int = 512
-    overlap: int = 0
-    labels: LabelMap | None = None
+    mpp: Annotated[float | None, Range(above=0)] = None
+    downsample: Annotated[float | None, Range(above=0)] = None
+    tile_size: Annotated[int, Range(at_least=1)] = 512
+    overlap: Annotated[int, Range(at_least=0)] = 0
+    labels: Annotated[LabelMap | None, Flag(parse=_read_labels, metavar="FILE")] = None
     unannotated: Unannotated | None = None
     tissue: TissueRule = TissueRule()
     only_annotated: bool = False
     split: SplitRule = SplitRule()
-    fractions: tuple[float, float, float] = FRACTIONS
-    seed: int = 0
+    fractions: Annotated[tuple[float, float, float], Flag(parse=parse_fractions, shown="8:1:1")] = FRACTIONS
+    seed: Annotated[int, Range(at_least=0)] = 0
     with_predictions: bool = False
     pixel_rule: PixelRule = "centre"
-    context: tuple[int, ...] = (1,)
+    context: Annotated[tuple[int, ...], Flag(parse=parse_context, shown="1")] = (1,)
     store: StoreKind = "files"
     image_format: ImageFormat = ImageFormat()
-    z: int = 0
-    t: int = 0
+    z: Annotated[int, Range(at_least=0)] = 0
+    t: Annotated[int, Range(at_least=0)] = 0
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
+        """Name what does not go together."""
         if self.mpp is not None and self.downsample is not None:
-            raise ConfigError("--mpp and --downsample exclude each other; give one")
-        if self.z < 0 or self.t < 0:
-            raise ConfigError(f"--z {self.z} --t {self.t}: planes are counted from 0")
-        if self.seed < 0:
-            raise ConfigError(f"--seed {self.seed}: has to be 0 or more")
-        for name, value in (("--mpp", self.mpp), ("--downsample", self.downsample)):
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} {value}: has to be a positive number")
-        self._check_context()
+            yield "--mpp and --downsample exclude each other; give one"
+        yield from self._context_faults()
         if self.store == "nnunet" and self.labels and self.labels.masks == "multi-label":
-            raise ConfigError('--store nnunet: nnU-Net has one class a pixel, the label map says masks = "multi-label"')
+            yield '--store nnunet: nnU-Net has one class a pixel, the label map says masks = "multi-label"'
         if self.image_format.kind == "jpeg" and self.store in ("none", "nnunet"):
-            raise ConfigError(f"--image-format {self.image_format}: --store {self.store} has no place for JPEG")
+            yield f"--image-format {self.image_format}: --store {self.store} has no place for JPEG"
 
-    def _check_context(self) -> None:
+    def _context_faults(self) -> Iterator[str]:
         if self.context[:1] != (1,) or any(b <= a for a, b in itertools.pairwise(self.context)):
-            raise ConfigError(f"--context {','.join(map(str, self.context))}: has to rise from 1, such as 1,4")
+            yield f"--context {','.join(map(str, self.context))}: has to rise from 1, such as 1,4"
+            return
         stride = self.tile_size - self.overlap
         for factor in self.context:
             if self.tile_size % (2 * factor) * (factor > 1) or stride % factor:
-                raise ConfigError(
+                yield (
                     f"--context {factor}: --tile-size {self.tile_size} has to be a multiple of {2 * factor}, and tile "
                     f"size - overlap ({stride}) of {factor}, or the pixels of tile and surroundings do not line up"
                 )
@@ -111,40 +127,3 @@ class ExportSettings:
             "z": self.z,
             "t": self.t,
         }
-
-
-def parse_unannotated(text: str) -> Unannotated:
-    """Read "ignore" or "background".
-
-    Raises:
-        ConfigError: Anything else.
-    """
-    if text == "ignore":
-        return "ignore"
-    if text == "background":
-        return "background"
-    raise ConfigError(f"--unannotated {text!r}: has to be ignore or background")
-
-
-def parse_pixel_rule(text: str) -> PixelRule:
-    """Read "centre" or "qupath".
-
-    Raises:
-        ConfigError: Anything else.
-    """
-    for rule in PIXEL_RULES:
-        if text == rule:
-            return rule
-    raise ConfigError(f"--pixel-rule {text!r}: has to be {' or '.join(PIXEL_RULES)}")
-
-
-def parse_context(text: str) -> tuple[int, ...]:
-    """Read "1,4".
-
-    Raises:
-        ConfigError: Not whole numbers.
-    """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--context {text!r}: has to be whole numbers that rise from 1, such as 1,4") from None

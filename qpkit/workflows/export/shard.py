@@ -28,7 +28,7 @@ class ShardReport:
 
     Args:
         slides: Slides of this job.
-        failed: Of these, the broken ones and why.
+        failed: Of these, the broken ones and why, and all slides that could not even be opened.
         done, total: Slides of all jobs, finished and in all.
         whole: The report of the whole export, if this job was the last.
     """
@@ -86,10 +86,11 @@ def export_shard(
     mine = plan.jobs[number - 1 :: count]
     names = tuple(job.item.source.name for job in mine)
     if _job_of(out) == plan.job:
-        return ShardReport(slides=names, failed={}, done=len(plan.jobs), total=len(plan.jobs))
+        return ShardReport(slides=names, failed=dict(broken), done=len(plan.jobs), total=len(plan.jobs))
     with shared_folder(out, marker=INFO_NAME, overwrite=overwrite, job=plan.job) as root:
         tick = Ticker(sum(len(job.grid) for job in mine), on_progress)
-        failed = {r.name: r.failure for r in run_slides(mine, root, workers=workers, tick=tick) if r.failure}
+        results = run_slides(mine, root, workers=workers, tick=tick)
+        failed = {**broken, **{result.name: result.failure for result in results if result.failure}}
         with one_at_a_time(root):
             if _job_of(out) == plan.job:  # another job was the last one
                 return ShardReport(slides=names, failed=failed, done=len(plan.jobs), total=len(plan.jobs))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qpkit.core.annotation import Annotation, PathClass
-from qpkit.core.labels import LabelMap, parse_label_map
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
+from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import quick_hash, sha256
-from qpkit.formats.shipped_labels import labels_file
-from qpkit.qupath import Entry, Project, open_project, read_geojson
-from qpkit.slides import SlideSource, open_source, require_reader
+from qpkit.qupath import Entry, open_project, read_geojson
+from qpkit.slides import SlideSource, open_source
 from qpkit.workflows.inputs.entry_view import entry_source
+from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,31 +61,24 @@ def is_project(path: Path) -> bool:
 
 def slide_inputs(
     paths: Sequence[Path],
+    settings: SlideSettings = ALL_SLIDES,
     *,
     annotations: Path | None = None,
-    entries: Sequence[str] = (),
-    slide_mpp: float | None = None,
-    reader: str = "auto",
     broken: dict[str, str] | None = None,
 ) -> list[SlideInput]:
     """List the slides behind projects and slide files; each is opened once to see that it can be.
 
     Args:
         paths: QuPath projects and slide files, in any mix.
+        settings: Which of them, and how they are read.
         annotations: GeoJSON with the objects of the one slide in `paths`.
-        entries: Only these entries of the projects, by name or id.
-        slide_mpp: um per px of the slides that state none, neither in the project nor in the file.
-        reader: "auto", or the one reader for all of them.
         broken: Takes up slides whose file cannot be read (name to reason), which then are left out; None raises.
 
     Raises:
         ProjectError: An image is missing, an entry does not exist, or nothing is left.
         FormatError: A file cannot be read (with `broken`: none can).
     """
-    if slide_mpp is not None and not (slide_mpp > 0 and math.isfinite(slide_mpp)):
-        raise ConfigError(f"--slide-mpp {slide_mpp}: has to be a positive number of um per px")
-    require_reader(reader)
-    if entries and not any(map(is_project, paths)):
+    if settings.entries and not any(map(is_project, paths)):
         raise ConfigError("--entry goes with a QuPath project; there is none")
     if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
         raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
@@ -96,10 +87,10 @@ def slide_inputs(
     for path in paths:
         sources: list[Entry | Path] = [path]
         if is_project(path):
-            sources = [*_chosen(open_project(path), entries)]
+            sources = [*open_project(path).chosen(settings.entries)]
         for source in sources:
             try:
-                inputs.append(_input(source, reader, annotations))
+                inputs.append(_input(source, settings.reader, annotations))
             except _UnreadableError as err:
                 if broken is None:
                     raise
@@ -110,7 +101,7 @@ def slide_inputs(
         broken.update(failed)
     if not inputs:
         raise ProjectError(f"{', '.join(map(str, paths))}: no images in it; add images in QuPath first")
-    return _unique_names([_with_mpp(item, slide_mpp) for item in inputs])
+    return _unique_names([_with_mpp(item, settings.slide_mpp) for item in inputs])
 
 
 def project_classes(paths: Sequence[Path]) -> list[PathClass]:
@@ -121,15 +112,6 @@ def project_classes(paths: Sequence[Path]) -> list[PathClass]:
 
 class _UnreadableError(FormatError):
     """The file of a slide is damaged, or nothing here can read it."""
-
-
-def _chosen(project: Project, wanted: Sequence[str]) -> list[Entry]:
-    known = {str(e.id) for e in project.entries} | {e.name for e in project.entries}
-    strange = [name for name in wanted if name not in known]
-    if strange:
-        there = ", ".join(repr(e.name) for e in project.entries)
-        raise ProjectError(f"{project.path}: no entry {strange[0]!r}; there are {there}")
-    return [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
 
 
 def _input(source: Entry | Path, reader: str, annotations: Path | None) -> SlideInput:
@@ -200,17 +182,3 @@ def _unique_names(inputs: list[SlideInput]) -> list[SlideInput]:
             used.add(name)
         result.append(replace(item, source=replace(item.source, name=name)))
     return result
-
-
-def read_label_map(path: Path) -> LabelMap:
-    """Read a labels.toml, or one that comes with qpkit, by name.
-
-    Raises:
-        LabelError: The file is missing, not TOML, or has faults; the message names the file.
-    """
-    path = labels_file(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise LabelError(f"{path}: label map cannot be read ({err})") from err
-    return parse_label_map(text, source=str(path))

@@ -273,7 +273,7 @@ def _plain(names: Sequence[str], settings: SplitSettings) -> Parts:
     """A draw that ignores classes: for fractions the one that `qpkit export` makes."""
     if settings.folds is not None:
         return plain_folds(len(names), settings.folds, seed=settings.seed)
-    splits = draw_splits(names, seed=settings.seed, fractions=settings.fractions)
+    splits = draw_splits(names, seed=settings.seed, fractions=settings.drawn)
     return np.array([settings.parts.index(splits[name]) for name in names])
 
 

@@ -18,6 +18,7 @@ from qpkit.errors import ConfigError, FormatError
 from qpkit.predictions.store import read_predictions
 from qpkit.slides import SlideSource
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.loop import fit
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
@@ -65,7 +66,7 @@ def test_the_file_gives_the_runs_rasters_without_torch(run: Path, slide: Path, t
     report = export_onnx(run, tmp_path / "model.onnx")
     assert report.difference <= TOLERANCE and report.megabytes > 0.1
     source = SlideSource(name=slide.name, path=slide, mpp=0.25)
-    predict(run, [source], tmp_path / "torch", probabilities=True, only_tissue=False)
+    predict(run, [source], tmp_path / "torch", PredictSettings(probabilities=True, only_tissue=False))
     arguments = ["predict", tmp_path / "model.onnx", slide, "-o", tmp_path / "onnx", "--slide-mpp", "0.25",
                  "--probabilities", "--everything", "--halo", "64", "--tile-size", "512"]  # fmt: skip
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)], capture_output=True, text=True)

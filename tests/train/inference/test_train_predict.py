@@ -17,6 +17,7 @@ from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import parse_thresholds, settled
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
@@ -78,8 +79,7 @@ def test_a_run_finds_what_it_learned_at_its_own_resolution(
         run,
         [source],
         tmp_path / "out",
-        probabilities=True,
-        tile_px=64,
+        PredictSettings(probabilities=True, tile_px=64),
         on_progress=lambda *a: seen.append(a),
     )
     found = read_predictions(tmp_path / "out")
@@ -113,7 +113,7 @@ def test_a_threshold_leaves_only_what_the_model_is_surer_of(
 ) -> None:
     source = SlideSource(name="s", path=slide, mpp=0.25)
     for out, thresholds in (("all", {}), ("sure", {"Lesion": threshold})):
-        predict(run, [source], tmp_path / out, probabilities=True, thresholds=thresholds)
+        predict(run, [source], tmp_path / out, PredictSettings(probabilities=True, thresholds=thresholds))
     plain, sure = (read(tmp_path / out / "s.labels.tif")[0] for out in ("all", "sure"))
     chances = read(tmp_path / "all" / "s.probabilities.tif")
     assert np.array_equal(chances, read(tmp_path / "sure" / "s.probabilities.tif"))
@@ -136,7 +136,7 @@ def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
     monkeypatch.setattr(Predictor, "answer", unsure)
     for chance, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):
         source = SlideSource(name="s", path=slide, mpp=0.25)
-        report = predict(run, [source], tmp_path / str(chance), thresholds={"Lesion": chance})
+        report = predict(run, [source], tmp_path / str(chance), PredictSettings(thresholds={"Lesion": chance}))
         notes = [note for note in report.slides[0].notes if "all of it is background" in note]
         assert [note.split(":")[0] for note in notes] == names
         assert (report.slides[0].pixels["Lesion"] == 0) == bool(names)
@@ -147,7 +147,12 @@ def test_a_threshold_of_no_class_is_refused_before_anything_is_written(
     run: Path, slide: Path, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"threshold of '{name}': the model has no such class"):
-        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds={name: 0.5})
+        predict(
+            run,
+            [SlideSource(name="s", path=slide, mpp=0.25)],
+            tmp_path / "out",
+            PredictSettings(thresholds={name: 0.5}),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -165,7 +170,9 @@ def test_natural_thresholds_undo_the_sampler(run: Path, slide: Path, tmp_path: P
     (chance,) = settled("natural", card).values()  # no training tile shows Other
     odds = chance / (1 - chance) * there["Lesion"] / there["background"] / (shown["Lesion"] / shown["background"])
     assert odds == pytest.approx(1, abs=0.01)
-    report = predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", thresholds="natural")
+    report = predict(
+        run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", PredictSettings(thresholds="natural")
+    )
     assert report.thresholds == {"Lesion": chance}
     silent = replace(card, trained={})
     with pytest.raises(ConfigError, match="does not say what it was shown"):
@@ -177,14 +184,19 @@ def test_the_tile_size_does_not_change_the_prediction(run: Path, slide: Path, tm
     for tile in (64, 160):
         source = SlideSource(name="s", path=slide, mpp=0.25)
         out = tmp_path / str(tile)
-        predict(run, [source], out, probabilities=True, tile_px=tile, halo_px=96, only_tissue=False)
+        predict(run, [source], out, PredictSettings(probabilities=True, tile_px=tile, halo_px=96, only_tissue=False))
         rasters.append(read(out / "s.probabilities.tif").astype(int))
     assert np.abs(rasters[0] - rasters[1]).max() <= 1
 
 
 def test_the_same_prediction_twice_gives_the_same_pixels(run: Path, slide: Path, tmp_path: Path) -> None:
     for name, batch in (("a", 1), ("b", 1)):
-        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / name, batch_size=batch, tile_px=96)
+        predict(
+            run,
+            [SlideSource(name="s", path=slide, mpp=0.25)],
+            tmp_path / name,
+            PredictSettings(batch_size=batch, tile_px=96),
+        )
     assert np.array_equal(read(tmp_path / "a" / "s.labels.tif"), read(tmp_path / "b" / "s.labels.tif"))
 
 
@@ -195,7 +207,7 @@ def test_a_slide_that_is_shown_turned_is_predicted_in_that_frame(run: Path, slid
     tifffile.imwrite(turned, pixels, tile=(128, 128), photometric="rgb")
     shown = SlideSource(name="s", path=slide, mpp=0.25, steps=(Turn(1), Crop(30, 20, 370, 600)))
     for name, source in (("shown", shown), ("file", SlideSource(name="s", path=turned, mpp=0.25))):
-        predict(run, [source], tmp_path / name, tile_px=96)
+        predict(run, [source], tmp_path / name, PredictSettings(tile_px=96))
     (row,) = read_predictions(tmp_path / "shown").slides
     assert (row.width, row.height) == (370, 600)
     labels = read(tmp_path / "shown" / "s.labels.tif")
@@ -210,7 +222,7 @@ def test_a_bad_slide_is_skipped_and_named_and_the_others_are_predicted(run: Path
         SlideSource(name="good", path=slide, mpp=0.25),
         SlideSource(name="good!", path=slide, mpp=0.25),
     ]
-    report = predict(run, sources, tmp_path / "out", tile_px=128, halo_px=32)
+    report = predict(run, sources, tmp_path / "out", PredictSettings(tile_px=128, halo_px=32))
     assert [row.name for row in report.slides] == ["good", "good!"]
     assert dict(report.skipped).keys() == {"gone", "unsized"}
     assert "--slide-mpp" in dict(report.skipped)["unsized"]
@@ -231,6 +243,8 @@ def test_when_nothing_can_be_predicted_nothing_is_left_behind(run: Path, slide: 
 def test_a_slide_without_colour_is_predicted_whole_and_says_so(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "grey.tif"
     tifffile.imwrite(path, np.full((256, 256, 3), 90, np.uint8), tile=(128, 128), photometric="rgb")
-    report = predict(run, [SlideSource(name="g", path=path, mpp=0.5)], tmp_path / "out", tile_px=128, halo_px=32)
+    report = predict(
+        run, [SlideSource(name="g", path=path, mpp=0.5)], tmp_path / "out", PredictSettings(tile_px=128, halo_px=32)
+    )
     assert report.slides[0].predicted == report.slides[0].tiles == 4
     assert "no tissue could be told" in report.slides[0].notes[0]

@@ -125,7 +125,7 @@ def test_a_run_keeps_them_and_predicts_with_them(
     capsys.readouterr()
     assert command_line.run(*arguments) == 0
     said = capsys.readouterr().err
-    assert "background below these chances: Lesion" in said and "chosen on training tiles" in said
+    assert "background below these probabilities: Lesion" in said and "chosen on training tiles" in said
 
 
 def test_a_run_that_does_not_know_them_says_so(make_tiles: MakeTiles, tmp_path: Path) -> None:

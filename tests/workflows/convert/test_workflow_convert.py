@@ -21,8 +21,9 @@ from qpkit.formats.registry import named
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_table import sidecar
 from qpkit.qupath import QpData, open_project, read_geojson, write_geojson
-from qpkit.workflows.convert.convert import INFO_NAME, ConvertSettings, convert
+from qpkit.workflows.convert.convert import INFO_NAME, convert
 from qpkit.workflows.convert.qupath import ALL_FORMATS, THERE, slide_facts, split
+from qpkit.workflows.convert.settings import ConvertSettings
 from shared_data import DOCS
 
 TUMOR = PathClass(("Tumor",), argb(200, 0, 0))

@@ -24,8 +24,9 @@ from qpkit.workflows.evaluate import slide as evaluate_slide
 from qpkit.workflows.evaluate.files import evaluation_to_builtins
 from qpkit.workflows.evaluate.predictions import evaluate
 from qpkit.workflows.evaluate.result import Scope
-from qpkit.workflows.evaluate.settings import EvaluateSettings, parse_unannotated
+from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.info import describe
+from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.project import write_metadata
 
@@ -79,7 +80,7 @@ def test_area_outside_regions_counts_neither_way_and_is_reported(study: Path, tm
 def test_slides_and_labels_that_do_not_fit_are_refused(study: Path, tmp_path: Path) -> None:
     made = predict_truth(study, tmp_path / "pred", LABELS)
     with pytest.raises(ProjectError, match="none of its slides"):
-        evaluate(made, slide_inputs([study], entries=["1"]))
+        evaluate(made, slide_inputs([study], SlideSettings(entries=["1"])))
     other = LabelMap(classes=(LabelClass("Tumor", 5, ("Tumor",)),))
     with pytest.raises(LabelError, match="5: 'Tumor'"):
         evaluate(made, slide_inputs([study]), labels=other)
@@ -99,7 +100,7 @@ def test_predictions_of_another_slide_are_not_compared(study: Path, tmp_path: Pa
     made = predict_truth(study, tmp_path / "pred", LABELS)
     fields = made.slides[0]
     other = type(fields)(**{f: getattr(fields, f) for f in fields.__struct_fields__} | {"width": 99, "name": "x"})
-    inputs = slide_inputs([study], entries=["4"])
+    inputs = slide_inputs([study], SlideSettings(entries=["4"]))
     with pytest.raises(ProjectError, match="predicted one was 99 x 2048"):
         evaluate(replace(made, slides=(other,)), inputs)
     with pytest.raises(ProjectError, match="several predictions fit"):
@@ -163,7 +164,7 @@ def worn(study: Path, tmp_path: Path) -> PredictionSet:
 def test_the_size_of_the_strips_does_not_matter(
     study: Path, worn: PredictionSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = slide_inputs([study], entries=["1"])
+    inputs = slide_inputs([study], SlideSettings(entries=["1"]))
     plain = evaluate(worn, inputs)
     for rows in (97, 5000):
         monkeypatch.setattr(evaluate_slide, "STRIP_PX", rows)
@@ -175,12 +176,12 @@ def test_the_size_of_the_strips_does_not_matter(
 
 def test_slides_together_are_their_pixels_together(study: Path, worn: PredictionSet) -> None:
     whole = evaluate(worn, slide_inputs([study]), settings=EvaluateSettings(by=("Split",)))
-    alone = [evaluate(worn, slide_inputs([study], entries=[str(i)])).pooled for i in (1, 2, 3)]
+    alone = [evaluate(worn, slide_inputs([study], SlideSettings(entries=[str(i)]))).pooled for i in (1, 2, 3)]
     assert [without_names(a) for a in alone] == [without_names(s) for s in whole.slides]
     assert np.array_equal(np.sum([a.confusion for a in alone], axis=0), whole.pooled.confusion)
     train, val = whole.groups["Split"]
     assert (train.name, train.slides) == ("train", ("patient_A.tif", "patient_B.tif"))
-    two = evaluate(worn, slide_inputs([study], entries=["1", "2"])).pooled
+    two = evaluate(worn, slide_inputs([study], SlideSettings(entries=["1", "2"]))).pooled
     assert without_names(train) == without_names(two)
     assert without_names(val) == without_names(alone[2])
     errors = [a.confidence_error or 0 for a in alone]
@@ -191,7 +192,7 @@ def test_slides_together_are_their_pixels_together(study: Path, worn: Prediction
 def test_ranking_is_scikit_learns_on_the_pixels_of_a_slide(study: Path, tmp_path: Path) -> None:
     rules = replace(IMMUNE, ignored=())
     made = predict_truth(study, tmp_path / "pred", rules, entries=(1,), chances=unsure)
-    result = evaluate(made, slide_inputs([study], entries=["1"]))
+    result = evaluate(made, slide_inputs([study], SlideSettings(entries=["1"])))
     assert result.pooled.ranking is not None
     (labels, chances) = (
         next(read_strips(tmp_path / "pred" / f"1.{kind}.tif", rows=5000))[1] for kind in ("labels", "probabilities")
@@ -221,7 +222,7 @@ def test_what_is_predicted_where_nothing_is_known_changes_no_score(study: Path, 
             predict_truth(
                 study, tmp_path / f"pred{change.__name__}", rules, entries=(1,), change=change, chances=chances
             ),
-            slide_inputs([study], entries=["1"]),
+            slide_inputs([study], SlideSettings(entries=["1"])),
         ).pooled
         for change in (shifted, spoiled)
     ]
@@ -241,7 +242,7 @@ def test_other_values_for_the_classes_give_the_same_scores(study: Path, tmp_path
     found = [
         evaluate(
             predict_truth(study, tmp_path / str(rules.background), rules, entries=(1,), change=shifted),
-            slide_inputs([study], entries=["1"]),
+            slide_inputs([study], SlideSettings(entries=["1"])),
         ).pooled
         for rules in (IMMUNE, swapped)
     ]
@@ -266,7 +267,7 @@ def test_means_over_patients_count_every_patient_once(study: Path, worn: Predict
 
 
 def test_one_patient_has_no_interval_and_it_is_said(study: Path, worn: PredictionSet) -> None:
-    result = evaluate(worn, slide_inputs([study], entries=["1"]))
+    result = evaluate(worn, slide_inputs([study], SlideSettings(entries=["1"])))
     found = result.patients.classes["Tumor"]["dice"]
     assert (found.mean, found.low, found.high, found.n) == (result.pooled.scores["Tumor"].dice, None, None, 1)
     assert any("no interval can be given" in note for note in result.notes)
@@ -343,8 +344,7 @@ def test_settings_out_of_range_are_refused_together() -> None:
     with pytest.raises(ConfigError, match=r"lesion-overlap.*min-lesion-um2.*resamples.*twice"):
         EvaluateSettings(lesion_overlap=0, min_lesion_um2=-1, resamples=0, by=("A", "A"))
     with pytest.raises(ConfigError, match="ignore or background"):
-        parse_unannotated("negative")
-    assert [parse_unannotated(text) for text in (None, "ignore", "background")] == [None, "ignore", "background"]
+        EvaluateSettings(unannotated="negative")  # type: ignore[arg-type]
 
 
 def test_tables_and_pictures_hold_the_same_figures(study: Path, worn: PredictionSet, tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from qpkit.errors import ConfigError, FormatError, LabelError, OutputError, Proj
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.qupath import open_project, write_geojson
 from qpkit.slides import open_slide
-from qpkit.workflows.export.settings import ExportSettings, parse_pixel_rule
+from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
-from qpkit.workflows.inputs.slides import project_classes, read_label_map, slide_inputs
+from qpkit.workflows.inputs.label_maps import read_label_map
+from qpkit.workflows.inputs.settings import SlideSettings
+from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 
 ALL = TissueRule("none", 0)
@@ -71,7 +73,11 @@ def test_the_pixel_rule_is_followed_and_written_down(study: Path, tmp_path: Path
         assert tiles.info["settings"]["pixel_rule"] == rule
         entry = next(entry for entry in open_project(study).entries if entry.name == "patient_A.tif")
         painting = Painting(
-            entry.objects(), tiles.labels, downsample=4, slide_size=entry.image_size, pixel_rule=parse_pixel_rule(rule)
+            entry.objects(),
+            tiles.labels,
+            downsample=4,
+            slide_size=entry.image_size,
+            pixel_rule=rule,  # type: ignore[arg-type]
         )
         record = next(t for t in tiles.tiles if t.slide == "patient_A.tif")
         mask = tiles.read_mask(record)
@@ -79,7 +85,7 @@ def test_the_pixel_rule_is_followed_and_written_down(study: Path, tmp_path: Path
         found[rule] = mask
     assert 0 < np.count_nonzero(found["centre"] != found["qupath"]) < 0.05 * found["centre"].size
     with pytest.raises(ConfigError, match="--pixel-rule"):
-        parse_pixel_rule("banana")
+        ExportSettings(pixel_rule="banana")  # type: ignore[arg-type]
 
 
 def test_overlapping_tiles_agree_where_they_overlap(study: Path, tmp_path: Path) -> None:
@@ -148,7 +154,9 @@ def test_a_slide_with_a_geojson_file_gives_the_projects_masks(study: Path, tmp_p
     labels = read_label_map(study / "labels.toml")
     inputs = slide_inputs([study / "slides/patient_C.tif"], annotations=file)
     export_tiles(inputs, tmp_path / "a", ExportSettings(labels=labels, tissue=ALL))
-    export_tiles(slide_inputs([study], entries=["3"]), tmp_path / "b", ExportSettings(labels=labels, tissue=ALL))
+    export_tiles(
+        slide_inputs([study], SlideSettings(entries=["3"])), tmp_path / "b", ExportSettings(labels=labels, tissue=ALL)
+    )
     one, other = read_tile_set(tmp_path / "a"), read_tile_set(tmp_path / "b")
     assert len(one.tiles) == len(other.tiles) > 20
     for a, b in zip(one.tiles, other.tiles, strict=True):
@@ -188,7 +196,7 @@ def test_overwriting_replaces_exports_only(study: Path, tmp_path: Path) -> None:
 
 
 def test_two_projects_with_entries_of_one_name_stay_apart(study: Path, tmp_path: Path) -> None:
-    inputs = slide_inputs([study, study], entries=["1"])
+    inputs = slide_inputs([study, study], SlideSettings(entries=["1"]))
     names = [item.source.name for item in inputs]
     assert len(set(names)) == 2
 
@@ -247,7 +255,7 @@ def test_a_slide_without_pixel_size_is_an_error_that_says_how_to_state_it(shared
     with pytest.raises(FormatError, match=r"352\.78 um/px \(72 dpi\)"):
         boxes = shared / "data/slides/openslide-python/boxes.tiff"
         export_tiles(slide_inputs([boxes]), tmp_path / "out", ExportSettings())
-    assert slide_inputs([slide], slide_mpp=0.4)[0].info.mpp == 0.4
+    assert slide_inputs([slide], SlideSettings(slide_mpp=0.4))[0].info.mpp == 0.4
 
 
 def test_slides_and_projects_without_annotations_are_refused(study: Path, tmp_path: Path) -> None:
@@ -294,7 +302,7 @@ def test_an_image_of_another_size_than_in_quPath_is_refused(study: Path) -> None
 
 def test_an_unknown_entry_is_named_with_those_there_are(study: Path) -> None:
     with pytest.raises(ProjectError, match=r"no entry 'X'; there are 'patient_A"):
-        slide_inputs([study], entries=["X"])
+        slide_inputs([study], SlideSettings(entries=["X"]))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +317,7 @@ def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
 @pytest.mark.parametrize("bad", [-1.0, 0.0, float("nan")])
 def test_an_impossible_pixel_size_is_refused(study: Path, bad: float) -> None:
     with pytest.raises(ConfigError, match="--slide-mpp"):
-        slide_inputs([study], slide_mpp=bad)
+        slide_inputs([study], SlideSettings(slide_mpp=bad))
 
 
 @pytest.mark.parametrize("args", [["--series", "1"], ["--series", "last"]])
@@ -338,7 +346,7 @@ def test_enlarged_slides_and_classes_that_no_tile_shows_are_told(tmp_path: Path)
     tifffile.imwrite(tmp_path / "s.tif", np.full((64, 64, 3), 100, np.uint8), tile=(64, 64), photometric="rgb")
     sliver = Annotation(geometry=shapely.box(3, 10.1, 60, 10.3), path_class=PathClass(("Vessel",)))
     write_geojson(tmp_path / "s.geojson", [sliver])
-    inputs = slide_inputs([tmp_path / "s.tif"], annotations=tmp_path / "s.geojson", slide_mpp=0.5)
+    inputs = slide_inputs([tmp_path / "s.tif"], SlideSettings(slide_mpp=0.5), annotations=tmp_path / "s.geojson")
     fine = export_tiles(inputs, tmp_path / "fine", ExportSettings(tile_size=256, mpp=0.125, tissue=ALL))
     assert "s.tif: enlarged 4 times, as the tiles are finer than the slide" in fine.notes
     assert not any("no tile shows" in note for note in fine.notes)

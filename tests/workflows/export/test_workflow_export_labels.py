@@ -28,6 +28,7 @@ from qpkit.ops.masks.rasterize import count_channels, rasterize
 from qpkit.qupath import write_geojson
 from qpkit.workflows.export.settings import ExportSettings, TissueRule
 from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 
 ALL = TissueRule("none", 0)
@@ -96,7 +97,7 @@ def test_every_store_gives_back_the_same_masks_and_instances(
     study: Path, tmp_path: Path, store: str, masks: str
 ) -> None:
     labels = replace(labels_of(RICH), masks=masks)  # type: ignore[arg-type]
-    inputs = slide_inputs([study], entries=["1"])
+    inputs = slide_inputs([study], SlideSettings(entries=["1"]))
     settings = ExportSettings(labels=labels, tissue=ALL, context=(1, 2))
     export_tiles(inputs, tmp_path / "files", settings)
     export_tiles(inputs, tmp_path / store, replace(settings, store=store))  # type: ignore[arg-type]
@@ -135,7 +136,7 @@ def test_um_without_um_per_px_name_the_slide_before_any_work(grey: Path, tmp_pat
     settings = ExportSettings(labels=labels_of(text), downsample=1, tissue=ALL)
     with pytest.raises(LabelError, match=r"\[boundary\].*grey.tif; state it with --slide-mpp"):
         export_tiles(slide_inputs([grey], annotations=tmp_path / "a.geojson"), tmp_path / "out", settings)
-    stated = slide_inputs([grey], annotations=tmp_path / "a.geojson", slide_mpp=1.0)
+    stated = slide_inputs([grey], SlideSettings(slide_mpp=1.0), annotations=tmp_path / "a.geojson")
     assert export_tiles(stated, tmp_path / "out", settings).slides[0].pixels[9] == 54**2 - 46**2 - 4  # round corners
 
 

@@ -18,13 +18,15 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.dataset.splits import SplitRule
 from qpkit.dataset.stores.layers import ImageFormat
-from qpkit.dataset.stores.store import STORES, StoreKind, parse_store
+from qpkit.dataset.stores.store import STORES, StoreKind
 from qpkit.errors import ConfigError, FormatError
 from qpkit.qupath import write_geojson
 from qpkit.slides import Slide
 from qpkit.workflows.export.settings import ExportSettings, parse_context
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
-from qpkit.workflows.inputs.slides import project_classes, read_label_map, slide_inputs
+from qpkit.workflows.inputs.label_maps import read_label_map
+from qpkit.workflows.inputs.settings import SlideSettings
+from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 
 ONE = ("patient_A.tif",)
@@ -35,7 +37,9 @@ def export(
     project: Path, out: Path, *, entries: tuple[str, ...] = (), **settings: object
 ) -> tuple[ExportReport, TileSet]:
     chosen = ExportSettings(**{"tile_size": 256, "mpp": 1.0, "split": SPLIT, **settings})  # type: ignore[arg-type]
-    report = export_tiles(slide_inputs([project], entries=entries), out, chosen, classes=project_classes([project]))
+    report = export_tiles(
+        slide_inputs([project], SlideSettings(entries=entries)), out, chosen, classes=project_classes([project])
+    )
     return report, read_tile_set(out)
 
 
@@ -221,7 +225,7 @@ def test_other_image_formats_and_stores_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--image-format"):
         ImageFormat.parse(text)
     with pytest.raises(ConfigError, match="--store"):
-        parse_store(text)
+        ExportSettings(store=text)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("store", ["files", "shards"])

@@ -30,6 +30,7 @@ from qpkit.workflows.export.settings import ExportSettings, TissueRule
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
 from qpkit.workflows.import_predictions import ImportSettings, import_predictions
 from qpkit.workflows.info import describe
+from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Immune", 2, ("Immune cells",))))
@@ -76,7 +77,9 @@ def move_objects(study: Path, move: Callable[[BaseGeometry], BaseGeometry], widt
 
 def export(project: Path, out: Path, **settings: Any) -> tuple[ExportReport, TileSet]:
     defaults = {"tile_size": 768, "downsample": 4.0, "tissue": TissueRule("none", 0), "labels": LABELS}
-    report = export_tiles(slide_inputs([project], entries=["1"]), out, ExportSettings(**{**defaults, **settings}))
+    report = export_tiles(
+        slide_inputs([project], SlideSettings(entries=["1"])), out, ExportSettings(**{**defaults, **settings})
+    )
     return report, read_tile_set(out)
 
 
@@ -140,7 +143,7 @@ def test_a_cropped_entry_shows_and_draws_its_part(study: Path, tmp_path: Path) -
 
 def test_nested_builders_are_followed_from_the_inside_out(study: Path) -> None:
     wrap(study, lambda inner: rotated(cropped(rotated(inner, "ROTATE_180")), "ROTATE_270"))
-    item = slide_inputs([study], entries=["1"])[0]
+    item = slide_inputs([study], SlideSettings(entries=["1"]))[0]
     assert item.source.steps == (Turn(2), Crop(301, 203, 1400, 1201), Turn(3))
     assert (item.info.width, item.info.height) == (1201, 1400)
     assert item.hashes()["view"] == "turn:2 crop:301,203,1400,1201 turn:3"
@@ -209,7 +212,7 @@ def test_steps_that_are_not_understood_are_refused(
 
 def test_no_crop_reaches_openslide(study: Path) -> None:
     wrap(study, lambda inner: {**inner, "args": ["--no-crop"]})
-    item = slide_inputs([study], entries=["1"])[0]
+    item = slide_inputs([study], SlideSettings(entries=["1"]))[0]
     assert not item.source.to_bounds
     assert item.hashes()["view"] == "whole canvas"
 
@@ -260,7 +263,7 @@ def test_a_plane_that_a_slide_lacks_is_refused_before_the_work(
 def test_every_reader_gives_the_same_tiles_and_stands_in_the_report(study: Path, tmp_path: Path) -> None:
     found = {}
     for reader in ("auto", "openslide"):
-        inputs = slide_inputs([study], entries=["1"], reader=reader)
+        inputs = slide_inputs([study], SlideSettings(entries=["1"], reader=reader))
         settings = ExportSettings(tile_size=512, labels=LABELS, tissue=TissueRule("none", 0), mpp=0.9)
         export_tiles(inputs, tmp_path / reader, settings)
         tiles = read_tile_set(tmp_path / reader)
@@ -281,9 +284,9 @@ def test_pixels_that_quPath_calls_oblong_are_refused_though_the_file_says_otherw
     wrap(study, pixel_size(0.25, 0.5))
     with pytest.raises(FormatError, match=r"QuPath states 0\.25 x 0\.5 um, pixels that are not square.*--slide-mpp"):
         export(study, tmp_path / "out", downsample=None, mpp=1.0)
-    with open_source(slide_inputs([study], entries=["1"])[0].source) as slide:
+    with open_source(slide_inputs([study], SlideSettings(entries=["1"]))[0].source) as slide:
         assert slide.info.mpp is None  # though the file says 0.5
-    (item,) = slide_inputs([study], entries=["1"], slide_mpp=0.3)
+    (item,) = slide_inputs([study], SlideSettings(entries=["1"], slide_mpp=0.3))
     assert item.info.mpp == 0.3
     with open_source(item.source) as slide:
         assert slide.info.mpp == 0.3

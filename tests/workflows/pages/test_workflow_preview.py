@@ -20,6 +20,7 @@ from qpkit.report.figures.tiles import edge_of, outlined, tinted
 from qpkit.report.pages.html import render
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit.workflows.pages.preview import PER_CLASS, preview_tiles
@@ -76,7 +77,7 @@ def test_previews_come_from_the_command_line(tiles: Path, study: Path, tmp_path:
 
 def test_without_the_slides_the_page_shows_what_the_export_kept_of_them(study: Path, tmp_path: Path) -> None:
     settings = ExportSettings(tile_size=512, mpp=1.0, tissue=TissueRule.parse("otsu"))
-    export_tiles(slide_inputs([study], entries=["1"]), tmp_path / "tiles", settings)
+    export_tiles(slide_inputs([study], SlideSettings(entries=["1"])), tmp_path / "tiles", settings)
     (study / "slides").rename(tmp_path / "gone")
     assert preview_tiles(tmp_path / "tiles", tmp_path / "page.html").notes == ()
     shutil.rmtree(tmp_path / "tiles/tissue")

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from qpkit.errors import ConfigError, FormatError, MissingExtraError, OutputError, QpkitError
+from qpkit.errors import FormatError, MissingExtraError, OutputError, QpkitError
 from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.predictions.store import INFO_NAME
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource, open_source
-from qpkit_train.inference.slide import PredictSettings, SlideJob, SlideReport
-from qpkit_train.inference.thresholds import VALIDATED, Thresholds, settled
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
+from qpkit_train.inference.thresholds import VALIDATED, Thresholds, limits_of, settled
 from qpkit_train.models.card import STRIDE, Model, ModelCard
+
+DEFAULT_SETTINGS: Final = PredictSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class PredictReport:
     tile_px: int
     halo_px: int
     thresholds: dict[str, float]
-    slides: tuple[SlideReport, ...]
+    slides: tuple[PredictedSlide, ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     seconds: float
@@ -61,13 +65,8 @@ def predict(
     run_root: Path,
     sources: Sequence[SlideSource],
     out: Path,
+    settings: PredictSettings = DEFAULT_SETTINGS,
     *,
-    probabilities: bool = False,
-    halo_px: int = 64,
-    tile_px: int = 512,
-    batch_size: int = 4,
-    only_tissue: bool = True,
-    thresholds: Thresholds | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
@@ -77,14 +76,7 @@ def predict(
         run_root: What fit() left, or an .onnx file.
         sources: Slides; names have to differ.
         out: Folder to make; it appears when everything is done, or not at all.
-        probabilities: Write a raster of probabilities beside each one of labels, too.
-        halo_px: Context around each tile, px at the run's um/px; rounded up to a multiple of 32.
-        tile_px: Side of a tile without halo; rounded up to a multiple of 32.
-        batch_size: Tiles at once.
-        only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
-        thresholds: Chances by class name, below which the likeliest class gives way to the background; "natural" for
-            those that undo what the sampler showed too often, "validated" for those that did best on the tiles that
-            chose the best epoch.
+        settings: How they are predicted.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text), slide by slide.
 
@@ -95,26 +87,19 @@ def predict(
         OutputError: `out` is taken or cannot be written.
     """
     started = time.perf_counter()
-    if batch_size < 1:
-        raise ConfigError(f"batch size {batch_size}: has to be 1 or more")
     model = _open(run_root)
     card = model.card
-    settings = PredictSettings(
-        tile_px=_whole_strides(tile_px),
-        halo_px=_whole_strides(halo_px),
-        batch_size=batch_size,
-        only_tissue=only_tissue,
-        probabilities=probabilities,
-        thresholds=settled(thresholds or {}, card),
-    )
+    thresholds = settled(settings.thresholds, card)
+    limits = limits_of(thresholds, card.labels)
+    used = replace(settings, tile_px=_whole_strides(settings.tile_px), halo_px=_whole_strides(settings.halo_px))
     slides: list[SlidePrediction] = []
-    reports: list[SlideReport] = []
+    reports: list[PredictedSlide] = []
     skipped: list[tuple[str, str]] = []
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             try:
                 with open_source(source) as slide:
-                    job = SlideJob(card, source, slide, root, stem, settings)
+                    job = SlidePredictor(card, source, slide, root, stem, used, limits)
                     reports.append(job.run_with(model, on_progress))
                     slides.append(job.described())
             except OutputError:
@@ -125,7 +110,7 @@ def predict(
             reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped) or "no slides were given"
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
         info = {
-            "settings": asdict(settings),
+            "settings": asdict(replace(used, thresholds=thresholds)),
             "device": model.device_name,
             "precision": model.precision,
             "versions": card.versions,
@@ -149,12 +134,12 @@ def predict(
         model=card.name,
         device=model.device_name,
         precision=model.precision,
-        tile_px=settings.tile_px,
-        halo_px=settings.halo_px,
-        thresholds=settings.thresholds,
+        tile_px=used.tile_px,
+        halo_px=used.halo_px,
+        thresholds=thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
-        notes=_notes(thresholds, card),
+        notes=_notes(settings.thresholds, card),
         seconds=round(time.perf_counter() - started, 3),
     )
 

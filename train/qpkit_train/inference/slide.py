@@ -21,7 +21,8 @@ from qpkit.ops.tissue import solid_tissue, tissue_mask, tissue_of_tile, tissue_s
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
-from qpkit_train.inference.thresholds import hold_to, limits_of
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.thresholds import hold_to
 from qpkit_train.models.card import Model, ModelCard
 
 _LARGEST_LUMEN_MM2: Final = 0.01
@@ -32,27 +33,7 @@ _READ_AHEAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PredictSettings:
-    """How slides are predicted.
-
-    Args:
-        tile_px, halo_px: px at the run's um/px, multiples of the network's stride.
-        batch_size: Tiles at once.
-        only_tissue: Leave glass (tiles without tissue, and glass beside it) at the background's value.
-        probabilities: Write a raster of probabilities beside each one of labels.
-        thresholds: Chances by class name, below which the likeliest class gives way to the background.
-    """
-
-    tile_px: int
-    halo_px: int
-    batch_size: int
-    only_tissue: bool
-    probabilities: bool
-    thresholds: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideReport:
+class PredictedSlide:
     """What predicting one slide came to.
 
     Args:
@@ -75,7 +56,7 @@ class SlideReport:
     notes: tuple[str, ...]
 
 
-class SlideJob:
+class SlidePredictor:
     """One slide: which tiles, and where the answers go."""
 
     def __init__(
@@ -86,6 +67,7 @@ class SlideJob:
         root: Path,
         stem: str,
         settings: PredictSettings,
+        limits: NDArray[np.uint8],
     ) -> None:
         self.card, self.source, self.slide, self.root = card, source, slide, root
         self.info = slide.info
@@ -102,7 +84,7 @@ class SlideJob:
         self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
         self.values = np.array(card.labels.trained_values, np.uint8)
         self.background = card.labels.trained_values.index(card.labels.background)
-        self.limits = limits_of(settings.thresholds, card.labels)
+        self.limits = limits
         self.tissue: NDArray[np.bool_] | None = None
 
     def described(self) -> SlidePrediction:
@@ -119,7 +101,7 @@ class SlideJob:
             probabilities=self.probabilities_name,
         )
 
-    def run_with(self, model: Model, on_progress: OnProgress) -> SlideReport:
+    def run_with(self, model: Model, on_progress: OnProgress) -> PredictedSlide:
         """Predict the slide into its rasters."""
         started = time.perf_counter()
         tissue, wanted, notes = self._choose_tiles()
@@ -141,7 +123,7 @@ class SlideJob:
                 done += len(tiles)
                 on_progress(done, len(wanted), self.source.name)
         seconds = time.perf_counter() - started
-        return SlideReport(
+        return PredictedSlide(
             name=self.source.name,
             tiles=len(self.grid),
             predicted=len(wanted),

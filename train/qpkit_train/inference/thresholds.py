@@ -56,7 +56,7 @@ def parse_thresholds(texts: Sequence[str]) -> Thresholds:
     return found
 
 
-def settled(thresholds: Thresholds, card: ModelCard) -> dict[str, float]:
+def settled(thresholds: Thresholds | None, card: ModelCard) -> dict[str, float]:
     """Chances by class name, those of "natural" worked out from what the model was shown.
 
     Raises:
@@ -67,8 +67,8 @@ def settled(thresholds: Thresholds, card: ModelCard) -> dict[str, float]:
         return _validated_of(card)
     if thresholds != NATURAL:
         assert not isinstance(thresholds, str)
-        limits_of(thresholds, card.labels)
-        return dict(thresholds)
+        limits_of(thresholds or {}, card.labels)
+        return dict(thresholds or {})
     shown, there = (card.trained.get(key) or {} for key in ("pixels_shown", "pixels_there"))
     if not shown or not there:
         raise ConfigError(f"{card.where}: does not say what it was shown, so {NATURAL} is unknown; give CLASS=CHANCE")

@@ -1,0 +1,249 @@
+"""What a verb can be told: one frozen class, read by Python, the command line and the workflow alike.
+
+A field stands there once, with its type, default and bounds; the class's docstring is its help.
+`qpkit.cli.shared.flags` makes options of the fields, and the recipes of the trainer state bounds in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from qpkit.errors import ConfigError
+
+_ARGUMENT = re.compile(r"(\w+(?:, \w+)*): (.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Between which numbers a setting lies; None is without an end, and what is not finite lies nowhere.
+
+    Args:
+        at_least, at_most: Ends that belong to it.
+        above, below: Ends that do not.
+    """
+
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Say whether a number lies in it."""
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        low = self.above if self.at_least is None else self.at_least
+        high = self.below if self.at_most is None else self.at_most
+        if high is None:
+            return f"{low:g} or more" if self.above is None else "a positive number" if low == 0 else f"above {low:g}"
+        excluded = [f"{end:g}" for end in (self.above, self.below) if end is not None]
+        return f"in {low or 0:g}..{high:g}" + (f", not {' or '.join(excluded)}" if excluded else "")
+
+
+FRACTION = Range(at_least=0, at_most=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """How a setting is said on the command line, as far as its name and type do not say it.
+
+    Args:
+        name: "--as", or "--lock/--unlock"; "" for the field's name.
+        parse: Reads what the user writes; without it types with a `parse` of their own read themselves.
+        shown: The default as the user would write it; "" for its text.
+        metavar: What stands for the value in the help.
+        many: The option may be repeated; `parse` gets all that was written.
+    """
+
+    name: str = ""
+    parse: Callable[[Any], Any] | None = None
+    shown: str = ""
+    metavar: str | None = None
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One setting.
+
+    Args:
+        name: Of the field.
+        kind: Its type without None and without what is annotated.
+        default: Its default.
+        help: From the docstring of its class.
+        range: Its bounds, or None.
+        flag: How it is said on the command line.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    range: Range | None
+    flag: Flag
+
+    @property
+    def option(self) -> str:
+        """What messages call it: "--tile-size"."""
+        return (self.flag.name or f"--{self.name.replace('_', '-')}").split("/")[0]
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """What it may be, if that is a list."""
+        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
+
+    def read(self, said: Any) -> Any:
+        """Turn what a user wrote into a value; what is no text (or list of texts) is one already.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        if not isinstance(said, str | list):
+            return said
+        parse = self.flag.parse or getattr(self.kind, "parse", None)
+        if parse is not None:
+            return parse(said)
+        return tuple(said) if isinstance(said, list) else said
+
+    def fault(self, value: Any) -> str:
+        """Say what is wrong with a value; "" if nothing is."""
+        if value is None:
+            return ""
+        if self.range is not None and not self.range.holds(value):
+            return f"has to be {self.range}"
+        if self.choices and value not in self.choices:
+            names = [str(choice) for choice in self.choices]
+            return f"has to be {' or '.join(names) if len(names) < 3 else 'one of ' + ', '.join(names)}"
+        return ""
+
+
+class Settings:
+    """Base of the settings of a verb; the class below it is a frozen dataclass with a Google docstring.
+
+    Raises:
+        ConfigError: Names every value that is out of its bounds, and everything that `faults` names.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{field.option} {value!r}: {fault}"
+            for field in fields_of(type(self))
+            if (fault := field.fault(value := getattr(self, field.name)))
+        ]
+        faults += self.faults()
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    @classmethod
+    def of(cls, **said: Any) -> Self:
+        """Make settings of values, or of texts as the command line takes them: `ExportSettings.of(context="1,4")`.
+
+        Raises:
+            ConfigError: A setting that there is not, a text that cannot be read, or as the class itself.
+        """
+        fields = {field.name: field for field in fields_of(cls)}
+        unknown = [name for name in said if name not in fields]
+        if unknown:
+            raise ConfigError(f"{cls.__name__} has no {unknown[0]!r}; it has {', '.join(fields)}")
+        return cls(**{name: fields[name].read(value) for name, value in said.items()})
+
+    def faults(self) -> Iterable[str]:
+        """Name what does not go together; single values may be out of their bounds."""
+        return ()
+
+
+def fields_of(kind: type) -> tuple[Field, ...]:
+    """List the fields of a class of settings, in their order."""
+    return _fields(kind)
+
+
+@functools.cache
+def _fields(kind: Hashable) -> tuple[Field, ...]:
+    assert isinstance(kind, type)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    helps = help_of(kind)
+    found = []
+    for field in dataclasses.fields(kind):
+        plain, marks = _taken_apart(hints[field.name])
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        found.append(
+            Field(
+                name=field.name,
+                kind=plain,
+                default=default,
+                help=helps.get(field.name, ""),
+                range=next((mark for mark in marks if isinstance(mark, Range)), None),
+                flag=next((mark for mark in marks if isinstance(mark, Flag)), Flag()),
+            )
+        )
+    return tuple(found)
+
+
+def bounds_of(hint: Any) -> Range | None:
+    """The bounds that a type is annotated with."""
+    return next((mark for mark in _taken_apart(hint)[1] if isinstance(mark, Range)), None)
+
+
+def _taken_apart(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without None and annotations, and what it was annotated with."""
+    if typing.get_origin(hint) is typing.Annotated:
+        inner, *marks = typing.get_args(hint)
+        return _taken_apart(inner)[0], tuple(marks)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        rest = [part for part in typing.get_args(hint) if part is not type(None)]
+        if len(rest) == 1:
+            return rest[0], ()
+    return hint, ()
+
+
+def help_of(kind: type) -> Mapping[str, str]:
+    """What the docstring of a class says of each argument, each as one line."""
+    return dict(_arguments(inspect.getdoc(kind) or ""))
+
+
+def _arguments(text: str) -> Iterator[tuple[str, str]]:
+    names: tuple[str, ...] = ()
+    words: list[str] = []
+    _, _, section = text.partition("\nArgs:\n")
+    for line in [*section.split("\n"), ""]:
+        match = _ARGUMENT.fullmatch(line.strip()) if line.startswith("    ") and line[4:5] != " " else None
+        if match is None and line.startswith("        "):
+            words.append(line.strip())
+            continue
+        for name in names:
+            yield name, " ".join(words)
+        if match is None:
+            return
+        names, words = tuple(match[1].split(", ")), [match[2]]
+
+
+def pairs_of(texts: Sequence[str]) -> dict[str, str]:
+    """Split options of the form KEY=VALUE.
+
+    Raises:
+        ConfigError: One of them is not.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{text!r}: has to be KEY=VALUE")
+        found[key.strip()] = value.strip()
+    return found
