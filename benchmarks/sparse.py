@@ -49,9 +49,9 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import SlideInput, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
-from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.predict import predict
-from qpkit_train.inference.thresholds import settled
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.thresholds import resolved_thresholds
 from qpkit_train.loop import fit
 from qpkit_train.models.registry import build_model, encoder_of
 from qpkit_train.recipe.load import load_recipe
@@ -202,11 +202,11 @@ def judged(run: Path, item: SlideInput, unseen: Unseen, work: Path) -> dict[str,
     with rasterio.open(work / "predictions" / slide.labels) as raster:
         said = raster.read(1) == 1
     with rasterio.open(work / "predictions" / str(slide.probabilities)) as raster:
-        chances = raster.read(raster.count)
+        probabilities = raster.read(raster.count)
     figures = {"": unseen.figures(_as(said, unseen.truth))}
     for how in ("validated", "natural"):
-        (limit,) = settled(how, load_run(run).card()).values()
-        figures[f", {how}"] = unseen.figures(_as(said & (chances >= round(255 * limit)), unseen.truth))
+        (limit,) = resolved_thresholds(how, load_run(run).card()).values()
+        figures[f", {how}"] = unseen.figures(_as(said & (probabilities >= round(255 * limit)), unseen.truth))
     return figures
 
 

@@ -32,7 +32,7 @@ from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit_train.data.batches import Batch, Prefetcher
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
 from qpkit_train.machine.devices import choose_precision, make_fabric
 from qpkit_train.recipe.load import load_recipe
@@ -61,7 +61,7 @@ def export(project: Path, out: Path, store: str, *, tile_size: int) -> None:
 def training_on(tiles: Path, recipe: Recipe) -> Training:
     """A training before its first step; nothing is written."""
     tile_set = read_tile_set(tiles)
-    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    data, fabric = training_tiles_of(tile_set, recipe), make_fabric(recipe)
     return Training(Path(), recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
 
 

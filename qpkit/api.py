@@ -164,7 +164,7 @@ def train(
             raise ConfigError("overrides change a recipe that is named; change the recipe itself")
         return fit(Path(tiles), Path(out), recipe, resume=resume, on_progress=on_progress)
     chosen = load_recipe(recipe, overrides)
-    if chosen.asks_tiles:
+    if chosen.classifies_tiles:
         raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
     return fit(Path(tiles), Path(out), chosen, resume=resume, on_progress=on_progress)
 

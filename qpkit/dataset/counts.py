@@ -23,7 +23,7 @@ class TileCounts:
         with_class: Tiles that show a class, by its value.
         pixels: Mask pixels by value; every value of the label map is there.
         area_mm2: The same as area, mm2; None if the um per px of a tile is not known.
-        tissue: Mean share of tissue, 0..1; NaN without tiles.
+        tissue: Mean fraction of tissue, 0..1; NaN without tiles.
     """
 
     tiles: int
@@ -42,7 +42,7 @@ class TileCounts:
 
 
 def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
-    """Count what tiles show. Pixels that overlapping tiles share count in each of them."""
+    """Count what tiles show. Pixels that overlapping tiles fraction count in each of them."""
     classes = [item.value for item in labels.classes]
     with_class = {value: sum(1 for t in tiles if t.pixels.get(value)) for value in classes}
     positive = sum(1 for t in tiles if any(t.pixels.get(value) for value in classes))

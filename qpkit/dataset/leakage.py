@@ -17,7 +17,7 @@ LeakageKind = Literal["tile", "group", "image", "patient"]
 LEAKAGE_KINDS: Final[tuple[LeakageKind, ...]] = ("tile", "group", "image", "patient")
 
 _TOUCH: Final = 1e-3
-"""Share of a tile's width by which edges may be apart and still touch: tiles lie on whole level px."""
+"""Fraction of a tile's width by which edges may be apart and still touch: tiles lie on whole level px."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ class TileRecord:
         x, y, width, height: The tile in slide px; whole tiles, so the last ones reach past the slide's edge.
         downsample: Slide px per tile px.
         mpp: um per tile px (NaN if the export was asked for a downsample and the slide has no mpp).
-        tissue: Share of the tile that the slide's thumbnail shows as tissue, 0..1.
+        tissue: Fraction of the tile that the slide's thumbnail shows as tissue, 0..1.
         std: Standard deviation over the tile's RGB values, grey levels; NaN where no pixel was read.
         pixels: Mask pixels by value; values that the label map does not have are absent.
         image, mask: Paths relative to the table's folder, '/' between parts; names of members where there is a

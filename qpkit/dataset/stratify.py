@@ -1,7 +1,7 @@
-"""Share out groups so that every part gets its share of every class. Knows numbers only, no tiles and no names.
+"""Share out groups so that every part gets its fraction of every class. Knows numbers only, no tiles and no names.
 
-The algorithm: groups are placed one by one, those with the largest share of a class first, each where it brings the
-shares of all classes nearest to the wished ones. Then single groups are moved and pairs are swapped as long as that
+The algorithm: groups are placed one by one, those with the largest fraction of a class first, each where it brings the
+fractions of all classes nearest to the wished ones. Then single groups are moved and pairs are swapped as long as that
 helps. The same search also starts from a draw that ignores classes, and the better end is taken, so that the result is
 never less even than that draw.
 """
@@ -39,7 +39,7 @@ class Amounts:
     weights: Numbers
 
     def scaled(self) -> tuple[Numbers, Numbers]:
-        """Units as shares of their column's total, and the weights with sum 1; columns without anything are gone."""
+        """Units as fractions of their column's total, and the weights with sum 1; columns without anything are gone."""
         totals = self.units.sum(axis=0)
         there = totals > 0
         weights = self.weights[there]
@@ -58,15 +58,15 @@ def plain_folds(count: int, folds: int, *, seed: int) -> Parts:
 
 
 def unevenness(amounts: Amounts, parts: Parts, wished: Numbers) -> float:
-    """Say how far parts are from having their share of every class.
+    """Say how far parts are from having their fraction of every class.
 
     Args:
         amounts: Of the groups.
         parts: (g,) the part of every group.
-        wished: (k,) share of each part; positive, sum 1.
+        wished: (k,) fraction of each part; positive, sum 1.
 
     Returns:
-        Root mean square of the relative deviations of all parts' shares, parts and classes weighted by size and
+        Root mean square of the relative deviations of all parts' fractions, parts and classes weighted by size and
         weight: 0 is exact, 0.1 is typically a tenth too much or too little.
     """
     units, weights = amounts.scaled()
@@ -79,7 +79,7 @@ def stratified(amounts: Amounts, start: Parts, wished: Numbers, *, seed: int) ->
     Args:
         amounts: Of the groups, in an order that does not depend on how they were found.
         start: (g,) a draw that ignores classes; every part has a group.
-        wished: (k,) share of each part; positive, sum 1.
+        wished: (k,) fraction of each part; positive, sum 1.
         seed: Of ties.
 
     Returns:
@@ -104,7 +104,7 @@ def _sums(units: Numbers, parts: Parts, count: int) -> Numbers:
 
 
 def _cost(sums: Numbers, weights: Numbers, wished: Numbers) -> float:
-    """Mean square of the relative deviations, parts weighted by their wished shares."""
+    """Mean square of the relative deviations, parts weighted by their wished fractions."""
     return float((((sums - wished[:, None]) ** 2 / wished[:, None]) @ weights).sum())
 
 
@@ -166,8 +166,8 @@ def _best_swap(
     change = np.zeros((len(units), len(units)))
     for column, weight in enumerate(weights):
         more = units[None, :, column] - units[:, column, None]
-        over, share = excess[parts, column], wished[parts]
-        change += weight * more * ((2 * over[:, None] + more) / share[:, None] - (2 * over - more) / share)
+        over, fraction = excess[parts, column], wished[parts]
+        change += weight * more * ((2 * over[:, None] + more) / fraction[:, None] - (2 * over - more) / fraction)
     change[parts[:, None] == parts[None, :]] = np.inf
     one, other = np.unravel_index(int(change.argmin()), change.shape)
     return float(change[one, other]), int(one), int(other)

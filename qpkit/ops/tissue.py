@@ -89,8 +89,8 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return thumbnail_tissue(thumbnail).tissue
 
 
-def tissue_share(mask: NDArray[np.bool_], region: Region, slide_width: int, slide_height: int) -> float:
-    """Share of a region that the mask calls tissue, 0..1; what lies outside the slide is not tissue.
+def tissue_fraction(mask: NDArray[np.bool_], region: Region, slide_width: int, slide_height: int) -> float:
+    """Fraction of a region that the mask calls tissue, 0..1; what lies outside the slide is not tissue.
 
     Args:
         mask: (h, w) bool, covers the whole slide.

@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qpkit.core.labels import LabelMap
-    from qpkit.ops.masks.pixel_counts import PixelTally
+    from qpkit.ops.masks.pixel_counts import PixelCounts
 
 Row = tuple[str, str, int, str]
 
-COLUMNS = ("what was there", "decided by", "px", "share")
+COLUMNS = ("what was there", "decided by", "px", "fraction")
 
 
-def rule_rows(tally: PixelTally, labels: LabelMap) -> list[Row]:
+def rule_rows(tally: PixelCounts, labels: LabelMap) -> list[Row]:
     """One row per rule that decided a pixel; those that say what a pixel is come first and are all pixels together."""
     is_single = labels.masks == "single"
     decided = [*_drawn(tally, labels), *_undrawn(tally, labels)] if is_single else _undrawn(tally, labels)
     rows = [row for row in [*decided, *_conflicts(tally, labels)] if row[2]]
-    return [(what, rule, count, _share(count, tally.pixels)) for what, rule, count in rows]
+    return [(what, rule, count, _fraction(count, tally.pixels)) for what, rule, count in rows]
 
 
-def _share(count: int, total: int) -> str:
+def _fraction(count: int, total: int) -> str:
     return f"{100 * count / total:.2f} %"
 
 
-def _drawn(tally: PixelTally, labels: LabelMap) -> list[tuple[str, str, int]]:
+def _drawn(tally: PixelCounts, labels: LabelMap) -> list[tuple[str, str, int]]:
     rows = []
     for item in labels.classes:
         for source, count in sorted(tally.sources.get(item.name, {}).items()):
@@ -35,7 +35,7 @@ def _drawn(tally: PixelTally, labels: LabelMap) -> list[tuple[str, str, int]]:
     return [*rows, ("outline", "[boundary]", tally.boundary)]
 
 
-def _undrawn(tally: PixelTally, labels: LabelMap) -> list[tuple[str, str, int]]:
+def _undrawn(tally: PixelCounts, labels: LabelMap) -> list[tuple[str, str, int]]:
     return [
         ("ignored object", f"ignored, unlisted: {labels.ignore}", tally.ignored),
         ("region, nothing drawn", f"regions: background {labels.background}", tally.region),
@@ -44,7 +44,7 @@ def _undrawn(tally: PixelTally, labels: LabelMap) -> list[tuple[str, str, int]]:
     ]
 
 
-def _conflicts(tally: PixelTally, labels: LabelMap) -> list[tuple[str, str, int]]:
+def _conflicts(tally: PixelCounts, labels: LabelMap) -> list[tuple[str, str, int]]:
     is_single = labels.masks == "single"
     return [
         ("objects of several classes", f"overlap: {labels.overlap}" if is_single else "all of them", tally.overlap),

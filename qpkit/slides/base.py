@@ -216,8 +216,8 @@ def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
         return np.ascontiguousarray(rgba[..., :3])
-    share = alpha.astype(np.float32) / 255
-    mixed = rgba[..., :3] * share + OUTSIDE * (1 - share)
+    fraction = alpha.astype(np.float32) / 255
+    mixed = rgba[..., :3] * fraction + OUTSIDE * (1 - fraction)
     return np.asarray(np.floor(mixed + 0.5), dtype=np.uint8)
 
 

@@ -23,7 +23,7 @@ MAP_NOTE: Final = "a map, whose pixels have metres on the ground and not um on a
 """Why a GeoTIFF has no um per px."""
 
 
-def judged_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, str]:
+def plausible_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, str]:
     """Turn what a file says about its pixel size into um per px and what the user should know about it.
 
     A size that no microscope has is refused: 72 dpi in a resolution tag reads as 352.8 um/px. Pixels that are not

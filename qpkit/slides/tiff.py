@@ -19,7 +19,7 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import OUTSIDE, require_plane
-from qpkit.slides.pixel_size import MAP_NOTE, judged_mpp, nominal_downsamples
+from qpkit.slides.pixel_size import MAP_NOTE, nominal_downsamples, plausible_mpp
 from qpkit.slides.tiff_levels import DAMAGED, TilePage, read_tiff_image
 
 _CACHE_BYTES: Final = 32 << 20
@@ -41,7 +41,7 @@ class TiffReader:
         image = read_tiff_image(path, series)
         self._levels = image.levels
         sizes = [(level[0].width, level[0].height) for level in image.levels]
-        mpp, note = (None, MAP_NOTE) if image.is_map else judged_mpp(image.mpp_x, image.mpp_y)
+        mpp, note = (None, MAP_NOTE) if image.is_map else plausible_mpp(image.mpp_x, image.mpp_y)
         self.info = SlideInfo(
             width=sizes[0][0],
             height=sizes[0][1],

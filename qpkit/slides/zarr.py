@@ -15,7 +15,7 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError, MissingExtraError
 from qpkit.slides.base import NotRgbError, require_plane
-from qpkit.slides.pixel_size import UM_PER_UNIT, judged_mpp, nominal_downsamples
+from qpkit.slides.pixel_size import UM_PER_UNIT, nominal_downsamples, plausible_mpp
 
 _AXES: Final = frozenset("tczyx")
 _SEVERAL: Final = "bioformats2raw.layout"
@@ -52,7 +52,7 @@ class ZarrReader:
         self._levels = [self._array(group, entry) for entry in datasets]
         self._check()
         sizes = [self.level_size(level) for level in range(len(self._levels))]
-        mpp, note = judged_mpp(*self._pixel_size(image, datasets[0]))
+        mpp, note = plausible_mpp(*self._pixel_size(image, datasets[0]))
         first = self._levels[0]
         self.info = SlideInfo(
             width=sizes[0][0],

@@ -286,7 +286,7 @@ def _mean_probabilities(
     for value in {v for v, _ in polygons}:
         own = [i for i, (v, _) in enumerate(polygons) if v == value]
         raster = predictions.root / slide.probabilities
-        strips = ((y, chances[bands[value]]) for y, chances in read_strips(raster, rows=STRIP_PX))
+        strips = ((y, probabilities[bands[value]]) for y, probabilities in read_strips(raster, rows=STRIP_PX))
         for i, mean in zip(own, mean_inside([polygons[i][1] for i in own], strips), strict=True):
             means[i] = float(mean) / 255
     return means

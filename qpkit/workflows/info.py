@@ -159,9 +159,9 @@ def _tiles(path: Path) -> Info:
         pixels = Counter[int]()
         for tile in own:
             pixels.update(tile.pixels)
-        shares = {tiles.labels.name_of(v): pixels[v] for v in tiles.labels.values}
+        fractions = {tiles.labels.name_of(v): pixels[v] for v in tiles.labels.values}
         splits = "/".join(sorted({t.split for t in own}))
-        rows.append({"slide": slide, "split": splits, "tiles": len(own)} | {f"px {n}": c for n, c in shares.items()})
+        rows.append({"slide": slide, "split": splits, "tiles": len(own)} | {f"px {n}": c for n, c in fractions.items()})
     mpp = None if tiles.mpp != tiles.mpp else tiles.mpp
     facts = {"folder": str(path), "tiles": len(tiles.tiles), "tile px": tiles.tile_size, "um/px": mpp}
     return Info(kind="tiles", facts=facts, rows=rows)

@@ -117,30 +117,30 @@ ATTRIBUTES = {
     "nucleus": "nucleus",
     "missing core": "is_missing",
 }
-"""Attributes by the feature that a format may lack."""
+"""Attributes by the feature that a format may not hold."""
 
 
-def left_of(item: Annotation, lacks: Mapping[str, str]) -> list[Annotation]:
-    """What a format with these lacks gives back of an object, worked out from the list alone."""
-    kept = replace(item, **{name: getattr(PLAIN, name) for what, name in ATTRIBUTES.items() if what in lacks})
-    if "class colour" in lacks and kept.path_class is not None:
+def left_of(item: Annotation, lost: Mapping[str, str]) -> list[Annotation]:
+    """What a format that cannot hold these gives back of an object, worked out from the list alone."""
+    kept = replace(item, **{name: getattr(PLAIN, name) for what, name in ATTRIBUTES.items() if what in lost})
+    if "class colour" in lost and kept.path_class is not None:
         kept = replace(kept, path_class=PathClass(kept.path_class.names))
-    if "no class colour" in lacks and item.path_class is not None and item.path_class.color is None:
+    if "no class colour" in lost and item.path_class is not None and item.path_class.color is None:
         kept = replace(kept, path_class=PathClass(item.path_class.names, NO_COLOR))
-    parts = [item.geometry] if not item.geometry.is_empty or "no shape" not in lacks else []
-    if item.geometry.geom_type == "MultiPolygon" and "parts" in lacks:
+    parts = [item.geometry] if not item.geometry.is_empty or "no shape" not in lost else []
+    if item.geometry.geom_type == "MultiPolygon" and "parts" in lost:
         parts = simple_parts(item.geometry)
-    if item.geometry.geom_type == "MultiPoint" and "many points" in lacks:
+    if item.geometry.geom_type == "MultiPoint" and "many points" in lost:
         parts = list(shapely.get_parts(item.geometry))
         kept = replace(kept, id=None) if len(parts) > 1 else kept
     gone = {"LineString": "line", "Point": "points", "MultiPoint": "points"}
-    parts = [part for part in parts if gone.get(part.geom_type) not in lacks]
-    if "polyline" in lacks:
+    parts = [part for part in parts if gone.get(part.geom_type) not in lost]
+    if "polyline" in lost:
         parts = [part for part in parts if part.geom_type != "LineString" or len(part.coords) == 2]
-    return [replace(kept, geometry=part, shape=_shape(part, item, lacks)) for part in parts]
+    return [replace(kept, geometry=part, shape=_shape(part, item, lost)) for part in parts]
 
 
-def _shape(part: BaseGeometry, item: Annotation, lacks: Mapping[str, str]) -> str | None:
-    if item.shape in lacks and item.shape in ("ellipse", "rectangle"):
+def _shape(part: BaseGeometry, item: Annotation, lost: Mapping[str, str]) -> str | None:
+    if item.shape in lost and item.shape in ("ellipse", "rectangle"):
         return "polygon"
-    return area_shape(part) if item.shape == "geometry" and "box polygon" in lacks else item.shape
+    return area_shape(part) if item.shape == "geometry" and "box polygon" in lost else item.shape

@@ -16,7 +16,7 @@ from pycocotools import mask as oracle
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import ConfigError, FormatError
-from qpkit.formats import coco
+from qpkit.formats.plugins import coco
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts, Segmentation
 from qpkit.formats.shared.run_lengths import pack, read_rle, unpack, write_rle
 

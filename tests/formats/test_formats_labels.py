@@ -16,7 +16,7 @@ from PIL import Image
 from qpkit.core.annotation import Annotation, PathClass, Plane, argb
 from qpkit.core.labels import LabelClass, LabelMap, parse_label_map
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
-from qpkit.formats import label_image
+from qpkit.formats.plugins import label_image
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_place import ASSUMED, FROM_FILE, FROM_NAME, FROM_SIZE
 from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar

@@ -14,12 +14,13 @@ from format_strategies import IMAGE, PLAIN, drawings, left_of
 from hypothesis import given, settings
 
 from qpkit.core.annotation import Annotation
-from qpkit.formats.registry import FORMATS, Format, format_of, named
+from qpkit.formats.format import Format
+from qpkit.formats.plugins.shapefile import BESIDE, READ_BESIDE
+from qpkit.formats.registry import FORMATS, format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses, features_of, printable
 from qpkit.formats.shared.drawing import Choices, Drawing
-from qpkit.formats.vector_files import BESIDE, READ_BESIDE
 
-VECTOR = [item for item in FORMATS if item.name != "labels"]
+VECTOR = [item for item in FORMATS if not item.needs_labels]
 AS_POLYGONS = Choices(segmentation="polygon")
 
 
@@ -33,10 +34,10 @@ def round_trip(format_: Format, objects: Sequence[Annotation]) -> tuple[Drawing,
 
 def as_seen(item: Annotation, format_: Format) -> tuple[Any, ...]:
     """Everything about an object that can be compared, in the precision that the format has."""
-    lacks = format_.lacks
+    lost = format_.cannot_hold
     text = "" if item.name is None else item.name
-    name = printable(text) if "control characters" in lacks else text
-    name = name.strip(" ") if "padded name" in lacks else name
+    name = printable(text) if "control characters" in lost else text
+    name = name.strip(" ") if "padded name" in lost else name
     color = None if item.path_class is None else item.path_class.color
     finite = {k: round(v, 12) + 0.0 for k, v in item.measurements.items() if math.isfinite(v)}
     odd = {k: repr(v) for k, v in item.measurements.items() if not math.isfinite(v)}
@@ -49,7 +50,7 @@ def as_seen(item: Annotation, format_: Format) -> tuple[Any, ...]:
         item.kind,
         item.id,
         item.plane,
-        (name or None) if "blank name" in lacks else (item.name and name),
+        (name or None) if "blank name" in lost else (item.name and name),
         item.color,
         measured,
         sorted(item.metadata.items()),
@@ -67,15 +68,15 @@ def in_order(objects: Sequence[Annotation], format_: Format) -> list[str]:
 @pytest.mark.parametrize("format_", VECTOR, ids=lambda item: item.name)
 @settings(max_examples=30)
 @given(drawings())
-def test_what_comes_back_differs_only_in_what_the_format_says_it_lacks(
+def test_what_comes_back_differs_only_in_what_the_format_says_it_cannot_hold(
     format_: Format, objects: list[Annotation]
 ) -> None:
     if format_.name == "shapefile":  # dBase numbers have 15 decimals and no room for very large ones
         objects = [replace(o, measurements={}) for o in objects]
     found, losses = round_trip(format_, objects)
-    expected = [part for item in objects for part in left_of(item, format_.lacks)]
+    expected = [part for item in objects for part in left_of(item, format_.cannot_hold)]
     assert in_order(found.objects, format_) == in_order(expected, format_)
-    declared = count_losses(objects, format_.lacks)
+    declared = count_losses(objects, format_.cannot_hold)
     assert {key: losses[key] for key in declared} == dict(declared)
 
 
@@ -84,7 +85,9 @@ def test_what_comes_back_differs_only_in_what_the_format_says_it_lacks(
 @given(drawings())
 def test_an_object_of_which_nothing_is_lost_comes_back_as_it_was(format_: Format, objects: list[Annotation]) -> None:
     kept = [
-        replace(o, parent=None) for o in objects if not set(features_of(replace(o, parent=None))) & set(format_.lacks)
+        replace(o, parent=None)
+        for o in objects
+        if not set(features_of(replace(o, parent=None))) & set(format_.cannot_hold)
     ]
     found, losses = round_trip(format_, kept)
     assert set(losses) <= {BESIDE}

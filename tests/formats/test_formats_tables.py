@@ -14,9 +14,10 @@ import shapely
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import FormatError, MissingExtraError, OutputError, ProjectError
-from qpkit.formats import darwin, vector_files
+from qpkit.formats.plugins import darwin, gpkg, shapefile
 from qpkit.formats.registry import FORMATS, format_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.vector_files import CRS
 
 
 def path_of(*points: tuple[float, float]) -> list[dict[str, float]]:
@@ -123,13 +124,13 @@ def test_a_table_of_another_program_has_numbers_as_measurements_and_texts_as_met
         crs="EPSG:3857",
     )
     table.to_file(tmp_path / "a.gpkg", layer="x")
-    (found,) = vector_files.read(tmp_path / "a.gpkg", ImageFacts(), Choices())
+    (found,) = gpkg.read(tmp_path / "a.gpkg", ImageFacts(), Choices())
     box, point = found.objects
     assert (str(box.path_class), box.shape, box.metadata) == ("Tumor", "rectangle", {"who": "A"})
     assert box.measurements == {"area": 1.5, "count": 1.0}
     assert (str(point.path_class), point.shape, point.measurements) == ("Stroma", "points", {"count": 2.0})
     assert not point.geometry.has_z
-    assert found.notes == {vector_files.CRS: 1}
+    assert found.notes == {CRS: 1}
 
 
 def test_layers_name_the_class_where_no_column_does_and_quspaths_classification_is_understood(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_layers_name_the_class_where_no_column_does_and_quspaths_classification_
     geopandas.GeoDataFrame({"n": [1]}, geometry=area, crs="EPSG:3857").to_file(path, layer="Nerve")
     text = '{"name": "Tumor: Positive", "color": [1, 2, 3]}'
     geopandas.GeoDataFrame({"classification": [text]}, geometry=area, crs="EPSG:3857").to_file(path, layer="Q")
-    (found,) = vector_files.read(path, ImageFacts(), Choices())
+    (found,) = gpkg.read(path, ImageFacts(), Choices())
     classes = {o.path_class for o in found.objects}
     assert classes == {PathClass(("Nerve",)), PathClass(("Tumor", "Positive"), argb(1, 2, 3))}
 
@@ -146,29 +147,29 @@ def test_layers_name_the_class_where_no_column_does_and_quspaths_classification_
 def test_a_shapefile_shortens_names_without_mixing_them_up(tmp_path: Path) -> None:
     measured = {"huge": -1e300, "Nucleus: Area": 1.0, "Nucleus: Perimeter": 2.0, "Nucleus: A": 3.0}
     item = Annotation(geometry=shapely.box(0, 0, 1, 1), shape="rectangle", measurements=measured, name="ä" * 200)
-    losses = vector_files.write_shapefile(tmp_path / "a.shp", [Drawing(objects=(item,))], Choices())
-    (found,) = vector_files.read(tmp_path / "a.shp", ImageFacts(), Choices())
+    losses = shapefile.write(tmp_path / "a.shp", [Drawing(objects=(item,))], Choices())
+    (found,) = shapefile.read(tmp_path / "a.shp", ImageFacts(), Choices())
     assert sorted(found.objects[0].measurements.values()) == [1.0, 2.0, 3.0]
     assert found.objects[0].name == "ä" * 127
-    assert (losses[vector_files.CUT_TEXT], losses[vector_files.TOO_LARGE]) == (1, 1)
+    assert (losses[shapefile.CUT_TEXT], losses[shapefile.TOO_LARGE]) == (1, 1)
 
 
 def test_a_shapefile_does_not_write_over_what_is_beside_it(tmp_path: Path) -> None:
     line = Annotation(geometry=shapely.LineString([(0, 0), (1, 1)]), shape="line")
     drawing = Drawing(objects=(line,))
-    vector_files.write_shapefile(tmp_path / "a.shp", [drawing], Choices())
+    shapefile.write(tmp_path / "a.shp", [drawing], Choices())
     (tmp_path / "a.shp").unlink()
     with pytest.raises(OutputError, match=r"a_lines\.shp"):
-        vector_files.write_shapefile(tmp_path / "a.shp", [drawing], Choices())
+        shapefile.write(tmp_path / "a.shp", [drawing], Choices())
 
 
 def test_damaged_and_missing_files_are_errors_with_their_name(tmp_path: Path) -> None:
     for name in ("a.gpkg", "a.parquet", "a.shp"):
         (tmp_path / name).write_bytes(b"no")
         with pytest.raises(FormatError, match=name):
-            vector_files.read(tmp_path / name, ImageFacts(), Choices())
+            format_of(tmp_path / name, FORMATS, reading=True).read(tmp_path / name, ImageFacts(), Choices())
     with pytest.raises(ProjectError):
-        vector_files.read(tmp_path / "gone.gpkg", ImageFacts(), Choices())
+        gpkg.read(tmp_path / "gone.gpkg", ImageFacts(), Choices())
 
 
 def test_without_geopandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,4 +182,4 @@ def test_without_geopandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"qpkit\[vector\]"):
-        vector_files.write(tmp_path / "a.gpkg", [Drawing(objects=())], Choices())
+        gpkg.write(tmp_path / "a.gpkg", [Drawing(objects=())], Choices())

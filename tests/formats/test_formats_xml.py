@@ -7,7 +7,7 @@ import shapely
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import ConfigError, FormatError, ProjectError
-from qpkit.formats import asap, halo, imagescope, ndpa
+from qpkit.formats.plugins import asap, halo, imagescope, ndpa
 from qpkit.formats.registry import FORMATS, format_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import TOO_FEW

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpkit.core.tiles import Region, SlideInfo, Tile, TileGrid
-from qpkit.ops.tissue import rgb_std, solid_tissue, thumbnail_tissue, tissue_mask, tissue_of_tile, tissue_share
+from qpkit.ops.tissue import rgb_std, solid_tissue, thumbnail_tissue, tissue_fraction, tissue_mask, tissue_of_tile
 
 
 def test_pink_tissue_is_told_from_grey_glass() -> None:
@@ -22,9 +22,9 @@ def test_pink_tissue_is_told_from_grey_glass() -> None:
 def test_shares_of_tiles_add_up_to_the_mask(size: int, seed: int, step: float) -> None:
     mask = np.random.default_rng(seed).random((20, 30)) < 0.4
     width, height = int(30 * step), int(20 * step)
-    whole = tissue_share(mask, Region(x=0, y=0, width=width, height=height), width, height)
+    whole = tissue_fraction(mask, Region(x=0, y=0, width=width, height=height), width, height)
     assert whole == pytest.approx(mask.mean(), abs=0.02)
-    outside = tissue_share(mask, Region(x=width + 50, y=0, width=size, height=size), width, height)
+    outside = tissue_fraction(mask, Region(x=width + 50, y=0, width=size, height=size), width, height)
     assert outside == 0
 
 

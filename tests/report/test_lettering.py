@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.ops.scores.confusion import ClassScore, class_scores
 from qpkit.ops.scores.probability_levels import ReliabilityBin
-from qpkit.report.figures.class_fractions import Bar, draw_class_shares
-from qpkit.report.figures.names import lettered, name_lines
+from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
+from qpkit.report.figures.names import add_legend, plain_text
 from qpkit.report.figures.overlays import Panel, save_overlay
 from qpkit.report.figures.scores import draw_confusion, draw_thresholds
 from qpkit.report.figures.training import draw_curves, draw_scores_over_thresholds
@@ -36,7 +36,7 @@ MANY = tuple(f"class {i}" for i in range(40))
             {name: _scores() for name in names},
             {name: [ReliabilityBin(low=0.0, high=0.1, pixels=5, said=0.05, true=0.5)] for name in names},
         ),
-        lambda names: draw_class_shares([_bar(names)], [_bar(names)], _labels(names)),
+        lambda names: draw_class_fractions([_bar(names)], [_bar(names)], _labels(names)),
     ],
     ids=["confusion", "curves", "scores", "thresholds", "shares"],
 )
@@ -56,11 +56,11 @@ def test_an_overlay_takes_odd_names(tmp_path: Path) -> None:
 def test_a_legend_names_what_begins_with_an_underscore_and_counts_what_it_leaves_out() -> None:
     figure = Figure()
     few, many = figure.subplots(1, 2)
-    few.plot([0, 1], label=lettered("_hidden"))
+    few.plot([0, 1], label=plain_text("_hidden"))
     for name in MANY:
-        many.plot([0, 1], label=lettered(name))
-    name_lines(few)
-    name_lines(many)
+        many.plot([0, 1], label=plain_text(name))
+    add_legend(few)
+    add_legend(many)
     assert [text.get_text().strip() for text in few.get_legend().get_texts()] == ["_hidden"]
     assert len(many.get_legend().get_texts()) == 12
     assert many.get_legend().get_title().get_text() == "and 28 more"
@@ -71,7 +71,7 @@ def test_a_legend_names_what_begins_with_an_underscore_and_counts_what_it_leaves
 def test_no_name_is_read_as_a_formula(name: str) -> None:
     figure = Figure()
     FigureCanvasAgg(figure)
-    text = figure.text(0, 0, lettered(name))
+    text = figure.text(0, 0, plain_text(name))
     shown, is_math = text._preprocess_math(text.get_text())
     assert (shown.strip(), bool(is_math)) == (name.strip(), False)
 

@@ -13,7 +13,7 @@ from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import FormatError, ProjectError
 from qpkit.slides import ArrayReader, Slide, open_slide
 from qpkit.slides.openslide import OpenSlideReader
-from qpkit.slides.pixel_size import judged_mpp, nominal_downsamples
+from qpkit.slides.pixel_size import nominal_downsamples, plausible_mpp
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
 
@@ -76,13 +76,13 @@ def test_a_thumbnail_covers_the_whole_slide_and_is_read_in_bands() -> None:
      ((None, None), None), ((float("nan"), 1), None), ((0.25, 0.0), None), ((400, 0.25), None)],
 )  # fmt: skip
 def test_pixel_sizes_are_believed_only_where_they_can_be(stated: tuple[float, float], taken: float | None) -> None:
-    mpp, note = judged_mpp(*stated)
+    mpp, note = plausible_mpp(*stated)
     assert mpp == (None if taken is None else pytest.approx(taken))
     assert bool(note) == (taken is None)
 
 
 def test_pixels_that_are_nearly_square_are_averaged_and_the_note_says_so() -> None:
-    mpp, note = judged_mpp(0.2505, 0.2495)
+    mpp, note = plausible_mpp(0.2505, 0.2495)
     assert mpp == pytest.approx(0.25)
     assert note == "the mean of 0.2505 x 0.2495 um"
 

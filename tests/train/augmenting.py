@@ -38,10 +38,10 @@ RECOLORINGS: Final[dict[str, dict[str, Any]]] = {
 
 
 def config_of(**changes: Any) -> AugmentConfig:
-    """Nothing but these changes; chances are 1 where they are not said."""
+    """Nothing but these changes; probabilities are 1 where they are not said."""
     off = {"hflip": 0, "vflip": 0, "rot90": False, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
-    chances = {name: 1.0 for name in AugmentConfig.__struct_fields__ if name.endswith("_p")}
-    return AugmentConfig(**{**off, **chances, **changes})
+    probabilities = {name: 1.0 for name in AugmentConfig.__struct_fields__ if name.endswith("_p")}
+    return AugmentConfig(**{**off, **probabilities, **changes})
 
 
 def augmented(

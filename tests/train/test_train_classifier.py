@@ -17,17 +17,17 @@ from qpkit.core.labels import LabelMap
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError
 from qpkit.ops.scores.confusion import IGNORE_INDEX
-from qpkit_train.classify import area_under_roc, fit_classifier, trivial_judgements
+from qpkit_train.classify import area_under_roc, baseline_classifiers, fit_classifier
 from qpkit_train.data.batches import TileReader
-from qpkit_train.data.tile_labels import question_labels, question_table, tile_answers
-from qpkit_train.data.training_tiles import describe_material
+from qpkit_train.data.tile_labels import tile_label_map, tile_label_table, tile_labels
+from qpkit_train.data.training_tiles import describe_training_tiles
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
-from qpkit_train.preview import show_batches
+from qpkit_train.preview import augmented_batches
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder.checkpoint import load_run
-from qpkit_train.run_folder.initial_network import start_network
+from qpkit_train.run_folder.initial_network import initial_network
 
 
 class Killed(Exception):
@@ -48,22 +48,22 @@ def test_a_tile_is_positive_if_one_pixel_is_and_unknown_if_none_is_known() -> No
     targets[0, 0, 0], targets[1, 1, 1] = 0, 1
     targets[2] = 0
     targets[2, 2, 2] = 1
-    assert tile_answers(targets).shape == (4, 1, 1)
-    assert tile_answers(targets).flatten().tolist() == [0, 1, 1, IGNORE_INDEX]
+    assert tile_labels(targets).shape == (4, 1, 1)
+    assert tile_labels(targets).flatten().tolist() == [0, 1, 1, IGNORE_INDEX]
 
 
 def test_the_question_is_about_any_class_or_the_named_ones() -> None:
-    assert question_table(LABELS, []) == {0: 0, 1: 1, 3: 1}
-    assert question_table(LABELS, ["Other"]) == {0: 0, 1: 0, 3: 1}
-    names = [question_labels(LABELS, asked).classes[0].name for asked in ([], ["Other"], ["Lesion", "Other"])]
+    assert tile_label_table(LABELS, []) == {0: 0, 1: 1, 3: 1}
+    assert tile_label_table(LABELS, ["Other"]) == {0: 0, 1: 0, 3: 1}
+    names = [tile_label_map(LABELS, asked).classes[0].name for asked in ([], ["Other"], ["Lesion", "Other"])]
     assert names == ["any class", "Other", "Lesion+Other"]
     with pytest.raises(ConfigError, match="no class 'Lesoin'; did you mean 'Lesion'"):
-        question_labels(LABELS, ["Lesoin"])
+        tile_label_map(LABELS, ["Lesoin"])
 
 
 def test_tiles_are_counted_and_read_by_the_question(make_tiles: MakeTiles) -> None:
     root = make_tiles(train={0: 4, 1: 3, 3: 2})
-    data = describe_material(root, classifier('positive=["Other"]'))
+    data = describe_training_tiles(root, classifier('positive=["Other"]'))
     assert data.names == ("background", "Other")
     assert [(g.name, len(g.tiles)) for g in data.sampler.groups] == [("positive", 2), ("negative", 7)]
     reader = TileReader(data.tile_set, table=data.table)
@@ -76,12 +76,12 @@ def test_tiles_are_counted_and_read_by_the_question(make_tiles: MakeTiles) -> No
 
 def test_tiles_that_are_unknown_in_part_are_reported(make_tiles: MakeTiles) -> None:
     root = make_tiles(train={0: 2, 1: 2}, val={0: 1})
-    assert not any("in part" in note for note in describe_material(root, classifier()).notes)
+    assert not any("in part" in note for note in describe_training_tiles(root, classifier()).notes)
     rng = np.random.default_rng(0)
     part = np.zeros((64, 64), np.uint8)
     part[:10] = 255
     masks = [("train", square_mask(rng, 1)), ("train", np.zeros((64, 64), np.uint8)), ("train", part), ("val", part)]
-    notes = describe_material(write_tiles(root.parent / "part", masks), classifier()).notes
+    notes = describe_training_tiles(write_tiles(root.parent / "part", masks), classifier()).notes
     assert "2 tiles without it are known in part only: what is unknown counts as without" in notes
 
 
@@ -95,14 +95,14 @@ def test_training_leaves_figures_that_follow_from_the_table_of_tiles(make_tiles:
     by_place = {(tile.slide, tile.col): tile for tile in tile_set.tiles}
     truth = [int(row["shows_it"]) for row in rows]
     assert truth == [int((tile_set.read_mask(by_place[row["slide"], int(row["col"])]) > 0).any()) for row in rows]
-    said, chances = [int(row["answer"]) for row in rows], [float(row["probability"]) for row in rows]
-    assert said == [int(chance > 0.5) for chance in chances]
+    said, probabilities = [int(row["answer"]) for row in rows], [float(row["probability"]) for row in rows]
+    assert said == [int(probability > 0.5) for probability in probabilities]
     assert report.model.accuracy == pytest.approx(accuracy_score(truth, said))
     assert report.model.recall == pytest.approx(recall_score(truth, said))
     if any(said):
         assert report.model.precision == pytest.approx(precision_score(truth, said))
         assert report.model.f1 == pytest.approx(f1_score(truth, said))
-    assert report.model.auc == pytest.approx(roc_auc_score(truth, chances))
+    assert report.model.auc == pytest.approx(roc_auc_score(truth, probabilities))
     assert report.confusion.tolist() == [
         [sum(t == i and s == j for t, s in zip(truth, said, strict=True)) for j in (0, 1)] for i in (0, 1)
     ]
@@ -113,13 +113,13 @@ def test_training_leaves_figures_that_follow_from_the_table_of_tiles(make_tiles:
 
 def test_ties_count_half_in_the_area_under_the_curve() -> None:
     truth = np.array([0, 1, 1, 0, 1, 255], np.uint8)
-    chances = np.array([0.5, 0.5, 0.7, 0.1, 0.1, 1.0], np.float32)
-    assert area_under_roc(truth, chances) == pytest.approx(roc_auc_score(truth[:5], chances[:5]))
-    assert area_under_roc(truth[:1], chances[:1]) is None
+    probabilities = np.array([0.5, 0.5, 0.7, 0.1, 0.1, 1.0], np.float32)
+    assert area_under_roc(truth, probabilities) == pytest.approx(roc_auc_score(truth[:5], probabilities[:5]))
+    assert area_under_roc(truth[:1], probabilities[:1]) is None
 
 
 def test_predictors_that_have_not_looked_score_what_their_definition_says() -> None:
-    found = trivial_judgements(np.array([[50, 10], [5, 15]]))
+    found = baseline_classifiers(np.array([[50, 10], [5, 15]]))
     prior = 20 / 80
     nothing, everything, guess = (found[name] for name in ("all background", "all this class", "random at the prior"))
     assert (nothing.accuracy, nothing.recall, nothing.precision) == (0.75, 0, None)
@@ -157,7 +157,7 @@ def test_every_tensor_of_its_encoder_starts_the_u_net(make_tiles: MakeTiles, tmp
     moved = load_recipe("bracs-densenet", [f"model.encoder={encoder}", f"model.encoder_weights=run:{tmp_path / 'run'}",
                                            "data.batch_size=2", "data.workers=0", "optim.epochs=1",
                                            "precision=32-true"])  # fmt: skip
-    network = start_network(moved, ("background", "Lesion", "Other")).network.state_dict()
+    network = initial_network(moved, ("background", "Lesion", "Other")).network.state_dict()
     source = load_file(tmp_path / "run" / "best.safetensors")
     encoders = {name: value for name, value in source.items() if name.startswith("encoder.")}
     assert len(encoders) > 50
@@ -196,12 +196,12 @@ def test_any_pixel_counts_whatever_the_mask_is_stored_as(make_tiles: MakeTiles) 
     root = make_tiles(train={0: 1, 1: 1}, val={})
     tile_set = read_tile_set(root)
     Image.fromarray(np.full((64, 64), 9, np.uint8)).save(root / tile_set.tiles[0].mask)
-    data = describe_material(root, classifier())
+    data = describe_training_tiles(root, classifier())
     with pytest.raises(ValueError, match="has value 9"):
         TileReader(data.tile_set, table=data.table).read(data.train[0])
 
 
 def test_the_page_of_augmented_tiles_shows_the_answers_of_pixels(make_tiles: MakeTiles) -> None:
-    shown = show_batches(make_tiles(), classifier('positive=["Other"]', "data.crop_px=48"), count=4, versions=1)
+    shown = augmented_batches(make_tiles(), classifier('positive=["Other"]', "data.crop_px=48"), count=4, versions=1)
     masks = [mask for item in shown.tiles for _, mask in (item.drawn, *item.versions)]
     assert {int(value) for mask in masks for value in np.unique(mask)} == {0, 1}

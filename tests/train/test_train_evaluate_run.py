@@ -57,7 +57,7 @@ def test_a_run_may_be_held_to_chances_and_finished_predictions_not(
 ) -> None:
     words = ["-o", tmp_path / "out", "--threshold", "Tumor=1"]
     assert qpkit("evaluate", trained / "run", made_study, *words) == 0
-    said = "background below these chances: Tumor 1"
+    said = "background below these probabilities: Tumor 1"
     assert said in capsys.readouterr().err
     stored = json.loads((tmp_path / "out/evaluation.json").read_text())
     assert any(said in note for note in stored["notes"])

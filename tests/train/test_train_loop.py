@@ -18,7 +18,7 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError
 from qpkit.ops.scores.confusion import accuracy
 from qpkit_train.data.normalization import named_normalization, normalize
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training, fit
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.machine.devices import choose_precision, make_fabric
@@ -94,7 +94,7 @@ def test_training_leaves_a_run_folder_that_says_everything(make_tiles: MakeTiles
     assert sum(score.support for score in report.scores) == 4 * 64 * 64
     assert (report.train_tiles, report.val_tiles, report.validated_on, report.steps) == (11, 4, "val", 10)
     assert seen[-1][:2] == (10, 10)
-    assert 0 <= report.waiting_share <= 1
+    assert 0 <= report.waiting_fraction <= 1
     assert not report.notes
 
 
@@ -398,7 +398,7 @@ def test_the_average_is_what_is_measured_and_kept(make_tiles: MakeTiles, tmp_pat
     last, best = last_weights(tmp_path / "run"), load_file(tmp_path / "run" / "best.safetensors")
     assert all(torch.equal(value, last[f"optimizer/ema/{name}"]) for name, value in best.items())
     tile_set = read_tile_set(tiles)
-    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    data, fabric = training_tiles_of(tile_set, recipe), make_fabric(recipe)
     training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     training.network.load_state_dict(best)
     measured = training._measure()
@@ -411,7 +411,7 @@ def test_a_training_reads_as_much_around_its_crops_as_it_may_move(make_tiles: Ma
     """And what the network sees is of the size of the crop, and known."""
     tile_set = read_tile_set(make_tiles(size=128))
     recipe = tiny_recipe("data.crop_px=32", "augment.rotate=45", "augment.affine_p=1.0")
-    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    data, fabric = training_tiles_of(tile_set, recipe), make_fabric(recipe)
     training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     seen: list[torch.Tensor] = []
     training.augment, real = (lambda *a, **k: seen.append(real(*a, **k)[1]) or real(*a, **k)), training.augment  # type: ignore[assignment, func-returns-value]

@@ -18,9 +18,9 @@ from qpkit.errors import FormatError, OutputError
 from qpkit.ops.scores.confusion import class_indices, class_scores, confusion_of, empty_confusion
 from qpkit.report.figures.training import draw_curves, draw_scores_over_thresholds
 from qpkit.report.pages import training as training_report
-from qpkit.report.values.tiles import Judgement
+from qpkit.report.values.tiles import RunEvaluation
 from qpkit_train import evaluation as judging
-from qpkit_train.evaluation import judge
+from qpkit_train.evaluation import evaluate_run
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.run_folder.checkpoint import Run, State, load_run, read_run_file, read_state
@@ -41,7 +41,7 @@ def test_the_judgement_finds_what_training_measured(make_tiles: MakeTiles, tmp_p
     """Tiles of 40 px, which are padded for the network, and a smoothed, weighted or independent loss."""
     tiles = make_tiles(train={0: 3, 1: 3, 3: 2, 255: 1}, val={0: 2, 1: 2, 3: 2}, size=40)
     opened_run, state = trained(tiles, tmp_path / "run", override)
-    found = judge(opened_run)
+    found = evaluate_run(opened_run)
     assert found.confusion.tolist() == state.confusion
     assert found.loss == pytest.approx(state.history[state.watch.best_epoch - 1]["val_loss"], rel=1e-4)
     assert (len(found.tiles), len(found.losses), found.validated_on) == (6, 6, "val")
@@ -53,7 +53,7 @@ def test_the_judgement_finds_what_training_measured(make_tiles: MakeTiles, tmp_p
 def test_the_tiles_shown_are_the_ones_with_the_highest_and_lowest_loss(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles = make_tiles(val={0: 8, 1: 3, 3: 3})
     opened_run, _ = trained(tiles, tmp_path / "run")
-    found = judge(opened_run)
+    found = evaluate_run(opened_run)
     by_key = dict(zip([tile.key for tile in found.tiles], found.losses, strict=True))
     positive = [t.key for t in found.tiles if t.pixels.get(1) or t.pixels.get(3)]
     assert [t.loss for t in found.worst] == sorted(found.losses, reverse=True)[:7]
@@ -69,10 +69,10 @@ def test_what_is_shown_of_a_tile_is_its_pixels_its_mask_and_what_the_model_says(
     opened_run, _ = trained(make_tiles(), tmp_path / "run")
     tile_set = read_tile_set(Path(opened_run.file.tiles["path"]))
     predictor = Predictor(opened_run)
-    for item in judge(opened_run).worst:
+    for item in evaluate_run(opened_run).worst:
         assert np.array_equal(item.image, tile_set.read_image(item.tile))
         assert np.array_equal(item.truth, tile_set.read_mask(item.tile))
-        said, _ = predictor.answer(item.image[np.newaxis], halo=0, chances=False)
+        said, _ = predictor.answer(item.image[np.newaxis], halo=0, probabilities=False)
         own = class_indices(item.predicted, LABELS.trained_values)
         assert (own == said[0]).mean() > 0.999
         truth = class_indices(item.truth, LABELS.trained_values)
@@ -137,7 +137,7 @@ def test_without_its_tiles_a_run_has_a_report_without_tiles_and_says_why(
     assert run("report", root, "--tiles", moved) == 0
     assert said not in (root / "report.html").read_text() and "Highest loss" in (root / "report.html").read_text()
     with pytest.raises(FormatError, match="not the tiles that run"):
-        judge(opened_run, tiles=make_tiles(train={1: 2}, name="others"))
+        evaluate_run(opened_run, tiles=make_tiles(train={1: 2}, name="others"))
 
 
 def test_runs_that_were_cut_off_have_a_report_once_an_epoch_is_done(
@@ -173,7 +173,7 @@ def test_figures_of_training_tiles_are_called_that(make_tiles: MakeTiles, tmp_pa
 
 def test_few_tiles_are_not_shown_twice(make_tiles: MakeTiles, tmp_path: Path) -> None:
     opened_run, _ = trained(make_tiles(val={1: 3}), tmp_path / "run")
-    found: Judgement = judge(opened_run)
+    found: RunEvaluation = evaluate_run(opened_run)
     assert len(found.worst) == len(found.best) == 1 < judging.SHOWN
     assert found.worst[0].tile != found.best[0].tile
 

@@ -17,10 +17,11 @@ from qpkit.dataset import read_tile_set
 from qpkit.report.values.tiles import Pair
 from qpkit_train import loop
 from qpkit_train.augment.augmenter import Augmenter
+from qpkit_train.augment.transforms import settings_shown
 from qpkit_train.data.batches import class_index_table, mask_values
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.machine.devices import pick_device
-from qpkit_train.preview import settings_of, show_batches
+from qpkit_train.preview import augmented_batches
 from qpkit_train.recipe.settings import AugmentConfig
 from qpkit_train.run_folder.checkpoint import write_run_file
 from qpkit_train.run_folder.start import run_file
@@ -46,7 +47,7 @@ def test_the_first_version_is_what_the_first_steps_of_a_training_see(
     monkeypatch.setattr(loop, "Augmenter", Watched)
     tiles = make_tiles()
     loop.fit(tiles, tmp_path / "run", recipe)
-    shown = show_batches(tiles, recipe, count=7, versions=2)
+    shown = augmented_batches(tiles, recipe, count=7, versions=2)
     assert (len(shown.tiles), shown.batches) == (7, 2)
     pixels = (torch.cat([images for images, _ in seen])[:7].movedim(1, -1) * 255).round().to(torch.uint8).numpy()
     masks = mask_values(torch.cat([targets for _, targets in seen])[:7].numpy(), LABELS)
@@ -57,14 +58,14 @@ def test_the_first_version_is_what_the_first_steps_of_a_training_see(
 
 def test_without_changes_every_version_is_the_tile(make_tiles: MakeTiles) -> None:
     off = [f"augment.{name}=0" for name in ("hflip", "vflip", "brightness", "contrast", "saturation", "hue")]
-    shown = show_batches(make_tiles(), tiny_recipe(*off, "augment.rot90=false"), count=5, versions=3)
+    shown = augmented_batches(make_tiles(), tiny_recipe(*off, "augment.rot90=false"), count=5, versions=3)
     assert shown.settings == () and shown.lost == 0 and shown.unknown[0] == shown.unknown[1]
     assert all(same(item.drawn, version) for item in shown.tiles for version in item.versions)
 
 
 def test_crops_that_lost_their_class_and_unknown_pixels_are_counted(make_tiles: MakeTiles) -> None:
     recipe = tiny_recipe("augment.shift=0.5", "augment.affine_p=1", "data.crop_px=32", "sampler.ratio=[1,0]")
-    shown = show_batches(make_tiles(train={1: 4}), recipe, count=4, versions=10)
+    shown = augmented_batches(make_tiles(train={1: 4}), recipe, count=4, versions=10)
     lost = sum(not (mask == 1).any() for item in shown.tiles for _, mask in item.versions)
     assert 0 < shown.lost == lost
     masks = [mask for item in shown.tiles for _, mask in item.versions]
@@ -77,11 +78,11 @@ def test_every_setting_of_augment_is_said_to_be_on_or_off() -> None:
         rotate=1, scale=1, shear=1, shift=0.1, grid=0.1, elastic_px=1, stain=1, nuclei=1, gamma=1, clahe=2, blur_px=1,
         noise=1,
     )  # fmt: skip
-    on, off = settings_of(whole)
+    on, off = settings_shown(whole)
     extra = {name for name in AugmentConfig.__struct_fields__ if name.endswith("_p") or name == "elastic_cell_px"}
     assert {name for name, *_ in on} | extra == set(AugmentConfig.__struct_fields__) and off == ()
     assert all("{" not in meaning for _, meaning, _ in on)
-    assert "rotate" in settings_of(AugmentConfig(rotate=20, affine_p=0))[1]
+    assert "rotate" in settings_shown(AugmentConfig(rotate=20, affine_p=0))[1]
 
 
 def test_values_become_class_indices_and_back() -> None:
@@ -99,7 +100,7 @@ def test_a_recipe_a_file_and_a_run_give_the_same_page_in_a_browser(
     recipe = tiny_recipe("augment.rotate=20")
     tile_set = read_tile_set(tiles)
     (tmp_path / "run").mkdir()
-    write_run_file(tmp_path / "run", run_file(tile_set, recipe, split_material(tile_set, recipe), pick_device()))
+    write_run_file(tmp_path / "run", run_file(tile_set, recipe, training_tiles_of(tile_set, recipe), pick_device()))
     sources = {"a": ["unet-resnet18", *chosen], "b": [file], "c": [tmp_path / "run"]}
     for name, (source, *options) in sources.items():
         page = tmp_path / f"{name}.html"
@@ -165,7 +166,7 @@ def test_a_training_with_every_change_is_resumed_with_the_same_bits(make_tiles: 
 
 def test_batches_are_made_as_training_makes_them(make_tiles: MakeTiles) -> None:
     """Kinds of tiles are those of the sampler, and every crop drawn for a class shows it."""
-    shown = show_batches(make_tiles(), tiny_recipe("data.crop_px=32"), count=8, versions=1)
+    shown = augmented_batches(make_tiles(), tiny_recipe("data.crop_px=32"), count=8, versions=1)
     for item in shown.tiles:
         classes = (item.drawn[1] == 1) | (item.drawn[1] == 3)
         assert classes.any() == (item.drawn_for == "positive")

@@ -16,7 +16,7 @@ from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, wri
 from qpkit.qupath import open_project
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-Chances = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Probabilities = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 def predict_truth(
@@ -28,12 +28,12 @@ def predict_truth(
     downsample: float = 2.0,
     entries: tuple[int, ...] = (4,),
     change: Change = lambda labels: labels,
-    chances: Chances | None = None,
+    made_up: Probabilities | None = None,
     probabilities: bool = True,
 ) -> PredictionSet:
     """Write what the annotations say (after `change`) as if a model had predicted it.
 
-    Probabilities are 0.8 everywhere, or what `chances` makes of the labels: (bands, h, w) uint8.
+    Probabilities are 0.8 everywhere, or what `made_up` makes of the labels: (bands, h, w) uint8.
     """
     out.mkdir(parents=True)
     opened = open_project(project)
@@ -53,7 +53,7 @@ def predict_truth(
         bands = len(labels.trained_values)
         plain = np.full((bands, rows, columns), 204, dtype=np.uint8)
         with create_raster(out / names[1], bands=bands, nearest=False, **size) as raster:  # type: ignore[arg-type]
-            raster.write(chances(said) if chances else plain, x=0, y=0)
+            raster.write(made_up(said) if made_up else plain, x=0, y=0)
         slides.append(
             SlidePrediction(
                 name=entry.name, image=str(entry.image_path()), entry=str(entry.id), width=width, height=height,

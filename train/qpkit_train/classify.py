@@ -22,13 +22,13 @@ from scipy.stats import rankdata
 from qpkit.dataset import TileRecord, read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.files import replace_file
-from qpkit.ops.scores.baselines import ALL_BACKGROUND, ALL_THIS_CLASS, RANDOM, chance_scores
+from qpkit.ops.scores.baselines import ALL_BACKGROUND, ALL_THIS_CLASS, RANDOM, baseline_scores
 from qpkit.ops.scores.confusion import ClassScore, accuracy, class_scores, confusion_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures import curves as figures
 from qpkit_train.data.batches import Prefetcher, TileReader, WholeTiles
-from qpkit_train.data.tile_labels import tile_answers
-from qpkit_train.data.training_tiles import Material, measuring_batch, split_material
+from qpkit_train.data.tile_labels import tile_labels
+from qpkit_train.data.training_tiles import TrainingTiles, measuring_batch, training_tiles_of
 from qpkit_train.loop import fit
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import pick_device
@@ -45,13 +45,13 @@ _POSITIVE: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class ClassifierScores:
     """How good answers are, or those of a predictor that has not looked.
 
     Args:
-        accuracy: Share of right answers.
+        accuracy: Fraction of right answers.
         precision, recall, f1: Of the positive answer; None where there is nothing to divide by.
-        auc: The chance that a positive tile has a higher probability than a negative one; None without both.
+        auc: The probability that a positive tile has a higher probability than a negative one; None without both.
     """
 
     accuracy: float | None
@@ -76,8 +76,8 @@ class ClassifierReport:
     fit: FitReport
     asked: str
     confusion: NDArray[np.int64]
-    model: Judgement
-    trivial: dict[str, Judgement]
+    model: ClassifierScores
+    trivial: dict[str, ClassifierScores]
 
 
 def fit_classifier(
@@ -98,14 +98,14 @@ def fit_classifier(
     _check(recipe)
     report = fit(tiles_root, run_root, recipe, resume=resume, on_progress=on_progress)
     run = load_run(run_root)
-    data = split_material(read_tile_set(tiles_root), recipe)
-    truth, chances, said = _answers(run, data)
-    confusion = confusion_of(truth, said, 2)
-    trivial = trivial_judgements(confusion)
-    model = _judged(confusion, truth, chances[:, _POSITIVE])
+    data = training_tiles_of(read_tile_set(tiles_root), recipe)
+    truth, probabilities, predicted = _answers(run, data)
+    confusion = confusion_of(truth, predicted, 2)
+    trivial = baseline_classifiers(confusion)
+    model = _model_scores(confusion, truth, probabilities[:, _POSITIVE])
     measured = {"confusion": confusion.tolist(), "model": model, "trivial": trivial}
     metrics = {**run.file.metrics, "tiles": msgspec.to_builtins(measured)}
-    replace_file(run_root / TILES_NAME, _tiles_csv(data.measured, truth, chances[:, _POSITIVE], said))
+    replace_file(run_root / TILES_NAME, _tiles_csv(data.measured, truth, probabilities[:, _POSITIVE], predicted))
     replace_file(run_root / "confusion.csv", figures.confusion_csv(confusion, data.names))
     replace_file(run_root / "confusion.png", figures.confusion_png(confusion, data.names, unit="tiles"))
     checkpoint.write_run_file(run_root, msgspec.structs.replace(run.file, metrics=metrics))
@@ -113,20 +113,20 @@ def fit_classifier(
 
 
 def help_fit(tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False) -> None:
-    """Do another process' share of fit_classifier(); the first one alone judges and writes."""
+    """Do another process's part of fit_classifier(); the first one alone judges and writes."""
     _check(recipe)
     fit(tiles_root, run_root, recipe, resume=resume)
 
 
 def _check(recipe: Recipe) -> None:
-    if not recipe.asks_tiles:
+    if not recipe.classifies_tiles:
         raise ConfigError(
             f"recipe {recipe.name} segments ({recipe.model.architecture}); take one for tiles such as "
             "bracs-classifier, or qpkit train"
         )
 
 
-def trivial_judgements(confusion: NDArray[np.int64]) -> dict[str, Judgement]:
+def baseline_classifiers(confusion: NDArray[np.int64]) -> dict[str, ClassifierScores]:
     """Judge the answers "no" and "yes" to everything, and yes as often as it is true but at random.
 
     Args:
@@ -135,21 +135,21 @@ def trivial_judgements(confusion: NDArray[np.int64]) -> dict[str, Judgement]:
     positive, total = int(confusion[_POSITIVE].sum()), max(int(confusion.sum()), 1)
     prior = positive / total
     right = {ALL_BACKGROUND: 1 - prior, ALL_THIS_CLASS: prior, RANDOM: prior**2 + (1 - prior) ** 2}
-    scores = chance_scores(confusion, _POSITIVE, background=0, name="")
-    return {name: _judgement(score, right[name], 0.5) for name, score in scores.items()}
+    scores = baseline_scores(confusion, _POSITIVE, background=0, name="")
+    return {name: _scores(score, right[name], 0.5) for name, score in scores.items()}
 
 
-def area_under_roc(truth: NDArray[np.uint8], chances: NDArray[np.float32]) -> float | None:
-    """The chance that a positive tile has a higher probability than a negative one, ties half; None without both.
+def area_under_roc(truth: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> float | None:
+    """The probability that a positive tile has a higher probability than a negative one, ties half; None without both.
 
     Args:
         truth: (n,) 0 or 1; others are left out.
-        chances: (n,) of being positive.
+        probabilities: (n,) of being positive.
 
     Source: Mann-Whitney's U from ranks.
     """
     known = truth <= 1
-    positive, ranks = truth[known] == 1, rankdata(chances[known])
+    positive, ranks = truth[known] == 1, rankdata(probabilities[known])
     count = int(positive.sum())
     others = len(positive) - count
     if not count or not others:
@@ -157,40 +157,47 @@ def area_under_roc(truth: NDArray[np.uint8], chances: NDArray[np.float32]) -> fl
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def _judged(confusion: NDArray[np.int64], truth: NDArray[np.uint8], chances: NDArray[np.float32]) -> Judgement:
+def _model_scores(
+    confusion: NDArray[np.int64], truth: NDArray[np.uint8], probabilities: NDArray[np.float32]
+) -> ClassifierScores:
     score = class_scores(confusion, ("", ""))[_POSITIVE]
-    return _judgement(score, accuracy(confusion), area_under_roc(truth, chances))
+    return _scores(score, accuracy(confusion), area_under_roc(truth, probabilities))
 
 
-def _judgement(score: ClassScore, right: float | None, auc: float | None) -> Judgement:
-    return Judgement(accuracy=right, precision=score.precision, recall=score.recall, f1=score.dice, auc=auc)
+def _scores(score: ClassScore, right: float | None, auc: float | None) -> ClassifierScores:
+    return ClassifierScores(accuracy=right, precision=score.precision, recall=score.recall, f1=score.dice, auc=auc)
 
 
-def _answers(run: Run, data: Material) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+def _answers(run: Run, data: TrainingTiles) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
     """Truth (n,), probabilities (n, 2) and answers (n,) of the best epoch on the measured tiles."""
     device, recipe = pick_device(), run.recipe
     model, sigmoid = run.load_model().to(device), uses_sigmoid(recipe.loss.terms)
     reader = TileReader(data.tile_set, table=data.table)
     batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(recipe, data))
-    truth, chances, said = [], [], []
+    truth, probabilities, predicted = [], [], []
     for batch in Prefetcher(batches, workers=recipe.data.workers):
         with torch.inference_mode():
             logits = forward(model, batch.images.to(device).float() / 255, run.normalization).flatten(start_dim=1)
-        chance = probabilities_of(logits, sigmoid=sigmoid)
-        chances.append(chance.cpu().numpy())
-        said.append(logits.argmax(dim=1).cpu().numpy().astype(np.uint8))
-        truth.append(tile_answers(batch.targets.long()).flatten().numpy().astype(np.uint8))
-    return np.concatenate(truth), np.concatenate(chances), np.concatenate(said)
+        probability = probabilities_of(logits, sigmoid=sigmoid)
+        probabilities.append(probability.cpu().numpy())
+        predicted.append(logits.argmax(dim=1).cpu().numpy().astype(np.uint8))
+        truth.append(tile_labels(batch.targets.long()).flatten().numpy().astype(np.uint8))
+    return np.concatenate(truth), np.concatenate(probabilities), np.concatenate(predicted)
 
 
 def _tiles_csv(
-    tiles: Sequence[TileRecord], truth: NDArray[np.uint8], chances: NDArray[np.float32], said: NDArray[np.uint8]
+    tiles: Sequence[TileRecord],
+    truth: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    predicted: NDArray[np.uint8],
 ) -> bytes:
     """One row per tile, the most doubtful positives and the surest mistakes easy to sort out."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["slide", "col", "row", "x", "y", "split", "shows_it", "probability", "answer"])
-    for tile, known, chance, answer in zip(tiles, truth.tolist(), chances.tolist(), said.tolist(), strict=True):
+    for tile, known, probability, answer in zip(
+        tiles, truth.tolist(), probabilities.tolist(), predicted.tolist(), strict=True
+    ):
         place: list[Any] = [tile.slide, tile.col, tile.row, tile.x, tile.y, tile.split]
-        writer.writerow([*place, known, round(chance, 6), answer])
+        writer.writerow([*place, known, round(probability, 6), answer])
     return text.getvalue().encode()

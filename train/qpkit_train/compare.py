@@ -97,7 +97,9 @@ def compare(
 
 def _check(root: Path, recipes: Sequence[Recipe]) -> None:
     faults = [f"{name} is there {n} times" for name, n in Counter(r.name for r in recipes).items() if n > 1]
-    faults += [f"{recipe.name} classifies tiles (qpkit train-classifier)" for recipe in recipes if recipe.asks_tiles]
+    faults += [
+        f"{recipe.name} classifies tiles (qpkit train-classifier)" for recipe in recipes if recipe.classifies_tiles
+    ]
     if len(recipes) < 2:
         faults.append("there have to be at least two recipes")
     if faults:

@@ -17,9 +17,9 @@ from qpkit.files import sha256
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_scores, confusion_of, empty_confusion
 from qpkit.ops.scores.probability_levels import LEVELS, confidence_of, empty_levels, levels_of
 from qpkit.progress import OnProgress
-from qpkit.report.values.tiles import JudgedTile, Judgement
+from qpkit.report.values.tiles import RunEvaluation, ScoredTile
 from qpkit_train.data.batches import Batch, Prefetcher, TileReader, WholeTiles, mask_values
-from qpkit_train.data.training_tiles import Material, class_weights, measuring_batch, split_material
+from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.models.forward import cropped, padded_targets
@@ -29,7 +29,7 @@ SHOWN: Final = 8
 """Tiles with the highest and with the lowest loss that are kept with their pixels; of few tiles half of them."""
 
 
-def judge(run: Run, *, tiles: Path | None = None, on_progress: OnProgress | None = None) -> Judgement:
+def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress | None = None) -> RunEvaluation:
     """Measure a run's best weights tile by tile.
 
     Args:
@@ -42,8 +42,8 @@ def judge(run: Run, *, tiles: Path | None = None, on_progress: OnProgress | None
     """
     root = Path(run.file.tiles["path"]) if tiles is None else tiles
     tile_set = _tiles_of(run, root)
-    data = split_material(tile_set, run.recipe)
-    judging = _Judging(run, data)
+    data = training_tiles_of(tile_set, run.recipe)
+    judging = _Evaluation(run, data)
     batches = WholeTiles(
         TileReader(tile_set, table=data.table), data.measured, batch_size=measuring_batch(run.recipe, data)
     )  # fmt: skip
@@ -64,14 +64,14 @@ def _tiles_of(run: Run, root: Path) -> TileSet:
     return tile_set
 
 
-class _Judging:
+class _Evaluation:
     """Adds up what each batch shows.
 
     Attributes:
         losses: Of the tiles so far.
     """
 
-    def __init__(self, run: Run, data: Material) -> None:
+    def __init__(self, run: Run, data: TrainingTiles) -> None:
         self._run, self._data, self._labels = run, data, data.labels
         self._predictor = Predictor(run)
         weights = class_weights(run.recipe, data.names, run.file.sampler["pixels_per_epoch"])
@@ -81,8 +81,8 @@ class _Judging:
         self._weighted, self._pixels = 0.0, 0
         self._confusion, self._levels = empty_confusion(len(data.names)), empty_levels(len(data.names))
         self._confidence = np.zeros((2, LEVELS), np.int64)
-        self._worst: list[JudgedTile] = []
-        self._best: list[JudgedTile] = []
+        self._worst: list[ScoredTile] = []
+        self._best: list[ScoredTile] = []
 
     def add(self, batch: Batch) -> None:
         """Measure one batch."""
@@ -96,40 +96,40 @@ class _Judging:
         self._tally(batch, cropped(logits, height=height, width=width), losses)
 
     def _tally(self, batch: Batch, logits: Tensor, losses: list[float]) -> None:
-        said = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        chances = (self._predictor.chances_of(logits) * 255).round().to(torch.uint8).cpu().numpy()
+        predicted = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        probabilities = (self._predictor.probabilities_of(logits) * 255).round().to(torch.uint8).cpu().numpy()
         truth = batch.targets.numpy()
-        self._levels += levels_of(truth, chances.swapaxes(0, 1), len(self._data.names))
-        self._confidence += confidence_of(truth, said, chances.swapaxes(0, 1))
+        self._levels += levels_of(truth, probabilities.swapaxes(0, 1), len(self._data.names))
+        self._confidence += confidence_of(truth, predicted, probabilities.swapaxes(0, 1))
         for at, loss in enumerate(losses):
             tile = self._data.measured[int(batch.tiles[at])]
-            own = confusion_of(truth[at], said[at], len(self._data.names))
+            own = confusion_of(truth[at], predicted[at], len(self._data.names))
             self._confusion += own
             self.losses.append(loss)
             scores = class_scores(own, self._data.names)
             self._keep(
-                JudgedTile(
+                ScoredTile(
                     tile=tile,
                     loss=loss,
                     dice={score.name: score.dice for score in scores},
                     image=batch.images[at].movedim(0, -1).numpy(),
                     truth=mask_values(truth[at], self._labels),
-                    predicted=mask_values(said[at], self._labels),
+                    predicted=mask_values(predicted[at], self._labels),
                 ),
                 is_positive=bool(self._data.shows_class[int(batch.tiles[at])]),
             )
 
-    def _keep(self, tile: JudgedTile, *, is_positive: bool) -> None:
+    def _keep(self, tile: ScoredTile, *, is_positive: bool) -> None:
         """Hold on to the tiles with the highest and lowest losses so far; equal ones in their order."""
         self._worst = sorted([*self._worst, tile], key=lambda t: -t.loss)[:SHOWN]
         if is_positive or not self._data.shows_class.any():
             self._best = sorted([*self._best, tile], key=lambda t: t.loss)[:SHOWN]
 
-    def result(self) -> Judgement:
+    def result(self) -> RunEvaluation:
         """All of it together."""
         measured: tuple[TileRecord, ...] = self._data.measured
         shown = min(SHOWN, max(1, len(measured) // 2))
-        return Judgement(
+        return RunEvaluation(
             names=self._data.names,
             validated_on=self._data.validated_on,
             losses=tuple(self.losses),

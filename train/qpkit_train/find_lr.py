@@ -17,7 +17,7 @@ import numpy as np
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit_train.data.batches import Prefetcher
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
 from qpkit_train.machine.devices import make_fabric
 from qpkit_train.recipe.settings import Recipe
@@ -66,7 +66,7 @@ def find_learning_rate(
         As `qpkit_train.loop.fit`; ConfigError if the loss never falls.
     """
     tile_set = read_tile_set(tiles_root)
-    data = split_material(tile_set, recipe)
+    data = training_tiles_of(tile_set, recipe)
     fabric = make_fabric(recipe)
     training = Training(Path(), recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     training.begin_learning()

@@ -1,7 +1,7 @@
 """Training, read from top to bottom: fit() sets the stage, Training runs epochs, every epoch ends in the run folder.
 
 Works on CUDA, MPS or CPU by itself, and in several processes where torchrun started them: each runs the model on its
-share of every batch, the first one writes. A training that was killed goes on with resume=True from its last whole
+part of every batch, the first one writes. A training that was killed goes on with resume=True from its last whole
 epoch and, on a CPU, ends with the same bits as one that was never interrupted.
 """
 
@@ -24,11 +24,11 @@ from qpkit.errors import ConfigError
 from qpkit.ops.scores.confusion import empty_confusion
 from qpkit.progress import OnProgress, no_progress
 from qpkit_train.augment.augmenter import Augmenter
-from qpkit_train.augment.geometry import reach
+from qpkit_train.augment.sampling import reach
 from qpkit_train.data.batches import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
 from qpkit_train.data.normalization import choose_normalization
-from qpkit_train.data.tile_labels import tile_answers
-from qpkit_train.data.training_tiles import Material, class_weights, measuring_batch, split_material
+from qpkit_train.data.tile_labels import tile_labels
+from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.losses.activation import uses_sigmoid
 from qpkit_train.losses.loss import make_loss
@@ -49,11 +49,11 @@ from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder import checkpoint, journal
 from qpkit_train.run_folder.checkpoint import RunFile, State
 from qpkit_train.run_folder.fit_report import FitReport
-from qpkit_train.run_folder.initial_network import check_answers, resume_network, start_network
-from qpkit_train.run_folder.start import claim, gone_on, let_go_again, run_file, with_network
+from qpkit_train.run_folder.initial_network import check_answers, initial_network, resumed_network
+from qpkit_train.run_folder.start import claim_folder, cleared_on_failure, resumed_run_file, run_file, with_network
 from qpkit_train.run_folder.tensorboard import write_events
 from qpkit_train.schedule import Watch, learning_rate
-from qpkit_train.validation.counts import Measured, Tally
+from qpkit_train.validation.counts import Measured, ValidationCounts
 from qpkit_train.validation.tile_errors import TileErrors
 
 _CHECK_EVERY: Final = 16
@@ -86,13 +86,13 @@ def fit(
         with lead_first():
             check_batch(recipe.data.batch_size)
             tile_set = read_tile_set(tiles_root)
-            data = split_material(tile_set, recipe)
+            data = training_tiles_of(tile_set, recipe)
             file = run_file(tile_set, recipe, data, fabric.device)
             if rank() == 0:
-                claim(run_root, file, resume=resume)
-        with let_go_again(run_root), enough_memory(recipe, fabric.device):
+                claim_folder(run_root, file, resume=resume)
+        with cleared_on_failure(run_root), enough_memory(recipe, fabric.device):
             state = checkpoint.read_state(run_root, run=file.id) if resume else None
-            file = file if state is None else gone_on(run_root, file)
+            file = file if state is None else resumed_run_file(run_root, file)
             training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)
             resumed_from = training.restore(state) if state is not None else 0
             if rank() == 0 and not resumed_from:
@@ -108,7 +108,7 @@ class Training:
         self,
         root: Path,
         recipe: Recipe,
-        data: Material,
+        data: TrainingTiles,
         fabric: Fabric,
         file: RunFile,
         *,
@@ -118,7 +118,7 @@ class Training:
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table)
         with lead_first(), _seeded(recipe.seed, 0, fabric.device):
             self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
-            started = (resume_network if is_resumed else start_network)(recipe, data.names)
+            started = (resumed_network if is_resumed else initial_network)(recipe, data.names)
             if not is_resumed:
                 check_answers(started.network, recipe, tile_px=data.tile_set.tile_size)
         self.file = with_network(file, started, self.normalization)
@@ -294,7 +294,7 @@ class Training:
         else:  # without the wrapper, whose calls have to come in step in all processes
             with self.fabric.autocast():
                 logits = forward(self.runs, pixels, self.normalization)
-        return logits, tile_answers(known) if self.recipe.asks_tiles else known
+        return logits, tile_labels(known) if self.recipe.classifies_tiles else known
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)
@@ -310,7 +310,7 @@ class Training:
         """Say what the weights come to on whole tiles, without augmentation."""
         batch_size = measuring_batch(self.recipe, self.data)
         source = WholeTiles(self.reader, self.data.measured, batch_size=batch_size, rank=rank(), ranks=ranks())
-        tally = Tally(self.data, sigmoid=uses_sigmoid(self.recipe.loss.terms))
+        tally = ValidationCounts(self.data, sigmoid=uses_sigmoid(self.recipe.loss.terms))
         self.model.eval()
         with torch.inference_mode():
             for batch in Prefetcher(source, workers=self.recipe.data.workers):
@@ -330,7 +330,7 @@ class Training:
         )
         if self.watch.best_epoch == self.epoch:
             self.confusion = measured.confusion
-            self.thresholds = {} if self.recipe.asks_tiles else validated(measured.levels, self.data.labels)
+            self.thresholds = {} if self.recipe.classifies_tiles else validated(measured.levels, self.data.labels)
             if rank() == 0:
                 best = self.root / checkpoint.BEST_NAME
                 checkpoint.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)

@@ -1,10 +1,9 @@
-"""The first tiles of a training, before and after their random changes: what a recipe's [augment] comes to."""
+"""The first tiles of a training, before and after their augmentation: what a recipe's [augment] comes to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -12,38 +11,16 @@ from torch import Tensor
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import read_tile_set
-from qpkit.report.values.tiles import ChangedTile, Pair, ShownBatches
+from qpkit.report.values.tiles import AugmentedBatches, AugmentedTile, Pair
 from qpkit_train.augment.augmenter import Augmenter
-from qpkit_train.augment.geometry import reach, without_margin
+from qpkit_train.augment.sampling import reach, without_margin
+from qpkit_train.augment.transforms import settings_shown
 from qpkit_train.data.batches import EpochBatches, TileReader, mask_values
-from qpkit_train.data.training_tiles import Material, split_material
-from qpkit_train.recipe.settings import AugmentConfig, Recipe
-
-_MEANINGS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("hflip", "mirrored left to right", "hflip"),
-    ("vflip", "mirrored top to bottom", "vflip"),
-    ("rot90", "turned by multiples of 90 degrees", ""),
-    ("rotate", "turned by up to ± {:g} degrees", "affine_p"),
-    ("scale", "magnified or shrunk by up to 1 + {:g}", "affine_p"),
-    ("shear", "slanted by up to ± {:g} degrees", "affine_p"),
-    ("shift", "moved by up to ± {:g} of the side", "affine_p"),
-    ("grid", "cells of 5 x 5 wider and narrower by up to {:g}", "grid_p"),
-    ("elastic_px", "bent by up to ± {:g} px", "elastic_p"),
-    ("brightness", "brightness times 1 ± {:g}", ""),
-    ("contrast", "contrast times 1 ± {:g}", ""),
-    ("saturation", "saturation times 1 ± {:g}", ""),
-    ("hue", "colour circle turned by up to ± {:g}", ""),
-    ("stain", "haematoxylin, eosin and DAB times 1 ± {:g}", ""),
-    ("nuclei", "blue and brown: saturation and value ± {:g}", "nuclei_p"),
-    ("gamma", "exponents up to 1 + {:g}", "gamma_p"),
-    ("clahe", "local equalisation, clip limits up to {:g}", "clahe_p"),
-    ("blur_px", "Gaussian blur of up to {:g} px", "blur_p"),
-    ("noise", "normal noise of up to {:g}", "noise_p"),
-)
-"""Setting, what it does, and the setting of its chance ("" for always)."""
+from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
+from qpkit_train.recipe.settings import Recipe
 
 
-def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int) -> ShownBatches:
+def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int) -> AugmentedBatches:
     """Draw the first `count` tiles of a training and change each `versions` times.
 
     The first version is what the training's first epoch sees; the others are other draws for the same tiles.
@@ -51,7 +28,7 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
     Raises:
         As qpkit_train.loop.fit, as far as tiles and sampler are concerned.
     """
-    data = split_material(read_tile_set(tiles_root), recipe)
+    data = training_tiles_of(read_tile_set(tiles_root), recipe)
     epoch = data.sampler.epoch(0)
     batches = EpochBatches(
         TileReader(data.tile_set, table=data.table), data.train, epoch,
@@ -59,7 +36,7 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
         margin=reach(recipe.augment, recipe.data.crop_px),
     )  # fmt: skip
     augment = Augmenter(recipe.augment, seed=recipe.seed)
-    shown: list[ChangedTile] = []
+    shown: list[AugmentedTile] = []
     lost = step = 0
     while len(shown) < count and step < len(batches):
         batch, start = batches[step], int(epoch.starts[step])
@@ -72,7 +49,7 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
             if data.background not in group.wanted and _shows(before, group.wanted):
                 lost += sum(not _shows(t, group.wanted) for t in after)
             shown.append(
-                ChangedTile(
+                AugmentedTile(
                     tile=data.train[int(batch.tiles[at])],
                     drawn_for=group.name,
                     drawn=_pair(images[at].float() / 255, before, data),
@@ -80,8 +57,8 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
                 )
             )
         step += 1
-    on, off = settings_of(recipe.augment)
-    return ShownBatches(
+    on, off = settings_shown(recipe.augment)
+    return AugmentedBatches(
         recipe=recipe.name,
         labels=data.labels,
         tiles=tuple(shown),
@@ -98,19 +75,6 @@ def show_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int)
     )
 
 
-def settings_of(config: AugmentConfig) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:
-    """Say what is on, as (setting, what it does, chance), and name what is off."""
-    on, off = [], []
-    for name, meaning, chance in _MEANINGS:
-        strength = getattr(config, name)
-        share = getattr(config, chance) if chance else 1.0
-        if strength and share:
-            on.append((name, meaning.format(strength), f"{share:.0%}"))
-        else:
-            off.append(name)
-    return tuple(on), tuple(off)
-
-
 def _unknown(pairs: Sequence[Pair], labels: LabelMap) -> float:
     return float(np.mean([np.mean(mask == labels.ignore) for _, mask in pairs])) if pairs else 0.0
 
@@ -119,7 +83,7 @@ def _shows(target: Tensor, wanted: tuple[int, ...]) -> bool:
     return bool(torch.isin(target, torch.tensor(wanted, dtype=target.dtype)).any())
 
 
-def _pair(image: Tensor, target: Tensor, data: Material) -> Pair:
+def _pair(image: Tensor, target: Tensor, data: TrainingTiles) -> Pair:
     """Pixels and mask as pages show them: (h, w, 3) uint8, and values of the label map."""
     pixels = (image.movedim(0, -1) * 255).round().to(torch.uint8).numpy()
     return pixels, mask_values(target.numpy(), data.labels)

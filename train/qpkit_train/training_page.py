@@ -11,8 +11,8 @@ import numpy as np
 from qpkit.errors import FormatError, QpkitError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.pages.training import TrainingFacts, write_training_report
-from qpkit.report.values.tiles import Judgement
-from qpkit_train.evaluation import judge
+from qpkit.report.values.tiles import RunEvaluation
+from qpkit_train.evaluation import evaluate_run
 from qpkit_train.run_folder.checkpoint import Run, load_run, read_state
 
 PAGE_NAME: Final = "report.html"
@@ -41,22 +41,22 @@ def write_training_page(
     state = read_state(run, run=opened.id)
     if state is None:
         raise FormatError(f"{run}: no epoch is finished yet; go on with qpkit train --resume")
-    judgement, missing = _judged(opened, tiles, on_progress)
+    evaluation, missing = _judged(opened, tiles, on_progress)
     facts = TrainingFacts(
         run=msgspec.to_builtins(opened.file),
         history=state.history,
         confusion=np.array(state.confusion, np.int64),
         labels=opened.labels,
         names=tuple(opened.labels.name_of(value) for value in opened.labels.trained_values),
-        judgement=judgement,
+        evaluation=evaluation,
         missing=missing,
     )
     write_training_report(facts, page)
     return missing
 
 
-def _judged(run: Run, tiles: Path | None, on_progress: OnProgress) -> tuple[Judgement | None, str]:
+def _judged(run: Run, tiles: Path | None, on_progress: OnProgress) -> tuple[RunEvaluation | None, str]:
     try:
-        return judge(run, tiles=tiles, on_progress=on_progress), ""
+        return evaluate_run(run, tiles=tiles, on_progress=on_progress), ""
     except QpkitError as err:
         return None, f"the report shows no tiles and no thresholds: {err}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qpkit.cli.shared.console import table
-from qpkit.ops.scores.baselines import best_chance
+from qpkit.ops.scores.baselines import best_baseline
 from qpkit.ops.scores.bootstrap import Interval
 from qpkit.workflows.evaluate.result import Evaluation, Scope
 
@@ -19,7 +19,7 @@ def show(result: Evaluation) -> None:
     whole = slides[-1]
     outside = "count as background" if result.unannotated == "background" else "count neither way"
     _show_pixels(f"Run {result.run} against the annotations; pixels outside every region {outside}", "slide", slides)
-    _show_chance(whole)
+    _show_baselines(whole)
     _show_ranking(whole)
     _show_lesions(result, slides)
     _show_confusion(result, whole)
@@ -32,17 +32,27 @@ def _show_pixels(title: str, kind: str, scopes: Sequence[Scope]) -> None:
     rows = []
     for scope in scopes:
         for name, score in scope.scores.items():
-            guess = best_chance(scope.chance[name], "dice")
+            guess = best_baseline(scope.baselines[name], "dice")
             numbers = [getattr(score, metric) for metric in _SCORES]
             rows.append((scope.name, name, score.support, numbers[0], guess, *numbers[1:]))
-    columns = (kind, "class", "pixels", "Dice", "Dice of guessing", "IoU", "precision", "recall", "specificity")
+    columns = (
+        kind,
+        "class",
+        "pixels",
+        "Dice",
+        "Dice of the best baseline",
+        "IoU",
+        "precision",
+        "recall",
+        "specificity",
+    )
     table(title, columns, rows)
 
 
-def _show_chance(scope: Scope) -> None:
+def _show_baselines(scope: Scope) -> None:
     rows = []
     for name, score in scope.scores.items():
-        for predictor, found in {"this run": score, **scope.chance[name]}.items():
+        for predictor, found in {"this run": score, **scope.baselines[name]}.items():
             rows.append((name, predictor, *(getattr(found, metric) for metric in _SCORES)))
     title = f"{scope.name}: beside predictors that have not looked"
     table(title, ("class", "predictor", "Dice", "IoU", "precision", "recall", "specificity"), rows)
@@ -53,10 +63,18 @@ def _show_ranking(scope: Scope) -> None:
         return
     rows = []
     for name, rank in scope.ranking.items():
-        prior = scope.chance[name]["all this class"].precision
+        prior = scope.baselines[name]["all this class"].precision
         row = (name, rank.auc, rank.average_precision, prior, rank.calibration_error)
         rows.append((*row, rank.best_dice, rank.best_threshold))
-    columns = ("class", "AUC", "average precision", "of guessing", "calibration error", "best Dice", "at probability")
+    columns = (
+        "class",
+        "AUC",
+        "average precision",
+        "of the best baseline",
+        "calibration error",
+        "best Dice",
+        "at probability",
+    )
     error = scope.confidence_error
     told = "" if error is None else f"; calibration error of what it says: {error:.4f}"
     table(f"{scope.name}: probabilities (the best Dice is chosen on these pixels{told})", columns, rows)
@@ -69,19 +87,19 @@ def _show_lesions(result: Evaluation, scopes: Sequence[Scope]) -> None:
             area = None if scope.outside_mm2 is None else scope.outside_mm2[name]
             counts = (f"{found.found} of {found.total}", found.matched, found.predicted, found.too_small)
             rows.append((scope.name, name, *counts, found.precision, found.recall, found.f1, area))
-    share = result.settings.lesion_overlap
+    fraction = result.settings.lesion_overlap
     columns = ("slide", "class", "found", "matched", "predicted", "too small", "precision", "recall", "F1")
-    title = f"Lesions (found: {share:.0%} covered; matched: IoU {share:g})"
+    title = f"Lesions (found: {fraction:.0%} covered; matched: IoU {fraction:g})"
     table(title, (*columns, "mm2 not judged"), rows)
 
 
 def _show_confusion(result: Evaluation, scope: Scope) -> None:
     rows = [
-        (name, *(f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True)))
-        for name, counts, shares in zip(result.names, scope.confusion, scope.confusion_shares, strict=True)
+        (name, *(f"{count:,} ({fraction:.1%})" for count, fraction in zip(counts, fractions, strict=True)))
+        for name, counts, fractions in zip(result.names, scope.confusion, scope.confusion_fractions, strict=True)
     ]
     columns = ("annotated \\ predicted", *result.names)
-    table(f"{scope.name}: pixels (share of the annotated class)", columns, rows)
+    table(f"{scope.name}: pixels (fraction of the annotated class)", columns, rows)
 
 
 def _show_patients(result: Evaluation) -> None:

@@ -10,8 +10,9 @@ import msgspec
 import typer
 
 from qpkit.cli.shared.console import progress, say, table
+from qpkit.formats.tables import HEAD
 from qpkit.workflows.convert.convert import ConvertReport, convert
-from qpkit.workflows.convert.qupath import ALL_FORMATS, PROJECT, PROJECT_LACKS
+from qpkit.workflows.convert.formats import format_rows
 from qpkit.workflows.convert.settings import ConvertSettings
 
 
@@ -50,6 +51,4 @@ def _show(report: ConvertReport, *, as_json: bool) -> None:
 
 
 def _list() -> None:
-    rows = [(PROJECT, "QuPath project", ".qpproj, folder", ", ".join(PROJECT_LACKS))]
-    rows += [(f.name, f.title, " ".join(f.suffixes), ", ".join(f.lacks) or "-") for f in ALL_FORMATS]
-    table("Formats (all are read and written)", ("name", "format", "files", "cannot hold, or changes"), rows)
+    table("Formats (all are read and written)", HEAD, format_rows())

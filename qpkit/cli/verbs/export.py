@@ -10,7 +10,7 @@ import typer
 from qpkit import api
 from qpkit.cli.shared.console import progress, say, table, took
 from qpkit.errors import ConfigError
-from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.report.rule_table import COLUMNS, rule_rows
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport, parse_shard
@@ -128,7 +128,7 @@ def _show(report: ExportReport, out: Path, start: float) -> None:
         dropped = sum(s.dropped_pixels.get(value, 0) for s in report.slides)
         pixel_rows.append((value, labels.name_of(value), kept, dropped))
     table("Mask pixels", ("value", "class", "kept", "in dropped glass tiles"), pixel_rows)
-    tally = sum((s.tally for s in report.slides), PixelTally())
+    tally = sum((s.tally for s in report.slides), PixelCounts())
     table("Which rule decided the pixels", COLUMNS, rule_rows(tally, labels))
     split_rows = [(name, c["groups"], c["tiles"], c["positive"]) for name, c in report.splits.items()]
     table("Splits", ("split", "groups", "tiles", "with a class"), split_rows)

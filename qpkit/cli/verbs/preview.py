@@ -29,7 +29,7 @@ def command(
     """Show a project, an export, or tiles as a training changes them, on one page.
 
     PROJECT or TILES alone: slides, classes, tiles of every class, audit, split and leakage. RUN or RECIPE with TILES:
-    the first tiles that a training draws, each beside its random changes.
+    the first tiles that a training draws, each beside its augmentation.
     """
     from qpkit.dataset.manifest import INFO_NAME
     from qpkit.workflows.inputs.label_maps import read_label_map
@@ -69,7 +69,7 @@ def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], count: 
     from qpkit.report.pages.augmentations import preview_augmented
 
     with extra("train"):
-        from qpkit_train.preview import show_batches
+        from qpkit_train.preview import augmented_batches
         from qpkit_train.recipe.load import load_recipe, recipe_from_builtins
         from qpkit_train.run_folder.checkpoint import read_run_file
 
@@ -78,7 +78,7 @@ def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], count: 
         recipe = recipe_from_builtins(tables, source=f"{source}/run.json", overrides=setting)
     else:
         recipe = load_recipe(str(source), setting)
-    shown = show_batches(tiles, recipe, count=count, versions=versions)
+    shown = augmented_batches(tiles, recipe, count=count, versions=versions)
     with progress("preview") as update:
         preview_augmented(shown, out, on_progress=update)
     for note in shown.notes:

@@ -42,10 +42,10 @@ def _show(report: SplitReport, folds: int | None) -> None:
     rows = []
     for part in report.parts:
         counts = part.counts
-        shares = [_percent(counts.pixels[value], total) for value, total in totals.items()]
+        fractions = [_percent(counts.pixels[value], total) for value, total in totals.items()]
         wished = "-" if part.wished is None else f"{part.wished:.1%}"
         tested = (part.split,) if folds else ()
-        rows.append((part.name, *tested, part.groups, counts.tiles, counts.positive, wished, *shares))
+        rows.append((part.name, *tested, part.groups, counts.tiles, counts.positive, wished, *fractions))
     columns = ("fold", "split") if folds else ("split",)
     names = [f"of {c.name}" for c in labels.classes]
     table("Splits", (*columns, "groups", "tiles", "with a class", "wished", *names), rows)
@@ -59,7 +59,7 @@ def _show(report: SplitReport, folds: int | None) -> None:
             )
             if value is not None
         ]
-        table("Deviation of the shares from the wished ones", ("", "root mean square"), rows)
+        table("Deviation of the fractions from the wished ones", ("", "root mean square"), rows)
     for line in report.leakage.describe():
         say(f"warning: leakage, allowed: {line}")
     for line in report.notes:

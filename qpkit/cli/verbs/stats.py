@@ -65,8 +65,8 @@ def _show(report: StatsReport) -> None:
             _ratio(c.others_per_tile),
             c.pixels,
             c.area_mm2,
-            "-" if c.share is None else f"{c.share:.2%}",
-            *(f"{c.split_shares[p.name]:.1%}" if c.split_shares else "-" for p in report.splits),
+            "-" if c.fraction is None else f"{c.fraction:.2%}",
+            *(f"{c.split_fractions[p.name]:.1%}" if c.split_fractions else "-" for p in report.splits),
         )
         for c in report.classes
     ]

@@ -16,7 +16,7 @@ from qpkit.extras import extra
 from qpkit.files import replace_file
 
 if TYPE_CHECKING:
-    from qpkit_train.data.training_tiles import Material
+    from qpkit_train.data.training_tiles import TrainingTiles
     from qpkit_train.recipe.settings import Recipe
     from qpkit_train.run_folder.fit_report import FitReport
 
@@ -55,16 +55,16 @@ def command(
     chosen = load_recipe(recipe or _DEFAULT, setting)
     if dry_run:
         with extra("train"):
-            from qpkit_train.data.training_tiles import describe_material
+            from qpkit_train.data.training_tiles import describe_training_tiles
 
-        _show_epoch(describe_material(tiles, chosen))
+        _show_epoch(describe_training_tiles(tiles, chosen))
         return
     if find_lr:
         _find_lr(tiles, chosen, out, start)
         return
     if out is None:
         raise ConfigError("-o/--out is missing: the run folder to make")
-    if chosen.asks_tiles:
+    if chosen.classifies_tiles:
         raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
     with extra("train"):
         from qpkit_train.loop import fit
@@ -100,7 +100,7 @@ def _find_lr(tiles: Path, recipe: Recipe, out: Path | None, start: float) -> Non
     )
 
 
-def _show_epoch(data: Material) -> None:
+def _show_epoch(data: TrainingTiles) -> None:
     """Show what the first epoch holds: kinds of tiles, classes, patients."""
     drawn = data.sampler.describe()
     rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
@@ -128,14 +128,14 @@ def _show(report: FitReport, out: Path, start: float) -> None:
     where = "validation" if report.validated_on == "val" else "TRAINING (there is no validation split)"
     title = f"Epoch {report.best_epoch} of {report.epochs}, best on the {where} tiles"
     table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
-    chances = ", ".join(f"{name} {chance:g}" for name, chance in report.thresholds.items())
-    if chances:
-        say(f"chances with the highest Dice there: {chances}; qpkit predict --threshold validated takes them")
+    probabilities = ", ".join(f"{name} {probability:g}" for name, probability in report.thresholds.items())
+    if probabilities:
+        say(f"highest Dice there at probabilities {probabilities}: qpkit predict --threshold validated takes them")
     for line in report.notes:
         say(f"note: {line}")
     say(parameters_line(report.parameters))
     say(
         f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "
-        f"{report.seconds_per_step:.2f} s, {report.waiting_share:.0%} of it waiting for tiles"
+        f"{report.seconds_per_step:.2f} s, {report.waiting_fraction:.0%} of it waiting for tiles"
     )
     say(f"run {report.run} in {out} ({took(start)})")

@@ -58,12 +58,16 @@ def _show(report: ClassifierReport, out: Path, start: float) -> None:
         (name, *counts, *(count / max(sum(counts), 1) for count in counts))
         for name, counts in zip(("without", "with"), report.confusion.tolist(), strict=True)
     ]
-    table("Tiles by truth (rows) and answer", ("", "said without", "said with", "share without", "share with"), shown)
+    table(
+        "Tiles by truth (rows) and answer",
+        ("", "predicted without", "predicted with", "fraction without", "fraction with"),
+        shown,
+    )
     for line in trained.notes:
         say(f"note: {line}")
     say(parameters_line(trained.parameters))
     say(
         f"{trained.recipe} on {trained.device}, {trained.precision}: {trained.steps:,} steps of "
-        f"{trained.seconds_per_step:.2f} s, {trained.waiting_share:.0%} of it waiting for tiles"
+        f"{trained.seconds_per_step:.2f} s, {trained.waiting_fraction:.0%} of it waiting for tiles"
     )
     say(f"run {trained.run} in {out} ({took(start)}); its encoder: --set model.encoder_weights=run:{out}")

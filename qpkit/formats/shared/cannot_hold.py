@@ -1,7 +1,7 @@
 """What annotations have that a format may not hold, counted object by object.
 
-Each format names what it lacks; `count_losses` counts the objects that have it. So nothing is left out in silence, and
-the list of what a format cannot hold is the same in the code, on the command line and in docs/formats.md.
+Each format names what it cannot hold; `count_losses` counts the objects that have it. So nothing is left out in
+silence, and the list is the same in the code, on the command line and in docs/formats.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 import shapely
 
 from qpkit.core.annotation import Annotation, Plane
-from qpkit.core.geometry import polygons_of
+from qpkit.core.geometry import is_ellipse, polygons_of
 from qpkit.formats.shared.outlines import is_box
 
 Feature = Literal[
@@ -53,13 +53,13 @@ Feature = Literal[
 ]
 """One thing that an object may have."""
 
-Lacks = Mapping[Feature, str]
-"""What a format does not hold, with what happens to it instead."""
+CannotHold = Mapping[Feature, str]
+"""What a format cannot hold, with what happens to it instead."""
 
 _BAD_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 """What XML cannot hold, and the carriage return, which it turns into a line feed."""
 
-SENTENCES: Final[Lacks] = {
+_USUALLY: Final[CannotHold] = {
     "class": "classes left out",
     "odd class name": "class names with blanks at their ends or colons inside read differently",
     "class colour": "class colours left out",
@@ -95,20 +95,20 @@ SENTENCES: Final[Lacks] = {
 """What usually happens."""
 
 
-def lacking(*features: Feature, instead: Lacks | None = None) -> Lacks:
-    """Name what a format lacks: features of which the usual happens, and those with a sentence of their own."""
-    return {feature: SENTENCES[feature] for feature in features} | dict(instead or {})
+def cannot_hold(*features: Feature, instead: CannotHold | None = None) -> CannotHold:
+    """Name what a format cannot hold: features of which the usual happens, and those with a sentence of their own."""
+    return {feature: _USUALLY[feature] for feature in features} | dict(instead or {})
 
 
-def count_losses(objects: Iterable[Annotation], lacks: Lacks) -> Counter[str]:
-    """Count the objects that have something which a format lacks.
+def count_losses(objects: Iterable[Annotation], left_out: CannotHold) -> Counter[str]:
+    """Count the objects that have something which a format cannot hold.
 
     Returns:
         Objects by sentence; every object counts once for each thing it loses.
     """
     losses: Counter[str] = Counter()
     for item in objects:
-        losses.update(lacks[feature] for feature in features_of(item) if feature in lacks)
+        losses.update(left_out[feature] for feature in features_of(item) if feature in left_out)
     return losses
 
 
@@ -174,7 +174,7 @@ _HAS: Final[Mapping[Feature, Callable[[Annotation], bool]]] = {
     "no shape": lambda o: o.geometry.is_empty,
     "holes": _has_holes,
     "parts": _has_parts,
-    "ellipse": lambda o: o.shape == "ellipse" and not o.geometry.is_empty,
+    "ellipse": lambda o: o.shape == "ellipse" and is_ellipse(o.geometry),
     "rectangle": lambda o: o.shape == "rectangle" and not o.geometry.is_empty,
     "line": lambda o: bool(_lines(o)),
     "polyline": lambda o: any(len(line.coords) > 2 for line in _lines(o)),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, RoiShape
-from qpkit.core.geometry import ellipse
+from qpkit.core.geometry import ellipse, is_ellipse
 
 Points = NDArray[np.float64]
 """(n, 2) x and y in slide px."""
@@ -90,11 +90,14 @@ def pieces(item: Annotation, *, split_points: bool) -> list[tuple[BaseGeometry, 
         split_points: Whether several points come one by one.
 
     Returns:
-        Polygons (maybe with holes), lines and points, each with the shape to write; empty ones go.
+        Polygons (maybe with holes), lines and points, each with the shape to write; empty ones go. What is said to be
+        an ellipse or a rectangle and was edited since is a polygon.
     """
     geometry = item.geometry
-    if isinstance(geometry, shapely.Polygon) and not geometry.is_empty and item.shape in ("rectangle", "ellipse"):
-        return [(geometry, item.shape if item.shape == "ellipse" or is_box(geometry) else "polygon")]
+    if item.shape == "ellipse" and is_ellipse(geometry):
+        return [(geometry, "ellipse")]
+    if item.shape == "rectangle" and isinstance(geometry, shapely.Polygon) and is_box(geometry):
+        return [(geometry, "rectangle")]
     made: list[tuple[BaseGeometry, RoiShape]] = []
     for part in simple_parts(geometry):
         if isinstance(part, shapely.Polygon):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
-from qpkit.ops.masks.pixel_counts import Category, PixelTally, tally_of
+from qpkit.ops.masks.pixel_counts import Category, PixelCounts, tally_of
 
 UNANNOTATED: Final = 0
 """Number of the category of pixels where nothing was drawn."""
@@ -67,12 +67,12 @@ class Kinds:
         values = np.array([meaning.get(c.value, 0) for c in self._categories], dtype=np.uint8)
         return values[self.category], drawn[self.category]
 
-    def nothing_drawn(self, pixels: int, *, inside: int) -> PixelTally:
+    def nothing_drawn(self, pixels: int, *, inside: int) -> PixelCounts:
         """The tally of `pixels` px without any shape, `inside` of them on the slide."""
         counts = {self._categories[0]: inside, self._categories[OUTSIDE]: pixels - inside}
         return tally_of({category: count for category, count in counts.items() if count})
 
-    def finish(self, found: NDArray[np.uint32], marks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], PixelTally]:
+    def finish(self, found: NDArray[np.uint32], marks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], PixelCounts]:
         """Turn an (h, w) image of category numbers and its marks into the mask and the tally of its pixels."""
         mask = np.empty(found.shape, dtype=np.uint8)
         counts, noted = np.zeros(len(self._categories), np.int64), np.zeros(4, np.int64)

@@ -31,7 +31,7 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PixelTally:
+class PixelCounts:
     """Mask pixels by the rule that decided them.
 
     The sources, derived, boundary, ignored, region, unannotated and outside ones are all pixels, each once. The others
@@ -69,24 +69,24 @@ class PixelTally:
         drawn = sum(sum(part.values()) for part in self.sources.values()) + sum(self.derived.values())
         return drawn + self.boundary + self.ignored + self.region + self.unannotated + self.outside
 
-    def __add__(self, other: PixelTally) -> PixelTally:
+    def __add__(self, other: PixelCounts) -> PixelCounts:
         names = dict.fromkeys((*self.sources, *other.sources))
         sources = {n: _sum(self.sources.get(n, {}), other.sources.get(n, {})) for n in names}
         numbers = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[3:]}
         derived, values = _sum(self.derived, other.derived), _sum(self.values, other.values)
-        return PixelTally(sources=sources, derived=derived, values=values, **numbers)
+        return PixelCounts(sources=sources, derived=derived, values=values, **numbers)
 
 
 def _sum(one: Mapping[Key, int], other: Mapping[Key, int]) -> dict[Key, int]:
     return dict(Counter(one) + Counter(other))
 
 
-def tally_of(found: Mapping[Category, int], *, overlap: int = 0, ignored_over_class: int = 0) -> PixelTally:
+def tally_of(found: Mapping[Category, int], *, overlap: int = 0, ignored_over_class: int = 0) -> PixelCounts:
     """Sort counted categories by their rules.
 
     Args:
         found: Pixels by category.
-        overlap, ignored_over_class: Pixels, as in PixelTally.
+        overlap, ignored_over_class: Pixels, as in PixelCounts.
     """
     sources: dict[str, Counter[str]] = {}
     derived: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def tally_of(found: Mapping[Category, int], *, overlap: int = 0, ignored_over_cl
             derived[category.label] += count
         else:
             others[category.role] += count
-    return PixelTally(
+    return PixelCounts(
         sources=sources,
         derived=derived,
         values=values,

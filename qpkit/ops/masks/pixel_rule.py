@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import RoiShape
-from qpkit.core.geometry import mend, slide_to_level, slides_to_level
+from qpkit.core.geometry import is_ellipse, mend, slide_to_level, slides_to_level
 
 PixelRule = Literal["centre", "qupath"]
 
@@ -27,7 +27,7 @@ _FIXED_POINT: Final = 1024
 """Java2D keeps coordinates in 1/1024 px where it does not round them."""
 
 _KAPPA: Final = 0.5522847498307933
-"""How long the arms of Java's four Bezier curves of an ellipse are, as a share of its half axes."""
+"""How long the arms of Java's four Bezier curves of an ellipse are, as a fraction of its half axes."""
 
 _FLAT_WIDE: Final = 1.0
 """Px. How far Java2D lets the arms of a curve lie from its chord when it draws at "wide" downsamples."""
@@ -67,7 +67,7 @@ def level_shape(
     if rule == "centre":
         mended, was_mended = mend(geometry)
         return slide_to_level(mended, downsample), was_mended
-    if shape in ("rectangle", "ellipse") and not geometry.is_empty:
+    if (shape == "rectangle" and not geometry.is_empty) or (shape == "ellipse" and is_ellipse(geometry)):
         corners = np.array(geometry.bounds) / downsample
         if shape == "rectangle":
             return shapely.box(*np.floor(corners + 0.25)), False

@@ -15,7 +15,7 @@ from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError
 from qpkit.ops.masks.paint_kinds import OUTSIDE, Kinds
 from qpkit.ops.masks.paint_order import PaintPlan
-from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.ops.masks.pixel_rule import PixelRule, samples_corner
 from qpkit.ops.masks.scanline import Marks, fill_shapes, pack
 
@@ -87,7 +87,7 @@ class Painting:
         self._ignore_outside(mask, tile, self.labels.ignore)
         return mask
 
-    def paint(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelTally]:
+    def paint(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelCounts]:
         """Draw the label mask of one tile and count which rule decided how many of its pixels.
 
         Returns:

@@ -19,7 +19,7 @@ ALL_THIS_CLASS = "all this class"
 RANDOM = "random at the prior"
 
 
-def chance_scores(confusion: NDArray[np.int64], index: int, *, background: int, name: str) -> dict[str, ClassScore]:
+def baseline_scores(confusion: NDArray[np.int64], index: int, *, background: int, name: str) -> dict[str, ClassScore]:
     """Score the trivial predictors for one class on the pixels of a confusion matrix.
 
     Args:
@@ -46,7 +46,7 @@ def chance_scores(confusion: NDArray[np.int64], index: int, *, background: int, 
     }
 
 
-def best_chance(scores: Mapping[str, ClassScore], metric: str) -> float | None:
+def best_baseline(scores: Mapping[str, ClassScore], metric: str) -> float | None:
     """The highest that a trivial predictor reaches in "dice", "iou" ...; None where none has a value."""
     values = [getattr(score, metric) for score in scores.values()]
     return max((value for value in values if value is not None), default=None)

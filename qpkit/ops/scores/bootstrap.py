@@ -37,7 +37,7 @@ def bootstrap_mean(
         values: None where nothing can be said of a patient; these are left out, and `n` says how many stayed.
         seed: The same seed and values give the same interval.
         resamples: Draws of n out of n with replacement.
-        level: Share of the draws inside.
+        level: Fraction of the draws inside.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. With few patients it is too
     narrow; it cannot know what it has not seen.

@@ -20,10 +20,10 @@ class ClassScore:
     Args:
         name: Of the class.
         support: Pixels that truly are of it.
-        predicted: Pixels that were said to be.
+        predicted: Pixels that are predicted as it.
         iou, dice, precision, recall: 0..1. IoU and Dice are None if the class is neither there nor predicted,
             precision if it was never predicted, recall (the same as sensitivity) if it is not there.
-        specificity: Share of the other pixels that were not said to be of it; None if there are no others.
+        specificity: Fraction of the other pixels that are not predicted as it; None if there are no others.
     """
 
     name: str
@@ -69,8 +69,8 @@ def class_scores(confusion: NDArray[np.int64], names: Sequence[str]) -> tuple[Cl
     support, predicted = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
     pixels = int(confusion.sum())
     return tuple(
-        score_of(name, tp=tp, fp=said - tp, fn=there - tp, tn=pixels - there - said + tp)
-        for name, tp, there, said in zip(names, hits, support, predicted, strict=True)
+        score_of(name, tp=tp, fp=called - tp, fn=there - tp, tn=pixels - there - called + tp)
+        for name, tp, there, called in zip(names, hits, support, predicted, strict=True)
     )
 
 
@@ -83,11 +83,11 @@ def score_of(name: str, *, tp: float, fp: float, fn: float, tn: float) -> ClassS
         name=name,
         support=round(tp + fn),
         predicted=round(tp + fp),
-        iou=_share(tp, tp + fp + fn),
-        dice=_share(2 * tp, 2 * tp + fp + fn),
-        precision=_share(tp, tp + fp),
-        recall=_share(tp, tp + fn),
-        specificity=_share(tn, tn + fp),
+        iou=_fraction(tp, tp + fp + fn),
+        dice=_fraction(2 * tp, 2 * tp + fp + fn),
+        precision=_fraction(tp, tp + fp),
+        recall=_fraction(tp, tp + fn),
+        specificity=_fraction(tn, tn + fp),
     )
 
 
@@ -99,15 +99,15 @@ def mean_score(scores: Sequence[ClassScore], metric: str, *, background: int) ->
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float | None:
-    """Share of known pixels that were predicted right."""
-    return _share(int(np.trace(confusion)), int(confusion.sum()))
+    """Fraction of known pixels that were predicted right."""
+    return _fraction(int(np.trace(confusion)), int(confusion.sum()))
 
 
 def row_normalized(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Shares of each true class, rows sum to 1; a class that is not there has a row of zeros."""
+    """Fractions of each true class, rows sum to 1; a class that is not there has a row of zeros."""
     sums = confusion.sum(axis=1, keepdims=True)
     return np.asarray(confusion / np.maximum(sums, 1), dtype=np.float64)
 
 
-def _share(part: float, whole: float) -> float | None:
+def _fraction(part: float, whole: float) -> float | None:
     return part / whole if whole else None

@@ -47,12 +47,12 @@ class LesionCounts:
 
     @property
     def precision(self) -> float | None:
-        """Share of the predicted lesions that are matched; None without one."""
+        """Fraction of the predicted lesions that are matched; None without one."""
         return self.matched / self.predicted if self.predicted else None
 
     @property
     def recall(self) -> float | None:
-        """Share of the true lesions that are matched; None without one."""
+        """Fraction of the true lesions that are matched; None without one."""
         return self.matched / self.total if self.total else None
 
     @property
@@ -72,44 +72,44 @@ class LesionTally:
     def __init__(self, *, background: int, ignore: int) -> None:
         self._background, self._ignore = background, ignore
         self._true = StripComponents(skip={background, ignore})
-        self._said = StripComponents(skip={background, ignore})
+        self._predicted = StripComponents(skip={background, ignore})
         self._shared: list[NDArray[np.int64]] = []
 
     def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
         """Take the next strip; both (h, w) uint8 label values."""
         known = np.where(truth == self._ignore, np.uint8(self._background), predicted)
-        true, said = self._true.add(truth), self._said.add(known)
+        true, found = self._true.add(truth), self._predicted.add(known)
         both = (true > 0) & (truth == known)
-        self._shared.append(_pair_counts(true[both], said[both]))
+        self._shared.append(_pair_counts(true[both], found[both]))
 
     def count(self, values: Sequence[int], *, overlap: float, min_px: float) -> dict[int, LesionCounts]:
         """Match and count the lesions of some values.
 
         Args:
             values: Classes.
-            overlap: Share from which a lesion is found, and IoU from which two are matched; above 0, at most 1.
+            overlap: Fraction from which a lesion is found, and IoU from which two are matched; above 0, at most 1.
             min_px: Unmatched predicted lesions with fewer pixels do not count.
         """
-        true, said = self._true.merged(), self._said.merged()
-        first, second, shared = _shared_px(self._shared, true.owner, said.owner)
-        iou = shared / (true.px[first] + said.px[second] - shared)
+        true, predicted = self._true.merged(), self._predicted.merged()
+        first, second, shared = _shared_px(self._shared, true.owner, predicted.owner)
+        iou = shared / (true.px[first] + predicted.px[second] - shared)
         covered = np.bincount(first, weights=shared, minlength=len(true.px))
-        is_match, is_small = iou >= overlap, said.px < min_px
+        is_match, is_small = iou >= overlap, predicted.px < min_px
         found = {}
         for value in values:
             of_truth = (true.values == value) & (true.px > 0)
-            of_said = (said.values == value) & (said.px > 0)
+            of_predicted = (predicted.values == value) & (predicted.px > 0)
             chosen = is_match & (true.values[first] == value)
             matched = _most_pairs(first[chosen], second[chosen])
             # the most that large areas alone can have: so many of any largest matching can be theirs
             large = chosen & ~is_small[second]
             matched_large = _most_pairs(first[large], second[large])
-            too_small = int((of_said & is_small).sum()) - (matched - matched_large)
+            too_small = int((of_predicted & is_small).sum()) - (matched - matched_large)
             found[value] = LesionCounts(
                 total=int(of_truth.sum()),
                 found=int((covered[of_truth] >= overlap * true.px[of_truth]).sum()),
                 matched=matched,
-                predicted=int(of_said.sum()) - too_small,
+                predicted=int(of_predicted.sum()) - too_small,
                 too_small=too_small,
             )
         return found

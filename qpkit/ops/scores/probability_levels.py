@@ -44,11 +44,11 @@ def levels_of(target: NDArray[np.uint8], probabilities: NDArray[np.uint8], class
 
 
 def confidence_of(
-    target: NDArray[np.uint8], said: NDArray[np.uint8], probabilities: NDArray[np.uint8]
+    target: NDArray[np.uint8], predicted: NDArray[np.uint8], probabilities: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
     """Count pixels by whether they were predicted right and by the highest of their probabilities: (2, 256) int64."""
     known = target != IGNORE_INDEX
-    return _binary(target[known] == said[known], probabilities.max(axis=0)[known])
+    return _binary(target[known] == predicted[known], probabilities.max(axis=0)[known])
 
 
 def _binary(is_positive: NDArray[np.bool_], levels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -68,7 +68,8 @@ def scores_at_thresholds(levels: NDArray[np.int64], name: str) -> tuple[ClassSco
 
 
 def roc_auc(levels: NDArray[np.int64]) -> float | None:
-    """Area under the ROC curve: the chance that a pixel of the class has a higher probability than one that is not.
+    """Area under the ROC curve: the probability that a pixel of the class has a higher probability than one that is
+    not.
 
     Equal probabilities count half, which is the trapezoidal rule (scikit-learn's roc_auc_score). None if all pixels
     are of the class or none is.
@@ -99,19 +100,19 @@ class ReliabilityBin:
     Args:
         low, high: Probabilities of the bin; `high` belongs to the next one, but for 1.0.
         pixels: In it.
-        said: Their mean probability.
-        true: The share of them that is of the class.
+        predicted: Their mean probability.
+        true: The fraction of them that is of the class.
     """
 
     low: float
     high: float
     pixels: int
-    said: float
+    predicted: float
     true: float
 
 
 def reliability(levels: NDArray[np.int64], *, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
-    """What was said against what was true, for bins of equal width; empty ones are left out. From (2, 256) counts."""
+    """Predicted probabilities against what was true, in bins of equal width (no empty ones), of (2, 256) counts."""
     probability = np.arange(LEVELS) / (LEVELS - 1)
     place = np.minimum(np.arange(LEVELS) * bins // (LEVELS - 1), bins - 1)
     rows = []
@@ -119,16 +120,18 @@ def reliability(levels: NDArray[np.int64], *, bins: int = BINS) -> tuple[Reliabi
         inside = levels[:, place == i]
         pixels = int(inside.sum())
         if pixels:
-            said = float((inside.sum(axis=0) * probability[place == i]).sum() / pixels)
+            predicted = float((inside.sum(axis=0) * probability[place == i]).sum() / pixels)
             true = float(inside[1].sum() / pixels)
-            rows.append(ReliabilityBin(low=i / bins, high=(i + 1) / bins, pixels=pixels, said=said, true=true))
+            rows.append(
+                ReliabilityBin(low=i / bins, high=(i + 1) / bins, pixels=pixels, predicted=predicted, true=true)
+            )
     return tuple(rows)
 
 
 def calibration_error(table: Sequence[ReliabilityBin]) -> float | None:
-    """Expected calibration error: the mean of |said - true| over the pixels; None without a pixel."""
+    """Expected calibration error: the mean of |predicted - true| over the pixels; None without a pixel."""
     pixels = sum(row.pixels for row in table)
-    return sum(row.pixels * abs(row.said - row.true) for row in table) / pixels if pixels else None
+    return sum(row.pixels * abs(row.predicted - row.true) for row in table) / pixels if pixels else None
 
 
 def _at_least(levels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

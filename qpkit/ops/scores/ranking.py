@@ -27,7 +27,7 @@ class Ranking:
         calibration_error: Expected calibration error of the class's probability.
         best_dice: The highest over all thresholds, chosen on these same pixels: an upper bound, not a result.
         best_threshold: Where; the probability has to be at least this.
-        reliability: What was said against what was true.
+        reliability: Predicted probabilities against what was true.
     """
 
     auc: float | None

@@ -18,10 +18,10 @@ MIN_AREA_PX2: Final = 1.0
 """Less is what rounding leaves of a shared border."""
 
 _INSIDE: Final = 0.999
-"""Share of the smaller shape from which on it counts as nested in the other."""
+"""Fraction of the smaller shape from which on it counts as nested in the other."""
 
 _ALIKE: Final = 0.99
-"""Area of the smaller shape as a share of the larger from which on both are one shape with two classes."""
+"""Area of the smaller shape as a fraction of the larger from which on both are one shape with two classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Overlap:
         inner: Position of the smaller one.
         outer: Position of the larger one.
         area: Shared, px2.
-        share: `area` as a share of the smaller one, 0 to 1.
+        fraction: `area` as a fraction of the smaller one, 0 to 1.
         is_nested: The smaller lies in the larger, as a lesion lies in its tissue.
     """
 
     inner: int
     outer: int
     area: float
-    share: float
+    fraction: float
     is_nested: bool
 
 
@@ -103,7 +103,7 @@ def overlapping_pairs(
         o, i = np.array(pairs).T
         shared = shapely.area(shapely.intersection(shapes[o], shapes[i]))
         for k in np.flatnonzero(shared >= MIN_AREA_PX2).tolist():
-            share = float(shared[k] / areas[i[k]])
-            nested = share >= _INSIDE and bool(areas[i[k]] < _ALIKE * areas[o[k]])
-            found.append(Overlap(int(i[k]), int(o[k]), float(shared[k]), share, nested))
+            fraction = float(shared[k] / areas[i[k]])
+            nested = fraction >= _INSIDE and bool(areas[i[k]] < _ALIKE * areas[o[k]])
+            found.append(Overlap(int(i[k]), int(o[k]), float(shared[k]), fraction, nested))
     return sorted(found, key=lambda item: (item.inner, item.outer))

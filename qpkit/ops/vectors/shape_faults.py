@@ -32,7 +32,7 @@ _AREAS: Final = (3, 6)
 _LINES: Final = (1, 5)
 _GRIDS_PX: Final = (0.01, 0.05, 0.25)
 _KEPT: Final = 0.99
-"""A mended shape has at least this share of the area that all lobes of the drawn one cover."""
+"""A mended shape has at least this fraction of the area that all lobes of the drawn one cover."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import DEFAULT_PLANE, Plane, RoiShape
-from qpkit.core.geometry import QUPATH_DECIMALS, ellipse, mend
+from qpkit.core.geometry import QUPATH_DECIMALS, ellipse, is_ellipse, mend
 from qpkit.errors import GeometryError
 
 MAX_COORDINATE: Final = 1e9
@@ -43,8 +43,8 @@ def safe_shapes(
 
     Args:
         geometries: Slide frame.
-        shapes: Of the same length; an ellipse is written as the ellipse in its box, as only the box counts for QuPath
-            0.4 and later.
+        shapes: Of the same length; an ellipse that still is one is written as the ellipse in its box, as only the box
+            counts for QuPath 0.4 and later.
         planes: Of the same length.
         first: Number of the first object, for messages.
 
@@ -57,8 +57,9 @@ def safe_shapes(
     array = np.empty(len(geometries), dtype=object)
     array[:] = list(geometries)
     _check(array, first)
+    shapes = [None if s == "ellipse" and not is_ellipse(g) else s for g, s in zip(geometries, shapes, strict=True)]
     for index, shape in enumerate(shapes):
-        if shape == "ellipse" and not array[index].is_empty:
+        if shape == "ellipse":
             array[index] = ellipse(*np.round(array[index].bounds, QUPATH_DECIMALS).tolist())
     rounded, mended = _round(array)
     texts = shapely.to_geojson(rounded).tolist()

@@ -1,4 +1,4 @@
-"""The Java and QuPath classes that qpkit reads and writes, with the layouts that v0.2.3 to v0.7.0 share.
+"""The Java and QuPath classes that qpkit reads and writes, with the layouts that v0.2.3 to v0.7.0 fraction.
 
 All serialVersionUIDs and fields were dumped from files of all six versions; QuPath's own are always 1.
 """

@@ -263,7 +263,7 @@ def _read_numeric(tape: Tape, lists: _Rows) -> list[dict[str, float]]:
 
 
 def _read_names(tape: Tape, rows: _Rows) -> list[list[str]]:
-    """Read lists of names; QuPath shares one list among objects, qpkit gives each its own of the same strings."""
+    """Read lists of names; QuPath fractions one list among objects, qpkit gives each its own of the same strings."""
     known: dict[bytes, list[str]] = {}
     originals, places = np.unique(tape.originals(rows), return_inverse=True)
     stops = tape.after[originals].astype(np.int64)

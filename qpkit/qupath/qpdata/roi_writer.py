@@ -15,11 +15,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Plane, RoiShape
+from qpkit.core.geometry import is_ellipse
 from qpkit.errors import GeometryError
 from qpkit.qupath.qpdata.java_classes import NULL, ROI, Vocabulary
-
-_ROUND: Final = 0.02
-"""How far the area of an ellipse's polygon may be from pi/4 of its box (24 vertices and more)."""
 
 _BOX: Final = struct.Struct(">ii4di")
 _PLANE: Final = struct.Struct(">3i")
@@ -75,8 +73,11 @@ class RoiWriter:
         if start == end and shape not in ("polygon", "points", "geometry"):
             words.raw(NULL)
             return
-        if shape in ("rectangle", "ellipse") and _fills_its_box(geometry, shape):
-            _box("RectangleROI" if shape == "rectangle" else "EllipseROI", geometry.bounds, plane, words)
+        if shape == "rectangle" and _is_rectangle(geometry):
+            _box("RectangleROI", geometry.bounds, plane, words)
+            return
+        if shape == "ellipse" and is_ellipse(geometry):
+            _box("EllipseROI", geometry.bounds, plane, words)
             return
         if shape == "geometry":
             _wkb(geometry, plane, words)
@@ -96,15 +97,12 @@ class RoiWriter:
             _wkb(geometry, plane, words)
 
 
-def _fills_its_box(geometry: BaseGeometry, shape: RoiShape) -> bool:
-    """Say whether a polygon still is the rectangle or ellipse it is said to be (it may have been edited)."""
+def _is_rectangle(geometry: BaseGeometry) -> bool:
+    """Say whether a polygon still is the rectangle that it is said to be (it may have been edited)."""
     if not isinstance(geometry, shapely.Polygon) or geometry.interiors:
         return False
     x, y, x2, y2 = geometry.bounds
-    box = (x2 - x) * (y2 - y)
-    if shape == "rectangle":
-        return len(geometry.exterior.coords) == 5 and math.isclose(geometry.area, box, rel_tol=1e-12)
-    return bool(abs(geometry.area - box * math.pi / 4) <= _ROUND * box)
+    return len(geometry.exterior.coords) == 5 and math.isclose(geometry.area, (x2 - x) * (y2 - y), rel_tol=1e-12)
 
 
 def _box(name: str, corners: Sequence[float], plane: Plane, words: Vocabulary) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from qpkit.core.labels import LabelMap, label_colors
-from qpkit.report.figures.names import lettered, png_of
+from qpkit.report.figures.names import plain_text, png_of
 
 _MOST: Final = 40
 """Groups that are drawn; more cannot be read."""
@@ -20,7 +20,7 @@ _SPLIT_COLORS: Final = {"train": "#2f4b66", "val": "#6c93b8", "test": "#b5803a"}
 _BACKGROUND: Final = "#d9d9d9"
 _BRIGHT: Final = 0.55
 _LABEL_FROM: Final = 0.04
-"""Share from which a piece of a bar has room for its figure."""
+"""Fraction from which a piece of a bar has room for its figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Bar:
     pixels: Mapping[int, int]
 
 
-def draw_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: LabelMap) -> bytes:
+def draw_class_fractions(splits: Sequence[Bar], groups: Sequence[Bar], labels: LabelMap) -> bytes:
     """Draw each class over the splits; the classes of each split; the classes of each group.
 
     Pixels of the value ignore are left out.
@@ -56,7 +56,7 @@ def draw_class_shares(splits: Sequence[Bar], groups: Sequence[Bar], labels: Labe
     rest = f", first {len(shown)} of {len(groups)}" if len(groups) > len(shown) else ""
     below = figure.add_subplot(grid[1, :])
     _made_of(below, shown, labels, title=f"What each group is made of (labelled area){rest}", with_split=True)
-    handles = [Patch(color=color, label=lettered(labels.name_of(value))) for value, color in _colors(labels).items()]
+    handles = [Patch(color=color, label=plain_text(labels.name_of(value))) for value, color in _colors(labels).items()]
     handles += [Patch(color=_SPLIT_COLORS[bar.name], label=bar.name) for bar in splits]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), frameon=False, fontsize=8)
     return png_of(figure)
@@ -101,12 +101,12 @@ def _short(name: str) -> str:
 
 def _stack(axes: Any, row: int, pieces: Sequence[tuple[float, Any]]) -> None:
     left = 0.0
-    for share, color in pieces:
-        axes.barh(row, share, left=left, color=color, height=0.8, edgecolor="white", linewidth=0.4)
-        if share >= _LABEL_FROM:
+    for fraction, color in pieces:
+        axes.barh(row, fraction, left=left, color=color, height=0.8, edgecolor="white", linewidth=0.4)
+        if fraction >= _LABEL_FROM:
             ink = "black" if _brightness(color) > _BRIGHT else "white"
-            axes.text(left + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=ink)
-        left += share
+            axes.text(left + fraction / 2, row, f"{fraction:.0%}", ha="center", va="center", fontsize=7, color=ink)
+        left += fraction
 
 
 def _brightness(color: Any) -> float:
@@ -119,7 +119,7 @@ def _finish(axes: Any, names: Sequence[str], title: str) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.xaxis.set_major_formatter(lambda fraction, _: f"{fraction:.0%}")
     axes.tick_params(axis="x", labelsize=7)
     axes.set_title(title, fontsize=9, loc="left")
     for side in ("top", "right", "left"):

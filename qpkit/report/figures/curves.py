@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from qpkit.ops.scores.confusion import row_normalized
-from qpkit.report.figures.names import lettered, name_lines, numbers, png_of
+from qpkit.report.figures.names import add_legend, numbers, plain_text, png_of
 
 _MEASURED: Final = {"val": "validation tiles", "train": "training tiles (no validation split)"}
 """What scores are about, by split."""
@@ -35,11 +35,11 @@ def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str], *, wh
     for key, label in (("train_loss", "training"), ("val_loss", _MEASURED[where])):
         left.plot(epochs, numbers([row[key] for row in history]), marker=".", label=label)
     for name in names:
-        right.plot(epochs, numbers([row["dice"][name] for row in history]), marker=".", label=lettered(name))
+        right.plot(epochs, numbers([row["dice"][name] for row in history]), marker=".", label=plain_text(name))
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel=f"Dice on {_MEASURED[where]}", ylim=(0, 1))
     for axes in (left, right):
-        name_lines(axes)
+        add_legend(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     return png_of(figure)
@@ -66,16 +66,18 @@ def comparison_png(
         color, epochs = f"C{number}", [row["epoch"] for row in history]
         losses.plot(epochs, numbers([row["train_loss"] for row in history]), "--", color=color, linewidth=1)
         losses.plot(epochs, numbers([row["val_loss"] for row in history]), marker=".", color=color)
-        dice.plot(epochs, numbers([row["mean_dice"] for row in history]), marker=".", color=color, label=lettered(name))
+        dice.plot(
+            epochs, numbers([row["mean_dice"] for row in history]), marker=".", color=color, label=plain_text(name)
+        )
         for offset, value, shade in zip((-0.2, 0.2), ends[name], (1.0, 0.5), strict=True):
             bars.barh(number + offset, value or 0, height=0.38, color=color, alpha=shade)
             bars.text((value or 0) + 0.01, number + offset, "-" if value is None else f"{value:.3f}", va="center")
     losses.set(xlabel="epoch", ylabel="each recipe's own loss (dashed: training)")
     dice.set(xlabel="epoch", ylabel=f"mean Dice on {_MEASURED[where]}", ylim=(0, 1))
     bars.set(xlabel="best epoch: Dice (full colour) and IoU (pale)", xlim=(0, 1.15), yticks=range(len(curves)))
-    bars.set_yticklabels([f"{lettered(name)}\n{sizes[name]}" for name in curves])
+    bars.set_yticklabels([f"{plain_text(name)}\n{sizes[name]}" for name in curves])
     bars.invert_yaxis()
-    name_lines(dice)
+    add_legend(dice)
     for axes in (losses, dice):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
@@ -95,26 +97,29 @@ def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: 
 
 
 def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Pixels by true class (rows) and predicted class (columns), then the same as shares of each row."""
+    """Pixels by true class (rows) and predicted class (columns), then the same as fractions of each row."""
     rows: list[list[Any]] = [["true \\ predicted", *names, *(f"share_{name}" for name in names)]]
-    for name, counts, shares in zip(names, confusion, row_normalized(confusion), strict=True):
-        rows.append([name, *counts.tolist(), *(round(share, 6) for share in shares.tolist())])
+    for name, counts, fractions in zip(names, confusion, row_normalized(confusion), strict=True):
+        rows.append([name, *counts.tolist(), *(round(fraction, 6) for fraction in fractions.tolist())])
     return _csv(rows)
 
 
 def confusion_png(confusion: NDArray[np.int64], names: Sequence[str], *, unit: str = "pixels") -> bytes:
-    """Raw numbers of pixels (or tiles) on the left, shares of each true class on the right; both coloured by share."""
-    shares = row_normalized(confusion)
+    """Pixels (or tiles) on the left, fractions of each true class on the right, both coloured by fraction."""
+    fractions = row_normalized(confusion)
     side = 2.5 + 0.7 * len(names)
     figure = Figure(figsize=(2 * side, side), layout="constrained")
-    texts = (np.vectorize("{:,}".format, otypes=[str])(confusion), np.vectorize("{:.3f}".format, otypes=[str])(shares))
-    for axes, text, title in zip(figure.subplots(1, 2), texts, (unit, "share of the true class"), strict=True):
-        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    texts = (
+        np.vectorize("{:,}".format, otypes=[str])(confusion),
+        np.vectorize("{:.3f}".format, otypes=[str])(fractions),
+    )
+    for axes, text, title in zip(figure.subplots(1, 2), texts, (unit, "fraction of the true class"), strict=True):
+        axes.imshow(fractions, vmin=0, vmax=1, cmap="Blues")
         axes.set(title=title, xlabel="predicted", ylabel="true")
-        axes.set_xticks(range(len(names)), [lettered(name) for name in names], rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), [lettered(name) for name in names])
-        for (row, col), share in np.ndenumerate(shares):
-            color = "white" if share > 0.5 else "black"
+        axes.set_xticks(range(len(names)), [plain_text(name) for name in names], rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), [plain_text(name) for name in names])
+        for (row, col), fraction in np.ndenumerate(fractions):
+            color = "white" if fraction > 0.5 else "black"
             axes.text(col, row, text[row, col], ha="center", va="center", color=color, fontsize="small")
     return png_of(figure)
 

@@ -16,7 +16,7 @@ _MOST: Final = 12
 """Lines that a legend names; more would leave no room for the lines."""
 
 
-def lettered(name: str) -> str:
+def plain_text(name: str) -> str:
     """Write a class's name so that a figure shows it as it is: `$` starts no formula, `_` hides no legend entry.
 
     Names over 40 letters lose their middle; the tables beside the figures have them whole.
@@ -26,7 +26,7 @@ def lettered(name: str) -> str:
     return f" {plain}" if plain.startswith("_") else plain
 
 
-def name_lines(axes: Any) -> None:
+def add_legend(axes: Any) -> None:
     """Add a legend of the first 12 lines, and say how many more there are."""
     lines, names = axes.get_legend_handles_labels()
     title = f"and {len(lines) - _MOST} more" if len(lines) > _MOST else None

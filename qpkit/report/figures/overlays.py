@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors
-from qpkit.report.figures.names import lettered, png_of
+from qpkit.report.figures.names import plain_text, png_of
 
 _TINT: Final = 0.45
 _TRUTH_INK: Final = (10, 10, 10)
@@ -72,7 +72,7 @@ def save_overlay(
         panels: The whole slide first, then enlarged places.
         labels: Names and colours.
         path: PNG file.
-        zooms: (x, y, width, height) of the enlarged places as shares of the first panel.
+        zooms: (x, y, width, height) of the enlarged places as fractions of the first panel.
     """
     count = len(panels) - 1
     rows, columns = panels[0].image.shape[:2]
@@ -90,7 +90,7 @@ def save_overlay(
     for number, panel in enumerate(panels[1:]):
         _show(figure.add_subplot(grid[number, 1]), panel, labels)
     handles = [
-        Patch(facecolor=tuple(c / 255 for c in rgb), alpha=0.7, label=f"predicted {lettered(labels.name_of(value))}")
+        Patch(facecolor=tuple(c / 255 for c in rgb), alpha=0.7, label=f"predicted {plain_text(labels.name_of(value))}")
         for value, rgb in label_colors(labels).items()
     ]
     handles.append(Patch(facecolor="none", edgecolor="black", label="outline: annotated by people"))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from qpkit.ops.scores.confusion import ClassScore
-from qpkit.report.figures.names import lettered, name_lines, numbers, png_of
+from qpkit.report.figures.names import add_legend, numbers, plain_text, png_of
 
 _BEST: Final = "#c00000"
 _ACROSS: Final = 3
@@ -34,7 +34,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], names: Sequence[str], *, b
     for key, label in (("train_loss", "training"), ("val_loss", "measured tiles")):
         losses.plot(epochs, numbers([row[key] for row in history]), marker=".", label=label)
     for name in names:
-        dice.plot(epochs, numbers([row["dice"].get(name) for row in history]), marker=".", label=lettered(name))
+        dice.plot(epochs, numbers([row["dice"].get(name) for row in history]), marker=".", label=plain_text(name))
     mean = numbers([row["mean_dice"] for row in history])
     dice.plot(epochs, mean, color="black", linestyle="--", linewidth=1, label="mean of the classes")
     rates.plot(epochs, numbers([row["lr"] for row in history]), marker=".", color="0.3")
@@ -47,7 +47,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], names: Sequence[str], *, b
         if best_epoch:
             axes.axvline(best_epoch, color=_BEST, linewidth=1, linestyle=":", label=f"best: {best_epoch}")
         if axes is not rates:
-            name_lines(axes)
+            add_legend(axes)
     return png_of(figure)
 
 
@@ -71,7 +71,7 @@ def draw_scores_over_thresholds(curves: Mapping[str, Sequence[ClassScore]]) -> b
         for metric, label in (("precision", "precision"), ("recall", "recall"), ("dice", "F1 (Dice)")):
             axes.plot(thresholds, numbers([getattr(score, metric) for score in scores]), label=label)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="threshold")
-        axes.set_title(lettered(name), fontsize=10)
+        axes.set_title(plain_text(name), fontsize=10)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return png_of(figure)

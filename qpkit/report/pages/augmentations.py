@@ -1,4 +1,4 @@
-"""qpkit preview RECIPE TILES: one page that shows training tiles before and after their random changes."""
+"""qpkit preview RECIPE TILES: one page that shows training tiles before and after their augmentation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qpkit.files import replace_file
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures.tiles import outlined
 from qpkit.report.pages.html import picture, render
-from qpkit.report.values.tiles import ChangedTile, Pair, ShownBatches
+from qpkit.report.values.tiles import AugmentedBatches, AugmentedTile, Pair
 
 SIDE_PX: Final = 256
 
 
-def preview_augmented(shown: ShownBatches, page: Path, *, on_progress: OnProgress = no_progress) -> None:
+def preview_augmented(shown: AugmentedBatches, page: Path, *, on_progress: OnProgress = no_progress) -> None:
     """Write the page; it needs nothing beside it.
 
     Args:
@@ -54,18 +54,15 @@ def sampler_table(sampler: dict[str, Any]) -> dict[str, Any]:
     return {"columns": ("tiles", "there are", "drawn in an epoch", "times each"), "rows": rows}
 
 
-def _caption(item: ChangedTile, labels: LabelMap) -> str:
+def _caption(item: AugmentedTile, labels: LabelMap) -> str:
     tile = item.tile
     patient = "" if tile.group == tile.slide else f", {tile.group}"
-    return (
-        f"drawn for {item.drawn_for}: {tile.slide}{patient}, {tile.x:.0f} {tile.y:.0f}: {shares_of(item.drawn, labels)}"
-    )
+    place = f"{tile.slide}{patient}, {tile.x:.0f} {tile.y:.0f}"
+    return f"drawn for {item.drawn_for}: {place}: {fractions_of(item.drawn, labels)}"
 
 
-def shares_of(pair: Pair, labels: LabelMap) -> str:
+def fractions_of(pair: Pair, labels: LabelMap) -> str:
     """ "Tumor 12 %, Stroma 40 %", or "background"."""
-    mask = pair[1]
-    shares = [(item.name, float(np.mean(mask == item.value))) for item in labels.classes]
-    return (
-        ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares, key=lambda s: -s[1]) if share) or "background"
-    )
+    fractions = [(item.name, float(np.mean(pair[1] == item.value))) for item in labels.classes]
+    shown = sorted((part for part in fractions if part[1]), key=lambda part: -part[1])
+    return ", ".join(f"{name} {fraction:.0%}" for name, fraction in shown) or "background"

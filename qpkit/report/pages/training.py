@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.files import replace_file
-from qpkit.ops.scores.baselines import best_chance, chance_scores
+from qpkit.ops.scores.baselines import baseline_scores, best_baseline
 from qpkit.ops.scores.confusion import accuracy, class_scores, mean_score, row_normalized
 from qpkit.ops.scores.probability_levels import calibration_error, reliability, scores_at_thresholds
 from qpkit.ops.scores.ranking import ranking_of
@@ -24,7 +24,7 @@ from qpkit.report.figures.tiles import shaded
 from qpkit.report.figures.training import draw_curves, draw_scores_over_thresholds
 from qpkit.report.pages.augmentations import sampler_table
 from qpkit.report.pages.html import picture, png_picture, render
-from qpkit.report.values.tiles import JudgedTile, Judgement
+from qpkit.report.values.tiles import RunEvaluation, ScoredTile
 
 SIDE_PX: Final = 224
 _SECTIONS: Final = (
@@ -45,8 +45,8 @@ class TrainingFacts:
         confusion: (classes, classes) int64 of the best epoch; rows are the truth.
         labels: What mask values mean.
         names: Of the classes, background included.
-        judgement: Of the best weights, tile by tile; None if the tiles could not be read.
-        missing: Why there is no judgement; "" if there is one.
+        evaluation: Of the best weights, tile by tile; None if the tiles could not be read.
+        missing: Why there is no evaluation; "" if there is one.
     """
 
     run: Mapping[str, Any]
@@ -54,7 +54,7 @@ class TrainingFacts:
     confusion: NDArray[np.int64]
     labels: LabelMap
     names: tuple[str, ...]
-    judgement: Judgement | None
+    evaluation: RunEvaluation | None
     missing: str
 
 
@@ -71,7 +71,7 @@ def write_training_report(facts: TrainingFacts, page: Path) -> None:
 
 
 def _page(facts: TrainingFacts) -> str:
-    judged = facts.judgement
+    judged = facts.evaluation
     return render(
         "training",
         title=f"Training {facts.run['id']}",
@@ -84,7 +84,7 @@ def _page(facts: TrainingFacts) -> str:
         curves=png_picture(draw_curves(facts.history, facts.names, best_epoch=facts.run["best_epoch"])),
         confusion=png_picture(_confusion(facts)),
         judged=None if judged is None else _judged(judged, facts.labels),
-        chances=[(name, _figure(chance)) for name, chance in facts.run["thresholds"].items()],
+        probabilities=[(name, _figure(probability)) for name, probability in facts.run["thresholds"].items()],
         shown=_shown(facts.run["sampler"]),
         settings=_settings(facts.run["recipe"]),
         origin=_origin(facts),
@@ -108,16 +108,23 @@ def _scores(facts: TrainingFacts) -> Table:
     background = facts.labels.trained_values.index(facts.labels.background)
     rows = []
     for index, score in enumerate(scores):
-        guessing = best_chance(chance_scores(facts.confusion, index, background=background, name=score.name), "dice")
-        shown = (score.dice, guessing, score.iou, score.precision, score.recall, score.specificity)
+        baselines = baseline_scores(facts.confusion, index, background=background, name=score.name)
+        shown = (
+            score.dice,
+            best_baseline(baselines, "dice"),
+            score.iou,
+            score.precision,
+            score.recall,
+            score.specificity,
+        )
         rows.append((score.name, f"{score.support:,}", *map(_figure, shown)))
     dice, iou = (_figure(mean_score(scores, metric, background=background)) for metric in ("dice", "iou"))
     rows.append(("mean of the classes", "", dice, "", iou, "", "", ""))
-    columns = ("class", "px", "Dice", "Dice of guessing", "IoU", "precision", "recall", "specificity")
+    columns = ("class", "px", "Dice", "Dice of the best baseline", "IoU", "precision", "recall", "specificity")
     return {"columns": columns, "rows": rows, "accuracy": _figure(accuracy(facts.confusion))}
 
 
-def _ranking(judged: Judgement) -> Table:
+def _ranking(judged: RunEvaluation) -> Table:
     rows = []
     for name, counts in zip(judged.names, judged.levels, strict=True):
         rank = ranking_of(counts)
@@ -134,11 +141,11 @@ def _figure(value: float | None) -> str:
 
 
 def _confusion(facts: TrainingFacts) -> bytes:
-    shares = row_normalized(facts.confusion)
-    return draw_confusion(facts.confusion.tolist(), shares.tolist(), facts.names)
+    fractions = row_normalized(facts.confusion)
+    return draw_confusion(facts.confusion.tolist(), fractions.tolist(), facts.names)
 
 
-def _judged(judged: Judgement, labels: LabelMap) -> dict[str, Any]:
+def _judged(judged: RunEvaluation, labels: LabelMap) -> dict[str, Any]:
     """Thresholds and tiles."""
     levels = dict(zip(judged.names, judged.levels, strict=True))
     there = {name: counts for name, counts in levels.items() if counts[1].any()}
@@ -162,7 +169,7 @@ def _judged(judged: Judgement, labels: LabelMap) -> dict[str, Any]:
     }
 
 
-def _by_slide(judged: Judgement) -> Table:
+def _by_slide(judged: RunEvaluation) -> Table:
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for tile, loss in zip(judged.tiles, judged.losses, strict=True):
         found[tile.slide, tile.group].append(loss)
@@ -179,7 +186,7 @@ def _by_slide(judged: Judgement) -> Table:
     return {"columns": ("slide", "group", "tiles", "mean loss of a tile", "highest"), "rows": rows}
 
 
-def _tile(item: JudgedTile, labels: LabelMap) -> dict[str, Any]:
+def _tile(item: ScoredTile, labels: LabelMap) -> dict[str, Any]:
     unknown = item.truth == labels.ignore
     said = np.where(unknown, np.uint8(labels.ignore), item.predicted)
     plain = np.full_like(item.truth, labels.background)
@@ -230,7 +237,7 @@ def _toml(value: Any) -> str:
 
 
 def _origin(facts: TrainingFacts) -> list[tuple[str, str]]:
-    run, tiles, judged = facts.run, facts.run["tiles"], facts.judgement
+    run, tiles, judged = facts.run, facts.run["tiles"], facts.evaluation
     mpp = "not known" if run["mpp"] is None else f"{run['mpp']:.4g}"
     rows = [
         ("run", run["id"]),
@@ -240,7 +247,7 @@ def _origin(facts: TrainingFacts) -> list[tuple[str, str]]:
         ("tiles of train, of val", f"{tiles['train']:,}, {tiles['val']:,}"),
         ("tile", f"{run['tile_size_px']} px at {mpp} um/px"),
         ("device, precision", f"{run['device']}, {run['precision']}"),
-        ("seconds per step", f"{run['seconds_per_step']:.3f}, {run['waiting_share']:.0%} of it waiting for tiles"),
+        ("seconds per step", f"{run['seconds_per_step']:.3f}, {run['waiting_fraction']:.0%} of it waiting for tiles"),
         *((f"version of {name}", version) for name, version in run["versions"].items()),
     ]
     if judged is not None:

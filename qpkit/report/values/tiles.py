@@ -1,4 +1,4 @@
-"""Tiles with what became of them: after random changes, or with what a model says. For pages to show."""
+"""Tiles with what became of them: after augmentation, or with what a model says. For pages to show."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedTile:
-    """A tile or crop as it was drawn for training, and the same after random changes.
+class AugmentedTile:
+    """A tile or crop as it was drawn for training, and the same after augmentation.
 
     Args:
         tile: Where from.
         drawn_for: The kind of tile that the sampler wanted: "positive", "negative" or a class.
         drawn: As read.
-        versions: After random changes, in the same size.
+        versions: After augmentation, in the same size.
     """
 
     tile: TileRecord
@@ -33,7 +33,7 @@ class ChangedTile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownBatches:
+class AugmentedBatches:
     """The first batches of epoch 1, changed several times.
 
     Args:
@@ -41,9 +41,9 @@ class ShownBatches:
         labels: What mask values mean.
         tiles: In the order in which they are drawn.
         batches: They fill so many (the last perhaps in part).
-        unknown: Share of the pixels that are ignored as drawn, and after the changes, 0..1.
+        unknown: Fraction of the pixels that are ignored as drawn, and after the changes, 0..1.
         lost: Changed crops that show nothing of the class that they were drawn for.
-        settings: (setting, what it does, chance) of every change that is on.
+        settings: (setting, what it does, probability) of every change that is on.
         off: Settings of the changes that are off.
         sampler: What an epoch shows (BalancedSampler.describe).
         notes: What the user has to know.
@@ -51,7 +51,7 @@ class ShownBatches:
 
     recipe: str
     labels: LabelMap
-    tiles: tuple[ChangedTile, ...]
+    tiles: tuple[AugmentedTile, ...]
     batches: int
     unknown: tuple[float, float]
     lost: int
@@ -62,7 +62,7 @@ class ShownBatches:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedTile:
+class ScoredTile:
     """A tile that a model was measured on.
 
     Args:
@@ -82,7 +82,7 @@ class JudgedTile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class RunEvaluation:
     """What a model's best weights do on the tiles that its best epoch was chosen on.
 
     Args:
@@ -107,7 +107,7 @@ class Judgement:
     confusion: NDArray[np.int64]
     levels: NDArray[np.int64]
     confidence: NDArray[np.int64]
-    worst: tuple[JudgedTile, ...]
-    best: tuple[JudgedTile, ...]
+    worst: tuple[ScoredTile, ...]
+    best: tuple[ScoredTile, ...]
     device: str
     precision: str

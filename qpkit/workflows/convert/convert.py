@@ -14,25 +14,17 @@ from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, default_label_map
 from qpkit.errors import ConfigError, OutputError, ProjectError
 from qpkit.files import new_folder, require_free, safe_names
-from qpkit.formats.registry import Format, format_of, named
+from qpkit.formats.format import Format
+from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.label_table import read_label_table, sidecar
+from qpkit.formats.shared.label_table import read_label_table
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Project, open_project
 from qpkit.version import __version__
-from qpkit.workflows.convert.qupath import (
-    ALL_FORMATS,
-    PROJECT,
-    PROJECT_LACKS,
-    THERE,
-    add_missing,
-    count_float_losses,
-    entry_for,
-    project_drawings,
-    slide_facts,
-    split,
-)
+from qpkit.workflows.convert.formats import ALL_FORMATS, PROJECT, PROJECT_CANNOT_HOLD
+from qpkit.workflows.convert.project import THERE, add_missing, entry_for, project_drawings, slide_facts
+from qpkit.workflows.convert.qupath_shapes import count_float_losses, split
 from qpkit.workflows.convert.settings import ConvertSettings
 from qpkit.workflows.inputs.slides import is_project
 
@@ -105,7 +97,7 @@ def convert(
     facts = _facts(settings)
     if several:
         drawings = project_drawings(
-            open_project(source), settings.entries, facts, with_offsets=output is not None and output.name == "ndpa"
+            open_project(source), settings.entries, facts, with_offsets=output is not None and output.needs_centre
         )
         origin = PROJECT
     else:
@@ -120,7 +112,7 @@ def convert(
         )
     else:
         drawings = [_with_name(drawing, source) for drawing in drawings]
-        if output.name == "labels" and choices.labels is None:
+        if output.needs_labels and choices.labels is None:
             choices = replace(choices, labels=_labels_of(drawings))
         places, losses = _into_files(target, drawings, output, choices, settings, tick)
     images = [
@@ -192,7 +184,7 @@ def _into_project(
         objects = split(drawing.objects)
         new = add_missing(entry, objects)
         losses[THERE] += len(objects) - len(new)
-        losses += count_losses(drawing.objects if new else (), PROJECT_LACKS) + count_float_losses(new)
+        losses += count_losses(drawing.objects if new else (), PROJECT_CANNOT_HOLD) + count_float_losses(new)
         tick(entry.name)
     return [f"{project.path}: {entry.name}" for entry in entries], +losses
 
@@ -219,10 +211,11 @@ def _into_files(
 
 
 def _check_free(target: Path, output: Format, *, overwrite: bool) -> None:
-    beside = [sidecar(target)] if output.name == "labels" else []
+    beside = [] if output.beside is None else [output.beside(target)]
     for path in (target, *beside):
-        if path.exists() and output.name == "qpdata":
-            raise OutputError(f"{path}: is there already, and .qpdata is never replaced; convert into its project")
+        if path.exists() and output.never_replaced is not None:
+            kept = output.suffixes[0]
+            raise OutputError(f"{path}: is there already, and {kept} is never replaced; {output.never_replaced}")
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: is there already; choose another name or pass --overwrite")
 

@@ -243,15 +243,15 @@ def _overlaps(objects: Sequence[Annotation], overlaps: Sequence[Overlap]) -> lis
 
 
 def _overlap(objects: Sequence[Annotation], is_nested: bool, one: str, other: str, items: Sequence[Overlap]) -> Finding:
-    area, share = sum(item.area for item in items), max(item.share for item in items)
-    texts = {item.inner: f"{item.area:,.0f} px2, {item.share:.0%}" for item in items}
+    area, fraction = sum(item.area for item in items), max(item.fraction for item in items)
+    texts = {item.inner: f"{item.area:,.0f} px2, {item.fraction:.0%}" for item in items}
     near = spots(objects, dict.fromkeys(item.inner for item in items), texts)
     if is_nested:
         what = f"{counted(len(items), 'annotation')} of {one!r} inside {other!r}, {area:,.0f} px2"
         about = f"annotations of {one!r} inside {other!r}"
         return Finding(kind="nested", what=what, about=about, count=len(items), spots=near)
     what = f"{one!r} and {other!r} overlap {counted(len(items), 'time')}, {area:,.0f} px2"
-    what += f", at most {share:.0%} of the smaller one"
+    what += f", at most {fraction:.0%} of the smaller one"
     remedy = "the label map's order decides which class wins; redraw if that is wrong"
     return Finding(kind="overlap", what=what, remedy=remedy, count=len(items), spots=near)
 

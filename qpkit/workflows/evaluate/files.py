@@ -49,7 +49,7 @@ def write_evaluation(result: Evaluation, root: Path) -> None:
     text = msgspec.json.format(msgspec.json.encode(evaluation_to_builtins(result)), indent=2)
     (root / INFO_NAME).write_bytes(text + b"\n")
     (root / "metrics.csv").write_bytes(metrics_csv(result))
-    confusion = result.pooled.confusion, result.pooled.confusion_shares
+    confusion = result.pooled.confusion, result.pooled.confusion_fractions
     (root / "confusion.png").write_bytes(draw_confusion(*confusion, result.names))
     if result.curves is not None and result.pooled.ranking is not None:
         (root / "thresholds.csv").write_bytes(thresholds_csv(result.curves))
@@ -90,7 +90,7 @@ def _scope_rows(scope: Scope) -> Iterator[dict[str, Any]]:
             **{f"lesion_{key}": value for key, value in _fields(lesions, _LESIONS).items()},
             "outside_mm2": None if scope.outside_mm2 is None else scope.outside_mm2.get(name),
         }
-        for predictor, trivial in scope.chance[name].items():
+        for predictor, trivial in scope.baselines[name].items():
             yield {**place, "predictor": predictor, **_fields(trivial, _PIXELS)}
 
 

@@ -43,7 +43,7 @@ def write_overlay(
         panels = [_panel(predictions, slide, pixels, annotations, rules, whole, WHOLE_PX, item.source.name)]
         for number, place in enumerate(zooms, start=1):
             panels.append(_panel(predictions, slide, pixels, annotations, rules, place, ZOOM_PX, f"({number})"))
-    save_overlay(panels, rules, path, zooms=[_share(place, whole) for place in zooms])
+    save_overlay(panels, rules, path, zooms=[_fraction(place, whole) for place in zooms])
 
 
 def annotations_of_interest(annotations: Sequence[Annotation], rules: LabelMap) -> list[BaseGeometry]:
@@ -104,8 +104,8 @@ def _panel(
     )
 
 
-def _share(place: Region, whole: Region) -> tuple[float, float, float, float]:
-    """(x, y, width, height) of a place as shares of the slide."""
+def _fraction(place: Region, whole: Region) -> tuple[float, float, float, float]:
+    """(x, y, width, height) of a place as fractions of the slide."""
     return (
         place.x / whole.width,
         place.y / whole.height,

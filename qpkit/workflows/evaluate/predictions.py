@@ -185,9 +185,10 @@ def _notes(
         )
     thresholds = predictions.info.get("settings", {}).get("thresholds")
     if thresholds:
-        chances = ", ".join(f"{name} {chance:g}" for name, chance in thresholds.items())
+        probabilities = ", ".join(f"{name} {probability:g}" for name, probability in thresholds.items())
         found.append(
-            f"labels were predicted as background below these chances: {chances} (probabilities were not changed)"
+            f"labels were predicted as background below these probabilities: {probabilities} (their rasters were "
+            "not changed)"
         )
     if rules.unannotated == "background":
         glass = f"{pooled.glass_px:,} px of glass left out" if pooled.glass_px else "glass included"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qpkit.core.labels import LabelMap
-from qpkit.ops.scores.baselines import chance_scores
+from qpkit.ops.scores.baselines import baseline_scores
 from qpkit.ops.scores.bootstrap import Interval, bootstrap_mean
 from qpkit.ops.scores.confusion import ClassScore, accuracy, class_scores, mean_score, row_normalized
 from qpkit.ops.scores.lesions import LesionCounts
@@ -43,11 +43,11 @@ class Scope:
         name: Of the slide; "all"; the value of the key.
         slides: Names.
         confusion: Pixels, rows true and columns predicted, in the order of Evaluation.values; unknown ones left out.
-        confusion_shares: The same as shares of each row.
-        accuracy: Share of the known pixels that is right.
+        confusion_fractions: The same as fractions of each row.
+        accuracy: Fraction of the known pixels that is right.
         mean_dice, mean_iou: Over the classes, background left out.
         scores: By class name, background included.
-        chance: The same of the trivial predictors: by class name, then by predictor.
+        baselines: The same of the trivial predictors: by class name, then by predictor.
         ranking: By class name; None without probabilities.
         confidence_error: Calibration error of the highest probability of each pixel; None without probabilities.
         lesions: By class name.
@@ -61,12 +61,12 @@ class Scope:
     name: str
     slides: tuple[str, ...]
     confusion: list[list[int]]
-    confusion_shares: list[list[float]]
+    confusion_fractions: list[list[float]]
     accuracy: float | None
     mean_dice: float | None
     mean_iou: float | None
     scores: Mapping[str, ClassScore]
-    chance: Mapping[str, Mapping[str, ClassScore]]
+    baselines: Mapping[str, Mapping[str, ClassScore]]
     ranking: Mapping[str, Ranking] | None
     confidence_error: float | None
     lesions: Mapping[str, Lesions]
@@ -136,12 +136,12 @@ def scope_of(
         name=name,
         slides=tuple(slides),
         confusion=counts.confusion.tolist(),
-        confusion_shares=row_normalized(counts.confusion).tolist(),
+        confusion_fractions=row_normalized(counts.confusion).tolist(),
         accuracy=accuracy(counts.confusion),
         mean_dice=mean_score(scores, "dice", background=background),
         mean_iou=mean_score(scores, "iou", background=background),
         scores={score.name: score for score in scores},
-        chance={n: chance_scores(counts.confusion, i, background=background, name=n) for i, n in enumerate(names)},
+        baselines={n: baseline_scores(counts.confusion, i, background=background, name=n) for i, n in enumerate(names)},
         ranking=None if counts.levels is None else dict(zip(names, map(ranking_of, counts.levels), strict=True)),
         confidence_error=None if counts.confidence is None else calibration_error(reliability(counts.confidence)),
         lesions={name: _lesions(found) for name, found in counts.lesions.items()},

@@ -106,15 +106,15 @@ def count_slide(
     if slide.probabilities is not None:
         levels, confidence = empty_levels(len(values)), empty_levels(1)[0]
     lesions = LesionTally(background=rules.background, ignore=rules.ignore)
-    for tile, labels, chances in _strips(predictions, slide):
+    for tile, labels, probabilities in _strips(predictions, slide):
         _check(labels, slide, predictions.label_map)
         truth = truths.draw(tile)
         predicted = np.where(labels == rules.ignore, np.uint8(rules.background), labels)
-        target, said = class_indices(truth, values), class_indices(predicted, values)
-        confusion += confusion_of(target, said, len(values))
-        if levels is not None and confidence is not None and chances is not None:
-            levels += levels_of(target, chances, len(values))
-            confidence += confidence_of(target, said, chances)
+        target, answer = class_indices(truth, values), class_indices(predicted, values)
+        confusion += confusion_of(target, answer, len(values))
+        if levels is not None and confidence is not None and probabilities is not None:
+            levels += levels_of(target, probabilities, len(values))
+            confidence += confidence_of(target, answer, probabilities)
         outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
         lesions.add(truth, predicted)
         tick(slide.name)
@@ -175,11 +175,11 @@ def _strips(
 ) -> Iterator[tuple[Tile, NDArray[np.uint8], NDArray[np.uint8] | None]]:
     """The place, (h, w) labels and (bands, h, w) probabilities of strips from the top."""
     root, probabilities = predictions.root, slide.probabilities
-    chances = None if probabilities is None else read_strips(root / probabilities, rows=STRIP_PX)
+    strips = None if probabilities is None else read_strips(root / probabilities, rows=STRIP_PX)
     for row, (y, bands) in enumerate(read_strips(root / slide.labels, rows=STRIP_PX)):
         height, width = bands.shape[1:]
         tile = Tile(col=0, row=row, x=0, y=y, width=width, height=height, downsample=slide.downsample)
-        yield tile, bands[0], None if chances is None else next(chances)[1]
+        yield tile, bands[0], None if strips is None else next(strips)[1]
 
 
 def _check(labels: NDArray[np.uint8], slide: SlidePrediction, known: LabelMap) -> None:

@@ -24,7 +24,7 @@ from qpkit.dataset.stores.layers import INSTANCES, Layers, context_layer
 from qpkit.dataset.stores.store import Stored, TileWriter
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.masks.paint_order import PaintAudit
-from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.ops.masks.rasterize import Painting, count_channels
 from qpkit.ops.tissue import rgb_std
 from qpkit.report.figures.tissue import save_tissue_picture
@@ -53,7 +53,7 @@ class SlideReport:
         reviewed_predictions: Imported predictions that a person has changed or locked, which are drawn.
         detections: Detections, cells, tiles and TMA cores that the label map does not look at.
         annotations_left_out: Annotations of classes that the label map makes of other kinds of objects.
-        tissue_share, pen_share, dark_share: Of the slide, as the thumbnail shows it, 0..1.
+        tissue_fraction, pen_fraction, dark_fraction: Of the slide, as the thumbnail shows it, 0..1.
         tissue_picture: Path of the picture that shows it, relative to the table.
         seconds: Wall time.
     """
@@ -67,15 +67,15 @@ class SlideReport:
     unread: int
     pixels: Mapping[int, int]
     dropped_pixels: Mapping[int, int]
-    tally: PixelTally
+    tally: PixelCounts
     audit: PaintAudit
     predictions_left_out: int
     reviewed_predictions: int
     detections: int
     annotations_left_out: int
-    tissue_share: float
-    pen_share: float
-    dark_share: float
+    tissue_fraction: float
+    pen_fraction: float
+    dark_fraction: float
     tissue_picture: str
     seconds: float
 
@@ -104,7 +104,7 @@ class SlideExport:
         unseen = Counter(o.kind == "annotation" for o in self._objects if not is_looked_at(o, settings.labels))
         self._detections, self._annotations_left_out = unseen[False], unseen[True]
         self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
-        self._tally = PixelTally()
+        self._tally = PixelCounts()
         self._unread = 0
         self._dropped: Counter[str] = Counter()
         self._pixels: Counter[int] = Counter()
@@ -163,9 +163,9 @@ class SlideExport:
             reviewed_predictions=self._reviewed,
             detections=self._detections,
             annotations_left_out=self._annotations_left_out,
-            tissue_share=round(float(glass.tissue.mean()), 4),
-            pen_share=round(float(glass.found.pen.mean()), 4),
-            dark_share=round(float(glass.found.dark.mean()), 4),
+            tissue_fraction=round(float(glass.tissue.mean()), 4),
+            pen_fraction=round(float(glass.found.pen.mean()), 4),
+            dark_fraction=round(float(glass.found.dark.mean()), 4),
             tissue_picture=picture,
             seconds=time.perf_counter() - start,
         )
@@ -176,8 +176,8 @@ class SlideExport:
         if self._settings.only_annotated and not self._says_anything(tile):
             self._dropped["without annotation"] += 1
             return
-        share = glass.share(tile)
-        if glass.is_glass_unread(tile, share):
+        fraction = glass.fraction(tile)
+        if glass.is_glass_unread(tile, fraction):
             self._unread += 1
             self._drop_glass(pixels)
             return
@@ -199,9 +199,9 @@ class SlideExport:
         writer.add(name, layers)
         self._tally = self._tally + tally
         self._pixels.update(pixels)
-        self.records.append(self._record(tile, std=std, tissue=share, pixels=pixels))
+        self.records.append(self._record(tile, std=std, tissue=fraction, pixels=pixels))
 
-    def _mask(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelTally, dict[int, int]]:
+    def _mask(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelCounts, dict[int, int]]:
         """The mask of a tile, which rules decided it, and its pixels by value."""
         painting = self._painting[0]
         mask, tally = painting.paint(tile)

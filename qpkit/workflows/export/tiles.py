@@ -162,7 +162,7 @@ def _with_splits(
         return [replace(r, group=r.key, split=drawn[r.key]) for r in records], [leak]
     groups = [settings.split.group_of(i.source.name, i.metadata) for i in inputs]
     drawn = draw_splits(groups, seed=settings.seed, fractions=settings.fractions)
-    wanted = {name for name, share in zip(("val", "test"), settings.fractions[1:], strict=True) if share}
+    wanted = {name for name, fraction in zip(("val", "test"), settings.fractions[1:], strict=True) if fraction}
     missing = wanted - set(drawn.values())
     notes = [f"only {len(set(groups))} {rule.by}(s): no {' and no '.join(sorted(missing))} split"] if missing else []
     return [replace(r, split=drawn[r.group]) for r in records], notes

@@ -20,13 +20,13 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import ConfigError
 from qpkit.ops.masks.rasterize import rasterize
-from qpkit.ops.tissue import ThumbnailTissue, thumbnail_tissue, tissue_share
+from qpkit.ops.tissue import ThumbnailTissue, thumbnail_tissue, tissue_fraction
 
 MIN_SHARE: Final = 0.05
-"""A tile stays if at least this share of it is tissue (otsu, mask and class)."""
+"""A tile stays if at least this fraction of it is tissue (otsu, mask and class)."""
 
 _FLAT: Final = 0.5
-"""A tile whose thumbnail varies by less than this share of the std threshold is not decoded to be measured."""
+"""A tile whose thumbnail varies by less than this fraction of the std threshold is not decoded to be measured."""
 
 _SAME_SHAPE: Final = 0.02
 _SUFFIXES: Final = (".png", ".tif", ".tiff", ".jpg")
@@ -40,7 +40,7 @@ class TissueRule:
         by: "std" drops tiles whose RGB standard deviation is under `threshold` (systems.md 1: 12.5); "otsu" those
             with less than 5 % tissue on the thumbnail; "mask" and "class" those with less than 5 % in the user's
             mask or inside the annotations of a class; "none" drops nothing.
-        threshold: Grey levels for "std", else a share.
+        threshold: Grey levels for "std", else a fraction.
         source: File or folder of "mask", name of "class".
     """
 
@@ -138,16 +138,16 @@ class Glass:
         elif rule.by == "class":
             self.tissue = _draw_class(rule.source, objects, info, thumbnail.shape[1])
 
-    def share(self, tile: Tile) -> float:
-        """Share of a tile that is tissue, 0..1."""
-        return tissue_share(self.tissue, tile.slide_region, self._info.width, self._info.height)
+    def fraction(self, tile: Tile) -> float:
+        """Fraction of a tile that is tissue, 0..1."""
+        return tissue_fraction(self.tissue, tile.slide_region, self._info.width, self._info.height)
 
-    def is_glass_unread(self, tile: Tile, share: float) -> bool:
+    def is_glass_unread(self, tile: Tile, fraction: float) -> bool:
         """Whether a tile is glass as far as can be said without decoding it."""
         if self._rule.by == "none":
             return False
         if self._rule.by != "std":
-            return share < self._rule.threshold
+            return fraction < self._rule.threshold
         return self.found.is_flat(tile.slide_region, self._info, below=_FLAT * self._rule.threshold)
 
     def is_glass(self, std: float) -> bool:

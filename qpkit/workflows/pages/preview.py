@@ -21,7 +21,7 @@ from qpkit.dataset.example_tiles import most_of_class, rarest, without_class
 from qpkit.dataset.stores.slides import exported_plane, open_exported_slide
 from qpkit.errors import FormatError, QpkitError
 from qpkit.files import replace_file
-from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.report.figures.tiles import outlined, tinted
 from qpkit.report.pages.html import picture, png_picture, render
@@ -86,7 +86,7 @@ def preview_tiles(root: Path, page: Path, *, on_progress: OnProgress = no_progre
         ],
         legend=[(tiles.labels.name_of(value), rgb) for value, rgb in label_colors(tiles.labels).items()],
         classes=_classes(stats),
-        shares=png_picture(draw_stats(stats)),
+        fractions=png_picture(draw_stats(stats)),
         split=_split(tiles, stats),
         audit=audit,
         tiles=shown,
@@ -114,10 +114,10 @@ def _classes(stats: StatsReport) -> dict[str, Any]:
     rows = []
     for item in stats.classes:
         area = "" if item.area_mm2 is None else f"{item.area_mm2:.3f}"
-        share = "" if item.share is None else f"{item.share:.2%}"
+        fraction = "" if item.fraction is None else f"{item.fraction:.2%}"
         others = "" if item.others_per_tile is None else f"{item.others_per_tile:.1f}"
-        splits = [f"{item.split_shares.get(name, 0):.0%}" if item.split_shares else "-" for name in _SPLIT_COLORS]
-        rows.append((item.name, item.value, f"{item.tiles:,}", f"{item.pixels:,}", area, share, others, *splits))
+        splits = [f"{item.split_fractions.get(name, 0):.0%}" if item.split_fractions else "-" for name in _SPLIT_COLORS]
+        rows.append((item.name, item.value, f"{item.tiles:,}", f"{item.pixels:,}", area, fraction, others, *splits))
     columns = ("class", "value", "tiles", "px", "mm²", "of labelled px", "other tiles per tile", *_SPLIT_COLORS)
     return {"columns": columns, "rows": rows}
 
@@ -170,11 +170,11 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
     )  # fmt: skip
     tables = [{"title": "Annotations", "columns": columns, "rows": rows}] if rows else []
     tallies = [
-        msgspec.convert(s["tally"], PixelTally, strict=False) for s in report.get("slides") or [] if "tally" in s
+        msgspec.convert(s["tally"], PixelCounts, strict=False) for s in report.get("slides") or [] if "tally" in s
     ]
     if tallies:
         rules = rule_rows(functools.reduce(operator.add, tallies), tiles.labels)
-        shown = [(what, rule, f"{count:,}", share) for what, rule, count, share in rules]
+        shown = [(what, rule, f"{count:,}", fraction) for what, rule, count, fraction in rules]
         tables.append({"title": "Mask pixels by the rule that decided them", "columns": COLUMNS, "rows": shown})
     return {"tables": tables, "lines": lines}
 
@@ -213,7 +213,7 @@ def _caption(tile: TileRecord, labels: LabelMap) -> str:
     """ "P4 (test), 1024 2048: Tumor 12 %, Stroma 40 %"."""
     total = sum(tile.pixels.values())
     classes = [(item.name, tile.pixels.get(item.value, 0) / total) for item in labels.classes]
-    said = ", ".join(f"{name} {share:.0%}" for name, share in sorted(classes, key=lambda c: -c[1]) if share)
+    said = ", ".join(f"{name} {fraction:.0%}" for name, fraction in sorted(classes, key=lambda c: -c[1]) if fraction)
     return f"{tile.slide} ({tile.split}), {tile.x:.0f} {tile.y:.0f}: {said or 'background'}"
 
 

@@ -62,7 +62,7 @@ def preview_project(
         sections=[("classes", "Classes"), ("audit", "Audit"), ("slides", "Slides")],
         legend=[(rules.name_of(value), rgb) for value, rgb in label_colors(rules).items()],
         classes=_classes(project.entries, objects, rules),
-        shares=None,
+        fractions=None,
         audit={"tables": [], "lines": [_line(finding) for finding in findings]},
         tiles=None,
         slides=slides,

@@ -40,7 +40,7 @@ class PartReport:
     Args:
         name: "train", "val", "test", or the fold's number.
         split: Where its tiles are now.
-        wished: Share that it should have; None where metadata name the splits.
+        wished: Fraction that it should have; None where metadata name the splits.
         groups: Groups in it.
         counts: What its tiles show.
     """
@@ -231,7 +231,7 @@ def _drawn(tiles: TileSet, groups: Sequence[str], settings: SplitSettings, image
     _require_groups(names, settings)
     number = {name: index for index, name in enumerate(names)}
     index = np.array([number[unit] for unit in unit_of_tile])
-    amounts, wished = _amounts(tiles, index, len(names)), np.array(settings.shares)
+    amounts, wished = _amounts(tiles, index, len(names)), np.array(settings.wished)
     plain = _plain(names, settings)
     parts = stratified(amounts, plain, wished, seed=settings.seed) if settings.stratify else plain
     return _Draw(
@@ -335,13 +335,15 @@ def _new_split(
 def _reports(tiles: TileSet, parts: Sequence[str], new: NewSplit, settings: SplitSettings) -> list[PartReport]:
     named = settings.by is not None and settings.by.by == "metadata"
     names = list(_SPLITS) if named else settings.parts
-    wished = [None] * len(names) if named else settings.shares
+    wished = [None] * len(names) if named else settings.wished
     found = []
-    for name, share in zip(names, wished, strict=True):
+    for name, fraction in zip(names, wished, strict=True):
         rows = [row for row, part in enumerate(parts) if part == name]
         counts = count_tiles([tiles.tiles[row] for row in rows], tiles.labels)
         inside = len({new.groups[row] for row in rows})
-        found.append(PartReport(name=name, split=settings.split_of(name), wished=share, groups=inside, counts=counts))
+        found.append(
+            PartReport(name=name, split=settings.split_of(name), wished=fraction, groups=inside, counts=counts)
+        )
     return found
 
 

@@ -89,14 +89,14 @@ class SplitSettings(Settings):
         """Names of the parts that have to be filled: folds, or the splits with a fraction."""
         if self.folds is not None:
             return [str(number) for number in range(1, self.folds + 1)]
-        return [name for name, share in zip(_ORDER, self.drawn, strict=True) if share]
+        return [name for name, fraction in zip(_ORDER, self.drawn, strict=True) if fraction]
 
     @property
-    def shares(self) -> list[float]:
-        """The wished share of each of `parts`, sum 1."""
+    def wished(self) -> list[float]:
+        """The wished fraction of each of `parts`, sum 1."""
         if self.folds is not None:
             return [1 / self.folds] * self.folds
-        return [share / sum(self.drawn) for share in self.drawn if share]
+        return [fraction / sum(self.drawn) for fraction in self.drawn if fraction]
 
     def split_of(self, part: str) -> Split:
         """The split that a part is in."""

@@ -14,7 +14,7 @@ from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage
-from qpkit.report.figures.class_fractions import Bar, draw_class_shares
+from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
 from qpkit.workflows.tables.tile_facts import context_of, images_of, patients_of, read_filled_table, record_of
 
 _SPLITS = ("train", "val", "test")
@@ -49,9 +49,9 @@ class ClassStats:
         tiles: That show it.
         pixels: Mask px.
         area_mm2: None if the um per px of a tile is not known.
-        share: Of all pixels that are not ignore, 0..1; None for ignore.
+        fraction: Of all pixels that are not ignore, 0..1; None for ignore.
         others_per_tile: Labelled tiles that do not show it for one that does; None if none does, or for ignore.
-        split_shares: Share of its pixels that lie in each split, 0..1; empty if it has none.
+        split_fractions: Fraction of its pixels that lie in each split, 0..1; empty if it has none.
     """
 
     name: str
@@ -59,9 +59,9 @@ class ClassStats:
     tiles: int
     pixels: int
     area_mm2: float | None
-    share: float | None
+    fraction: float | None
     others_per_tile: float | None
-    split_shares: Mapping[str, float]
+    split_fractions: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +159,9 @@ def _class_stats(
         tiles=tiles,
         pixels=pixels,
         area_mm2=None if total.area_mm2 is None else total.area_mm2[value],
-        share=pixels / labelled if trained and labelled else None,
+        fraction=pixels / labelled if trained and labelled else None,
         others_per_tile=(total.tiles - total.unknown - tiles) / tiles if trained and tiles else None,
-        split_shares={part.name: part.counts.pixels[value] / pixels for part in splits} if pixels else {},
+        split_fractions={part.name: part.counts.pixels[value] / pixels for part in splits} if pixels else {},
     )
 
 
@@ -190,7 +190,7 @@ def _notes(tiles: TileSet, splits: Sequence[PartStats], sizes: Sequence[float]) 
 
 def draw_stats(report: StatsReport) -> bytes:
     """Draw how the classes lie in splits and groups; gives the content of a PNG file."""
-    return draw_class_shares(
+    return draw_class_fractions(
         [_bar(part) for part in report.splits],
         [_bar(part) for part in sorted(report.groups, key=lambda part: (_SPLITS.index(part.splits[0]), part.name))],
         report.labels,

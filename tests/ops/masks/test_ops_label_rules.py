@@ -18,7 +18,7 @@ from qpkit.core.geometry import ellipse
 from qpkit.core.labels import Boundary, Derivation, LabelClass, LabelMap, parse_label_map
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.errors import LabelError
-from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.ops.masks.rasterize import Painting, one_value_each, rasterize
 from strategies import annotations, boxes, stars
 
@@ -77,7 +77,7 @@ def test_tiling_changes_no_mask_whatever_the_rules(
     whole = Tile(col=0, row=0, **place)
     mask, tally = painting.paint(whole)
     channels, (numbers, both) = painting.draw_channels(whole), painting.draw_instances(whole)
-    sum_of_tiles, sum_of_both = PixelTally(), 0
+    sum_of_tiles, sum_of_both = PixelCounts(), 0
     for tile in grid:
         y, x = slice(tile.y, tile.y + size), slice(tile.x, tile.x + size)
         part, counted = painting.paint(tile)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpkit.ops.scores.baselines import best_chance, chance_scores
+from qpkit.ops.scores.baselines import baseline_scores, best_baseline
 from qpkit.ops.scores.bootstrap import bootstrap_mean
 from qpkit.ops.scores.confusion import class_scores, confusion_of
 
@@ -25,7 +25,7 @@ def test_trivial_predictors_score_what_simulated_ones_do() -> None:
             "all this class": np.ones(len(truth), np.uint8),
             "random at the prior": (rng.random((20, len(truth))) < prior).astype(np.uint8),
         }
-        expected = chance_scores(there, index, background=0, name="x")
+        expected = baseline_scores(there, index, background=0, name="x")
         assert list(expected) == list(said)
         for predictor, answers in said.items():
             draws = [class_scores(confusion_of(of_class, row, 2), ("rest", "x"))[1] for row in np.atleast_2d(answers)]
@@ -41,24 +41,24 @@ def test_trivial_predictors_score_what_simulated_ones_do() -> None:
 @given(st.integers(1, 10**9), st.integers(0, 10**9))
 def test_guessing_has_the_closed_forms_that_the_docs_state(support: int, others: int) -> None:
     p = support / (support + others)
-    found = chance_scores(np.array([[others, 0], [0, support]]), 1, background=0, name="x")
+    found = baseline_scores(np.array([[others, 0], [0, support]]), 1, background=0, name="x")
     random, everything = found["random at the prior"], found["all this class"]
     assert (random.precision, random.recall, random.dice) == pytest.approx((p, p, p))
     assert random.iou == pytest.approx(p / (2 - p))
     assert everything.dice == pytest.approx(2 * p / (1 + p))
-    assert best_chance(found, "dice") == everything.dice
+    assert best_baseline(found, "dice") == everything.dice
     assert random.support == everything.support == support
 
 
 def test_guessing_does_not_depend_on_what_was_predicted() -> None:
     right, wrong = np.array([[5, 0], [0, 7]]), np.array([[0, 5], [7, 0]])
     for index in (0, 1):
-        scores = [chance_scores(m, index, background=0, name="x") for m in (right, wrong)]
+        scores = [baseline_scores(m, index, background=0, name="x") for m in (right, wrong)]
         assert scores[0] == scores[1]
 
 
 def test_nothing_can_be_guessed_of_a_class_that_is_not_there() -> None:
-    found = chance_scores(np.array([[9, 0], [0, 0]]), 1, background=0, name="x")
+    found = baseline_scores(np.array([[9, 0], [0, 0]]), 1, background=0, name="x")
     assert found["all background"].dice is None
     assert found["all this class"].dice == 0.0
     assert found["random at the prior"].recall is None

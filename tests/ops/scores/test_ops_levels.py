@@ -35,10 +35,10 @@ def pixels(draw: st.DrawFn) -> Pixels:
 
 @given(pixels())
 def test_auc_and_average_precision_are_scikit_learns(made: Pixels) -> None:
-    target, chances = made
+    target, probabilities = made
     known = target != IGNORE_INDEX
-    for i, levels in enumerate(levels_of(target, chances, CLASSES)):
-        truth, score = target[known] == i, chances[i][known]
+    for i, levels in enumerate(levels_of(target, probabilities, CLASSES)):
+        truth, score = target[known] == i, probabilities[i][known]
         if not truth.any():
             assert roc_auc(levels) is None
             assert average_precision(levels) is None
@@ -52,18 +52,18 @@ def test_auc_and_average_precision_are_scikit_learns(made: Pixels) -> None:
 
 @given(pixels(), st.integers(0, 255), st.integers(0, CLASSES - 1))
 def test_scores_at_a_threshold_are_those_of_the_mask_that_it_makes(made: Pixels, t: int, index: int) -> None:
-    target, chances = made
+    target, probabilities = made
     of_class = np.where(target == IGNORE_INDEX, IGNORE_INDEX, target == index).astype(np.uint8)
-    matrix = confusion_of(of_class, (chances[index] >= t).astype(np.uint8), 2)
-    levels = levels_of(target, chances, CLASSES)[index]
+    matrix = confusion_of(of_class, (probabilities[index] >= t).astype(np.uint8), 2)
+    levels = levels_of(target, probabilities, CLASSES)[index]
     assert scores_at_thresholds(levels, "x")[t] == class_scores(matrix, ("others", "x"))[1]
 
 
 @given(pixels())
 def test_class_scores_are_shares_of_pixels(made: Pixels) -> None:
-    target, chances = made
+    target, probabilities = made
     known = target != IGNORE_INDEX
-    said = chances.argmax(axis=0).astype(np.uint8)
+    said = probabilities.argmax(axis=0).astype(np.uint8)
     for i, score in enumerate(class_scores(confusion_of(target, said, CLASSES), "abc")):
         truth, answer = (target == i)[known], (said == i)[known]
         assert score.specificity == (pytest.approx((~answer)[~truth].mean()) if (~truth).any() else None)
@@ -75,33 +75,33 @@ def test_class_scores_are_shares_of_pixels(made: Pixels) -> None:
 
 @given(pixels(), st.integers(0, 60))
 def test_levels_add_up_however_pixels_are_cut(made: Pixels, cut: int) -> None:
-    target, chances = made
-    said = chances.argmax(axis=0).astype(np.uint8)
+    target, probabilities = made
+    said = probabilities.argmax(axis=0).astype(np.uint8)
     first, second = slice(None, cut), slice(cut, None)
-    whole = levels_of(target, chances, CLASSES)
-    parts = [levels_of(target[part], chances[:, part], CLASSES) for part in (first, second)]
+    whole = levels_of(target, probabilities, CLASSES)
+    parts = [levels_of(target[part], probabilities[:, part], CLASSES) for part in (first, second)]
     assert np.array_equal(whole, parts[0] + parts[1])
-    parts = [confidence_of(target[part], said[part], chances[:, part]) for part in (first, second)]
-    assert np.array_equal(confidence_of(target, said, chances), parts[0] + parts[1])
+    parts = [confidence_of(target[part], said[part], probabilities[:, part]) for part in (first, second)]
+    assert np.array_equal(confidence_of(target, said, probabilities), parts[0] + parts[1])
 
 
 @given(pixels(), st.integers(0, 255))
 def test_probabilities_of_unknown_pixels_change_nothing(made: Pixels, level: int) -> None:
-    target, chances = made
-    changed = np.where(target == IGNORE_INDEX, np.uint8(level), chances)
-    assert np.array_equal(levels_of(target, chances, CLASSES), levels_of(target, changed, CLASSES))
+    target, probabilities = made
+    changed = np.where(target == IGNORE_INDEX, np.uint8(level), probabilities)
+    assert np.array_equal(levels_of(target, probabilities, CLASSES), levels_of(target, changed, CLASSES))
 
 
 @given(pixels())
 def test_the_calibration_error_is_that_of_its_definition(made: Pixels) -> None:
-    target, chances = made
+    target, probabilities = made
     known = target != IGNORE_INDEX
-    levels = levels_of(target, chances, CLASSES)[1]
+    levels = levels_of(target, probabilities, CLASSES)[1]
     if not known.any():
         assert calibration_error(reliability(levels)) is None
         return
-    probability, truth = chances[1][known] / 255, target[known] == 1
-    place = np.minimum((chances[1][known].astype(int) * 15) // 255, 14)
+    probability, truth = probabilities[1][known] / 255, target[known] == 1
+    place = np.minimum((probabilities[1][known].astype(int) * 15) // 255, 14)
     gaps = [
         (place == b).mean() * abs(probability[place == b].mean() - truth[place == b].mean())
         for b in range(15)
@@ -109,7 +109,7 @@ def test_the_calibration_error_is_that_of_its_definition(made: Pixels) -> None:
     ]
     assert calibration_error(reliability(levels)) == pytest.approx(sum(gaps))
     assert sum(row.pixels for row in reliability(levels)) == known.sum()
-    assert all(row.low - 1e-9 <= row.said <= row.high + 1e-9 for row in reliability(levels))
+    assert all(row.low - 1e-9 <= row.predicted <= row.high + 1e-9 for row in reliability(levels))
 
 
 def test_a_sure_and_wrong_predictor_is_as_badly_calibrated_as_can_be() -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.augment.augmenter import Augmenter
-from qpkit_train.augment.geometry import draw_warps, places_of, reach, sample_image, sample_mask, warp, without_margin
 from qpkit_train.augment.random import Stream
+from qpkit_train.augment.sampling import moves_of, places_of, reach, sample_image, sample_mask, warp, without_margin
 from qpkit_train.recipe.settings import AugmentConfig
 
 SIDE = 48
@@ -42,8 +42,8 @@ def painted(mask: Tensor) -> Tensor:
 
 
 def drawn_places(settings_of: dict[str, Any], seed: int, *, count: int = 4, side: int = SIDE) -> tuple[Tensor, Tensor]:
-    warps = draw_warps(config_of(**settings_of), count, side, side, stream(seed))
-    return places_of(warps, np.arange(count), side, side, device=torch.device("cpu"))
+    drawn = [move.draw(count, side, side, stream(seed)) for move in moves_of(config_of(**settings_of))]
+    return places_of(drawn, np.arange(count), side, side, device=torch.device("cpu"))
 
 
 @move
@@ -89,8 +89,8 @@ def test_no_label_is_made_up(move: str, at: tuple[int, int], values: set[int]) -
 def test_what_no_crop_was_chosen_for_changes_no_bit(move: str) -> None:
     mask = blobs(0)
     strengths = {name: 0 for name in MOVES[move] if not name.endswith(("_p", "_cell_px"))}
-    chances = {name: 0 for name in MOVES[move] if name.endswith("_p") or name in ("hflip", "vflip", "rot90")}
-    for off in (strengths, chances):
+    probabilities = {name: 0 for name in MOVES[move] if name.endswith("_p") or name in ("hflip", "vflip", "rot90")}
+    for off in (strengths, probabilities):
         images, targets = augmented({**MOVES[move], **off}, painted(mask), mask, at=(1, 2))
         assert torch.equal(targets, mask)
         assert torch.equal(images, painted(mask).float() / 255)
@@ -124,8 +124,8 @@ def test_every_crop_with_a_chance_of_one_moves_and_about_half_with_a_half(move: 
     name = next(key for key in MOVES[move] if key.endswith("_p"))
     mask = blobs(5, count=64, side=24)
     before = painted(mask)
-    for chance, low, high in ((1.0, 64, 64), (0.5, 20, 44)):
-        images, _ = augmented({**MOVES[move], name: chance}, before, mask, at=(0, 0))
+    for probability, low, high in ((1.0, 64, 64), (0.5, 20, 44)):
+        images, _ = augmented({**MOVES[move], name: probability}, before, mask, at=(0, 0))
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(before, images, strict=True)) <= high
 
 
@@ -134,7 +134,7 @@ def test_the_chance_decides_whether_a_crop_moves_and_not_where_to(move: str) -> 
     name = next(key for key in MOVES[move] if key.endswith("_p"))
     mask = blobs(5, count=32)
     always, sometimes = (
-        augmented({**MOVES[move], name: chance}, painted(mask), mask, at=(0, 0))[1] for chance in (1.0, 0.5)
+        augmented({**MOVES[move], name: probability}, painted(mask), mask, at=(0, 0))[1] for probability in (1.0, 0.5)
     )
     for before, whole, after in zip(mask, always, sometimes, strict=True):
         assert torch.equal(after, before) or torch.equal(after, whole)

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from qpkit.core.tiles import Tile
 from qpkit.slides import open_slide
-from qpkit_train.augment.augmenter import STREAMS
-from qpkit_train.augment.clahe import CELLS, clahe, equalize
-from qpkit_train.augment.color import change_gamma, change_nuclei, hue_saturation_value
-from qpkit_train.augment.geometry import warp
-from qpkit_train.augment.noise import add_noise, blur
+from qpkit_train.augment.sampling import warp
+from qpkit_train.augment.transforms import Recolor, of_kind, stream_numbers
+from qpkit_train.augment.transforms.blur import Blur
+from qpkit_train.augment.transforms.clahe import CELLS, equalized_luma
+from qpkit_train.augment.transforms.gamma import Gamma
+from qpkit_train.augment.transforms.noise import Noise
+from qpkit_train.augment.transforms.nuclei import Nuclei, hue_saturation_value
 from shared_data import SHARED
 
 change = pytest.mark.parametrize("change", RECOLORINGS)
@@ -61,8 +63,8 @@ def test_black_white_and_grey_pictures_stay_numbers(change: str) -> None:
 def test_without_strength_or_chance_no_bit_changes(change: str) -> None:
     images, mask = tissue(0)
     strength = next(iter(RECOLORINGS[change]))
-    chances = {name: 0 for name in RECOLORINGS[change] if name.endswith("_p")}
-    for off in ({strength: 0}, *([{**RECOLORINGS[change], **chances}] if chances else [])):
+    probabilities = {name: 0 for name in RECOLORINGS[change] if name.endswith("_p")}
+    for off in ({strength: 0}, *([{**RECOLORINGS[change], **probabilities}] if probabilities else [])):
         assert torch.equal(augmented(off, images, mask, at=(0, 0))[0], images / 255)
 
 
@@ -80,8 +82,8 @@ def test_a_picture_is_changed_alike_whatever_its_neighbours_are(change: str) -> 
 def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) -> None:
     images, mask = tissue(3, count=64, side=8)
     least = 55 if change == "blur" else 64  # a blur by under a tenth of a pixel changes nothing
-    for chance, low, high in ((1.0, least, 64), (0.5, 20, 44)):
-        changed, _ = augmented({**RECOLORINGS[change], f"{change}_p": chance}, images, mask, at=(0, 0))
+    for probability, low, high in ((1.0, least, 64), (0.5, 20, 44)):
+        changed, _ = augmented({**RECOLORINGS[change], f"{change}_p": probability}, images, mask, at=(0, 0))
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(images, changed, strict=True)) <= high
 
 
@@ -89,7 +91,8 @@ def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) 
 def test_the_chance_decides_whether_a_picture_changes_and_not_how(change: str) -> None:
     images, mask = tissue(3, count=32, side=16)
     always, sometimes = (
-        augmented({**RECOLORINGS[change], f"{change}_p": chance}, images, mask, at=(0, 0))[0] for chance in (1.0, 0.5)
+        augmented({**RECOLORINGS[change], f"{change}_p": probability}, images, mask, at=(0, 0))[0]
+        for probability in (1.0, 0.5)
     )
     for before, whole, after in zip(images / 255, always, sometimes, strict=True):
         assert torch.equal(after, before) or torch.equal(after, whole)
@@ -109,26 +112,26 @@ def test_every_change_has_a_random_stream_of_its_own() -> None:
         strengths |= change
     config, pixels = config_of(**strengths), torch.rand(2, 3, 16, 16)
     warp(pixels, torch.zeros(2, 16, 16, dtype=torch.uint8), config, watched)
-    for apply in (change_nuclei, change_gamma, equalize, blur, add_noise):
-        apply(pixels, config, watched)
-    assert sorted(asked) == sorted(STREAMS)
-    assert len(set(STREAMS.values())) == len(STREAMS)
+    for recolor in of_kind(Recolor, config):
+        recolor.apply(pixels, watched)
+    assert sorted(name for name in asked if name != "batch") == sorted(stream_numbers())
+    assert len(set(stream_numbers().values())) == len(stream_numbers())
 
 
 def test_gamma_is_one_power_for_a_picture_within_its_bounds() -> None:
     ramp = torch.linspace(0.05, 0.95, 90).view(1, 1, 9, 10).expand(200, 3, 9, 10)
-    powers = change_gamma(ramp, config_of(gamma=1), stream).log() / ramp.log()
+    powers = Gamma.of(config_of(gamma=1)).apply(ramp, stream).log() / ramp.log()
     flat = powers.flatten(1)
     assert torch.allclose(flat, flat[:, :1].expand_as(flat), atol=1e-3)
     assert 0.5 <= flat.min() < 0.6 and 1.8 < flat.max() <= 2 + 1e-3
     ends = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(4, 3, 1, 2)
-    assert torch.equal(change_gamma(ends, config_of(gamma=1), stream), ends)
+    assert torch.equal(Gamma.of(config_of(gamma=1)).apply(ends, stream), ends)
 
 
 def test_blur_is_scipys_gaussian_filter() -> None:
     images = (tissue(4)[0] / 255).contiguous()
     config = config_of(blur_px=2.0)
-    found = blur(images, config, stream)
+    found = Blur.of(config).apply(images, stream)
     rng = stream("blur")
     rng.random(4)
     for picture, blurred, deviation in zip(images, found, 2.0 * rng.uniform(0, 1, 4), strict=True):
@@ -140,7 +143,7 @@ def test_blur_is_scipys_gaussian_filter() -> None:
 
 def test_noise_has_the_deviation_that_was_drawn_and_no_mean() -> None:
     grey = torch.full((50, 3, 32, 32), 0.5)
-    grains = add_noise(grey, config_of(noise=0.1, noise_p=0.7), stream) - 0.5
+    grains = Noise.of(config_of(noise=0.1, noise_p=0.7)).apply(grey, stream) - 0.5
     deviations = grains.flatten(1).std(dim=1)
     rng = stream("noise")
     is_chosen = torch.from_numpy(rng.random(50) < 0.7)
@@ -155,7 +158,7 @@ def test_noise_has_the_deviation_that_was_drawn_and_no_mean() -> None:
 def test_equalising_with_the_lowest_limit_changes_nothing_that_can_be_seen() -> None:
     dull = (0.5 + 0.05 * torch.randn(4, 64, 64, generator=torch.manual_seed(0))).clamp(0, 1)
     for luma in (tissue(6)[0][:, 0] / 255, dull):
-        assert (clahe(luma, torch.ones(4)) - luma).abs().max() < 0.6 / 255
+        assert (equalized_luma(luma, torch.ones(4)) - luma).abs().max() < 0.6 / 255
 
 
 def test_equalising_without_a_limit_is_histogram_equalisation() -> None:
@@ -165,7 +168,7 @@ def test_equalising_without_a_limit_is_histogram_equalisation() -> None:
     counts = np.bincount(cell.ravel(), minlength=256)
     below = (np.cumsum(counts) - counts / 2) / counts.sum()
     wanted = below[luma] * 256 / 255 - 0.5 / 255
-    found = clahe(torch.from_numpy(luma).float() / 255, torch.tensor([256.0]))
+    found = equalized_luma(torch.from_numpy(luma).float() / 255, torch.tensor([256.0]))
     assert np.abs(found.numpy() - wanted.clip(0, 1)).max() < 1e-4
 
 
@@ -176,7 +179,7 @@ def test_equalising_keeps_the_order_of_levels_of_any_shape(seed: int, height: in
     rng = np.random.default_rng(seed)
     levels = torch.from_numpy(np.sort(rng.integers(0, 256, (1, 1, width)), axis=2)).float() / 255
     luma = levels.expand(1, height, width)
-    found = clahe(luma, torch.tensor([limit]))
+    found = equalized_luma(luma, torch.tensor([limit]))
     assert found.shape == luma.shape and found.min() >= 0 and found.max() <= 1
     assert torch.allclose(found, found[:, :1].expand_as(found), atol=1e-5)
 
@@ -186,7 +189,7 @@ def test_between_the_middles_of_two_cells_the_curves_are_blended_evenly() -> Non
     side, cells = 16, np.arange(CELLS).repeat(16)
     noise = np.random.default_rng(0).uniform(0.2, 0.8, (CELLS * side, CELLS * side)) + 0.04 * (cells - 3.5)
     noise[::2] = 0.5
-    grey = clahe(torch.from_numpy(noise).float().unsqueeze(0), torch.tensor([8.0]))[0, side // 2].numpy()
+    grey = equalized_luma(torch.from_numpy(noise).float().unsqueeze(0), torch.tensor([8.0]))[0, side // 2].numpy()
     bends = np.abs(np.diff(grey, 2))
     middle = np.arange(1, len(grey) - 1)
     at_middle = np.isin(middle % side, (side // 2 - 1, side // 2))
@@ -196,7 +199,7 @@ def test_between_the_middles_of_two_cells_the_curves_are_blended_evenly() -> Non
 
 def test_equalising_raises_the_contrast_of_a_dull_picture_up_to_its_limit() -> None:
     dull = (0.5 + 0.03 * torch.randn(1, 64, 64, generator=torch.manual_seed(0))).clamp(0, 1)
-    spreads = [float(clahe(dull, torch.tensor([limit])).std()) for limit in (1.0, 2.0, 4.0, 10.0)]
+    spreads = [float(equalized_luma(dull, torch.tensor([limit])).std()) for limit in (1.0, 2.0, 4.0, 10.0)]
     assert spreads == sorted(spreads) and spreads[-1] > 2 * spreads[0]
 
 
@@ -206,7 +209,10 @@ def test_equalising_raises_no_contrast_by_more_than_its_limit(seed: int, limit: 
     """All cells show the same pixels: then two levels are nowhere further apart than limit times before."""
     cell = np.random.default_rng(seed).normal(120, 5, (1, 12, 12)).clip(0, 255).round()
     luma = torch.from_numpy(np.tile(cell, (1, CELLS, CELLS))).float() / 255
-    found, order = clahe(luma, torch.tensor([limit]))[0, :12, :12].flatten(), luma[0, :12, :12].flatten().sort().indices
+    found, order = (
+        equalized_luma(luma, torch.tensor([limit]))[0, :12, :12].flatten(),
+        luma[0, :12, :12].flatten().sort().indices,
+    )
     rise, run = found[order].diff(), luma[0, :12, :12].flatten()[order].diff()
     assert (rise <= limit * run * 1.01 + 1e-5).all() and (rise >= -1e-5).all()
 
@@ -218,7 +224,7 @@ OTHERS = {"eosin": (0.86, 0.55, 0.72), "glass": (0.95, 0.94, 0.95), "green": (0.
 @pytest.mark.parametrize("name", NUCLEI)
 def test_nuclei_change_in_saturation_and_value_and_keep_their_hue(name: str) -> None:
     before = torch.tensor(NUCLEI[name]).view(1, 3, 1, 1).expand(100, 3, 2, 2)
-    after = change_nuclei(before, config_of(nuclei=0.2), stream)
+    after = Nuclei.of(config_of(nuclei=0.2)).apply(before, stream)
     old, new = hue_saturation_value(before), hue_saturation_value(after)
     assert (old[0] - new[0]).abs().max() < 0.5
     for part in (1, 2):
@@ -229,12 +235,14 @@ def test_nuclei_change_in_saturation_and_value_and_keep_their_hue(name: str) -> 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_has_no_colour_of_a_nucleus_stays(name: str) -> None:
     before = torch.tensor(OTHERS[name]).view(1, 3, 1, 1).expand(20, 3, 2, 2)
-    assert torch.allclose(change_nuclei(before, config_of(nuclei=0.5), stream), before, atol=1e-6)
+    assert torch.allclose(Nuclei.of(config_of(nuclei=0.5)).apply(before, stream), before, atol=1e-6)
 
 
 def test_brown_and_blue_are_shifted_apart_from_each_other() -> None:
     both = torch.tensor(list(NUCLEI.values())).T.view(1, 3, 1, 2).expand(100, 3, 1, 2)
-    moved = hue_saturation_value(change_nuclei(both, config_of(nuclei=0.2), stream))[2] - hue_saturation_value(both)[2]
+    moved = (
+        hue_saturation_value(Nuclei.of(config_of(nuclei=0.2)).apply(both, stream))[2] - hue_saturation_value(both)[2]
+    )
     assert abs(float(torch.corrcoef(moved[:, 0].T)[0, 1])) < 0.4
 
 
@@ -253,7 +261,7 @@ def test_on_real_immunohistochemistry_blue_and_brown_change_apart_and_the_rest_d
     moved = [
         (after - before).abs().mean(dim=1)
         for seed in range(8)
-        for after in [change_nuclei(before, config_of(nuclei=0.3, nuclei_p=1.0), lambda _, s=seed: seeded(s))]
+        for after in [Nuclei.of(config_of(nuclei=0.3, nuclei_p=1.0)).apply(before, lambda _, s=seed: seeded(s))]
     ]
     shares = torch.tensor([[m[blue].mean(), m[brown].mean()] for m in moved])
     assert (shares.amax(dim=0) > 0.1).all()

@@ -19,9 +19,9 @@ from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.data.batches import EpochBatches, Prefetcher, TileReader, WholeTiles, _cut, crop_corner
 from qpkit_train.data.normalization import named_normalization
 from qpkit_train.data.sampler import BalancedSampler
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.models.forward import cropped, forward, padded_targets
-from qpkit_train.preview import show_batches
+from qpkit_train.preview import augmented_batches
 from qpkit_train.recipe.settings import AugmentConfig
 
 PLAIN = AugmentConfig(hflip=0, vflip=0, rot90=False, brightness=0, contrast=0, saturation=0, hue=0)
@@ -132,7 +132,7 @@ def test_crops_of_a_training_are_cut_with_what_its_changes_reach(make_tiles: Mak
     unknown = {}
     for crop in (32, 0):
         recipe = tiny_recipe(*settings, f"data.crop_px={crop}")
-        shown = show_batches(tiles, recipe, count=6, versions=3)
+        shown = augmented_batches(tiles, recipe, count=6, versions=3)
         assert {pair[1].shape for item in shown.tiles for pair in item.versions} == {(crop or 128, crop or 128)}
         unknown[crop] = shown.unknown
     assert unknown[32][0] == unknown[0][0] == 0
@@ -219,8 +219,8 @@ def test_padding_is_ignored_and_normalisation_is_imagenets() -> None:
 
 def test_fewer_tiles_are_measured_in_the_same_shares_and_it_is_said(make_tiles: MakeTiles) -> None:
     tile_set = read_tile_set(make_tiles())
-    whole = split_material(tile_set, tiny_recipe())
-    part = split_material(tile_set, tiny_recipe("early_stopping.tiles=2"))
+    whole = training_tiles_of(tile_set, tiny_recipe())
+    part = training_tiles_of(tile_set, tiny_recipe("early_stopping.tiles=2"))
     assert len(part.measured) == 2 < len(whole.measured)
     assert all(tile in whole.measured for tile in part.measured)
     assert any("2 of" in note for note in part.notes)
@@ -231,6 +231,6 @@ def test_fewer_tiles_are_measured_in_the_same_shares_and_it_is_said(make_tiles: 
 
 def test_a_few_measured_tiles_show_a_lesion_however_sparse_lesions_are(make_tiles: MakeTiles) -> None:
     tile_set = read_tile_set(make_tiles(val={1: 1, 0: 30}))
-    part = split_material(tile_set, tiny_recipe("early_stopping.tiles=3"))
+    part = training_tiles_of(tile_set, tiny_recipe("early_stopping.tiles=3"))
     assert [bool(tile.pixels.get(1)) for tile in part.measured] == [True, False, False]
     assert part.metric == "dice"

@@ -15,7 +15,7 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
 from qpkit_train.data.batches import TileReader
 from qpkit_train.data.normalization import LUMA, Normalization, choose_normalization, named_normalization, normalize
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import Training, fit, make_fabric
 from qpkit_train.recipe.settings import DataConfig
@@ -42,7 +42,7 @@ def test_predict_feeds_the_network_the_bits_that_training_fed_it(
     tiles = make_tiles()
     recipe = tiny_recipe(*STILL, f"data.normalization={name}", f"data.greyscale={grey}", "optim.epochs=1")
     tile_set = read_tile_set(tiles)
-    data = split_material(tile_set, recipe)
+    data = training_tiles_of(tile_set, recipe)
     fabric = make_fabric(recipe)
     training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     fed: list[torch.Tensor] = []
@@ -52,7 +52,7 @@ def test_predict_feeds_the_network_the_bits_that_training_fed_it(
     fit(tiles, tmp_path / "run", recipe)
     predictor = Predictor(load_run(tmp_path / "run"))
     predictor._model.register_forward_pre_hook(lambda module, inputs: fed.append(inputs[0].clone()))
-    predictor.answer(batch.images.movedim(1, -1).contiguous().numpy(), halo=0, chances=False)
+    predictor.answer(batch.images.movedim(1, -1).contiguous().numpy(), halo=0, probabilities=False)
     assert len(fed) == 2 and torch.equal(fed[0], fed[1])
     if grey == "true":
         spread = fed[0] * torch.tensor(training.normalization.deviation).view(1, 3, 1, 1)
@@ -69,8 +69,8 @@ def test_onnx_gives_the_probabilities_of_the_run(make_tiles: MakeTiles, tmp_path
     fit(make_tiles(), tmp_path / "run", tiny_recipe(f"data.normalization={name}", f"data.greyscale={grey}"))
     export_onnx(tmp_path / "run", tmp_path / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    _, ours = Predictor(load_run(tmp_path / "run")).answer(pixels, halo=0, chances=True)
-    _, theirs = OnnxModel(tmp_path / "model.onnx").answer(pixels, halo=0, chances=True)
+    _, ours = Predictor(load_run(tmp_path / "run")).answer(pixels, halo=0, probabilities=True)
+    _, theirs = OnnxModel(tmp_path / "model.onnx").answer(pixels, halo=0, probabilities=True)
     assert ours is not None and theirs is not None
     assert abs(ours.astype(int) - theirs).max() <= 1
 

@@ -58,8 +58,8 @@ def run(make_tiles: MakeTiles, tmp_path: Path) -> Path:
 
 def rasters(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     (row,) = read_predictions(folder).slides
-    with rasterio.open(folder / row.labels) as labels, rasterio.open(folder / str(row.probabilities)) as chances:
-        return labels.read(1), chances.read()
+    with rasterio.open(folder / row.labels) as labels, rasterio.open(folder / str(row.probabilities)) as probabilities:
+        return labels.read(1), probabilities.read()
 
 
 def test_the_file_gives_the_runs_rasters_without_torch(run: Path, slide: Path, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_the_file_gives_the_runs_rasters_without_torch(run: Path, slide: Path, t
                  "--probabilities", "--everything", "--halo", "64", "--tile-size", "512"]  # fmt: skip
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (labels, chances), (expected, sure) = rasters(tmp_path / "onnx"), rasters(tmp_path / "torch")
-    assert abs(chances.astype(int) - sure).max() <= 1
+    (labels, probabilities), (expected, sure) = rasters(tmp_path / "onnx"), rasters(tmp_path / "torch")
+    assert abs(probabilities.astype(int) - sure).max() <= 1
     differ = labels != expected
     assert differ.mean() < 1e-3
     top = np.sort(sure, axis=0)[-2:]

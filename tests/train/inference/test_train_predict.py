@@ -18,7 +18,7 @@ from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.thresholds import parse_thresholds, settled
+from qpkit_train.inference.thresholds import parse_thresholds, resolved_thresholds
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.run_folder.checkpoint import load_run
@@ -92,15 +92,15 @@ def test_a_run_finds_what_it_learned_at_its_own_resolution(
     said, there = labels[:, :190] == 1, truth[:, :190] == 1  # it has never seen glass, which begins at 224
     assert 2 * (said & there).sum() / (said.sum() + there.sum()) > 0.8
     assert item.probabilities is not None
-    chances = read(tmp_path / "out" / item.probabilities)
-    assert chances.shape == (3, *truth.shape)
+    probabilities = read(tmp_path / "out" / item.probabilities)
+    assert probabilities.shape == (3, *truth.shape)
     values = np.array(found.label_map.trained_values)
-    clear = np.sort(chances, axis=0)[-1].astype(int) - np.sort(chances, axis=0)[-2] > 1
-    assert np.array_equal(values[chances.argmax(axis=0)][clear], labels[clear])
+    clear = np.sort(probabilities, axis=0)[-1].astype(int) - np.sort(probabilities, axis=0)[-2] > 1
+    assert np.array_equal(values[probabilities.argmax(axis=0)][clear], labels[clear])
     (row,) = report.slides
     assert (row.tiles, row.predicted) == (24, 16)
     assert (labels[:, 256:] == 0).all()
-    assert (chances[0, :, 256:] == 255).all()
+    assert (probabilities[0, :, 256:] == 255).all()
     assert sum(row.pixels.values()) == 256 * truth.shape[0]
     assert row.pixels["Lesion"] == (labels == 1).sum()
     assert 0.3 < row.tissue < 0.65
@@ -115,9 +115,9 @@ def test_a_threshold_leaves_only_what_the_model_is_surer_of(
     for out, thresholds in (("all", {}), ("sure", {"Lesion": threshold})):
         predict(run, [source], tmp_path / out, PredictSettings(probabilities=True, thresholds=thresholds))
     plain, sure = (read(tmp_path / out / "s.labels.tif")[0] for out in ("all", "sure"))
-    chances = read(tmp_path / "all" / "s.probabilities.tif")
-    assert np.array_equal(chances, read(tmp_path / "sure" / "s.probabilities.tif"))
-    expected = np.where((plain == 1) & (chances[1] < round(255 * threshold)), 0, plain)
+    probabilities = read(tmp_path / "all" / "s.probabilities.tif")
+    assert np.array_equal(probabilities, read(tmp_path / "sure" / "s.probabilities.tif"))
+    expected = np.where((plain == 1) & (probabilities[1] < round(255 * threshold)), 0, plain)
     assert np.array_equal(sure, expected)
     assert threshold < 0.95 or (sure == 1).sum() < (plain == 1).sum()
     assert read_predictions(tmp_path / "sure").info["settings"]["thresholds"] == {"Lesion": threshold}
@@ -130,13 +130,15 @@ def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
     real = Predictor.answer
 
     def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> tuple[NDArray[np.uint8], Any]:
-        indices, chances = real(self, pixels, **how)
-        return indices, None if chances is None else np.minimum(chances, 200)
+        indices, probabilities = real(self, pixels, **how)
+        return indices, None if probabilities is None else np.minimum(probabilities, 200)
 
     monkeypatch.setattr(Predictor, "answer", unsure)
-    for chance, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):
+    for probability, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):
         source = SlideSource(name="s", path=slide, mpp=0.25)
-        report = predict(run, [source], tmp_path / str(chance), PredictSettings(thresholds={"Lesion": chance}))
+        report = predict(
+            run, [source], tmp_path / str(probability), PredictSettings(thresholds={"Lesion": probability})
+        )
         notes = [note for note in report.slides[0].notes if "all of it is background" in note]
         assert [note.split(":")[0] for note in notes] == names
         assert (report.slides[0].pixels["Lesion"] == 0) == bool(names)
@@ -158,7 +160,7 @@ def test_a_threshold_of_no_class_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("text", ["Tumor", "Tumor=", "=0.5", "Tumor=1.5", "Tumor=nan", "Tumor=x"])
 def test_a_threshold_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="CLASS=CHANCE"):
+    with pytest.raises(ConfigError, match="CLASS=PROBABILITY"):
         parse_thresholds([text])
     assert parse_thresholds(["Tumor: in = situ=0.25"]) == {"Tumor: in = situ": 0.25}
 
@@ -167,16 +169,22 @@ def test_natural_thresholds_undo_the_sampler(run: Path, slide: Path, tmp_path: P
     """At even odds among the tiles, not among what the sampler showed: with half of the tiles drawn twice as often."""
     card = load_run(run).card()
     shown, there = ({k: float(v) for k, v in card.trained[key].items()} for key in ("pixels_shown", "pixels_there"))
-    (chance,) = settled("natural", card).values()  # no training tile shows Other
-    odds = chance / (1 - chance) * there["Lesion"] / there["background"] / (shown["Lesion"] / shown["background"])
+    (probability,) = resolved_thresholds("natural", card).values()  # no training tile shows Other
+    odds = (
+        probability
+        / (1 - probability)
+        * there["Lesion"]
+        / there["background"]
+        / (shown["Lesion"] / shown["background"])
+    )
     assert odds == pytest.approx(1, abs=0.01)
     report = predict(
         run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / "out", PredictSettings(thresholds="natural")
     )
-    assert report.thresholds == {"Lesion": chance}
+    assert report.thresholds == {"Lesion": probability}
     silent = replace(card, trained={})
     with pytest.raises(ConfigError, match="does not say what it was shown"):
-        settled("natural", silent)
+        resolved_thresholds("natural", silent)
 
 
 def test_the_tile_size_does_not_change_the_prediction(run: Path, slide: Path, tmp_path: Path) -> None:

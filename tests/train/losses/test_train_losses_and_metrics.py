@@ -14,13 +14,13 @@ from qpkit.errors import ConfigError
 from qpkit.ops.scores.confusion import IGNORE_INDEX, accuracy, class_scores, confusion_of, mean_score
 from qpkit.report.figures import curves as figures
 from qpkit_train.losses.loss import Loss, make_loss
-from qpkit_train.losses.terms import batch_weights
+from qpkit_train.losses.sums import parse_terms
+from qpkit_train.losses.terms import batch_weights, loss_terms
 from qpkit_train.recipe.load import load_recipe
-from qpkit_train.recipe.rules import LOSS_TERMS, parse_terms
 from qpkit_train.recipe.settings import LossConfig, OptimConfig
 from qpkit_train.schedule import Watch, learning_rate
 
-TERMS = (*LOSS_TERMS, "bce+dice", "ce+dice", "bce+focal", "bce+ohem", "0.5*ce + lovasz", "bce+lovasz+tversky")
+TERMS = (*loss_terms(), "bce+dice", "ce+dice", "bce+focal", "bce+ohem", "0.5*ce + lovasz", "bce+lovasz+tversky")
 
 
 def loss_of(terms: str, *, class_weights: torch.Tensor | None = None, **settings: object) -> Loss:
@@ -151,8 +151,8 @@ def test_focal_without_gamma_is_cross_entropy(logits: torch.Tensor, target: torc
 
 
 def test_focal_is_its_formula(logits: torch.Tensor, target: torch.Tensor) -> None:
-    chance = logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
-    expected = -((1 - chance) ** 2 * chance.log()).mean()
+    probability = logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
+    expected = -((1 - probability) ** 2 * probability.log()).mean()
     assert loss_of("focal")(logits, target).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -172,7 +172,7 @@ def test_ohem_looks_at_the_stated_share_of_the_hardest_known_pixels(logits: torc
     known = per_pixel[target != IGNORE_INDEX]
     for share in (0.01, 0.25, 1.0):
         count = max(1, round(share * known.numel()))
-        value = loss_of("ohem", ohem_share=share)(logits, target)
+        value = loss_of("ohem", ohem_fraction=share)(logits, target)
         assert value.item() == pytest.approx(known.sort(descending=True).values[:count].mean().item(), rel=1e-6)
         (gradient,) = torch.autograd.grad(value, logits, retain_graph=True)
         assert int((gradient.abs().sum(dim=1) > 0).sum()) == count
@@ -199,7 +199,7 @@ def test_the_order_of_pixels_and_of_tiles_does_not_matter(
     assert loss_of(terms)(mixed, moved).item() == pytest.approx(loss_of(terms)(logits, target).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("terms", LOSS_TERMS)
+@pytest.mark.parametrize("terms", loss_terms())
 def test_going_down_the_gradient_makes_the_loss_smaller(terms: str, target: torch.Tensor) -> None:
     point = torch.randn(2, 3, 6, 6, generator=torch.manual_seed(4)).requires_grad_()
     loss = loss_of(terms)

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from qpkit.dataset import read_tile_set
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.loop import Training, fit
 from qpkit_train.machine.devices import make_fabric
@@ -126,7 +126,7 @@ def test_two_processes_measure_the_weights_that_are_kept(tiles: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "reducer" not in done.stderr
     recipe, tile_set = tiny_recipe(*settings), read_tile_set(tiles)
-    data, fabric = split_material(tile_set, recipe), make_fabric(recipe)
+    data, fabric = training_tiles_of(tile_set, recipe), make_fabric(recipe)
     training = Training(tmp_path, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
     load_weights(training.network, tmp_path / "run" / "best.safetensors", run=training.file.id)
     (row,) = curves(tmp_path / "run")

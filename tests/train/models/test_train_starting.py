@@ -12,12 +12,12 @@ from tiny_tiles import MakeTiles, tiny_recipe
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
-from qpkit_train.data.training_tiles import split_material
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training, fit, make_fabric
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder.checkpoint import BEST_NAME, load_run, read_state
-from qpkit_train.run_folder.initial_network import start_network
+from qpkit_train.run_folder.initial_network import initial_network
 from qpkit_train.run_folder.start import run_file
 
 
@@ -27,7 +27,7 @@ class Killed(Exception):
 
 def training(tiles: Path, root: Path, recipe: Recipe) -> Training:
     tile_set = read_tile_set(tiles)
-    data = split_material(tile_set, recipe)
+    data = training_tiles_of(tile_set, recipe)
     fabric = make_fabric(recipe)
     return Training(root, recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))
 
@@ -94,7 +94,7 @@ def test_an_encoder_of_another_run_is_taken_tensor_by_tensor_and_named(make_tile
     wanted = f"model.encoder_weights=run:{tmp_path / 'first'}"
     recipe = tiny_recipe(wanted, FREEZE, "optim.epochs=1", "model.architecture=fpn", "model.encoder_depth=3",
                          "model.options={upsampling = 1}")  # fmt: skip
-    started = start_network(recipe, ("background", "Lesion", "Other"))
+    started = initial_network(recipe, ("background", "Lesion", "Other"))
     source = {name: value for name, value in best(tmp_path / "first").items() if name.startswith("encoder.")}
     assert source and all(torch.equal(started.network.state_dict()[name], value) for name, value in source.items())
     fit(tiles, tmp_path / "second", recipe)
@@ -125,12 +125,12 @@ def test_another_encoder_or_depth_is_refused_with_both_names(make_tiles: MakeTil
     wanted = f"model.encoder_weights=run:{tmp_path / 'first'}"
     other = load_recipe("unet-resnet18", [wanted, "model.encoder=resnet34", "model.encoder_depth=3"])
     with pytest.raises(ConfigError, match="has encoder resnet18 of depth 3, this recipe resnet34 of depth 3"):
-        start_network(other, ("background", "Lesion"))
+        initial_network(other, ("background", "Lesion"))
     with pytest.raises(ConfigError, match="has encoder resnet18 of depth 3, this recipe resnet18 of depth 5"):
-        start_network(load_recipe("unet-resnet18", [wanted]), ("background", "Lesion"))
+        initial_network(load_recipe("unet-resnet18", [wanted]), ("background", "Lesion"))
     for setting in ("model.encoder_weights", "model.weights"):
         with pytest.raises(ConfigError, match=rf"{setting} = 'run:nowhere' is not .*: nowhere: no run\.json there"):
-            start_network(tiny_recipe(f"{setting}=run:nowhere"), ("background", "Lesion"))
+            initial_network(tiny_recipe(f"{setting}=run:nowhere"), ("background", "Lesion"))
     with pytest.raises(ConfigError, match=r"model\.weights = 'first' has to be run:PATH"):
         tiny_recipe("model.weights=first")
 
@@ -142,11 +142,11 @@ def test_the_whole_model_of_another_run_is_taken_and_a_head_for_other_classes_ma
     first = fit(tiles, tmp_path / "first", tiny_recipe("optim.epochs=1"))
     source = best(tmp_path / "first")
     recipe = tiny_recipe(f"model.weights=run:{tmp_path / 'first'}", "optim.epochs=1")
-    same = start_network(recipe, ("background", "Lesion", "Other"))
+    same = initial_network(recipe, ("background", "Lesion", "Other"))
     assert all(torch.equal(value, source[name]) for name, value in same.network.state_dict().items())
     assert not same.notes
     for names in (("background", "Gland"), ("background", "Lesion", "Gland")):
-        other = start_network(recipe, names)
+        other = initial_network(recipe, names)
         state = other.network.state_dict()
         renewed = {name for name, value in source.items()
                    if state[name].shape != value.shape or not torch.equal(state[name], value)}  # fmt: skip
@@ -155,7 +155,7 @@ def test_the_whole_model_of_another_run_is_taken_and_a_head_for_other_classes_ma
     fit(tiles, tmp_path / "second", recipe)
     assert load_run(tmp_path / "second").file.origins["weights"]["run"] == first.run
     with pytest.raises(ConfigError, match=r"is unet with encoder resnet18 of depth 3 .* this recipe fpn with"):
-        start_network(tiny_recipe(f"model.weights=run:{tmp_path / 'first'}", "model.architecture=fpn"), ("a", "b"))
+        initial_network(tiny_recipe(f"model.weights=run:{tmp_path / 'first'}", "model.architecture=fpn"), ("a", "b"))
 
 
 def test_other_pixels_than_the_source_saw_are_reported(make_tiles: MakeTiles, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from qpkit_train.loop import fit
 from qpkit_train.recipe.load import RECIPES, list_recipes, load_recipe, recipe_from_builtins
 from qpkit_train.recipe.settings import AugmentConfig
 from qpkit_train.run_folder.checkpoint import load_run, run_id
-from qpkit_train.run_folder.initial_network import start_network
+from qpkit_train.run_folder.initial_network import initial_network
 from qpkit_train.schedule import learning_rate
 from shared_data import DOCS
 
@@ -50,7 +50,7 @@ def test_every_shipped_recipe_trains(name: str, make_tiles: MakeTiles, tmp_path:
     assert learns_all is not name.endswith("-frozen")
     whole = load_recipe(name)
     assert (recipe.model.architecture, recipe.model.encoder) == (whole.model.architecture, whole.model.encoder)
-    first, last = (start_network(recipe, ("a", "b", "c")[: 2 if recipe.asks_tiles else 3]).network.state_dict(),
+    first, last = (initial_network(recipe, ("a", "b", "c")[: 2 if recipe.classifies_tiles else 3]).network.state_dict(),
                    load_run(tmp_path / "run").load_model().state_dict())  # fmt: skip
     assert first.keys() == last.keys()
 

@@ -22,9 +22,10 @@ from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_table import sidecar
 from qpkit.qupath import QpData, open_project, read_geojson, write_geojson
 from qpkit.workflows.convert.convert import INFO_NAME, convert
-from qpkit.workflows.convert.qupath import ALL_FORMATS, THERE, slide_facts, split
+from qpkit.workflows.convert.formats import ALL_FORMATS
+from qpkit.workflows.convert.project import THERE, slide_facts
+from qpkit.workflows.convert.qupath_shapes import split
 from qpkit.workflows.convert.settings import ConvertSettings
-from shared_data import DOCS
 
 TUMOR = PathClass(("Tumor",), argb(200, 0, 0))
 OBJECTS = [
@@ -337,10 +338,3 @@ def test_many_entries_of_one_name_get_files_of_their_own(study: Path, tmp_path: 
     file.write_text(json.dumps(record))
     report = convert(study, tmp_path / "out", ConvertSettings(target_format="gpkg"))
     assert len({i.target for i in report.images}) == len(record["images"])
-
-
-def test_the_table_in_the_documentation_is_the_one_in_the_code() -> None:
-    page = (DOCS / "formats.md").read_text()
-    for item in ALL_FORMATS:
-        lacks = ", ".join(item.lacks)
-        assert f"| `{item.name}` | {item.title} | {' '.join(item.suffixes)} | {lacks} |" in page

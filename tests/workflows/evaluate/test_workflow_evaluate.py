@@ -133,13 +133,13 @@ def without_names(scope: Scope) -> Scope:
 
 
 def test_the_truth_scores_one_everywhere(study: Path, tmp_path: Path) -> None:
-    made = predict_truth(study, tmp_path / "pred", IMMUNE, entries=(1, 3), chances=sure)
+    made = predict_truth(study, tmp_path / "pred", IMMUNE, entries=(1, 3), made_up=sure)
     result = evaluate(made, slide_inputs([study]), settings=EvaluateSettings(by=("Split",)))
     scopes = (*result.slides, *result.groups["Split"], result.pooled)
     assert [scope.name for scope in scopes] == ["patient_A.tif", "patient_C.tif", "train", "val", "all"]
     for scope in scopes:
         assert (scope.accuracy, scope.mean_dice, scope.mean_iou, scope.confidence_error) == (1.0, 1.0, 1.0, 0.0)
-        assert np.array_equal(scope.confusion_shares, np.eye(3))
+        assert np.array_equal(scope.confusion_fractions, np.eye(3))
         assert scope.ranking is not None
         for name, score in scope.scores.items():
             assert score.support == score.predicted > 0
@@ -158,7 +158,7 @@ def test_the_truth_scores_one_everywhere(study: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def worn(study: Path, tmp_path: Path) -> PredictionSet:
     """Three slides, everything a little beside where it is, with probabilities."""
-    return predict_truth(study, tmp_path / "worn", IMMUNE, entries=(1, 2, 3), change=shifted, chances=unsure)
+    return predict_truth(study, tmp_path / "worn", IMMUNE, entries=(1, 2, 3), change=shifted, made_up=unsure)
 
 
 def test_the_size_of_the_strips_does_not_matter(
@@ -191,14 +191,14 @@ def test_slides_together_are_their_pixels_together(study: Path, worn: Prediction
 
 def test_ranking_is_scikit_learns_on_the_pixels_of_a_slide(study: Path, tmp_path: Path) -> None:
     rules = replace(IMMUNE, ignored=())
-    made = predict_truth(study, tmp_path / "pred", rules, entries=(1,), chances=unsure)
+    made = predict_truth(study, tmp_path / "pred", rules, entries=(1,), made_up=unsure)
     result = evaluate(made, slide_inputs([study], SlideSettings(entries=["1"])))
     assert result.pooled.ranking is not None
-    (labels, chances) = (
+    (labels, probabilities) = (
         next(read_strips(tmp_path / "pred" / f"1.{kind}.tif", rows=5000))[1] for kind in ("labels", "probabilities")
     )
     for band, (name, value) in enumerate({"background": 0, "Immune cells": 4, "Tumor": 7}.items()):
-        is_class, score = (labels[0] == value).ravel(), chances[band].ravel()
+        is_class, score = (labels[0] == value).ravel(), probabilities[band].ravel()
         rank = result.pooled.ranking[name]
         assert 0.6 < rank.auc < 0.999  # type: ignore[operator]
         assert rank.auc == pytest.approx(roc_auc_score(is_class, score))
@@ -214,13 +214,18 @@ def test_what_is_predicted_where_nothing_is_known_changes_no_score(study: Path, 
         tile = Tile(col=0, row=0, x=0, y=0, width=columns, height=rows, downsample=2.0)
         return np.where(Painting(objects, rules, downsample=2.0).draw(tile) == 255, np.uint8(1), shifted(labels))
 
-    def chances(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def probabilities(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return unsure(labels * np.uint8(7))[[0, 2]]
 
     results = [
         evaluate(
             predict_truth(
-                study, tmp_path / f"pred{change.__name__}", rules, entries=(1,), change=change, chances=chances
+                study,
+                tmp_path / f"pred{change.__name__}",
+                rules,
+                entries=(1,),
+                change=change,
+                probabilities=probabilities,
             ),
             slide_inputs([study], SlideSettings(entries=["1"])),
         ).pooled
@@ -248,7 +253,7 @@ def test_other_values_for_the_classes_give_the_same_scores(study: Path, tmp_path
     ]
     assert found[0].scores == found[1].scores
     assert found[0].lesions == found[1].lesions
-    assert found[0].chance == found[1].chance
+    assert found[0].baselines == found[1].baselines
 
 
 def test_means_over_patients_count_every_patient_once(study: Path, worn: PredictionSet) -> None:
@@ -298,7 +303,7 @@ def test_what_nobody_annotated_counts_where_the_user_says_so(study: Path, tmp_pa
     assert found.unannotated == "background"
     assert found.pooled.unannotated_px == px - tumour
     assert found.pooled.scores["Tumor"].precision == pytest.approx(tumour / px)
-    assert found.pooled.scores["Tumor"].dice == found.pooled.chance["Tumor"]["all this class"].dice
+    assert found.pooled.scores["Tumor"].dice == found.pooled.baselines["Tumor"]["all this class"].dice
     assert any(f"{px - tumour:,} of {px:,} px were annotated by nobody" in note for note in found.notes)
     tissue = evaluate(made, inputs, settings=EvaluateSettings(unannotated="background", only_tissue=True)).pooled
     assert tissue.glass_px > 0.2 * px

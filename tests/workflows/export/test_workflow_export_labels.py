@@ -20,10 +20,10 @@ from qpkit.dataset import read_tile_set
 from qpkit.dataset.instances import read_instances
 from qpkit.dataset.stores.nnunet import consecutive_labels
 from qpkit.errors import ConfigError, FormatError, LabelError
-from qpkit.formats import label_image
+from qpkit.formats.plugins import label_image
 from qpkit.formats.shared.drawing import Choices, ImageFacts
 from qpkit.formats.shared.label_table import read_label_table
-from qpkit.ops.masks.pixel_counts import PixelTally
+from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.ops.masks.rasterize import count_channels, rasterize
 from qpkit.qupath import write_geojson
 from qpkit.workflows.export.settings import ExportSettings, TissueRule
@@ -88,7 +88,7 @@ def test_every_pixel_of_an_export_is_in_the_tally_of_its_slide(study: Path, tmp_
         assert set(tally.sources["Rest"]) <= {"Immune cells", "(none)"}
     assert "nothing was drawn of 'Unheard of' on any slide" in report.notes
     written = tiles.info["report"]["slides"][0]["tally"]
-    assert msgspec.convert(written, PixelTally, str_keys=True) == report.slides[0].tally
+    assert msgspec.convert(written, PixelCounts, str_keys=True) == report.slides[0].tally
 
 
 @pytest.mark.parametrize("store", ["shards", "none"])

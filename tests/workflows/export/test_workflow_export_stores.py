@@ -284,7 +284,7 @@ def test_the_users_mask_or_class_says_where_tissue_is(study: Path, tmp_path: Pat
         half[:32] |= 1 if letter == "B" else 0
         Image.fromarray(half).save(masks / f"patient_{letter}.png")
     report, tiles = export(study, tmp_path / "mask", tissue=TissueRule.parse(f"mask:{masks}"))
-    assert {s.name: round(s.tissue_share, 2) for s in report.slides} == {
+    assert {s.name: round(s.tissue_fraction, 2) for s in report.slides} == {
         "patient_A.tif": 0.5, "patient_B.tif": 0.5, "patient_C.tif": 0.0, "patient_D.tif": 0.0,
     }  # fmt: skip
     assert all(tile.x + tile.width > 1408 for tile in tiles.tiles if tile.slide == "patient_A.tif")
@@ -322,5 +322,5 @@ def test_tiles_of_pen_marks_alone_are_dropped_by_the_thumbnail(tmp_path: Path) -
     report = export_tiles(inputs, tmp_path / "out", settings)
     assert [(t.col, t.row) for t in read_tile_set(tmp_path / "out").tiles] == [(0, 0)]
     (slide,) = report.slides
-    assert slide.pen_share == pytest.approx(40_000 / (1024 * 1536), abs=1e-3)
-    assert slide.dark_share == pytest.approx(36 / 1536, abs=1e-3)
+    assert slide.pen_fraction == pytest.approx(40_000 / (1024 * 1536), abs=1e-3)
+    assert slide.dark_fraction == pytest.approx(36 / 1536, abs=1e-3)

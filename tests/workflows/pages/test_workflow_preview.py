@@ -15,7 +15,7 @@ from command_line import run
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.dataset.example_tiles import most_of_class, rarest, without_class
 from qpkit.dataset.leakage import find_leakage
-from qpkit.report.figures.class_fractions import Bar, draw_class_shares
+from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
 from qpkit.report.figures.tiles import edge_of, outlined, tinted
 from qpkit.report.pages.html import render
 from qpkit.workflows.export.settings import ExportSettings
@@ -101,7 +101,7 @@ def test_many_lost_images_take_a_few_lines_and_the_page_says_who_mends_them(
 def test_letters_that_no_font_has_do_not_stop_the_picture() -> None:
     labels = LabelMap(classes=(LabelClass("\u816b\u760d", 1, ("Tumor",)),))
     bars = [Bar(name="train", split="train", tiles=2, pixels={0: 5, 1: 5})]
-    assert draw_class_shares(bars, bars, labels).startswith(b"\x89PNG")
+    assert draw_class_fractions(bars, bars, labels).startswith(b"\x89PNG")
 
 
 def test_names_are_escaped() -> None:

@@ -219,14 +219,14 @@ def test_one_image_under_two_names_stays_together(tmp_path: Path) -> None:
 def test_a_table_of_one_fold_is_trained_on_as_it_is(tiles: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from qpkit_train.data.batches import TileReader
-    from qpkit_train.data.training_tiles import split_material
+    from qpkit_train.data.training_tiles import training_tiles_of
     from qpkit_train.recipe.load import load_recipe
 
     recipe = load_recipe("unet-resnet18", ["data.batch_size=4"])
     for root in (tiles, tmp_path / "fold2"):
         split_tiles(tiles, SplitSettings(folds=4, fold=2), out=None if root == tiles else root)
         tile_set = read_tile_set(root)
-        data = split_material(tile_set, recipe)
+        data = training_tiles_of(tile_set, recipe)
         assert data.validated_on == "val"
         assert {t.slide for t in data.train}.isdisjoint(t.slide for t in data.measured)
         image, _ = TileReader(tile_set, cache_mb=1).read(tile_set.tiles[0])
@@ -297,7 +297,7 @@ def test_stats_count_what_the_masks_show(tiles: Path, tmp_path: Path) -> None:
     assert row.pixels == tumour == report.total.pixels[1]
     assert row.area_mm2 == pytest.approx(tumour * 1e-6)
     assert row.tiles == sum(1 for mask in masks if (mask == 1).any())
-    assert sum(row.split_shares.values()) == pytest.approx(1)
+    assert sum(row.split_fractions.values()) == pytest.approx(1)
     for parts in (report.splits, report.groups, report.slides):
         assert sum(part.counts.tiles for part in parts) == len(masks)
         assert sum(part.counts.pixels[1] for part in parts) == tumour

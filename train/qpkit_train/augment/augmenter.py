@@ -1,26 +1,21 @@
-"""Random changes of batches, on the device. uint8 in, float32 out.
+"""Augmentation of mini-batches, on the device. uint8 in, float32 out.
 
 What changes is drawn on the CPU from (seed, epoch, step), so that every device and every resumed run sees the same;
-only the grains of noise are drawn on the device. Each change has a stream of its own: switching one on alters no other.
-Image and label mask are moved together (`geometry`); colours, blur and noise change in the image only.
+only the grains of noise are drawn on the device. Each transform has a stream of its own: switching one on alters no
+other. What there is stands in `transforms`, one file each.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Final
-
+import numpy as np
 from torch import Tensor
 
-from qpkit_train.augment.clahe import equalize
-from qpkit_train.augment.color import change_gamma, change_nuclei, recolor
-from qpkit_train.augment.geometry import flip_and_turn, warp
-from qpkit_train.augment.noise import add_noise, blur
 from qpkit_train.augment.random import Rows
+from qpkit_train.augment.sampling import warp
+from qpkit_train.augment.transforms import Exchange, Recolor, of_kind, stream_numbers
 from qpkit_train.recipe.settings import AugmentConfig
 
-STREAMS: Final = {"affine": 1, "grid": 2, "elastic": 3, "nuclei": 4, "gamma": 5, "clahe": 6, "blur": 7, "noise": 8}
-"""Numbers of the changes with a random stream of their own; never to be given to another change."""
+_NUMBERS = dict(stream_numbers())
 
 
 class Augmenter:
@@ -33,6 +28,7 @@ class Augmenter:
 
     def __init__(self, config: AugmentConfig, *, seed: int) -> None:
         self._config, self._seed = config, seed
+        self._exchanges, self._recolors = of_kind(Exchange, config), of_kind(Recolor, config)
 
     def __call__(
         self,
@@ -51,24 +47,35 @@ class Augmenter:
             images: (n, 3, h + 2 margin, w + 2 margin) uint8, h == w if rot90 is on.
             targets: (n, h + 2 margin, w + 2 margin) uint8.
             epoch, step: Where the training is; the same place gives the same changes.
-            first, total: Of a batch that several processes share, the row this share begins with and its size; 0 for
+            first, total: Of a batch that several processes share, the row this part begins with and its size; 0 for
                 the whole batch.
             margin: px around the crops that changes may move into them.
 
         Returns:
             (n, 3, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the images is IGNORE_INDEX.
         """
-        key = (self._seed, epoch, step, 1)
-        total = total or len(images)
-        rng, stream = Rows(key, first=first, total=total), partial(_stream, key, first, total)
-        images, targets = flip_and_turn(images, targets, self._config, rng)
-        pixels = images.float() / 255
-        pixels, targets = warp(pixels, targets, self._config, stream, margin=margin)
-        pixels = recolor(pixels, self._config, rng).clamp(0, 1)
-        for change in (change_nuclei, change_gamma, equalize, blur, add_noise):
-            pixels = change(pixels, self._config, stream)
+        stream = _Streams((self._seed, epoch, step, 1), first=first, total=total or len(images))
+        for exchange in self._exchanges:
+            images, targets = exchange.apply(images, targets, stream("batch"))
+        pixels, targets = warp(images.float() / 255, targets, self._config, stream, margin=margin)
+        for recolor in self._recolors:
+            pixels = recolor.apply(pixels, stream)
         return pixels, targets
 
 
-def _stream(key: tuple[int, ...], first: int, total: int, name: str) -> Rows:
-    return Rows((*key, STREAMS[name]), first=first, total=total)
+class _Streams:
+    """Random numbers of one batch: those of the whole batch, which go on, and those of each transform, begun anew.
+
+    Args:
+        key: Of the batch.
+        first, total: As in Augmenter.
+    """
+
+    def __init__(self, key: tuple[int, ...], *, first: int, total: int) -> None:
+        self._key, self._first, self._total = key, first, total
+        self._batch = Rows(key, first=first, total=total)
+
+    def __call__(self, name: str) -> np.random.Generator:
+        if name == "batch":
+            return self._batch
+        return Rows((*self._key, _NUMBERS[name]), first=self._first, total=self._total)

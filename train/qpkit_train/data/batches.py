@@ -31,10 +31,10 @@ class Batch:
     Args:
         images: (n, 3, h, w) uint8 RGB, margins included.
         targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
-        tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only stands for an empty share.
+        tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only stands for an empty part.
         first: Place of the first one in the batch that all processes read together.
         total: Size of that batch.
-        margin: px on each side that are there to be moved into the crops by random changes.
+        margin: px on each side that are there to be moved into the crops by augmentation.
     """
 
     images: Tensor
@@ -171,8 +171,8 @@ class EpochBatches:
         key: (seed, epoch number).
         free: Crops may reach beyond their tiles.
         margin: px more around each crop, which its sampler and its size do not know of; whole tiles have none.
-        rank, ranks: Which of how many processes reads; each takes its share of every batch. Where a last batch has
-            fewer tiles than there are processes, an empty share is one tile without labels, which batch norms
+        rank, ranks: Which of how many processes reads; each takes its part of every batch. Where a last batch has
+            fewer tiles than there are processes, an empty part is one tile without labels, which batch norms
             see and no loss does.
     """
 
@@ -220,7 +220,7 @@ class EpochBatches:
 
 
 class WholeTiles:
-    """Batches of whole tiles in their order, for validation; of several processes, each takes every so-manieth."""
+    """Batches of whole tiles in their order, for validation; of several processes, each takes every n-th."""
 
     def __init__(
         self, reader: TileReader, tiles: Sequence[TileRecord], *, batch_size: int, rank: int = 0, ranks: int = 1
@@ -249,7 +249,7 @@ def crop_corner(
         wanted: Class indices; where the tile has none of them, any known pixel will do, then any pixel.
         side: Of the crop, px.
         rng: Drawn from twice or three times.
-        free: The corner may lie outside, so that the pixel is anywhere in the crop with the same chance.
+        free: The corner may lie outside, so that the pixel is anywhere in the crop with the same probability.
     """
     pixels = np.flatnonzero(np.isin(target, np.asarray(wanted, np.uint8)))
     if not len(pixels):

@@ -17,6 +17,7 @@ from qpkit.dataset import TileRecord
 from qpkit.errors import LabelError
 from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.data.batches import TileReader
+from qpkit_train.luma import LUMA
 from qpkit_train.recipe.settings import DataConfig
 
 Rgb = tuple[float, float, float]
@@ -27,9 +28,6 @@ _NAMED: Final[dict[str, tuple[Rgb, Rgb]]] = {
     "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 """Mean and standard deviation by name, for RGB in 0..1. ImageNet's are those of torchvision's published weights."""
-
-LUMA: Final[Rgb] = (0.299, 0.587, 0.114)
-"""Weight of red, green and blue in grey (ITU-R BT.601)."""
 
 _MOST_TILES: Final = 2000
 """That "dataset" looks at, an even choice: enough for the fourth digit."""

@@ -64,9 +64,9 @@ class Epoch:
         return len(self.starts) - 1
 
     def places(self, batch: int, *, rank: int = 0, ranks: int = 1) -> NDArray[np.int64]:
-        """Say what one of several processes reads of a batch: its places in the epoch, as equal a share as can be.
+        """Say what one of several processes reads of a batch: its places in the epoch, as equal a part as can be.
 
-        The shares of all ranks are disjoint and complete, so together they do the step that one process does.
+        The parts of all ranks are disjoint and complete, so together they do the step that one process does.
         """
         start, stop = self.starts[batch : batch + 2]
         return np.asarray(np.array_split(np.arange(start, stop), ranks)[rank])
@@ -77,12 +77,12 @@ class BalancedSampler:
 
     A group with n draws and m tiles shows each tile n // m times and takes the n % m others from an endless row of
     shuffled passes, going on where the epoch before stopped: without replacement until all were shown. With weights,
-    the draws beyond one of each go to tiles in proportion, each within one draw of its exact share.
+    the draws beyond one of each go to tiles in proportion, each within one draw of its exact number.
 
     Args:
         tiles: Of the training split; `pixels` decide the groups.
         labels: What the values mean.
-        ratio: [positive, negative], or a share for each class of `labels` and, if wanted, for "background".
+        ratio: [positive, negative], or a weight for each class of `labels` and, if wanted, for "background".
         batch_size: Tiles per batch; a last batch of one tile is joined to the one before.
         seed: Of every draw.
         steps_per_epoch: Batches per epoch; 0 for as many as show every tile that has a class once.
@@ -155,8 +155,8 @@ class BalancedSampler:
         self._check_names(ratio)
         found: list[_Found] = []
         for i, name in enumerate(self._names):
-            share = ratio.get(name, 0.0)
-            if share <= 0:
+            weight = ratio.get(name, 0.0)
+            if weight <= 0:
                 continue
             if i == self._background:
                 members = np.flatnonzero((self._counts.sum(axis=1) > 0) & ~self._shows_class())
@@ -166,9 +166,9 @@ class BalancedSampler:
                 raise LabelError(
                     f"sampler.ratio asks for {name!r}, but no training tile "
                     + ("is without a class" if i == self._background else "shows it")
-                    + f"; give it share 0 (--set sampler.ratio.{name}=0) or put such slides into the train split"
+                    + f"; give it weight 0 (--set sampler.ratio.{name}=0) or put such slides into the train split"
                 )
-            found.append((name, members, float(share), (i,)))
+            found.append((name, members, float(weight), (i,)))
         return found
 
     def _check_names(self, ratio: Mapping[str, float]) -> None:
@@ -178,7 +178,7 @@ class BalancedSampler:
         for name in unknown:
             close = difflib.get_close_matches(name, self._names, n=1)
             faults.append(f"{name!r} is no class" + (f", did you mean {close[0]!r}?" if close else ""))
-        faults += [f"{name!r} has no share (0 leaves it out)" for name in missing]
+        faults += [f"{name!r} has no weight (0 leaves it out)" for name in missing]
         if faults:
             raise ConfigError(f"sampler.ratio: {'; '.join(faults)}; the tiles have {', '.join(self._names)}")
 
@@ -277,7 +277,7 @@ class BalancedSampler:
 
 
 _Found = tuple[str, NDArray[np.int64], float, tuple[int, ...]]
-"""Name, tiles, share and wanted classes of a group before its draws are known."""
+"""Name, tiles, weight and wanted classes of a group before its draws are known."""
 
 
 def _pixel_counts(tiles: Sequence[TileRecord], labels: LabelMap) -> NDArray[np.int64]:
@@ -288,31 +288,31 @@ def _pixel_counts(tiles: Sequence[TileRecord], labels: LabelMap) -> NDArray[np.i
 
 def _draws(found: Sequence[_Found], background: int, total: int) -> list[int]:
     """Draws of each group per epoch: whole multiples of the ratio that show every class tile, or `total` split up."""
-    shares = _whole_shares([share for _, _, share, _ in found])
+    weights = _whole_weights([weight for _, _, weight, _ in found])
     if total:
-        return _apportion(total, shares)
+        return _apportion(total, weights)
     rounds = max(
-        math.ceil(len(members) / share)
-        for (_, members, _, wanted), share in zip(found, shares, strict=True)
+        math.ceil(len(members) / weight)
+        for (_, members, _, wanted), weight in zip(found, weights, strict=True)
         if wanted != (background,)
     )
-    return [rounds * share for share in shares]
+    return [rounds * weight for weight in weights]
 
 
-def _whole_shares(shares: Sequence[float]) -> list[int]:
+def _whole_weights(weights: Sequence[float]) -> list[int]:
     """Smallest whole numbers in the same ratio, 0.5 : 1 -> 1 : 2 (to a hundredth)."""
-    fractions = [max(Fraction(share).limit_denominator(100), Fraction(1, 100)) for share in shares]
+    fractions = [max(Fraction(weight).limit_denominator(100), Fraction(1, 100)) for weight in weights]
     scale = math.lcm(*(fraction.denominator for fraction in fractions))
     whole = [int(fraction * scale) for fraction in fractions]
     divisor = math.gcd(*whole)
-    return [share // divisor for share in whole]
+    return [weight // divisor for weight in whole]
 
 
-def _apportion(total: int, shares: Sequence[int]) -> list[int]:
+def _apportion(total: int, weights: Sequence[int]) -> list[int]:
     """Split `total` by largest remainder."""
-    exact = [Fraction(total * share, sum(shares)) for share in shares]
+    exact = [Fraction(total * weight, sum(weights)) for weight in weights]
     whole = [int(part) for part in exact]
-    by_remainder = sorted(range(len(shares)), key=lambda i: (whole[i] - exact[i], i))
+    by_remainder = sorted(range(len(weights)), key=lambda i: (whole[i] - exact[i], i))
     for i in by_remainder[: total - sum(whole)]:
         whole[i] += 1
     return whole
@@ -372,8 +372,8 @@ def _hardest(
     """
     wrong = np.nan_to_num(errors[members].astype(np.float64))
     candidates, weight = members[wrong > 0], wrong[wrong > 0]
-    chances = np.log(np.random.default_rng(key).random(len(candidates))) / weight
-    return np.asarray(candidates[np.argsort(-chances, kind="stable")[:count]])
+    ranks = np.log(np.random.default_rng(key).random(len(candidates))) / weight
+    return np.asarray(candidates[np.argsort(-ranks, kind="stable")[:count]])
 
 
 def _shuffled(members: NDArray[np.int64], *key: int) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ ANY_CLASS = "any class"
 """What the positive answer is called if any class will do."""
 
 
-def question_labels(labels: LabelMap, positive: Sequence[str]) -> LabelMap:
+def tile_label_map(labels: LabelMap, positive: Sequence[str]) -> LabelMap:
     """Make the label map of the answers: value 1 for what is looked for, 0 for everything else that is known.
 
     Args:
@@ -36,18 +36,18 @@ def question_labels(labels: LabelMap, positive: Sequence[str]) -> LabelMap:
     return LabelMap(classes=(LabelClass(name, 1, sources, color),))
 
 
-def question_table(labels: LabelMap, positive: Sequence[str]) -> dict[int, int]:
-    """The answer's value by the mask's value, for every value but ignore; errors as question_labels."""
+def tile_label_table(labels: LabelMap, positive: Sequence[str]) -> dict[int, int]:
+    """The answer's value by the mask's value, for every value but ignore; errors as tile_label_map."""
     wanted = {item.value for item in _chosen(labels, positive)}
     return {value: int(value in wanted) for value in labels.trained_values}
 
 
-def question_tiles(tiles: Sequence[TileRecord], table: dict[int, int]) -> tuple[TileRecord, ...]:
+def tiles_with_label(tiles: Sequence[TileRecord], table: dict[int, int]) -> tuple[TileRecord, ...]:
     """The same tiles with their pixels counted by answer."""
     return tuple(replace(tile, pixels=_answers(tile, table)) for tile in tiles)
 
 
-def tile_answers(targets: Tensor) -> Tensor:
+def tile_labels(targets: Tensor) -> Tensor:
     """One answer a tile: 1 if any pixel says 1, else 0 if any is known, else IGNORE_INDEX.
 
     Args:
@@ -61,7 +61,7 @@ def tile_answers(targets: Tensor) -> Tensor:
     return torch.where(known, shows.long(), IGNORE_INDEX).view(-1, 1, 1)
 
 
-def partly_known(tiles: Sequence[TileRecord], tile_size: int) -> int:
+def count_partly_labelled(tiles: Sequence[TileRecord], tile_size: int) -> int:
     """Count the tiles that say no as far as they are known, and are not known everywhere."""
     return sum(1 for tile in tiles if not tile.pixels.get(1) and 0 < tile.pixels.get(0, 0) < tile_size**2)
 

@@ -14,12 +14,12 @@ from qpkit.dataset import TileRecord, TileSet, read_tile_set
 from qpkit.errors import ConfigError, LabelError
 from qpkit_train.data.batches import class_index_table
 from qpkit_train.data.sampler import BalancedSampler
-from qpkit_train.data.tile_labels import partly_known, question_labels, question_table, question_tiles
+from qpkit_train.data.tile_labels import count_partly_labelled, tile_label_map, tile_label_table, tiles_with_label
 from qpkit_train.recipe.settings import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class TrainingTiles:
     """What is trained and measured on.
 
     Args:
@@ -55,7 +55,7 @@ class Material:
     notes: tuple[str, ...]
 
 
-def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
+def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
     """Sort a set of tiles into what is trained on and what is measured on.
 
     Without a labelled tile in the val split, the tiles of the first training epoch are measured instead.
@@ -75,10 +75,10 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
         )
     labels, indices, notes = tile_set.labels, None, list[str]()
     train, val = tile_set.of_split("train"), tile_set.of_split("val")
-    if recipe.asks_tiles:
-        labels, indices = question_labels(labels, recipe.positive), question_table(labels, recipe.positive)
-        train, val = question_tiles(train, indices), question_tiles(val, indices)
-        notes += _partly_known(train + val, tile_set.tile_size)
+    if recipe.classifies_tiles:
+        labels, indices = tile_label_map(labels, recipe.positive), tile_label_table(labels, recipe.positive)
+        train, val = tiles_with_label(train, indices), tiles_with_label(val, indices)
+        notes += _partly_labelled_notes(train + val, tile_set.tile_size)
     if not train:
         raise LabelError(f"{tile_set.root}: no tile is in the train split; export again with another split")
     sampler = BalancedSampler(
@@ -110,7 +110,7 @@ def split_material(tile_set: TileSet, recipe: Recipe) -> Material:
     if metric != "loss" and not _shows(measured, classes).any():
         notes.append(f"no validation tile shows a class: the best epoch was chosen by loss instead of {metric}")
         metric = "loss"
-    return Material(
+    return TrainingTiles(
         train=train,
         measured=measured,
         shows_class=_shows(measured, classes),
@@ -136,15 +136,15 @@ def _never_shown(train: Sequence[TileRecord], labels: LabelMap) -> list[str]:
     ]
 
 
-def _partly_known(tiles: Sequence[TileRecord], tile_size: int) -> list[str]:
-    count = partly_known(tiles, tile_size)
+def _partly_labelled_notes(tiles: Sequence[TileRecord], tile_size: int) -> list[str]:
+    count = count_partly_labelled(tiles, tile_size)
     if not count:
         return []
     return [f"{count} tiles without it are known in part only: what is unknown counts as without"]
 
 
 def _even_choice(tiles: Sequence[TileRecord], classes: Sequence[int], count: int) -> tuple[TileRecord, ...]:
-    """Every so-manieth tile, positive and negative ones in their shares, and at least one positive if there is any."""
+    """Every n-th tile, positive and negative ones in their fractions, and at least one positive if there is any."""
     is_positive = _shows(tiles, classes)
     ordered = [*np.flatnonzero(is_positive), *np.flatnonzero(~is_positive)]
     places = [int((i + 0.5) * len(ordered) / count) for i in range(count)]
@@ -168,13 +168,13 @@ def _stands_for(there: NDArray[np.bool_], measured: NDArray[np.bool_]) -> tuple[
     return without, with_class
 
 
-def describe_material(tiles_root: Path, recipe: Recipe) -> Material:
+def describe_training_tiles(tiles_root: Path, recipe: Recipe) -> TrainingTiles:
     """Work out what a training would show, without a model; `sampler.describe()` has the figures.
 
     Raises:
         As `qpkit_train.loop.fit`, as far as tiles and sampler are concerned.
     """
-    return split_material(read_tile_set(tiles_root), recipe)
+    return training_tiles_of(read_tile_set(tiles_root), recipe)
 
 
 def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int]) -> list[float] | None:
@@ -200,7 +200,7 @@ def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int
     return [value * len(names) / sum(rarity) for value in rarity]
 
 
-def measuring_batch(recipe: Recipe, data: Material) -> int:
+def measuring_batch(recipe: Recipe, data: TrainingTiles) -> int:
     """Whole tiles per batch that hold about as many pixels as a training batch."""
     side, crop = data.tile_set.tile_size, recipe.data.crop_px
     crop = crop if 0 < crop < side else side

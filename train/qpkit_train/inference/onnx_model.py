@@ -66,7 +66,7 @@ class OnnxModel:
         self.precision = "32-true"
 
     def answer(
-        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Predict a batch; see `Model`."""
         images = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32)
@@ -74,7 +74,7 @@ class OnnxModel:
         height, width = found.shape[-2:]
         found = found[..., halo : height - halo, halo : width - halo]
         indices = found.argmax(axis=1).astype(np.uint8)
-        return indices, np.rint(found * 255).astype(np.uint8) if chances else None
+        return indices, np.rint(found * 255).astype(np.uint8) if probabilities else None
 
 
 def _local(providers: Sequence[str]) -> list[str]:

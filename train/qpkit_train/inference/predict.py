@@ -24,7 +24,7 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
-from qpkit_train.inference.thresholds import VALIDATED, Thresholds, limits_of, settled
+from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
 from qpkit_train.models.card import STRIDE, Model, ModelCard
 
 DEFAULT_SETTINGS: Final = PredictSettings()
@@ -89,8 +89,8 @@ def predict(
     started = time.perf_counter()
     model = _open(run_root)
     card = model.card
-    thresholds = settled(settings.thresholds, card)
-    limits = limits_of(thresholds, card.labels)
+    thresholds = resolved_thresholds(settings.thresholds, card)
+    limits = threshold_levels(thresholds, card.labels)
     used = replace(settings, tile_px=_whole_strides(settings.tile_px), halo_px=_whole_strides(settings.halo_px))
     slides: list[SlidePrediction] = []
     reports: list[PredictedSlide] = []
@@ -146,7 +146,7 @@ def predict(
 
 def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
     if thresholds == VALIDATED and card.trained["tiles"]["validated_on"] == "train":
-        return ("these chances were chosen on training tiles, as the run had no validation split",)
+        return ("these probabilities were chosen on training tiles, as the run had no validation split",)
     return ()
 
 

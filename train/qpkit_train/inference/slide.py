@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from qpkit.core.labels import label_colors
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
-from qpkit.ops.tissue import solid_tissue, tissue_mask, tissue_of_tile, tissue_share
+from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask, tissue_of_tile
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.thresholds import hold_to
+from qpkit_train.inference.thresholds import apply_thresholds
 from qpkit_train.models.card import Model, ModelCard
 
 _LARGEST_LUMEN_MM2: Final = 0.01
@@ -39,7 +39,7 @@ class PredictedSlide:
     Args:
         name: Of the slide.
         tiles, predicted: In the grid, and those with tissue.
-        tissue: Share of the slide that is tissue, 0..1.
+        tissue: Fraction of the slide that is tissue, 0..1.
         seconds: Reading and writing included.
         mm2_per_second: Of predicted tiles; None without um/px.
         pixels: Raster pixels by class name, in predicted tiles.
@@ -108,18 +108,18 @@ class SlidePredictor:
         counts, likeliest, kept = np.zeros((3, len(self.values)), np.int64)
         done = 0
         with ExitStack() as stack:
-            labels, chances = self._open_rasters(stack)
+            labels, probabilities = self._open_rasters(stack)
             for tile in self.grid:
                 if (tile.col, tile.row) not in wanted:
-                    self._write_background(tile, labels, chances)
+                    self._write_background(tile, labels, probabilities)
             for tiles, pixels in self._batches(list(wanted.values())):
-                wants = chances is not None or bool(self.limits.any())
-                indices, bytes_ = model.answer(pixels, halo=self.grid.halo, chances=wants)
+                wants = probabilities is not None or bool(self.limits.any())
+                indices, bytes_ = model.answer(pixels, halo=self.grid.halo, probabilities=wants)
                 if bytes_ is not None:
                     likeliest += self._count(indices)
-                    indices = hold_to(self.limits, indices, bytes_, background=self.background)
+                    indices = apply_thresholds(self.limits, indices, bytes_, background=self.background)
                     kept += self._count(indices)
-                counts += self._write(tiles, indices, bytes_, labels, chances)
+                counts += self._write(tiles, indices, bytes_, labels, probabilities)
                 done += len(tiles)
                 on_progress(done, len(wanted), self.source.name)
         seconds = time.perf_counter() - started
@@ -141,12 +141,12 @@ class SlidePredictor:
         """Classes that the model saw somewhere, nowhere as likely as it has to be."""
         return [
             f"{self.card.labels.name_of(int(self.values[i]))}: the likeliest class of {likeliest[i]:,} px, and of none "
-            f"with a chance of {self.limits[i] / 255:.2f}: all of it is background"
+            f"with a probability of {self.limits[i] / 255:.2f}: all of it is background"
             for i in np.flatnonzero((likeliest > 0) & (kept == 0))
         ]
 
     def _choose_tiles(self) -> tuple[float, dict[tuple[int, int], Tile], tuple[str, ...]]:
-        """Tissue share of the slide, the tiles to predict by (col, row), and notes."""
+        """Tissue fraction of the slide, the tiles to predict by (col, row), and notes."""
         everything = {(tile.col, tile.row): tile for tile in self.grid}
         if not self.settings.only_tissue:
             return 1.0, everything, ()
@@ -155,7 +155,7 @@ class SlidePredictor:
             return 0.0, everything, ("no tissue could be told from glass: all tiles were predicted",)
         size = self.info.width, self.info.height
         mask = self.tissue = solid_tissue(mask, largest_hole=self._lumen_px(mask))
-        wanted = {key: tile for key, tile in everything.items() if tissue_share(mask, tile.slide_region, *size) > 0}
+        wanted = {key: tile for key, tile in everything.items() if tissue_fraction(mask, tile.slide_region, *size) > 0}
         return float(mask.mean()), wanted, ()
 
     def _lumen_px(self, mask: NDArray[np.bool_]) -> float:
@@ -180,7 +180,7 @@ class SlidePredictor:
         )
         if self.probabilities_name is None:
             return labels, None
-        chances = create_raster(
+        probabilities = create_raster(
             self.root / self.probabilities_name,
             width=width,
             height=height,
@@ -189,17 +189,17 @@ class SlidePredictor:
             bands=len(self.values),
             nearest=False,
         )
-        return labels, stack.enter_context(chances)
+        return labels, stack.enter_context(probabilities)
 
-    def _write_background(self, tile: Tile, labels: RasterWriter, chances: RasterWriter | None) -> None:
+    def _write_background(self, tile: Tile, labels: RasterWriter, probabilities: RasterWriter | None) -> None:
         """Say background where nothing was predicted; unwritten pixels are 0, which is enough if that means it."""
         shape = tile.height, tile.width
         if self.card.labels.background != 0:
             labels.write(np.full(shape, self.card.labels.background, np.uint8), x=tile.x, y=tile.y)
-        if chances is not None:
+        if probabilities is not None:
             sure = np.zeros((len(self.values), *shape), np.uint8)
             sure[self.background] = 255
-            chances.write(sure, x=tile.x, y=tile.y)
+            probabilities.write(sure, x=tile.x, y=tile.y)
 
     def _write(
         self,
@@ -207,7 +207,7 @@ class SlidePredictor:
         indices: NDArray[np.uint8],
         bytes_: NDArray[np.uint8] | None,
         labels: RasterWriter,
-        chances: RasterWriter | None,
+        probabilities: RasterWriter | None,
     ) -> NDArray[np.int64]:
         """Write a batch, background on glass; gives the pixels by class index that lie inside the raster."""
         counts = np.zeros(len(self.values), np.int64)
@@ -219,8 +219,8 @@ class SlidePredictor:
                     bytes_[i][:, glass] = 0
                     bytes_[i][self.background, glass] = 255
             labels.write(self.values[indices[i]], x=tile.x, y=tile.y)
-            if chances is not None and bytes_ is not None:
-                chances.write(bytes_[i], x=tile.x, y=tile.y)
+            if probabilities is not None and bytes_ is not None:
+                probabilities.write(bytes_[i], x=tile.x, y=tile.y)
             inside = indices[i][: labels.height - tile.y, : labels.width - tile.x]
             counts += np.bincount(inside.ravel(), minlength=len(counts))
         return counts

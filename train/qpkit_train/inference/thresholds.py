@@ -1,9 +1,10 @@
 """How sure a model has to be of a class: what falls short of it is background. Knows no torch.
 
 A sampler that shows lesions more often than slides do makes a model call too much a lesion. `natural` undoes that:
-where a class had odds of 1 : 8 in training and has 1 : 100 in the tiles, a chance of 0.5 in training is one of 0.07 in
-them, and 0.93 is what stands for even odds (Elkan 2001, The foundations of cost-sensitive learning). It takes the
-model's chances at their word. `validated` does not: it is what had the highest Dice on the tiles that chose the epoch.
+where a class had odds of 1 : 8 in training and has 1 : 100 in the tiles, a probability of 0.5 in training is one of
+0.07 in them, and 0.93 is what stands for even odds (Elkan 2001, The foundations of cost-sensitive learning). It takes
+the model's probabilities at their word. `validated` does not: it is what had the highest Dice on the tiles that chose
+the epoch.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from qpkit.ops.scores.probability_levels import LEVELS, scores_at_thresholds
 from qpkit_train.models.card import ModelCard
 
 NATURAL: Final = "natural"
-"""Instead of chances by class: those that undo what the sampler did."""
+"""Instead of probabilities by class: those that undo what the sampler did."""
 
 VALIDATED: Final = "validated"
-"""Instead of chances by class: those with the highest Dice on the tiles that chose the best epoch."""
+"""Instead of probabilities by class: those with the highest Dice on the tiles that chose the best epoch."""
 
 Thresholds = Mapping[str, float] | Literal["natural", "validated"]
 
 
 def parse_thresholds(texts: Sequence[str]) -> Thresholds:
-    """Read "natural", "validated", or "CLASS=CHANCE" each, as `qpkit predict --threshold` has them.
+    """Read "natural", "validated", or "CLASS=PROBABILITY" each, as `qpkit predict --threshold` has them.
 
     Raises:
-        ConfigError: Not of this form, or a chance outside 0..1.
+        ConfigError: Not of this form, or a probability outside 0..1.
     """
     if list(texts) == [NATURAL]:
         return NATURAL
@@ -44,20 +45,19 @@ def parse_thresholds(texts: Sequence[str]) -> Thresholds:
     for text in texts:
         name, equals, number = text.rpartition("=")
         try:
-            chance = float(number) if equals else math.nan
+            probability = float(number) if equals else math.nan
         except ValueError:
-            chance = math.nan
-        if not name or not 0 <= chance <= 1:
+            probability = math.nan
+        if not name or not 0 <= probability <= 1:
             raise ConfigError(
-                f"--threshold {text!r}: write CLASS=CHANCE with a chance in 0..1, like Tumor=0.9, or natural or "
-                "validated alone"
+                f"--threshold {text!r}: write CLASS=PROBABILITY, 0..1, like Tumor=0.9, or natural or validated alone"
             )
-        found[name] = chance
+        found[name] = probability
     return found
 
 
-def settled(thresholds: Thresholds | None, card: ModelCard) -> dict[str, float]:
-    """Chances by class name, those of "natural" worked out from what the model was shown.
+def resolved_thresholds(thresholds: Thresholds | None, card: ModelCard) -> dict[str, float]:
+    """Probabilities by class name, those of "natural" worked out from what the model was shown.
 
     Raises:
         ConfigError: The model does not say what it was shown or what suited best (a run of an earlier version), or a
@@ -67,14 +67,16 @@ def settled(thresholds: Thresholds | None, card: ModelCard) -> dict[str, float]:
         return _validated_of(card)
     if thresholds != NATURAL:
         assert not isinstance(thresholds, str)
-        limits_of(thresholds or {}, card.labels)
+        threshold_levels(thresholds or {}, card.labels)
         return dict(thresholds or {})
     shown, there = (card.trained.get(key) or {} for key in ("pixels_shown", "pixels_there"))
     if not shown or not there:
-        raise ConfigError(f"{card.where}: does not say what it was shown, so {NATURAL} is unknown; give CLASS=CHANCE")
+        raise ConfigError(
+            f"{card.where}: does not say what it was shown, so {NATURAL} is unknown; give CLASS=PROBABILITY"
+        )
     background = card.labels.name_of(card.labels.background)
     return {
-        name: round(_even_chance(shown[name], sum(shown.values()), there[name], sum(there.values())), 4)
+        name: round(_even_probability(shown[name], sum(shown.values()), there[name], sum(there.values())), 4)
         for name in shown
         if name != background and shown[name] and there[name]
     }
@@ -84,14 +86,14 @@ def _validated_of(card: ModelCard) -> dict[str, float]:
     found = card.trained.get("thresholds")
     if not found:
         raise ConfigError(
-            f"{card.where}: does not say which chances suited its validation tiles best ({VALIDATED}); give "
-            "CLASS=CHANCE, from the threshold curves of qpkit evaluate on a validation slide"
+            f"{card.where}: does not say which probabilities suited its validation tiles best ({VALIDATED}); give "
+            "CLASS=PROBABILITY, from the threshold curves of qpkit evaluate on a validation slide"
         )
     return dict(found)
 
 
 def validated(levels: NDArray[np.int64], labels: LabelMap) -> dict[str, float]:
-    """Find the chances with the highest Dice, each class by itself.
+    """Find the probabilities with the highest Dice, each class by itself.
 
     Args:
         levels: (classes, 2, 256) int64, as qpkit_train.validation.counts.Measured has them.
@@ -111,13 +113,13 @@ def validated(levels: NDArray[np.int64], labels: LabelMap) -> dict[str, float]:
     return found
 
 
-def _even_chance(shown: int, all_shown: int, there: int, all_there: int) -> float:
-    """The chance in training that stands for even odds in the tiles."""
+def _even_probability(shown: int, all_shown: int, there: int, all_there: int) -> float:
+    """The probability in training that stands for even odds in the tiles."""
     odds = shown * (all_there - there) / (shown * (all_there - there) + there * (all_shown - shown))
     return float(odds)
 
 
-def limits_of(thresholds: Mapping[str, float], labels: LabelMap) -> NDArray[np.uint8]:
+def threshold_levels(thresholds: Mapping[str, float], labels: LabelMap) -> NDArray[np.uint8]:
     """Thresholds by channel of the model.
 
     Args:
@@ -125,7 +127,7 @@ def limits_of(thresholds: Mapping[str, float], labels: LabelMap) -> NDArray[np.u
         labels: Of the model; channel i is labels.trained_values[i].
 
     Returns:
-        (classes,) uint8, 255 is a chance of 1; as rasters of probabilities have them.
+        (classes,) uint8, 255 is a probability of 1; as rasters of probabilities have them.
 
     Raises:
         ConfigError: A name is no class, or that of the background, which takes what is left.
@@ -140,19 +142,19 @@ def limits_of(thresholds: Mapping[str, float], labels: LabelMap) -> NDArray[np.u
     return np.array([round(255 * thresholds.get(name, 0.0)) for name in names], np.uint8)
 
 
-def hold_to(
-    limits: NDArray[np.uint8], indices: NDArray[np.uint8], chances: NDArray[np.uint8], *, background: int
+def apply_thresholds(
+    limits: NDArray[np.uint8], indices: NDArray[np.uint8], probabilities: NDArray[np.uint8], *, background: int
 ) -> NDArray[np.uint8]:
     """Give the background where the likeliest class is less likely than its limit.
 
     Args:
-        limits: (classes,) as `limits_of` gives them.
+        limits: (classes,) as `threshold_levels` gives them.
         indices: (n, h, w) the likeliest classes.
-        chances: (n, classes, h, w), 255 is 1.
+        probabilities: (n, classes, h, w), 255 is 1.
         background: Channel of the background.
 
     Returns:
         (n, h, w) class indices.
     """
-    chance = np.take_along_axis(chances, indices[:, np.newaxis].astype(np.int64), axis=1)[:, 0]
-    return np.where(chance < limits[indices], np.uint8(background), indices)
+    probability = np.take_along_axis(probabilities, indices[:, np.newaxis].astype(np.int64), axis=1)[:, 0]
+    return np.where(probability < limits[indices], np.uint8(background), indices)

@@ -32,14 +32,14 @@ class Predictor:
         self._sigmoid = uses_sigmoid(run.recipe.loss.terms)
 
     def answer(
-        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Predict a batch; see `Model`."""
-        found = self.chances(pixels, halo=halo)
+        found = self.probabilities(pixels, halo=halo)
         indices = found.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        return indices, (found * 255).round().to(torch.uint8).cpu().numpy() if chances else None
+        return indices, (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None
 
-    def chances(self, pixels: NDArray[np.uint8], *, halo: int) -> Tensor:
+    def probabilities(self, pixels: NDArray[np.uint8], *, halo: int) -> Tensor:
         """Predict a batch.
 
         Args:
@@ -51,13 +51,13 @@ class Predictor:
         """
         height, width = pixels.shape[1:3]
         logits = self.logits(torch.from_numpy(pixels).to(self.device).movedim(-1, 1).float() / 255)
-        return self.chances_of(cropped(logits, height=height, width=width, halo=halo))
+        return self.probabilities_of(cropped(logits, height=height, width=width, halo=halo))
 
     def logits(self, images: Tensor) -> Tensor:
         """Run the network on (n, 3, h, w) float32 RGB in 0..1 on the device; see `forward`."""
         with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
             return forward(self._model, images, self._normalization)
 
-    def chances_of(self, logits: Tensor) -> Tensor:
+    def probabilities_of(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
         return probabilities_of(logits, sigmoid=self._sigmoid)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from qpkit_train.recipe.rules import parse_terms
+from qpkit_train.losses.sums import parse_terms
+from qpkit_train.losses.terms import loss_terms
 
 
 def uses_sigmoid(terms: str) -> bool:
     """Say whether the model's channels are independent (sigmoid) or share one softmax: "bce" makes them so."""
-    return any(name == "bce" for _, name in parse_terms(terms))
+    return any(loss_terms()[name].sigmoid for _, name in parse_terms(terms))
 
 
 def probabilities_of(logits: Tensor, *, sigmoid: bool) -> Tensor:

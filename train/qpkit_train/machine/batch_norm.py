@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch where several processes train, each with its share."""
+"""Batch normalisation over the whole batch where several processes train, each with its part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpkit_train.machine.torchvision_shim import ensure_torchvision
 
 
 def over_all_processes(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Let every batch norm take its mean and variance from the shares of all processes.
+    """Let every batch norm take its mean and variance from the parts of all processes.
 
     On GPUs by torch's SyncBatchNorm, which is for them alone; timm converts its own norms, too, which torch would rob
     of the activation that is part of them.
@@ -39,7 +39,7 @@ def over_all_processes(network: torch.nn.Module, device: torch.device) -> torch.
 
 
 def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:
-    """What `norm` would give for the whole batch; inputs (n, channels, ...) of this process' share."""
+    """What `norm` would give for the whole batch; inputs (n, channels, ...) of this process's part."""
     if not norm.training:
         return type(norm).forward(norm, inputs)
     axes = [axis for axis in range(inputs.ndim) if axis != 1]
@@ -66,9 +66,9 @@ def _remember(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)
-    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean.lerp_(mean, share)
-    norm.running_var.lerp_(variance, share)
+    weight = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean, weight)
+    norm.running_var.lerp_(variance, weight)
 
 
 class _Total(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Several processes that train one model: who this one is, and what it has to hear from the others.
 
 They are started by torchrun, or by `launch` on one machine. A step of all together is the step that one process would
-do with the whole batch: every process runs the model on its share of the tiles, and the loss is that of all of them.
+do with the whole batch: every process runs the model on its part of the tiles, and the loss is that of all of them.
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ def gathered(value: _T) -> list[_T]:
 
 
 def whole_batch(logits: Tensor, targets: Tensor, *, total: int) -> tuple[Tensor, Tensor]:
-    """Put the shares of all processes together, so that the loss is that of the whole batch.
+    """Put the parts of all processes together, so that the loss is that of the whole batch.
 
     Only this process' own part carries a gradient; averaged over the processes, as DistributedDataParallel does, and
     times their number, gradients come out as those of one process with the whole batch.
 
     Args:
-        logits: (n, classes, h, w) of this process' share.
+        logits: (n, classes, h, w) of this process's part.
         targets: (n, h, w) int64.
         total: Rows of the batch that all processes share.
 
     Returns:
-        (m, classes, h, w) and (m, h, w), in the order of ranks; shares that are smaller than the largest are filled
+        (m, classes, h, w) and (m, h, w), in the order of ranks; parts that are smaller than the largest are filled
         up with unknown pixels.
     """
     if ranks() == 1:

@@ -21,7 +21,7 @@ class WeightAverage:
 
     Args:
         network: To be averaged.
-        keep: Share of the old at each step, 0..1; 0 does nothing at all.
+        keep: Fraction of the old at each step, 0..1; 0 does nothing at all.
     """
 
     def __init__(self, network: torch.nn.Module, *, keep: float) -> None:

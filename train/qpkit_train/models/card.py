@@ -52,14 +52,14 @@ class Model(Protocol):
     precision: str
 
     def answer(
-        self, pixels: NDArray[np.uint8], *, halo: int, chances: bool
+        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Predict a batch.
 
         Args:
             pixels: (n, h, w, 3) uint8 RGB, h and w multiples of STRIDE.
             halo: px to throw away on each side.
-            chances: Whether probabilities are wanted.
+            probabilities: Whether probabilities are wanted.
 
         Returns:
             (n, h - 2 halo, w - 2 halo) uint8 class indices, and (n, classes, ...) uint8 probabilities (255 is 1) or

@@ -12,8 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.errors import ConfigError
-from qpkit_train.recipe.rules import range_faults
+from qpkit_train.recipe.rules import recipe_faults
 from qpkit_train.recipe.settings import Recipe
+
+FORMER_NAMES: Final = {"loss": {"ohem_share": "ohem_fraction"}}
+"""Settings that were called otherwise before, by section; recipes and runs of then still open."""
 
 RECIPES: Final = Path(__file__).parent / "shipped"
 
@@ -92,11 +95,21 @@ def _toml_value(text: str) -> Any:
         return text
 
 
+def _with_present_names(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tables, settings that had another name before under the one that they have now."""
+    found = dict(tables)
+    for section, names in FORMER_NAMES.items():
+        if isinstance(table := found.get(section), Mapping):
+            found[section] = {names.get(key, key): value for key, value in table.items()}
+    return found
+
+
 def _parse(tables: Mapping[str, Any], *, source: str, faults: list[str]) -> Recipe:
+    tables = _with_present_names(tables)
     faults = [*faults, *_type_faults(tables, Recipe, prefix="")]
     if not faults:
         recipe = msgspec.convert(tables, Recipe)
-        faults = list(range_faults(recipe))
+        faults = list(recipe_faults(recipe))
         if not faults:
             return recipe
     raise ConfigError(f"{source}: " + "; ".join(faults))

@@ -1,17 +1,24 @@
-"""What can be set in a recipe, section by section, and what each setting means. Knows neither files nor rules."""
+"""What can be set in a recipe, section by section: defaults, bounds, what each setting means and what goes with it."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from qpkit.errors import ConfigError
+from qpkit.settings import FRACTION, Range
+from qpkit_train.augment.transforms import transforms
+from qpkit_train.losses.sums import parse_terms
+from qpkit_train.losses.terms import loss_terms
+from qpkit_train.section import Section, section_of
+
+RUN_PREFIX: Final = "run:"
+"""How weights begin that come from another run; its folder follows."""
+
 TILE_CLASSIFIER: Final = "tile-classifier"
 """The architecture that answers once for a whole tile."""
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every table of a recipe has in common."""
 
 
 class ModelConfig(Section, frozen=True, kw_only=True):
@@ -27,7 +34,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
         freeze_encoder: The encoder stays as it starts: no gradients, and its batch norms keep their statistics.
         weights: "run:PATH" starts from the whole model of another run; "" does not. A head for other classes is
             made anew.
-        dropout: Share of the logits that is set to 0 in training, after everything else, 0..1.
+        dropout: Fraction of the logits that is set to 0 in training, after everything else, 0..1.
         options: Further keywords of the architecture, such as decoder_channels.
     """
 
@@ -37,8 +44,15 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     encoder_depth: int = 0
     freeze_encoder: bool = False
     weights: str = ""
-    dropout: float = 0.0
-    options: dict[str, Any] = {}
+    dropout: Annotated[float, Range(at_least=0, below=1)] = 0.0
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def faults(self) -> Iterator[str]:
+        """Name what no network has."""
+        if self.encoder_depth not in (0, 3, 4, 5):
+            yield "model.encoder_depth has to be 3, 4, 5 or 0 (default)"
+        if self.weights and not is_run(self.weights):
+            yield f"model.weights = {self.weights!r} has to be run:PATH, the run folder of qpkit train to start from"
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
@@ -56,114 +70,93 @@ class DataConfig(Section, frozen=True, kw_only=True):
         cache_mb: Decoded tiles kept in memory, MB.
     """
 
-    batch_size: int = 8
-    crop_px: int = 0
+    batch_size: Annotated[int, Range(at_least=1)] = 8
+    crop_px: Annotated[int, Range(at_least=0)] = 0
     free_crops: bool = False
     normalization: Literal["imagenet", "unit", "signed", "dataset"] = "imagenet"
     greyscale: bool = False
-    workers: int = 2
-    cache_mb: int = 1024
+    workers: Annotated[int, Range(at_least=0)] = 2
+    cache_mb: Annotated[int, Range(at_least=0)] = 1024
+
+    def faults(self) -> Iterator[str]:
+        """Name crops that cannot be cut."""
+        if 0 < self.crop_px < 32:
+            yield "data.crop_px has to be 0 (whole tile) or at least 32"
+        if self.free_crops and self.crop_px <= 0:
+            yield "data.free_crops needs data.crop_px"
 
 
 class SamplerConfig(Section, frozen=True, kw_only=True):
     """What a batch shows.
 
     Args:
-        ratio: [positive, negative] tiles, or a share for each class by name ("background" = no class in the tile;
-            share 0 leaves a class out).
+        ratio: [positive, negative] tiles, or a weight for each class by name ("background" = no class in the tile;
+            weight 0 leaves a class out).
         balance: "slide" or "group" (what the split kept together: patients) lets each count alike among the tiles of
             one kind, however many tiles it has; "none" counts tiles.
         area_power: Tiles count by the pixels of what they are drawn for, to this power: 0 counts them alike, 0.5 shows
             a tile full of lesion twice as often as one with a quarter of it. Every positive tile is shown anyway.
-        hard_negatives: Share of the tiles without a class that is drawn by the model's own errors in the epoch
+        hard_negatives: Fraction of the tiles without a class that is drawn by the model's own errors in the epoch
             before, 0..1.
     """
 
     ratio: list[float] | dict[str, float] = msgspec.field(default_factory=lambda: [1.0, 3.0])
     balance: Literal["none", "slide", "group"] = "none"
-    area_power: float = 0.0
-    hard_negatives: float = 0.0
+    area_power: Annotated[float, Range(at_least=0)] = 0.0
+    hard_negatives: Annotated[float, FRACTION] = 0.0
+
+    def faults(self) -> Iterator[str]:
+        """Name a ratio that draws nothing."""
+        weights = list(self.ratio.values()) if isinstance(self.ratio, dict) else self.ratio
+        if any(weight < 0 or weight > 1000 for weight in weights):
+            yield f"sampler.ratio = {self.ratio} has a weight outside 0..1000"
+        if isinstance(self.ratio, list) and (len(self.ratio) != 2 or self.ratio[0] <= 0):
+            yield (
+                f"sampler.ratio = {self.ratio} has to be [positive, negative], the first above 0, or a table by class "
+                "name"
+            )
+        if isinstance(self.ratio, dict) and not any(w > 0 for name, w in self.ratio.items() if name != "background"):
+            yield "sampler.ratio has no class with a weight above 0"
 
 
-class AugmentConfig(Section, frozen=True, kw_only=True):
-    """Random changes of every training crop.
-
-    A strength of 0 switches a change off. A setting that ends in _p is the chance, 0..1, that a crop gets the change.
-    px are those of the tile.
-
-    Args:
-        hflip, vflip: Probabilities, 0..1.
-        rot90: Turn by a random multiple of 90 degrees.
-        rotate: Turn by up to so many degrees either way, 0..180.
-        scale: Magnify or shrink by up to 1 + scale, 0..1.
-        shear: Slant by up to so many degrees, 0..45.
-        shift: Move by up to this share of the side in x and in y, 0..0.5.
-        affine_p: Of rotate, scale, shear and shift together.
-        grid: Each of 5 x 5 cells of a grid becomes wider and higher by factors from 1 +- grid, 0..0.9.
-        elastic_px: Smooth bends that move no pixel by more than this in x or in y, at most elastic_cell_px / 4.
-        elastic_cell_px: Distance of the points between which it bends.
-        brightness, contrast, saturation: Factors are drawn from 1 +- strength, 0..1.
-        hue: Turns of the colour circle, drawn from +- strength, 0..0.5.
-        stain: Haematoxylin, eosin and DAB densities are scaled by 1 +- strength, 0..1.
-        nuclei: Saturation and value (of HSV) of what is blue and, apart from it, of what is brown are shifted by +-
-            strength, 0..1. For immunohistochemistry: beside eosin nuclei are not told from stroma by their hue.
-        gamma: Exponents from 1 / (1 + gamma) to 1 + gamma, 0..3.
-        clahe: Contrast-limited adaptive histogram equalisation of the luma in 8 x 8 cells; clip limits (how much
-            steeper contrasts may become) from 1, which changes nothing, to this, 1..10.
-        blur_px: Standard deviations of a Gaussian blur from 0 to this, 0..8.
-        noise: Standard deviations of normal noise from 0 to this, 0..1 (the whole range of a channel).
-    """
-
-    hflip: float = 0.5
-    vflip: float = 0.5
-    rot90: bool = True
-    rotate: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    shift: float = 0.0
-    affine_p: float = 0.5
-    grid: float = 0.0
-    grid_p: float = 0.5
-    elastic_px: float = 0.0
-    elastic_cell_px: float = 64.0
-    elastic_p: float = 0.5
-    brightness: float = 0.15
-    contrast: float = 0.15
-    saturation: float = 0.15
-    hue: float = 0.02
-    stain: float = 0.0
-    nuclei: float = 0.0
-    nuclei_p: float = 0.5
-    gamma: float = 0.0
-    gamma_p: float = 0.5
-    clahe: float = 0.0
-    clahe_p: float = 0.5
-    blur_px: float = 0.0
-    blur_p: float = 0.5
-    noise: float = 0.0
-    noise_p: float = 0.5
-
-
-class LossConfig(Section, frozen=True, kw_only=True):
+class LossTerms(Section, frozen=True, kw_only=True):
     """What is made small.
 
     Args:
-        terms: Sum of terms, each with a factor if wanted: "ce+dice", "0.5*ce + dice + 0.3*focal". There are bce, ce,
-            dice, focal, lovasz, ohem and tversky. "bce" takes each class against the rest, with a sigmoid, in all
-            terms; without it they take a softmax.
-        class_weights: "none", "balanced" (inverse to the pixels an epoch shows), "dynamic" (1 - share of the class in
-            the batch) or a weight by class name.
-        focal_gamma: How much less a pixel counts the surer the model is of it.
-        ohem_share: Share of the known pixels, the hardest ones, that "ohem" looks at, 0..1.
-        tversky_alpha, tversky_beta: What false positives and false negatives cost in "tversky"; 0.5 both is Dice.
+        terms: Sum of terms, each with a factor if wanted: "ce+dice", "0.5*ce + dice + 0.3*focal". "bce" takes each
+            class against the rest, with a sigmoid, in all terms; without it they take a softmax.
+        class_weights: "none", "balanced" (inverse to the pixels an epoch shows), "dynamic" (1 - fraction of the class
+            in the batch) or a weight by class name.
     """
 
     terms: str = "ce+dice"
     class_weights: Literal["none", "balanced", "dynamic"] | dict[str, float] = "none"
-    focal_gamma: float = 2.0
-    ohem_share: float = 0.25
-    tversky_alpha: float = 0.3
-    tversky_beta: float = 0.7
+
+    def faults(self) -> Iterator[str]:
+        """Name weights and sums of terms that make no sense."""
+        if isinstance(self.class_weights, dict) and any(weight < 0 for weight in self.class_weights.values()):
+            yield "loss.class_weights must not be negative"
+        try:
+            parse_terms(self.terms)
+        except ConfigError as err:
+            yield str(err)
+
+
+if TYPE_CHECKING:
+
+    class AugmentConfig(Section, frozen=True, kw_only=True):
+        """Augmentation of every training crop; see `qpkit_train.augment.transforms` for its settings.
+
+        A strength of 0 switches a transform off. A setting that ends in _p is the probability, 0..1, that a crop gets
+        it. px are those of the tile.
+        """
+
+    class LossConfig(LossTerms, frozen=True, kw_only=True):
+        """What is made small; see `qpkit_train.losses.terms` for the settings of the terms."""
+
+else:  # the same, with the settings that the files of the two folders register
+    AugmentConfig = section_of("AugmentConfig", Section, transforms(), module=__name__)
+    LossConfig = section_of("LossConfig", LossTerms, loss_terms().values(), module=__name__)
 
 
 class OptimConfig(Section, frozen=True, kw_only=True):
@@ -184,31 +177,38 @@ class OptimConfig(Section, frozen=True, kw_only=True):
         poly_power: Of "poly".
         plateau_patience: Epochs.
         min_lr: Floor of "plateau".
-        final_factor: Where "cosine" ends, as a share of lr.
+        final_factor: Where "cosine" ends, as a fraction of lr.
         warmup_steps: Steps over which lr rises from zero.
         clip_norm: Largest norm of the gradient; 0 does not clip.
         accumulate: Batches whose gradients are added up before a step; the last step of an epoch may have fewer.
-        ema: Share of the old that a moving average of the weights keeps at each step, such as 0.999; 0 keeps none.
+        ema: Fraction of the old that a moving average of the weights keeps at each step, such as 0.999; 0 keeps none.
             With it the average is what is measured and kept.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 5e-4
-    weight_decay: float = 1e-4
-    epochs: int = 30
-    steps_per_epoch: int = 0
+    lr: Annotated[float, Range(above=0)] = 5e-4
+    weight_decay: Annotated[float, Range(at_least=0)] = 1e-4
+    epochs: Annotated[int, Range(at_least=1)] = 30
+    steps_per_epoch: Annotated[int, Range(at_least=0)] = 0
     schedule: Literal["constant", "cosine", "poly", "step", "cyclic", "plateau"] = "cosine"
-    milestones: list[int] = []
-    gamma: float = 0.1
-    cycle_epochs: int = 5
-    poly_power: float = 0.9
-    plateau_patience: int = 3
-    min_lr: float = 0.0
-    final_factor: float = 0.01
-    warmup_steps: int = 0
-    clip_norm: float = 0.0
-    accumulate: int = 1
-    ema: float = 0.0
+    milestones: list[int] = msgspec.field(default_factory=list)
+    gamma: Annotated[float, Range(above=0, at_most=1)] = 0.1
+    cycle_epochs: Annotated[int, Range(at_least=1)] = 5
+    poly_power: Annotated[float, Range(above=0)] = 0.9
+    plateau_patience: Annotated[int, Range(at_least=0)] = 3
+    min_lr: Annotated[float, Range(at_least=0)] = 0.0
+    final_factor: Annotated[float, FRACTION] = 0.01
+    warmup_steps: Annotated[int, Range(at_least=0)] = 0
+    clip_norm: Annotated[float, Range(at_least=0)] = 0.0
+    accumulate: Annotated[int, Range(at_least=1)] = 1
+    ema: Annotated[float, Range(at_least=0, below=1)] = 0.0
+
+    def faults(self) -> Iterator[str]:
+        """Name a schedule that cannot be followed."""
+        if self.schedule == "step" and not self.milestones:
+            yield "optim.schedule step needs optim.milestones"
+        if self.min_lr > self.lr:
+            yield "optim.min_lr has to be in 0..optim.lr"
 
 
 class EarlyStoppingConfig(Section, frozen=True, kw_only=True):
@@ -218,14 +218,14 @@ class EarlyStoppingConfig(Section, frozen=True, kw_only=True):
         metric: Of the validation tiles: mean "dice" or "iou" over the classes without background, or "loss".
         patience: Epochs without a better metric; 0 never stops early.
         min_delta: What counts as better.
-        tiles: Validation tiles that are measured after an epoch, at most: an even choice with as large a share that
+        tiles: Validation tiles that are measured after an epoch, at most: an even choice with as large a fraction that
             shows a class, one at least; 0 for all.
     """
 
     metric: Literal["dice", "iou", "loss"] = "dice"
-    patience: int = 10
-    min_delta: float = 1e-4
-    tiles: int = 0
+    patience: Annotated[int, Range(at_least=0)] = 10
+    min_delta: Annotated[float, Range(at_least=0)] = 1e-4
+    tiles: Annotated[int, Range(at_least=0)] = 0
 
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -247,7 +247,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     name: str
     purpose: str = ""
     source: str = ""
-    positive: list[str] = []
+    positive: list[str] = msgspec.field(default_factory=list)
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     sampler: SamplerConfig = SamplerConfig()
@@ -257,9 +257,21 @@ class Recipe(Section, frozen=True, kw_only=True):
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     precision: Precision = "auto"
     compile: bool = False
-    seed: int = 0
+    seed: Annotated[int, Range(at_least=0)] = 0
+
+    def faults(self) -> Iterator[str]:
+        """Name what goes with no section by itself."""
+        if not self.name.strip():
+            yield "name must not be blank"
+        if self.positive and not self.classifies_tiles:
+            yield "positive is for tile classifiers (qpkit train-classifier); the classes of masks are the label map's"
 
     @property
-    def asks_tiles(self) -> bool:
+    def classifies_tiles(self) -> bool:
         """Whether the question is put to whole tiles (qpkit train-classifier) instead of to every pixel."""
         return self.model.architecture.lower() == TILE_CLASSIFIER
+
+
+def is_run(weights: str) -> bool:
+    """Say whether weights are named by the run that they come from."""
+    return weights.startswith(RUN_PREFIX)

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -33,7 +34,7 @@ from qpkit.files import replace_file
 from qpkit_train.data.normalization import Normalization, named_normalization
 from qpkit_train.models.card import ModelCard
 from qpkit_train.models.registry import build_untrained
-from qpkit_train.recipe.load import recipe_from_builtins
+from qpkit_train.recipe.load import FORMER_NAMES, recipe_from_builtins
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.schedule import Watch
 
@@ -43,6 +44,9 @@ BEST_NAME: Final = "best.safetensors"
 FORMAT: Final = "qpkit run 1"
 
 _T = TypeVar("_T")
+
+_FORMER_NAMES: Final = {"waiting_share": "waiting_fraction"}
+"""Of run.json, before 0.2."""
 
 _PACKAGES: Final = ("qpkit", "torch", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy")
 
@@ -70,11 +74,11 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         epochs: That ran.
         best_epoch: From 1; 0 before the first.
         metrics: Of the best epoch: accuracy, mean_dice, mean_iou, classes.
-        thresholds: Chances by class name with the highest Dice on the tiles that chose the best epoch; empty for tile
-            classifiers and in runs of earlier versions.
+        thresholds: Probabilities by class name with the highest Dice on the tiles that chose the best epoch; empty for
+            tile classifiers and in runs of earlier versions.
         seconds: Spent in all.
         seconds_per_step: Of training, waiting for tiles included.
-        waiting_share: Share of the training time spent waiting for tiles, 0..1.
+        waiting_fraction: Fraction of the training time spent waiting for tiles, 0..1.
     """
 
     format: str
@@ -100,7 +104,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     thresholds: dict[str, float] = {}
     seconds: float = 0.0
     seconds_per_step: float = 0.0
-    waiting_share: float = 0.0
+    waiting_fraction: float = 0.0
 
 
 class State(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -163,7 +167,7 @@ class Run:
         Raises:
             FormatError: It is a tile classifier, which predicts no pixels.
         """
-        if self.recipe.asks_tiles:
+        if self.recipe.classifies_tiles:
             raise FormatError(
                 f"{self.root}: is a tile classifier, it predicts no pixels; start a segmentation from its encoder with "
                 f"qpkit train --set model.encoder_weights=run:{self.root}"
@@ -216,7 +220,11 @@ class Run:
 def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str) -> str:
     """Name a run after its recipe and a hash of recipe (seed included), label map and table of tiles."""
     plain = msgspec.structs.replace(recipe, purpose="", source="")
-    identity = msgspec.json.encode([plain, label_map_to_builtins(labels), tiles_sha256])
+    tables = msgspec.to_builtins(plain)
+    for section, names in FORMER_NAMES.items():  # a run keeps its id when a setting gets another name
+        former = {now: before for before, now in names.items()}
+        tables[section] = {former.get(key, key): value for key, value in tables[section].items()}
+    identity = msgspec.json.encode([tables, label_map_to_builtins(labels), tiles_sha256])
     return f"{recipe.name}-{hashlib.sha256(identity).hexdigest()[:6]}"
 
 
@@ -253,7 +261,7 @@ def read_run_file(path: Path) -> RunFile:
     where = path / RUN_NAME
     if not where.is_file():
         raise FormatError(f"{path}: no {RUN_NAME} there; make a run with: qpkit train TILES -o {path}")
-    file = _decode(where, RunFile)
+    file = _decode(where, RunFile, former=_FORMER_NAMES)
     if file.format != FORMAT:
         raise FormatError(f"{where}: format is {file.format!r}, this qpkit reads {FORMAT!r}")
     return file
@@ -368,9 +376,11 @@ def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in group.items()}
 
 
-def _decode(where: Path, kind: type[_T]) -> _T:
+def _decode(where: Path, kind: type[_T], *, former: Mapping[str, str] = MappingProxyType({})) -> _T:
+    """Read a record; fields may stand there under the names that they had before."""
     try:
-        return msgspec.json.decode(where.read_bytes(), type=kind)
+        record = msgspec.json.decode(where.read_bytes(), type=dict[str, Any])
+        return msgspec.convert({former.get(key, key): value for key, value in record.items()}, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, OSError) as err:
         raise FormatError(f"{where}: damaged or not of this qpkit ({err})") from err
 

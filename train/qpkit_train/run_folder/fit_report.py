@@ -23,15 +23,16 @@ class FitReport:
         resumed_from: Epochs that were there already.
         scores: One per class, background included, of the best epoch on `validated_on` tiles.
         mean_dice, mean_iou: Over the classes without background; None if undefined.
-        accuracy: Share of known pixels predicted right.
-        thresholds: Chances by class name with the highest Dice on those tiles: --threshold validated of qpkit predict.
+        accuracy: Fraction of known pixels predicted right.
+        thresholds: Probabilities by class name with the highest Dice on those tiles: --threshold validated of qpkit
+            predict.
         validated_on: "val", or "train" where there is no validation split.
         train_tiles, val_tiles: In the splits.
         parameters: "all" of the network, and those that are "learning".
         steps: Done.
         seconds: Spent in all, earlier sessions included.
         seconds_per_step: Of training, waiting for tiles included.
-        waiting_share: Share of the training time spent waiting for tiles, 0..1.
+        waiting_fraction: Fraction of the training time spent waiting for tiles, 0..1.
         sampler: What an epoch shows (BalancedSampler.describe).
         notes: What the user has to know.
     """
@@ -57,6 +58,6 @@ class FitReport:
     steps: int
     seconds: float
     seconds_per_step: float
-    waiting_share: float
+    waiting_fraction: float
     sampler: dict[str, Any]
     notes: tuple[str, ...]

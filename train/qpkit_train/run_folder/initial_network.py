@@ -18,13 +18,12 @@ from qpkit.errors import ConfigError, FormatError
 from qpkit_train.models.card import STRIDE
 from qpkit_train.models.published import encoder_part
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoder_of, load_encoder
-from qpkit_train.recipe.rules import RUN_PREFIX, is_run
-from qpkit_train.recipe.settings import ModelConfig, Recipe
+from qpkit_train.recipe.settings import RUN_PREFIX, ModelConfig, Recipe, is_run
 from qpkit_train.run_folder.checkpoint import BEST_NAME, Run, load_run, read_tensors
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class InitialNetwork:
     """A network that can begin to learn.
 
     Args:
@@ -38,7 +37,7 @@ class Started:
     notes: tuple[str, ...]
 
 
-def start_network(recipe: Recipe, names: Sequence[str]) -> Started:
+def initial_network(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
     """Build the network of a recipe with the weights that it starts from.
 
     Args:
@@ -54,19 +53,20 @@ def start_network(recipe: Recipe, names: Sequence[str]) -> Started:
     elif is_run(config.encoder_weights):
         started = _from_encoder(recipe, names)
     else:
-        started = Started(build_model(config, len(names)), {}, ())
+        started = InitialNetwork(build_model(config, len(names)), {}, ())
     return _frozen(started, config) if config.freeze_encoder else started
 
 
-def resume_network(recipe: Recipe, names: Sequence[str]) -> Started:
-    """Build the network of a recipe with random weights, frozen as `start_network` does, to be filled by a checkpoint.
+def resumed_network(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
+    """Build the network of a recipe with random weights, frozen as `initial_network` does, to be filled by a
+    checkpoint.
 
     What it once started from does not have to be there any more.
     """
     network = build_untrained(recipe.model, len(names))
     if recipe.model.freeze_encoder:
         encoder_of(network, recipe.model).requires_grad_(False)
-    return Started(network, {}, ())
+    return InitialNetwork(network, {}, ())
 
 
 def check_answers(network: torch.nn.Module, recipe: Recipe, *, tile_px: int) -> None:
@@ -91,7 +91,7 @@ def check_answers(network: torch.nn.Module, recipe: Recipe, *, tile_px: int) -> 
                 f"model: {recipe.model.architecture} with encoder {recipe.model.encoder} cannot take tiles of "
                 f"{padded} x {padded} px ({str(err).splitlines()[0]})"
             ) from err
-        wanted = (1, 1) if recipe.asks_tiles else (padded, padded)
+        wanted = (1, 1) if recipe.classifies_tiles else (padded, padded)
         if tuple(logits.shape[-2:]) != wanted:
             raise ConfigError(
                 f"model: {recipe.model.architecture} answers with {logits.shape[-1]} x {logits.shape[-2]} px for tiles "
@@ -106,15 +106,15 @@ def count_parameters(network: torch.nn.Module) -> dict[str, int]:
     return {"all": sum(size for size, _ in sizes), "learning": sum(size for size, learns in sizes if learns)}
 
 
-def _frozen(started: Started, config: ModelConfig) -> Started:
+def _frozen(started: InitialNetwork, config: ModelConfig) -> InitialNetwork:
     encoder_of(started.network, config).requires_grad_(False)
     if config.encoder_weights != "none" or config.weights:
         return started
     note = "the frozen encoder has random weights (model.encoder_weights = none): it will never see more than noise"
-    return Started(started.network, started.origins, (*started.notes, note))
+    return InitialNetwork(started.network, started.origins, (*started.notes, note))
 
 
-def _from_encoder(recipe: Recipe, names: Sequence[str]) -> Started:
+def _from_encoder(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
     """The network with the encoder of another run's best epoch."""
     config = recipe.model
     run = _open(config.encoder_weights, "model.encoder_weights")
@@ -127,10 +127,10 @@ def _from_encoder(recipe: Recipe, names: Sequence[str]) -> Started:
     network = build_untrained(config, len(names))
     source = f"run {run.id} in {run.root}"
     load_encoder(encoder_of(network, config), encoder_part(_weights(run)), source=source)
-    return Started(network, {"encoder_weights": _origin(run)}, _input_notes(run, recipe))
+    return InitialNetwork(network, {"encoder_weights": _origin(run)}, _input_notes(run, recipe))
 
 
-def _from_model(recipe: Recipe, names: Sequence[str]) -> Started:
+def _from_model(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
     """The network with all weights of another run's best epoch, but for the head where classes differ."""
     config = recipe.model
     run = _open(config.weights, "model.weights")
@@ -152,7 +152,7 @@ def _from_model(recipe: Recipe, names: Sequence[str]) -> Started:
         network.load_state_dict(state)
     except RuntimeError as err:
         raise ConfigError(f"model.weights: {run.root} does not fit ({str(err).splitlines()[-1].strip()})") from err
-    return Started(network, {"weights": _origin(run)}, notes)
+    return InitialNetwork(network, {"weights": _origin(run)}, notes)
 
 
 def _open(setting: str, name: str) -> Run:

@@ -11,14 +11,16 @@ import numpy as np
 from qpkit.files import replace_file
 from qpkit.ops.scores.confusion import accuracy, class_scores, mean_score
 from qpkit.report.figures import curves as figures
-from qpkit_train.data.training_tiles import Material
+from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.run_folder import checkpoint
 from qpkit_train.run_folder.checkpoint import RunFile, State
 from qpkit_train.run_folder.fit_report import FitReport
 from qpkit_train.validation.counts import Measured
 
 
-def history_row(epoch: int, rate: float, train_loss: float, measured: Measured, *, data: Material) -> dict[str, Any]:
+def history_row(
+    epoch: int, rate: float, train_loss: float, measured: Measured, *, data: TrainingTiles
+) -> dict[str, Any]:
     """One row of curves.csv: losses, mean Dice and IoU without background, Dice of every class.
 
     Args:
@@ -40,7 +42,7 @@ def history_row(epoch: int, rate: float, train_loss: float, measured: Measured, 
     }
 
 
-def write_epoch(root: Path, file: RunFile, state: State, data: Material) -> None:
+def write_epoch(root: Path, file: RunFile, state: State, data: TrainingTiles) -> None:
     """Bring curves, confusion matrices and run.json up to the end of an epoch."""
     confusion = np.array(state.confusion, np.int64)
     replace_file(root / "curves.csv", figures.curves_csv(state.history, data.names))
@@ -50,7 +52,7 @@ def write_epoch(root: Path, file: RunFile, state: State, data: Material) -> None
     checkpoint.write_run_file(root, _described(file, state, data, "running"))
 
 
-def close(root: Path, file: RunFile, state: State, data: Material, *, is_lead: bool) -> RunFile:
+def close(root: Path, file: RunFile, state: State, data: TrainingTiles, *, is_lead: bool) -> RunFile:
     """Mark the run as finished, if this process is the one that writes; gives run.json as it stands then."""
     finished = _described(file, state, data, "finished")
     if is_lead:
@@ -58,7 +60,7 @@ def close(root: Path, file: RunFile, state: State, data: Material, *, is_lead: b
     return finished
 
 
-def _described(file: RunFile, state: State, data: Material, status: str) -> RunFile:
+def _described(file: RunFile, state: State, data: TrainingTiles, status: str) -> RunFile:
     confusion = np.array(state.confusion, np.int64)
     scores = class_scores(confusion, data.names)
     metrics = {
@@ -76,11 +78,11 @@ def _described(file: RunFile, state: State, data: Material, status: str) -> RunF
         thresholds=state.thresholds,
         seconds=round(state.seconds, 3),
         seconds_per_step=round(state.training_seconds / max(state.steps, 1), 5),
-        waiting_share=round(state.waiting_seconds / max(state.training_seconds, 1e-9), 4),
+        waiting_fraction=round(state.waiting_seconds / max(state.training_seconds, 1e-9), 4),
     )
 
 
-def fit_report(root: Path, file: RunFile, state: State, data: Material, *, resumed_from: int) -> FitReport:
+def fit_report(root: Path, file: RunFile, state: State, data: TrainingTiles, *, resumed_from: int) -> FitReport:
     """Say what a finished training came to.
 
     Args:
@@ -112,7 +114,7 @@ def fit_report(root: Path, file: RunFile, state: State, data: Material, *, resum
         steps=state.steps,
         seconds=file.seconds,
         seconds_per_step=file.seconds_per_step,
-        waiting_share=file.waiting_share,
+        waiting_fraction=file.waiting_fraction,
         sampler=file.sampler,
         notes=tuple(file.notes),
     )

@@ -17,7 +17,7 @@ from qpkit.dataset.manifest import TABLE_NAME
 from qpkit.errors import OutputError, QpkitError
 from qpkit.files import sha256
 from qpkit_train.data.normalization import Normalization
-from qpkit_train.data.training_tiles import Material
+from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.machine.devices import choose_precision, device_name
 from qpkit_train.machine.processes import rank
 from qpkit_train.recipe.settings import Recipe
@@ -31,11 +31,11 @@ from qpkit_train.run_folder.checkpoint import (
     run_id,
     versions,
 )
-from qpkit_train.run_folder.initial_network import Started, count_parameters
+from qpkit_train.run_folder.initial_network import InitialNetwork, count_parameters
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
 
 
-def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.device) -> RunFile:
+def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: torch.device) -> RunFile:
     """Describe a run before its first epoch."""
     table = sha256(tile_set.root / TABLE_NAME)
     downsamples = {tile.downsample for tile in tile_set.tiles}
@@ -63,7 +63,7 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: Material, device: torch.de
     )
 
 
-def with_network(file: RunFile, started: Started, normalization: Normalization) -> RunFile:
+def with_network(file: RunFile, started: InitialNetwork, normalization: Normalization) -> RunFile:
     """Add what is known once there is a network: its size, where its weights are from, what it is fed."""
     return msgspec.structs.replace(
         file,
@@ -74,13 +74,13 @@ def with_network(file: RunFile, started: Started, normalization: Normalization) 
     )
 
 
-def gone_on(root: Path, file: RunFile) -> RunFile:
+def resumed_run_file(root: Path, file: RunFile) -> RunFile:
     """run.json of a run that goes on: what its start measured and loaded stays as it was."""
     there = read_run_file(root)
     return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=there.notes)
 
 
-def claim(root: Path, file: RunFile, *, resume: bool) -> None:
+def claim_folder(root: Path, file: RunFile, *, resume: bool) -> None:
     """Make the run folder, or make sure that it may be gone on with.
 
     Raises:
@@ -104,7 +104,7 @@ def claim(root: Path, file: RunFile, *, resume: bool) -> None:
 
 
 @contextmanager
-def let_go_again(root: Path) -> Iterator[None]:
+def cleared_on_failure(root: Path) -> Iterator[None]:
     """Leave nothing in the run folder where a training fails before its first whole epoch, and no empty folder ever.
 
     So the same command works once the recipe is mended. A killed process leaves its folder, for `resume`.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qpkit.ops.scores.confusion import IGNORE_INDEX, confusion_of, empty_confusion
 from qpkit.ops.scores.probability_levels import empty_levels, levels_of
-from qpkit_train.data.training_tiles import Material
+from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.losses.activation import probabilities_of
 from qpkit_train.machine.processes import gathered
 
@@ -25,8 +25,8 @@ class Measured:
         confusion: (classes, classes) int64; rows are the truth.
         loss: Mean over the known pixels.
         levels: (classes, 2, 256) int64, see qpkit.ops.scores.probability_levels, of the tiles of the whole split as far
-            as the measured ones tell. A pixel has the level of its probability in the class that was said, 0 in all
-            others.
+            as the measured ones tell. A pixel has the level of its probability in the class that was predicted, 0 in
+            all others.
     """
 
     confusion: NDArray[np.int64]
@@ -34,7 +34,7 @@ class Measured:
     levels: NDArray[np.int64]
 
 
-class Tally:
+class ValidationCounts:
     """Adds up batch by batch.
 
     Args:
@@ -42,7 +42,7 @@ class Tally:
         sigmoid: Whether the classes are independent; else they share a softmax.
     """
 
-    def __init__(self, data: Material, *, sigmoid: bool) -> None:
+    def __init__(self, data: TrainingTiles, *, sigmoid: bool) -> None:
         self._data, self._sigmoid, self._classes = data, sigmoid, len(data.names)
         self._confusion = empty_confusion(self._classes)
         self._levels = [empty_levels(self._classes) for _ in data.stands_for]
@@ -61,12 +61,12 @@ class Tally:
         count = int((targets != IGNORE_INDEX).sum())
         self._losses.append(float(loss) * count)
         self._known += count
-        chances = probabilities_of(logits, sigmoid=self._sigmoid)
-        said = chances.argmax(dim=1, keepdim=True)
-        kept = torch.zeros_like(chances, dtype=torch.uint8)
-        kept.scatter_(1, said, (chances.gather(1, said) * 255).round().to(torch.uint8))
+        probabilities = probabilities_of(logits, sigmoid=self._sigmoid)
+        predicted = probabilities.argmax(dim=1, keepdim=True)
+        kept = torch.zeros_like(probabilities, dtype=torch.uint8)
+        kept.scatter_(1, predicted, (probabilities.gather(1, predicted) * 255).round().to(torch.uint8))
         truth, indices, levels = (
-            t.cpu().numpy() for t in (targets.to(torch.uint8), said[:, 0].to(torch.uint8), kept.movedim(1, 0))
+            t.cpu().numpy() for t in (targets.to(torch.uint8), predicted[:, 0].to(torch.uint8), kept.movedim(1, 0))
         )
         self._confusion += confusion_of(truth, indices, self._classes)
         shows_class = self._data.shows_class[tiles.numpy()]

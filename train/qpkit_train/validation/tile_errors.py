@@ -24,7 +24,7 @@ class TileErrors:
         is_wanted: Otherwise nothing is noted.
 
     Attributes:
-        of_tiles: (tiles,) float32 share of wrong pixels as of the last whole epoch, NaN where never seen; None if
+        of_tiles: (tiles,) float32 fraction of wrong pixels as of the last whole epoch, NaN where never seen; None if
             not wanted.
     """
 
@@ -49,10 +49,10 @@ class TileErrors:
     def settle(self) -> None:
         """End an epoch with what all processes noted; a tile shown several times counts as it was the last time."""
         if self.of_tiles is not None:
-            own = [(tiles.numpy(), shares.float().cpu().numpy()) for tiles, shares in self._noted]
+            own = [(tiles.numpy(), fractions.float().cpu().numpy()) for tiles, fractions in self._noted]
             for step in zip(*gathered(own), strict=True):
-                for tiles, shares in step:
-                    self.of_tiles[tiles[tiles >= 0]] = shares[tiles >= 0]
+                for tiles, fractions in step:
+                    self.of_tiles[tiles[tiles >= 0]] = fractions[tiles >= 0]
         self._noted.clear()
 
     def tensors(self) -> dict[str, Tensor]:

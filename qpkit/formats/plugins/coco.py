@@ -21,14 +21,15 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.geometry import polygons_of
 from qpkit.errors import FormatError
-from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.class_names import UNCLASSIFIED, parse_color, read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, area_shape, cut_open, join_cuts, open_ring, ring_polygon
 from qpkit.formats.shared.run_lengths import read_rle, write_rle
 
-LACKS: Final = lacking(
+CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "own colour",
     "opacity",
@@ -171,7 +172,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     categories: dict[PathClass | None, int] = {}
     annotations: list[dict[str, Any]] = []
     for image_id, drawing in enumerate(drawings, start=1):
-        losses.update(count_losses(map(_without_own_fields, drawing.objects), LACKS))
+        losses.update(count_losses(map(_without_own_fields, drawing.objects), CANNOT_HOLD))
         for item in drawing.objects:
             losses[_RESERVED] += item.class_name == UNCLASSIFIED
             made = _written(item, drawing.image, choices, losses)
@@ -230,3 +231,26 @@ def _category_record(number: int, path_class: PathClass | None) -> dict[str, Any
     if path_class is not None and path_class.color is not None:
         record["color"] = list(rgb_of(path_class.color))
     return record
+
+
+def _recognises(record: object, _: Path) -> bool:
+    if not isinstance(record, Mapping):
+        return False
+    return isinstance(record.get("annotations"), list) and isinstance(record.get("images"), list)
+
+
+FORMAT: Final = Format(
+    name="coco",
+    title="COCO JSON",
+    order=70,
+    suffixes=(".json",),
+    recognises_json=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    several=True,
+    rule="areas with holes become run lengths (`--segmentation auto`), all of them (`rle`), or none (`polygon`: cuts "
+    "as in ASAP). Run lengths need the image's size. `score` is a measurement, `iscrowd` metadata. No class is "
+    "`Unclassified`.",
+    source="COCO's format page; pycocotools in the tests",
+)

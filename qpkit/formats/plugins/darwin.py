@@ -19,15 +19,16 @@ from shapely.affinity import rotate
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, RoiShape
-from qpkit.core.geometry import ellipse, mend
+from qpkit.core.geometry import ellipse, is_ellipse, mend
 from qpkit.errors import FormatError
-from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.class_names import UNCLASSIFIED, read_class
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
 from qpkit.formats.shared.outlines import TOO_FEW, Points, area_shape, boxed, open_ring, ring_polygon, simple_parts
 
-LACKS: Final = lacking(
+CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "class colour",
     "own colour",
@@ -202,7 +203,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     """Write one image's objects as Darwin JSON 2.0; returns what was lost."""
     del choices
     (drawing,) = drawings
-    losses = count_losses(drawing.objects, LACKS)
+    losses = count_losses(drawing.objects, CANNOT_HOLD)
     annotations = []
     for item in drawing.objects:
         shapes = _written(item)
@@ -226,7 +227,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
 def _written(item: Annotation) -> list[dict[str, Any]]:
     parts = simple_parts(item.geometry)
     areas = [part for part in parts if isinstance(part, shapely.Polygon)]
-    made = [_written_area(areas, item.shape)] if areas else []
+    made = [_written_area(areas, is_round=item.shape == "ellipse" and is_ellipse(item.geometry))] if areas else []
     for part in parts:
         if isinstance(part, shapely.LineString):
             made.append({"line": {"path": _points(shapely.get_coordinates(part))}})
@@ -235,10 +236,10 @@ def _written(item: Annotation) -> list[dict[str, Any]]:
     return made
 
 
-def _written_area(areas: Sequence[shapely.Polygon], shape: RoiShape | None) -> dict[str, Any]:
+def _written_area(areas: Sequence[shapely.Polygon], *, is_round: bool) -> dict[str, Any]:
     x, y, x2, y2 = shapely.total_bounds(np.array(areas)).tolist()
     box = {"x": x, "y": y, "w": x2 - x, "h": y2 - y}
-    if shape == "ellipse" and len(areas) == 1:
+    if is_round:
         centre, radius = {"x": (x + x2) / 2, "y": (y + y2) / 2}, {"x": (x2 - x) / 2, "y": (y2 - y) / 2}
         return {"ellipse": {"center": centre, "radius": radius, "angle": 0.0}, "bounding_box": box}
     rings = [ring for area in areas for ring in (area.exterior, *area.interiors)]
@@ -247,3 +248,24 @@ def _written_area(areas: Sequence[shapely.Polygon], shape: RoiShape | None) -> d
 
 def _points(points: Points) -> list[dict[str, float]]:
     return [{"x": x, "y": y} for x, y in points.tolist()]
+
+
+def _recognises(record: object, _: Path) -> bool:
+    if not isinstance(record, Mapping):
+        return False
+    return isinstance(record.get("annotations"), list) and ("item" in record or "image" in record)
+
+
+FORMAT: Final = Format(
+    name="darwin",
+    title="Darwin JSON (V7)",
+    order=80,
+    suffixes=(".json",),
+    recognises_json=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    rule="paths by the even-odd rule: holes and parts are exact. Version 1.0 is read too. Class colours are not in the "
+    "file.",
+    source="V7's reference of Darwin JSON 2.0",
+)

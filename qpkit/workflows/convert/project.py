@@ -1,4 +1,4 @@
-"""QuPath's own files behind the same door as everybody else's, for qpkit convert."""
+"""The objects of a project's entries, read and added to, for qpkit convert."""
 
 from __future__ import annotations
 
@@ -14,88 +14,13 @@ import openslide
 import shapely
 
 from qpkit.core.annotation import Annotation
-from qpkit.core.geometry import QUPATH_DECIMALS
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
-from qpkit.files import replace_file
-from qpkit.formats.registry import FORMATS, Format
-from qpkit.formats.shared.cannot_hold import count_losses, lacking
-from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.outlines import simple_parts
-from qpkit.formats.shared.xml_files import read_bytes
-from qpkit.qupath import Entry, Project, QpData, new_qpdata, read_geojson, write_geojson
+from qpkit.formats.shared.drawing import Drawing, ImageFacts
+from qpkit.qupath import Entry, Project, QpData
 from qpkit.slides import open_slide
 
-ROUNDED: Final = "objects rounded to 0.01 px"
-ROUNDED_FLOAT: Final = "objects whose outlines are rounded to 32 bits"
-MENDED: Final = "invalid shapes mended"
 THERE: Final = "objects that the entry has already left out"
 NO_ENTRY: Final = "entries without saved objects"
-
-_GEOJSON_LACKS: Final = lacking(
-    "hierarchy", "not finite measurements", "no shape", "no class colour", "mixed shapes", "box polygon"
-)
-_QPDATA_LACKS: Final = lacking("mixed shapes")
-
-PROJECT_LACKS: Final = lacking("mixed shapes")
-"""Of adding objects to an entry."""
-
-PROJECT: Final = "project"
-"""A project is a folder, not a format of a file; the workflow itself reads and writes it."""
-
-
-def _read_geojson(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
-    del choices
-    return [Drawing(objects=tuple(read_geojson(path)), image=image)]
-
-
-def _write_geojson(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
-    del choices
-    (drawing,) = drawings
-    losses = count_losses(drawing.objects, _GEOJSON_LACKS)
-    losses[ROUNDED] = sum(map(_is_finer, drawing.objects))
-    report = write_geojson(path, split(drawing.objects))
-    losses[MENDED] = report.mended
-    return +losses
-
-
-def _is_finer(item: Annotation) -> bool:
-    """Whether rounding to what GeoJSON has would change it by more than float noise."""
-    box = item.geometry.envelope if item.shape == "ellipse" else item.geometry
-    points = shapely.get_coordinates(box)
-    return not np.allclose(points, np.round(points, QUPATH_DECIMALS), rtol=0, atol=1e-3)
-
-
-def _read_qpdata(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
-    del choices
-    data = QpData.parse(read_bytes(path), source=str(path))
-    metadata = (data.server or {}).get("metadata") or {}
-    name, width, height = (metadata.get(key) for key in ("name", "width", "height"))
-    known = ImageFacts(
-        name=name if isinstance(name, str) else None,
-        width=width if isinstance(width, int) else None,
-        height=height if isinstance(height, int) else None,
-    )
-    return [Drawing(objects=tuple(data.objects()), image=image.filled(known))]
-
-
-def _write_qpdata(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
-    del choices
-    (drawing,) = drawings
-    data = new_qpdata(image_type="UNSET", objects=split(drawing.objects), nested=True, source=str(path))
-    replace_file(path, data.to_bytes())
-    return count_losses(drawing.objects, _QPDATA_LACKS) + count_float_losses(drawing.objects)
-
-
-def count_float_losses(objects: Sequence[Annotation]) -> Counter[str]:
-    """Count the objects whose vertices .qpdata holds as 32-bit numbers (outlines, lines of more points, points)."""
-    return +Counter({ROUNDED_FLOAT: sum(map(_loses_bits, objects))})
-
-
-def _loses_bits(item: Annotation) -> bool:
-    if item.shape in ("rectangle", "ellipse", "line", "geometry"):
-        return False
-    points = shapely.get_coordinates(item.geometry)
-    return not np.array_equal(points, points.astype(np.float32))
 
 
 def add_missing(entry: Entry, objects: Sequence[Annotation]) -> list[Annotation]:
@@ -155,42 +80,6 @@ def _identity(item: Annotation) -> tuple[object, ...]:
     return shapely.normalize(outline).wkb, item.kind, item.class_name, item.name, item.plane
 
 
-def split(objects: Sequence[Annotation]) -> list[Annotation]:
-    """Split objects of mixed shapes, which QuPath has no ROI for, into their parts; `parent` counts in the result."""
-    made: list[Annotation] = []
-    place: list[int] = []
-    for item in objects:
-        place.append(len(made))
-        if item.geometry.geom_type == "GeometryCollection" and not item.geometry.is_empty:
-            made += [replace(item, geometry=part, shape=None, id=None) for part in simple_parts(item.geometry)]
-        else:
-            made.append(item)
-    return [replace(item, parent=None if item.parent is None else place[item.parent]) for item in made]
-
-
-QUPATH_FORMATS: Final[tuple[Format, ...]] = (
-    Format(
-        name="qpdata",
-        title="QuPath data",
-        suffixes=(".qpdata",),
-        read=_read_qpdata,
-        write=_write_qpdata,
-        lacks=_QPDATA_LACKS,
-    ),
-    Format(
-        name="geojson",
-        title="QuPath GeoJSON",
-        suffixes=(".geojson", ".geojson.gz", ".json.gz", ".json"),
-        read=_read_geojson,
-        write=_write_geojson,
-        lacks=_GEOJSON_LACKS,
-    ),
-)
-
-ALL_FORMATS: Final[tuple[Format, ...]] = (*QUPATH_FORMATS, *FORMATS)
-"""Every format of one file."""
-
-
 def project_drawings(
     project: Project, wanted: Sequence[str], facts: ImageFacts, *, with_offsets: bool
 ) -> list[Drawing]:
@@ -200,7 +89,7 @@ def project_drawings(
         project: Where from.
         wanted: Only these entries, by name or id; all if empty.
         facts: What the user said; it fills what the project does not say, and for a single entry comes first.
-        with_offsets: Look into the slides for their places on the glass (for .ndpa).
+        with_offsets: Look into the slides for their places on the glass (for formats that need them).
 
     Raises:
         ProjectError: An entry does not exist, or there is none.

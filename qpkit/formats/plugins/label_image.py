@@ -26,7 +26,8 @@ from qpkit.core.labels import LabelClass, LabelMap, label_colors
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
-from qpkit.formats.shared.cannot_hold import count_losses, lacking
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.class_names import read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_place import PLACE_KEY, Place, place_of, place_text
@@ -36,7 +37,7 @@ from qpkit.ops.masks.rasterize import Painting
 from qpkit.ops.vectors.merge import merge
 from qpkit.ops.vectors.vectorize import vectorize
 
-LACKS: Final = lacking(
+CANNOT_HOLD: Final = cannot_hold(
     "own colour",
     "name",
     "id",
@@ -187,7 +188,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
         mask[top : top + tall] = painting.draw(tile)
     _save(path, mask, labels, Place(x, y, downsample))
     replace_file(sidecar(path), label_table_text(labels).encode())
-    return count_losses(drawing.objects, LACKS) + _audit_losses(painting, labels)
+    return count_losses(drawing.objects, CANNOT_HOLD) + _audit_losses(painting, labels)
 
 
 def _audit_losses(painting: Painting, labels: LabelMap) -> Counter[str]:
@@ -224,3 +225,19 @@ def _save(path: Path, mask: NDArray[np.uint8], labels: LabelMap, place: Place) -
         info.add_text(PLACE_KEY, place_text(place))
         image.save(made, format="PNG", pnginfo=info)
     replace_file(path, made.getvalue())
+
+
+FORMAT: Final = Format(
+    name="labels",
+    title="label image",
+    order=120,
+    suffixes=(".png", *_TIFF),
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    needs_labels=True,
+    beside=sidecar,
+    rule="read exactly, along pixel edges; drawn by the pixel-centre rule, later classes of the label map cover "
+    "earlier ones. Values or colours that the labels do not name are listed with their pixels.",
+    source="below",
+)

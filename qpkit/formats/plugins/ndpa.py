@@ -24,7 +24,8 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse
 from qpkit.errors import ConfigError, FormatError
-from qpkit.formats.shared.cannot_hold import count_losses, lacking, printable
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
@@ -32,7 +33,7 @@ from qpkit.formats.shared.xml_files import number, read_xml, write_xml
 
 ROOT: Final = "annotations"
 
-LACKS: Final = lacking(
+CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "no class colour",
     "own colour",
@@ -174,7 +175,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     del choices
     (drawing,) = drawings
     frame = _Frame.of(drawing.image)
-    losses = count_losses(drawing.objects, LACKS)
+    losses = count_losses(drawing.objects, CANNOT_HOLD)
     root = ET.Element(ROOT)
     for item in drawing.objects:
         px = shapely.get_coordinates(item.geometry)
@@ -221,3 +222,23 @@ def _freehand(view: ET.Element, color: str, nm: Points, *, closed: bool, is_rect
         ET.SubElement(point, "y").text = str(int(y))
     if is_rectangle:
         ET.SubElement(element, "specialtype").text = "rectangle"
+
+
+def _recognises(root: ET.Element, _: Path) -> bool:
+    return root.tag == ROOT and root.find("ndpviewstate") is not None
+
+
+FORMAT: Final = Format(
+    name="ndpa",
+    title="Hamamatsu NDPA",
+    order=60,
+    suffixes=(".ndpa",),
+    recognises_xml=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    needs_centre=True,
+    rule="nanometres from the centre of the glass: needs the slide (`--image`), or `--size`, `--mpp` and "
+    "`--offset-nm`. Class = title, name = details. Holes as in ASAP. Rounded to whole nm.",
+    source="public readers and writers; OpenSlide's `hamamatsu.*`",
+)

@@ -21,7 +21,8 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.errors import FormatError
-from qpkit.formats.shared.cannot_hold import count_losses, lacking, printable
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
@@ -30,7 +31,7 @@ from qpkit.formats.shared.xml_files import as_text, number, points_of, read_xml,
 
 ROOT: Final = "Annotations"
 
-LACKS: Final = lacking(
+CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "no class colour",
     "own colour",
@@ -134,7 +135,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
             if shape != "polyline":
                 _add(layers[item.path_class], item, geometry, shape, numbers)
     write_xml(path, root)
-    return count_losses(drawing.objects, LACKS)
+    return count_losses(drawing.objects, CANNOT_HOLD)
 
 
 def _new_layer(root: ET.Element, path_class: PathClass | None, number_: int) -> ET.Element:
@@ -173,3 +174,25 @@ def _add_region(
     vertices = ET.SubElement(region, "Vertices")
     for x, y in points.tolist():
         ET.SubElement(vertices, "Vertex", X=as_text(x), Y=as_text(y), Z="0")
+
+
+def _recognises(root: ET.Element, _: Path) -> bool:
+    """HALO's root has the same name; its vertices are called V."""
+    if root.tag != ROOT or root.find(".//V") is not None:
+        return False
+    return root.get("MicronsPerPixel") is not None or root.find(".//Vertex") is not None
+
+
+FORMAT: Final = Format(
+    name="imagescope",
+    title="Aperio ImageScope XML",
+    order=40,
+    suffixes=(".xml",),
+    recognises_xml=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    rule='class = layer, name = text of the region. Holes are `NegativeROA="1"` regions that name theirs as '
+    "`InputRegionId`; without it as in HALO. `LineColor` is blue-green-red.",
+    source="public readers and writers",
+)

@@ -19,7 +19,8 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.errors import FormatError
-from qpkit.formats.shared.cannot_hold import count_losses, lacking, printable
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
@@ -28,7 +29,9 @@ from qpkit.formats.shared.xml_files import points_of, read_xml, write_xml
 
 ROOT: Final = "Annotations"
 
-LACKS: Final = lacking(
+_ENDING: Final = ".annotations"
+
+CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "no class colour",
     "own colour",
@@ -117,15 +120,17 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     """
     del choices
     (drawing,) = drawings
-    losses = count_losses(drawing.objects, LACKS)
+    losses = count_losses(drawing.objects, CANNOT_HOLD)
     root = ET.Element(ROOT)
     layers: dict[PathClass | None, ET.Element] = {}
     for item in drawing.objects:
         if item.path_class not in layers:
             layers[item.path_class] = _new_layer(root, item.path_class)
-        coordinates = shapely.get_coordinates(item.geometry if item.shape != "ellipse" else item.geometry.envelope)
+        made = pieces(item, split_points=True)
+        boxes = [geometry.envelope if shape == "ellipse" else geometry for geometry, shape in made]
+        coordinates = shapely.get_coordinates(boxes)
         losses[ROUNDED] += not np.array_equal(coordinates, np.round(coordinates))
-        for geometry, shape in pieces(item, split_points=True):
+        for geometry, shape in made:
             _add(layers[item.path_class], geometry, shape, losses)
     write_xml(path, root)
     return +losses
@@ -166,3 +171,27 @@ def _add_region(
     vertices = ET.SubElement(region, "Vertices")
     for x, y in points.tolist():
         ET.SubElement(vertices, "V", X=str(int(x)), Y=str(int(y)))
+
+
+def _recognises(root: ET.Element, path: Path) -> bool:
+    """ImageScope's root has the same name; without a region only the ending tells the two apart."""
+    if root.tag != ROOT:
+        return False
+    is_imagescope = root.get("MicronsPerPixel") is not None or root.find(".//Vertex") is not None
+    return root.find(".//V") is not None or (not is_imagescope and path.suffix.lower() == _ENDING)
+
+
+FORMAT: Final = Format(
+    name="halo",
+    title="HALO annotations",
+    order=50,
+    suffixes=(_ENDING,),
+    ending_is_enough=False,  # files of ImageScope have it, too
+    recognises_xml=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    rule="whole px. A negative region is a hole of the last region before it that covers it, else of the smallest "
+    "behind it; one that crosses outlines is cut out of all of them and counted.",
+    source="public readers and writers (dlup)",
+)

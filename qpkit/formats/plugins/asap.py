@@ -18,7 +18,8 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.errors import FormatError
-from qpkit.formats.shared.cannot_hold import count_losses, lacking, printable
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
@@ -27,7 +28,7 @@ from qpkit.formats.shared.xml_files import as_text, attribute, points_of, read_x
 ROOT: Final = "ASAP_Annotations"
 NO_GROUP: Final = "None"
 
-LACKS: Final = lacking(
+CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "no class colour",
     "opacity",
@@ -123,7 +124,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     """Write one image's objects; returns what was lost."""
     del choices
     (drawing,) = drawings
-    losses = count_losses(drawing.objects, LACKS)
+    losses = count_losses(drawing.objects, CANNOT_HOLD)
     root = ET.Element(ROOT)
     annotations = ET.SubElement(root, "Annotations")
     colors: dict[str, int] = {}
@@ -175,3 +176,23 @@ def _written(geometry: BaseGeometry, shape: RoiShape) -> tuple[str, Points]:
     if isinstance(geometry, shapely.LineString):
         return ("Measurement" if shape == "line" else "PolyLine"), points
     return ("Dot" if len(points) == 1 else "PointSet"), points
+
+
+def _recognises(root: ET.Element, _: Path) -> bool:
+    return root.tag == ROOT
+
+
+FORMAT: Final = Format(
+    name="asap",
+    title="ASAP XML",
+    order=30,
+    suffixes=(".xml",),
+    recognises_xml=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    rule="class = group, `None` is no class; each annotation has a colour of its own. A hole is written as a cut: the "
+    "ring goes to the hole and back along the same line, so every program fills the same area; read back as a hole, "
+    "vertex for vertex. Splines are read as polygons through their points. Decimal commas are read.",
+    source="public readers and writers (CAMELYON, dlup)",
+)

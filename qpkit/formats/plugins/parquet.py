@@ -1,0 +1,67 @@
+"""GeoParquet: one table of all objects.
+
+Source: GeoParquet 1.1 as geopandas writes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from qpkit.formats.format import Format
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.vector_files import (
+    CANNOT_HOLD,
+    RULE,
+    SOURCE,
+    Layer,
+    geopandas_and_pyogrio,
+    read_objects,
+    write_whole,
+)
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Read a table.
+
+    Raises:
+        MissingExtraError, FormatError, ProjectError: As for `read_objects`.
+    """
+    del choices
+    notes: Counter[str] = Counter()
+    objects = read_objects(path, _load, notes)
+    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+
+
+def _load(path: Path, _: Counter[str]) -> list[Layer]:
+    geopandas, _pyogrio = geopandas_and_pyogrio()
+    return [(None, geopandas.read_parquet(path))]
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Write one image's objects; returns what was lost.
+
+    Raises:
+        MissingExtraError, OutputError: As for `write_whole`.
+    """
+    del choices
+    return write_whole(path, drawings, _save)
+
+
+def _save(table: Any, path: Path) -> None:
+    table.to_parquet(path)
+
+
+FORMAT: Final = Format(
+    name="parquet",
+    title="GeoParquet",
+    order=100,
+    suffixes=(".parquet", ".geoparquet"),
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+    rule=RULE,
+    source=SOURCE,
+)

@@ -1,0 +1,73 @@
+"""QuPath's GeoJSON behind the same door as everybody else's formats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+
+from qpkit.core.annotation import Annotation
+from qpkit.core.geometry import QUPATH_DECIMALS, is_ellipse
+from qpkit.formats.format import Format
+from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.qupath import read_geojson, write_geojson
+from qpkit.workflows.convert.qupath_shapes import split
+
+ROUNDED: Final = "objects rounded to 0.01 px"
+MENDED: Final = "invalid shapes mended"
+
+CANNOT_HOLD: Final = cannot_hold(
+    "hierarchy", "not finite measurements", "no shape", "no class colour", "mixed shapes", "box polygon"
+)
+
+
+def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+    """Read a GeoJSON file of one image.
+
+    Raises:
+        FormatError, ProjectError: As for `read_geojson`.
+    """
+    del choices
+    return [Drawing(objects=tuple(read_geojson(path)), image=image)]
+
+
+def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+    """Write one image's objects; returns what was lost, with the objects that were rounded or mended."""
+    del choices
+    (drawing,) = drawings
+    losses = count_losses(drawing.objects, CANNOT_HOLD)
+    losses[ROUNDED] = sum(map(_is_finer, drawing.objects))
+    report = write_geojson(path, split(drawing.objects))
+    losses[MENDED] = report.mended
+    return +losses
+
+
+def _is_finer(item: Annotation) -> bool:
+    """Whether rounding to what GeoJSON has would change it by more than float noise."""
+    is_round = item.shape == "ellipse" and is_ellipse(item.geometry)
+    points = shapely.get_coordinates(item.geometry.envelope if is_round else item.geometry)
+    return not np.allclose(points, np.round(points, QUPATH_DECIMALS), rtol=0, atol=1e-3)
+
+
+def _recognises(record: object, _: Path) -> bool:
+    """A list is one of features."""
+    if not isinstance(record, Mapping):
+        return isinstance(record, list)
+    return record.get("type") in ("FeatureCollection", "Feature") or "coordinates" in record
+
+
+FORMAT: Final = Format(
+    name="geojson",
+    title="QuPath GeoJSON",
+    order=20,
+    suffixes=(".geojson", ".geojson.gz", ".json.gz", ".json"),
+    recognises_json=_recognises,
+    read=read,
+    write=write,
+    cannot_hold=CANNOT_HOLD,
+)

@@ -1,0 +1,6 @@
+"""How grey a colour is."""
+
+from typing import Final
+
+LUMA: Final[tuple[float, float, float]] = (0.299, 0.587, 0.114)
+"""Weight of red, green and blue in grey (ITU-R BT.601)."""
