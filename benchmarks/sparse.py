@@ -56,7 +56,7 @@ from qpkit_train.loop import fit
 from qpkit_train.models.registry import build_model, encoder_of
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import ModelConfig
-from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.run import load_run
 
 TUMOR = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),), ignored=("Ignore*",))
 FOUND = 0.1

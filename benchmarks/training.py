@@ -31,7 +31,7 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
-from qpkit_train.data.batches import Batch, Prefetcher
+from qpkit_train.data.batches import MiniBatch, Prefetcher
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
 from qpkit_train.machine.devices import choose_precision, make_fabric
@@ -102,7 +102,7 @@ class Part:
     seconds: float
 
 
-def run(training: Training, batches: Iterator[Batch], steps: int) -> Part:
+def run(training: Training, batches: Iterator[MiniBatch], steps: int) -> Part:
     """Do some steps and wait for the device."""
     started, images = time.perf_counter(), 0
     for step, batch in enumerate(itertools.islice(batches, steps)):
@@ -128,21 +128,21 @@ class Feeder:
         self._training, self.waited = training, 0.0
         self._batches = self._endless()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[MiniBatch]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> MiniBatch:
         started = time.perf_counter()
         batch = next(self._batches)
         self.waited += time.perf_counter() - started
         return batch
 
-    def _endless(self) -> Iterator[Batch]:
+    def _endless(self) -> Iterator[MiniBatch]:
         for epoch in itertools.count():
             yield from Prefetcher(self._training.batches_of(epoch), workers=self._training.recipe.data.workers)
 
 
-def on_device(training: Training) -> Iterator[Batch]:
+def on_device(training: Training) -> Iterator[MiniBatch]:
     """The first batch again and again, already there."""
     batch = training.batches_of(0)[0]
     device = training.fabric.device

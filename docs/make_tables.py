@@ -1,4 +1,5 @@
-"""Rewrite the tables in docs/*.md that are made from the code: what stands between <!-- NAME --> and <!-- /NAME -->.
+"""Rewrite the tables in README.md and docs/*.md that are made from the code: what stands between <!-- NAME --> and
+<!-- /NAME -->.
 
 python docs/make_tables.py            rewrites them in place
 python docs/make_tables.py --check    only says which are out of date (exit code 1)
@@ -7,23 +8,247 @@ python docs/make_tables.py --check    only says which are out of date (exit code
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
+import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+import typer
+
+from qpkit.cli import app
+from qpkit.cli.shared.verbs import verbs
+from qpkit.formats.tables import markdown_table
+from qpkit.settings import Field, Range, Settings, bounds_of, fields_of, help_of
 from qpkit.workflows.convert.formats import formats_markdown, rules_markdown
+from qpkit_train.augment.transforms import transforms
+from qpkit_train.losses.terms import loss_terms
+from qpkit_train.recipe.load import list_recipes, load_recipe
+from qpkit_train.recipe.settings import LossTerms, Recipe
+from qpkit_train.section import Section
 
 PAGES: Final = Path(__file__).parent
+
+_PYTHON: Final = "in Python"
+
+
+def pages() -> list[Path]:
+    """The pages that may hold tables."""
+    return [PAGES.parent / "README.md", *sorted(PAGES.glob("*.md"))]
+
+
+def verbs_markdown(page: str) -> str:
+    """Table of the commands, each with a link to its section of docs/cli.md.
+
+    Args:
+        page: How that page is reached; "" from itself.
+    """
+    return markdown_table(
+        ("command", "does"),
+        [(f"[`qpkit {name}`]({page}#qpkit-{name})", _plain(line)) for name, line in verbs().items()],
+    )
+
+
+def options_markdown(verb: str) -> str:
+    """Table of the arguments and options of a command; of each of its commands, if it has some."""
+    group: Any = typer.main.get_command(app)
+    command = group.get_command(None, verb)
+    if hasattr(command, "commands"):
+        parts = [f"`qpkit {verb} {name}`\n\n{_options_of(below, {})}" for name, below in command.commands.items()]
+        return "\n\n".join(parts)
+    return _options_of(command, settings_of(verb))
+
+
+def settings_of(verb: str) -> dict[str, tuple[str, Field]]:
+    """What the settings of a command say of each option, and how Python calls it, by name of the parameter."""
+    module = importlib.import_module(f"qpkit.cli.verbs.{verb.replace('-', '_')}")
+    kinds = {
+        name: kind
+        for name, kind in typing.get_type_hints(module.command).items()
+        if inspect.isclass(kind) and issubclass(kind, Settings)
+    }
+    return {field.name: (f"{name}.{field.name}", field) for name, kind in kinds.items() for field in fields_of(kind)}
+
+
+def _options_of(command: Any, settings: Mapping[str, tuple[str, Field]]) -> str:
+    rows = []
+    for parameter in command.params:
+        if "completion" in parameter.name:  # of the shell
+            continue
+        said, field = settings.get(parameter.name, ("", None))
+        rows.append(
+            (
+                _option(parameter),
+                _default(parameter),
+                _bounds(field.range, () if field.flag.parse else field.choices) if field else _limits(parameter),
+                _plain(parameter.help or ""),
+                f"`{said}`" if said else "",
+            )
+        )
+    columns = ("option", "default", "allowed values", "what it does", _PYTHON)
+    return _without_empty(columns, rows)
+
+
+def _option(parameter: Any) -> str:
+    """ "`-o`, `--out FILE`", or the name of an argument."""
+    if parameter.param_type_name == "argument":
+        return _code(parameter.metavar or parameter.name.upper())
+    names = sorted(parameter.opts, key=len)
+    values = f" {parameter.metavar}" if parameter.metavar else ""
+    shown = [*names[:-1], names[-1] + values, *parameter.secondary_opts]
+    return ", ".join(map(_code, shown))
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    value = parameter.default
+    if parameter.secondary_opts and value is not None:
+        return _code((parameter.opts if value else parameter.secondary_opts)[0])
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "" if value is None or value in ("", []) else _code(f"{value:g}" if _is_number(value) else value)
+
+
+def _limits(parameter: Any) -> str:
+    """Bounds of an option that is no setting, which typer knows."""
+    least, most = (
+        getattr(parameter, end, None) if hasattr(parameter, end) else getattr(parameter.type, end, None)
+        for end in ("min", "max")
+    )
+    return "" if least is None else _bounds(Range(at_least=least, at_most=most), ())
+
+
+def recipes_markdown() -> str:
+    """Table of the recipes that come with qpkit."""
+    recipes = [load_recipe(name) for name in list_recipes()]
+    rows = [(f"`{r.name}`", _plain(r.purpose), _plain(r.source), _network(r)) for r in recipes]
+    return markdown_table(("recipe", "purpose", "source of its settings", "network"), rows)
+
+
+def _network(recipe: Recipe) -> str:
+    model = recipe.model
+    return model.architecture + ("" if model.encoder == "none" else f", {model.encoder}")
+
+
+def augmentations_markdown() -> str:
+    """Table of the settings of [augment], by augmentation."""
+    return _registered(("augmentation", *_SETTING), [(_first_line(kind), kind) for kind in transforms()])
+
+
+def loss_terms_markdown() -> str:
+    """Table of the terms of a loss and their settings."""
+    rows = []
+    for name, kind in loss_terms().items():
+        own = [f"`loss.{field}` ({default}; {bounds})" for field, default, bounds, _ in _settings(kind)]
+        rows.append((f"`{name}`", _plain(_first_line(kind)), ", ".join(own)))
+    return markdown_table(("term", "what it is", "settings (default; allowed values)"), rows)
+
+
+def section_markdown(section: str) -> str:
+    """Table of the settings of one section of a recipe; "" for those without a section."""
+    if section == "loss":
+        parts: list[type[Section]] = [LossTerms, *loss_terms().values()]
+        return _table(row for part in parts for row in _settings(part))
+    kind = next((field.type for field in msgspec.structs.fields(Recipe) if field.name == section), Recipe)
+    return _table(_settings(kind))
+
+
+_SETTING: Final = ("setting", "default", "allowed values", "what it does")
+
+Row = tuple[str, str, str, str]
+
+
+def _table(rows: Iterable[Row]) -> str:
+    return markdown_table(_SETTING, [(f"`{name}`", *rest) for name, *rest in rows])
+
+
+def _registered(columns: Sequence[str], kinds: Iterable[tuple[str, type[Section]]]) -> str:
+    """Table of the settings of several classes, the name of each class only once."""
+    rows = []
+    for title, kind in kinds:
+        for number, (name, *rest) in enumerate(_settings(kind)):
+            rows.append(("" if number else _plain(title), f"`{name}`", *rest))
+    return markdown_table(columns, rows)
+
+
+def _settings(kind: type[Section]) -> Iterator[Row]:
+    """Name, default, bounds and help of each setting; tables below a table are left out."""
+    helps = help_of(kind)
+    for field in msgspec.structs.fields(kind):
+        if inspect.isclass(field.type) and issubclass(field.type, Section):
+            continue
+        default = _toml(field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
+        choices = typing.get_args(field.type) if typing.get_origin(field.type) is typing.Literal else ()
+        yield field.name, default, _bounds(bounds_of(field.type), choices), _plain(helps[field.name])
+
+
+def _toml(value: Any) -> str:
+    """A default as one writes it in a recipe."""
+    if value is msgspec.NODEFAULT:
+        return "required"
+    if isinstance(value, bool):
+        return _code("true" if value else "false")
+    if isinstance(value, list):
+        return _code(f"[{', '.join(f'{part:g}' for part in value)}]")
+    return _code(f"{value:g}" if _is_number(value) else "{}" if value == {} else f'"{value}"')
+
+
+def _bounds(bounds: Range | None, choices: Sequence[object]) -> str:
+    if choices:
+        return ", ".join(_code(choice) for choice in choices)
+    return "" if bounds is None else str(bounds)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _first_line(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ").removesuffix(".")
+
+
+def _code(text: object) -> str:
+    """Text between backticks, as it may stand in a cell."""
+    return f"`{text}`".replace("|", r"\|")
+
+
+def _plain(text: str) -> str:
+    """Text of which nothing is markup, outside of backticks."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*|\\])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
+
+
+def _without_empty(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table without the columns in which nothing stands."""
+    kept = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    return markdown_table([columns[n] for n in kept], [[row[n] for n in kept] for row in rows])
+
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "formats": formats_markdown,
     "format rules": rules_markdown,
+    "commands": functools.partial(verbs_markdown, "docs/cli.md"),
+    "commands of this page": functools.partial(verbs_markdown, ""),
+    **{f"options of {verb}": functools.partial(options_markdown, verb) for verb in verbs() if verb != "recipes"},
+    "recipes": recipes_markdown,
+    "augmentations": augmentations_markdown,
+    "loss terms": loss_terms_markdown,
+    "settings of a recipe": functools.partial(section_markdown, ""),
+    **{
+        f"settings of {section}": functools.partial(section_markdown, section)
+        for section in ("model", "data", "sampler", "loss", "optim", "early_stopping")
+    },
 }
-"""What stands between the marks of that name."""
+"""What stands between the marks of that name; [augment] is the table of augmentations."""
 
-_BLOCK: Final = re.compile(r"<!-- (?P<name>[^/>][^>]*) -->\n(?P<made>.*?)\n<!-- /(?P=name) -->", re.DOTALL)
+BLOCK: Final = re.compile(r"<!-- (?P<name>[^/>][^>]*) -->\n(?P<made>.*?)\n<!-- /(?P=name) -->", re.DOTALL)
 
 
 def rewritten(text: str) -> str:
@@ -33,7 +258,7 @@ def rewritten(text: str) -> str:
         name = found["name"]
         return f"<!-- {name} -->\n{TABLES[name]()}\n<!-- /{name} -->" if name in TABLES else found[0]
 
-    return _BLOCK.sub(block, text)
+    return BLOCK.sub(block, text)
 
 
 def stale_pages() -> dict[Path, str]:
@@ -42,17 +267,17 @@ def stale_pages() -> dict[Path, str]:
     Raises:
         ValueError: A table stands on no page.
     """
-    pages = {path: path.read_text(encoding="utf-8") for path in sorted(PAGES.glob("*.md"))}
-    missing = set(TABLES) - {found["name"] for text in pages.values() for found in _BLOCK.finditer(text)}
+    texts = {path: path.read_text(encoding="utf-8") for path in pages()}
+    missing = set(TABLES) - {found["name"] for text in texts.values() for found in BLOCK.finditer(text)}
     if missing:
         raise ValueError(f"no page in {PAGES} has the marks of {', '.join(sorted(missing))}")
-    made = {path: rewritten(text) for path, text in pages.items()}
-    return {path: text for path, text in made.items() if text != pages[path]}
+    made = {path: rewritten(text) for path, text in texts.items()}
+    return {path: text for path, text in made.items() if text != texts[path]}
 
 
 def main() -> int:
     """Rewrite or check; the exit code is 1 if something is out of date and was only checked."""
-    parser = argparse.ArgumentParser(description="Make the tables in docs/*.md from the code.")
+    parser = argparse.ArgumentParser(description="Make the tables in README.md and docs/*.md from the code.")
     parser.add_argument("--check", action="store_true", help="only say which pages are out of date")
     check = parser.parse_args().check
     stale = stale_pages()

@@ -333,7 +333,7 @@ def _predicted(
     with extra("train"):
         from qpkit_train.inference.predict import predict as predict_sources
         from qpkit_train.inference.settings import PredictSettings
-        from qpkit_train.run_folder.checkpoint import load_run
+        from qpkit_train.run_folder.run import load_run
 
     if out is None:
         raise ConfigError(f"{run}: is a run; its predictions need a place beside the evaluation, so give -o OUT")

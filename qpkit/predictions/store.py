@@ -83,7 +83,7 @@ class PredictionSet:
     info: Mapping[str, Any]
 
 
-class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class _PredictionsFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: str
     run: str
     model: str
@@ -94,7 +94,7 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def write_predictions(predictions: PredictionSet) -> None:
     """Write predictions.json into predictions.root."""
-    record = _File(
+    record = _PredictionsFile(
         format=FORMAT,
         run=predictions.run,
         model=predictions.model,
@@ -116,7 +116,7 @@ def read_predictions(root: Path) -> PredictionSet:
     if not path.is_file():
         raise FormatError(f"{root}: no {INFO_NAME} there; make one with: qpkit predict RUN PROJECT -o {root}")
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=_File)
+        record = msgspec.json.decode(path.read_bytes(), type=_PredictionsFile)
     except msgspec.DecodeError as err:
         raise FormatError(f"{path}: not a predictions file ({err})") from err
     if record.format != FORMAT:

@@ -89,7 +89,7 @@ class SlideImport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shapes:
+class _Polygons:
     """Polygons of one slide, ready for QuPath."""
 
     objects: list[Annotation]
@@ -176,7 +176,7 @@ def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
     return Ticker(sum(strip_count(s, rows=STRIP_PX) + 1 for s in predictions.slides), on_progress)
 
 
-def _report(slide: SlidePrediction, shapes: _Shapes, change: _Change, start: float) -> SlideImport:
+def _report(slide: SlidePrediction, shapes: _Polygons, change: _Change, start: float) -> SlideImport:
     mm2: dict[str, float] = {}
     for item in shapes.objects:
         name = item.class_name or ""
@@ -239,7 +239,7 @@ def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
     return same[0]
 
 
-def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, tick: Ticker) -> _Shapes:
+def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, tick: Ticker) -> _Polygons:
     labels = predictions.label_map
     skip = {labels.background, labels.ignore}
     pieces = []
@@ -267,7 +267,7 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
             numbers[value] += 1
             objects.append(_object(predictions, slide, settings, value, part, mean, numbers[value]))
     tick(slide.name)
-    return _Shapes(objects=objects, too_small=len(flat) - len(large) + vanished, mended=mended)
+    return _Polygons(objects=objects, too_small=len(flat) - len(large) + vanished, mended=mended)
 
 
 def _require_mpp(slide: SlidePrediction) -> None:

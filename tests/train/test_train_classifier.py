@@ -26,8 +26,8 @@ from qpkit_train.loop import fit
 from qpkit_train.preview import augmented_batches
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.checkpoint import load_run
 from qpkit_train.run_folder.initial_network import initial_network
+from qpkit_train.run_folder.run import load_run
 
 
 class Killed(Exception):

@@ -17,7 +17,7 @@ from qpkit.errors import ConfigError, OutputError
 from qpkit_train.compare import compare
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.run import load_run
 
 
 class Killed(Exception):

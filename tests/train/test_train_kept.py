@@ -17,7 +17,8 @@ from qpkit.slides import SlideSource
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.loop import fit
-from qpkit_train.run_folder.checkpoint import load_run, read_state
+from qpkit_train.run_folder.records import read_state
+from qpkit_train.run_folder.run import load_run
 from shared_data import ROOT
 
 KEPT = ROOT / "tests/kept"

@@ -25,7 +25,8 @@ from qpkit_train.machine.devices import choose_precision, make_fabric
 from qpkit_train.models.averaging import WeightAverage
 from qpkit_train.models.registry import build_model
 from qpkit_train.recipe.settings import LossConfig, Recipe
-from qpkit_train.run_folder.checkpoint import load_run, read_state
+from qpkit_train.run_folder.records import read_state
+from qpkit_train.run_folder.run import load_run
 from qpkit_train.run_folder.start import run_file
 
 
@@ -153,16 +154,16 @@ def test_a_run_killed_between_two_files_resumes_from_the_epoch_before(
     tiles, root = make_tiles(), tmp_path / "run"
     fit(tiles, tmp_path / "whole", tiny_recipe())
     with monkeypatch.context() as patch:
-        from qpkit_train.run_folder import checkpoint
+        from qpkit_train.run_folder import records
 
-        real = checkpoint.write_state
+        real = records.write_state
 
-        def dies_in_the_second_epoch(folder: Path, state: checkpoint.State) -> None:
+        def dies_in_the_second_epoch(folder: Path, state: records.State) -> None:
             if state.epoch == 2:
                 raise Killed
             real(folder, state)
 
-        patch.setattr(checkpoint, "write_state", dies_in_the_second_epoch)
+        patch.setattr(records, "write_state", dies_in_the_second_epoch)
         with pytest.raises(Killed):
             fit(tiles, root, tiny_recipe())
     assert (root / "last-0002.safetensors").is_file()

@@ -17,13 +17,13 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, OutputError
 from qpkit.ops.scores.confusion import class_indices, class_scores, confusion_of, empty_confusion
 from qpkit.report.figures.training import draw_curves, draw_scores_over_thresholds
-from qpkit.report.pages import training as training_report
 from qpkit.report.values.tiles import RunEvaluation
 from qpkit_train import evaluation as judging
 from qpkit_train.evaluation import evaluate_run
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
-from qpkit_train.run_folder.checkpoint import Run, State, load_run, read_run_file, read_state
+from qpkit_train.run_folder.records import State, read_run_file, read_state
+from qpkit_train.run_folder.run import Run, load_run
 
 OPTIONS = [part for text in TINY for part in ("--set", text)]
 
@@ -114,7 +114,7 @@ def test_a_report_that_fails_does_not_lose_the_training(
         def fails(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(training_report, "write_training_report", fails)
+        monkeypatch.setattr("qpkit_train.training_page.write_training_report", fails)
         report_after_training(root)
         assert f"no report.html: {error}" in capsys.readouterr().err
     others = tmp_path / "others"

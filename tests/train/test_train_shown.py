@@ -23,7 +23,7 @@ from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.machine.devices import pick_device
 from qpkit_train.preview import augmented_batches
 from qpkit_train.recipe.settings import AugmentConfig
-from qpkit_train.run_folder.checkpoint import write_run_file
+from qpkit_train.run_folder.records import write_run_file
 from qpkit_train.run_folder.start import run_file
 
 

@@ -34,9 +34,9 @@ from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import pick_device
 from qpkit_train.models.forward import forward
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder import checkpoint
-from qpkit_train.run_folder.checkpoint import Run, load_run
+from qpkit_train.run_folder import records
 from qpkit_train.run_folder.fit_report import FitReport
+from qpkit_train.run_folder.run import Run, load_run
 
 TILES_NAME: Final = "tiles.csv"
 
@@ -108,7 +108,7 @@ def fit_classifier(
     replace_file(run_root / TILES_NAME, _tiles_csv(data.measured, truth, probabilities[:, _POSITIVE], predicted))
     replace_file(run_root / "confusion.csv", figures.confusion_csv(confusion, data.names))
     replace_file(run_root / "confusion.png", figures.confusion_png(confusion, data.names, unit="tiles"))
-    checkpoint.write_run_file(run_root, msgspec.structs.replace(run.file, metrics=metrics))
+    records.write_run_file(run_root, msgspec.structs.replace(run.file, metrics=metrics))
     return ClassifierReport(fit=report, asked=data.names[_POSITIVE], confusion=confusion, model=model, trivial=trivial)
 
 

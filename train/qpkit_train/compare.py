@@ -21,8 +21,8 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures import curves as figures
 from qpkit_train.loop import fit
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.checkpoint import RUN_NAME, read_run_file, read_state
 from qpkit_train.run_folder.fit_report import FitReport
+from qpkit_train.run_folder.records import RUN_NAME, read_run_file, read_state
 
 TABLE_NAME: Final = "compare.csv"
 FIGURE_NAME: Final = "compare.png"

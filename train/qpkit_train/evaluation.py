@@ -18,12 +18,12 @@ from qpkit.ops.scores.confusion import IGNORE_INDEX, class_scores, confusion_of,
 from qpkit.ops.scores.probability_levels import LEVELS, confidence_of, empty_levels, levels_of
 from qpkit.progress import OnProgress
 from qpkit.report.values.tiles import RunEvaluation, ScoredTile
-from qpkit_train.data.batches import Batch, Prefetcher, TileReader, WholeTiles, mask_values
+from qpkit_train.data.batches import MiniBatch, Prefetcher, TileReader, WholeTiles, mask_values
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.models.forward import cropped, padded_targets
-from qpkit_train.run_folder.checkpoint import Run
+from qpkit_train.run_folder.run import Run
 
 SHOWN: Final = 8
 """Tiles with the highest and with the lowest loss that are kept with their pixels; of few tiles half of them."""
@@ -84,7 +84,7 @@ class _Evaluation:
         self._worst: list[ScoredTile] = []
         self._best: list[ScoredTile] = []
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: MiniBatch) -> None:
         """Measure one batch."""
         images = batch.images.to(self._predictor.device).float() / 255
         known, logits = padded_targets(batch.targets.to(images.device)).long(), self._predictor.logits(images)
@@ -95,7 +95,7 @@ class _Evaluation:
         height, width = batch.targets.shape[1:]
         self._tally(batch, cropped(logits, height=height, width=width), losses)
 
-    def _tally(self, batch: Batch, logits: Tensor, losses: list[float]) -> None:
+    def _tally(self, batch: MiniBatch, logits: Tensor, losses: list[float]) -> None:
         predicted = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
         probabilities = (self._predictor.probabilities_of(logits) * 255).round().to(torch.uint8).cpu().numpy()
         truth = batch.targets.numpy()

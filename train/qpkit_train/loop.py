@@ -25,7 +25,7 @@ from qpkit.ops.scores.confusion import empty_confusion
 from qpkit.progress import OnProgress, no_progress
 from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach
-from qpkit_train.data.batches import Batch, EpochBatches, Prefetcher, TileReader, WholeTiles
+from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader, WholeTiles
 from qpkit_train.data.normalization import choose_normalization
 from qpkit_train.data.tile_labels import tile_labels
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
@@ -46,10 +46,10 @@ from qpkit_train.models.averaging import WeightAverage
 from qpkit_train.models.forward import forward, padded_targets
 from qpkit_train.models.registry import encoder_of
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder import checkpoint, journal
-from qpkit_train.run_folder.checkpoint import RunFile, State
+from qpkit_train.run_folder import journal, records, weights
 from qpkit_train.run_folder.fit_report import FitReport
 from qpkit_train.run_folder.initial_network import check_answers, initial_network, resumed_network
+from qpkit_train.run_folder.records import RunFile, State
 from qpkit_train.run_folder.start import claim_folder, cleared_on_failure, resumed_run_file, run_file, with_network
 from qpkit_train.run_folder.tensorboard import write_events
 from qpkit_train.schedule import Watch, learning_rate
@@ -91,12 +91,12 @@ def fit(
             if rank() == 0:
                 claim_folder(run_root, file, resume=resume)
         with cleared_on_failure(run_root), enough_memory(recipe, fabric.device):
-            state = checkpoint.read_state(run_root, run=file.id) if resume else None
+            state = records.read_state(run_root, run=file.id) if resume else None
             file = file if state is None else resumed_run_file(run_root, file)
             training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)
             resumed_from = training.restore(state) if state is not None else 0
             if rank() == 0 and not resumed_from:
-                checkpoint.write_run_file(run_root, training.file)
+                records.write_run_file(run_root, training.file)
             training.run(on_progress if rank() == 0 else no_progress)
         return training.finish(resumed_from)
 
@@ -148,11 +148,11 @@ class Training:
 
     def restore(self, state: State) -> int:
         """Stand where `state` says; returns the epochs that were done."""
-        checkpoint.load_weights(self.network, self.root / state.model, run=self.file.id)
-        tensors = checkpoint.read_tensors(self.root / state.optimizer, run=self.file.id)
+        weights.load_weights(self.network, self.root / state.model, run=self.file.id)
+        tensors = weights.read_tensors(self.root / state.optimizer, run=self.file.id)
         self.errors.restore(tensors)
         self.average.restore(tensors)
-        checkpoint.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
+        weights.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
         if state.precision_state:
             self.fabric.strategy.precision.load_state_dict(state.precision_state)
         self.epoch, self.steps, self.watch, self.history = state.epoch, state.steps, state.watch, list(state.history)
@@ -243,7 +243,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def step(self, batch: Batch, step: int) -> Tensor:
+    def step(self, batch: MiniBatch, step: int) -> Tensor:
         """Do step `step` of the epoch with a batch; gives the loss, on the device."""
         images, targets = self._on_device(batch)
         pixels, targets = self.augment(
@@ -276,7 +276,7 @@ class Training:
         self.fabric_optimizer.step()
         self.average.update()
 
-    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _on_device(self, batch: MiniBatch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
         if device.type != "cuda" or batch.images.is_cuda:
             return batch.images.to(device), batch.targets.to(device)
@@ -332,12 +332,12 @@ class Training:
             self.confusion = measured.confusion
             self.thresholds = {} if self.recipe.classifies_tiles else validated(measured.levels, self.data.labels)
             if rank() == 0:
-                best = self.root / checkpoint.BEST_NAME
-                checkpoint.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)
+                best = self.root / records.BEST_NAME
+                weights.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)
 
     def _save(self) -> None:
-        model, optimizer = checkpoint.epoch_files(self.epoch)
-        tensors, plain = checkpoint.split_optimizer(self.optimizer)
+        model, optimizer = records.epoch_files(self.epoch)
+        tensors, plain = weights.split_optimizer(self.optimizer)
         run = self.file.id
         self.seconds, self.clock = self.seconds + time.perf_counter() - self.clock, time.perf_counter()
         self.state = State(
@@ -358,10 +358,10 @@ class Training:
         )
         if rank() > 0:
             return
-        checkpoint.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
+        weights.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
         kept = {**tensors, **self.errors.tensors(), **self.average.tensors()}
-        checkpoint.save_tensors(self.root / optimizer, kept, run=run, epoch=self.epoch)
-        checkpoint.write_state(self.root, self.state)
+        weights.save_tensors(self.root / optimizer, kept, run=run, epoch=self.epoch)
+        records.write_state(self.root, self.state)
         journal.write_epoch(self.root, self.file, self.state, self.data)
 
     def finish(self, resumed_from: int) -> FitReport:

@@ -13,7 +13,8 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.report.pages.training import TrainingFacts, write_training_report
 from qpkit.report.values.tiles import RunEvaluation
 from qpkit_train.evaluation import evaluate_run
-from qpkit_train.run_folder.checkpoint import Run, load_run, read_state
+from qpkit_train.run_folder.records import read_state
+from qpkit_train.run_folder.run import Run, load_run
 
 PAGE_NAME: Final = "report.html"
 """In every run folder."""

@@ -10,7 +10,7 @@ import typer
 from qpkit.cli.shared.console import say, table
 from qpkit.cli.shared.doctor_findings import doctor_project, require_no_project_options
 from qpkit.errors import ConfigError
-from qpkit.workflows.doctor.geojson import Finding, GeoJsonDiagnosis, GeoJsonFix, diagnose_geojson, fix_geojson
+from qpkit.workflows.doctor.geojson import GeoJsonDiagnosis, GeoJsonFix, RuleFinding, diagnose_geojson, fix_geojson
 from qpkit.workflows.doctor.project import DoctorSettings
 
 
@@ -124,7 +124,7 @@ def _show_fix(fixed: GeoJsonFix) -> None:
         say(f"not read to its end: {text}")
 
 
-def _text(finding: Finding, diagnosis: GeoJsonDiagnosis) -> str:
+def _text(finding: RuleFinding, diagnosis: GeoJsonDiagnosis) -> str:
     """What is wrong, with the file inside a zip."""
     inner = finding.document.removeprefix(str(diagnosis.path)).lstrip("/")
     return f"{inner}: {finding.text}" if inner else finding.text

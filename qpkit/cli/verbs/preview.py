@@ -71,7 +71,7 @@ def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], count: 
     with extra("train"):
         from qpkit_train.preview import augmented_batches
         from qpkit_train.recipe.load import load_recipe, recipe_from_builtins
-        from qpkit_train.run_folder.checkpoint import read_run_file
+        from qpkit_train.run_folder.records import read_run_file
 
     if (source / "run.json").is_file():
         tables = read_run_file(source).recipe

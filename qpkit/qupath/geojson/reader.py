@@ -16,7 +16,7 @@ from qpkit.errors import FormatError
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.geojson.features import FeatureReader, features_of
 from qpkit.qupath.geojson.source import Document, open_documents
-from qpkit.qupath.geojson.stream import Batch, read_batches
+from qpkit.qupath.geojson.stream import Chunk, read_batches
 from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter, write_geojson
 
 __all__ = ["GeoJsonReport", "GeoJsonWriter", "iter_geojson", "read_geojson", "write_geojson"]
@@ -74,7 +74,7 @@ def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list
             yield objects
 
 
-def _features(batch: Batch, document: Document) -> list[object]:
+def _features(batch: Chunk, document: Document) -> list[object]:
     if batch.place == "features":
         return batch.values
     if batch.place == "wrapper" and batch.values[0].get("type") == "FeatureCollection":

@@ -25,7 +25,7 @@ Place = Literal["features", "array", "document", "wrapper"]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Chunk:
     """Decoded values that stood one after the other.
 
     Args:
@@ -47,7 +47,7 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ARRAY_BEGINS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(\[|$|[^\[])")
 
 
-def read_batches(document: Document, *, many: bool = False) -> Iterator[Batch]:
+def read_batches(document: Document, *, many: bool = False) -> Iterator[Chunk]:
     """Decode a document piece by piece.
 
     NaN and Infinity are read, as QuPath 0.2 writes them; of equal keys the last one counts.
@@ -62,7 +62,7 @@ def read_batches(document: Document, *, many: bool = False) -> Iterator[Batch]:
     text = _Text(document)
     first = text.peek()
     if not first:
-        yield Batch([], "document", 0)
+        yield Chunk([], "document", 0)
     while first:
         if first == b"[":
             text.take(1)
@@ -129,19 +129,19 @@ class _Text:
         return f"after feature {self.values - 1}" if self.values else "at the start"
 
 
-def _object_or_value(text: _Text) -> Iterator[Batch]:
+def _object_or_value(text: _Text) -> Iterator[Chunk]:
     """Read an object around features, or any other value at once."""
     found = _find_features(text, 0)
     head = text.take(found.position)
     if not found.is_array:
-        yield Batch([text.decode(head)], "document", len(head))
+        yield Chunk([text.decode(head)], "document", len(head))
         return
     yield from _elements(text, "features")
     tail = _find_features(text, 1)
     if tail.is_array:
         raise FormatError(f"{text.name}: {text.after()}: a second list of features in the same collection")
     wrapper = head + b"]" + text.take(tail.position)
-    yield Batch([text.decode(wrapper)], "wrapper", len(wrapper))
+    yield Chunk([text.decode(wrapper)], "wrapper", len(wrapper))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def _walk(text: bytes, depth: int) -> _Found | None:
     return None
 
 
-def _elements(text: _Text, place: Place) -> Iterator[Batch]:
+def _elements(text: _Text, place: Place) -> Iterator[Chunk]:
     """Decode the elements of an array, whole ones at a time, and pass its closing bracket."""
     first = True
     while text.peek() not in (b"", b"]", b"["):
@@ -198,7 +198,7 @@ def _elements(text: _Text, place: Place) -> Iterator[Batch]:
     yield from _last_elements(text, place, first)
 
 
-def _last_elements(text: _Text, place: Place, first: bool) -> Iterator[Batch]:
+def _last_elements(text: _Text, place: Place, first: bool) -> Iterator[Chunk]:
     """Read to the end of an array whose rest has no objects, such as "[]", or is damaged."""
     if text.peek() == b"]":
         text.take(1)
@@ -210,7 +210,7 @@ def _last_elements(text: _Text, place: Place, first: bool) -> Iterator[Batch]:
     yield _batch(text, piece[:-1], place, first)
 
 
-def _batch(text: _Text, piece: bytes, place: Place, first: bool) -> Batch:
+def _batch(text: _Text, piece: bytes, place: Place, first: bool) -> Chunk:
     """Decode elements; all but the first ones have a comma before them."""
     inner = piece.lstrip(_BLANK)
     if not first and inner[:1] == b",":
@@ -221,4 +221,4 @@ def _batch(text: _Text, piece: bytes, place: Place, first: bool) -> Batch:
     if not values:
         raise FormatError(f"{text.name}: {text.after()}: not JSON (a comma behind the last element of a list)")
     text.values += len(values)
-    return Batch(values, place, len(piece))
+    return Chunk(values, place, len(piece))

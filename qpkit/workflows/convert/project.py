@@ -94,12 +94,9 @@ def project_drawings(
     Raises:
         ProjectError: An entry does not exist, or there is none.
     """
-    known = {str(e.id) for e in project.entries} | {e.name for e in project.entries}
-    strange = [name for name in wanted if name not in known]
-    if strange or not project.entries:
-        there = ", ".join(repr(e.name) for e in project.entries) or "none"
-        raise ProjectError(f"{project.path}: no entry {', '.join(map(repr, strange))}; there are {there}")
-    chosen = [e for e in project.entries if not wanted or e.name in wanted or str(e.id) in wanted]
+    chosen = project.chosen(wanted)
+    if not chosen:
+        raise ProjectError(f"{project.path}: the project has no entries; there are none to convert")
     return [_entry_drawing(entry, facts, alone=len(chosen) == 1, with_offsets=with_offsets) for entry in chosen]
 
 

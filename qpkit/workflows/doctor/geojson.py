@@ -11,15 +11,15 @@ from typing import Any, Final
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, GeometryError, OutputError
 from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.geojson.checks.diagnosis import Finding, GeoJsonDiagnosis, Verdict, diagnose_geojson
+from qpkit.qupath.geojson.checks.diagnosis import GeoJsonDiagnosis, RuleFinding, Verdict, diagnose_geojson
 from qpkit.qupath.geojson.checks.features import check_wrapper
 from qpkit.qupath.geojson.checks.repair import repair
 from qpkit.qupath.geojson.features import FeatureReader
 from qpkit.qupath.geojson.source import Document, open_documents
-from qpkit.qupath.geojson.stream import Batch, read_batches
+from qpkit.qupath.geojson.stream import Chunk, read_batches
 from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter
 
-__all__ = ["Finding", "GeoJsonDiagnosis", "GeoJsonFix", "LeftOut", "Verdict", "diagnose_geojson", "fix_geojson"]
+__all__ = ["GeoJsonDiagnosis", "GeoJsonFix", "LeftOut", "RuleFinding", "Verdict", "diagnose_geojson", "fix_geojson"]
 
 NO_SHAPE: Final = "nothing is left of its shape at 0.01 px"
 NUCLEUS_DROPPED: Final = "nucleus that cannot be read dropped"
@@ -195,7 +195,7 @@ class _Fix:
             where.append(number)
 
 
-def _features(batch: Batch) -> Iterator[Any]:
+def _features(batch: Chunk) -> Iterator[Any]:
     """List the features; what QuPath passes over is no feature."""
     if batch.place == "features":
         yield from batch.values

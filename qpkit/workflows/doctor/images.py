@@ -30,7 +30,7 @@ class Look:
 
 
 @dataclass(slots=True)
-class Places:
+class ImagePlaces:
     """Where images may be, and what was seen there; every file is opened once.
 
     Args:
@@ -53,14 +53,14 @@ class Places:
         return self._looks[path]
 
 
-def image_places(entries: Sequence[Entry], relocations: Sequence[Relocation], search: Sequence[Path]) -> Places:
+def image_places(entries: Sequence[Entry], relocations: Sequence[Relocation], search: Sequence[Path]) -> ImagePlaces:
     """Look for the missing images below the folders.
 
     Raises:
         ProjectError: A folder is not there.
     """
     missing = {entry.image_name for entry in entries if stored_path(entry) and present_path(entry) is None}
-    return Places(relocations, find_by_name(search, missing) if search else {})
+    return ImagePlaces(relocations, find_by_name(search, missing) if search else {})
 
 
 def stored_path(entry: Entry) -> PurePath | None:
@@ -80,7 +80,7 @@ def present_path(entry: Entry) -> Path | None:
         return None
 
 
-def image_findings(entry: Entry, places: Places) -> list[Finding]:
+def image_findings(entry: Entry, places: ImagePlaces) -> list[Finding]:
     """Examine the image of an entry."""
     stored, reason = stored_path(entry), unsupported_view(entry)
     found = (
@@ -111,7 +111,9 @@ def _elsewhere(entry: Entry) -> list[Finding]:
     return [Finding(kind="image-elsewhere", what=what, remedy="export the image from QuPath as OME-TIFF")]
 
 
-def _relocated(entry: Entry, present: Path | None, new: PurePath, places: Places) -> tuple[Path | None, Finding | None]:
+def _relocated(
+    entry: Entry, present: Path | None, new: PurePath, places: ImagePlaces
+) -> tuple[Path | None, Finding | None]:
     """Judge a place that --relocate names."""
     kind = "image-missing" if present is None else "image-relocated"
     uri = entry.server.innermost.uri or ""
@@ -136,7 +138,7 @@ def _relocated(entry: Entry, present: Path | None, new: PurePath, places: Places
     )
 
 
-def _missing(entry: Entry, places: Places) -> tuple[Path | None, Finding]:
+def _missing(entry: Entry, places: ImagePlaces) -> tuple[Path | None, Finding]:
     """Judge the files of the image's name below the --search folders."""
     uri = entry.server.innermost.uri or ""
     paths = list({path.resolve(): path for path in places.found.get(entry.image_name, ())}.values())
@@ -170,7 +172,7 @@ def _moved(present: Path, stored: PurePath) -> Finding | None:
     return Finding(kind="image-moved", what=what, where=str(stored), fix=f"write {uri}", repair=SetUri(uri))
 
 
-def _pixels(entry: Entry, path: Path | None, places: Places, *, unsure: bool) -> list[Finding]:
+def _pixels(entry: Entry, path: Path | None, places: ImagePlaces, *, unsure: bool) -> list[Finding]:
     """Compare the file with what the project says of it; um per px may be in either."""
     look = Look(None, None) if path is None else places.look(path)
     found = []

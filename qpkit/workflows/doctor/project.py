@@ -23,7 +23,7 @@ from qpkit.workflows.doctor.classes import (
 )
 from qpkit.workflows.doctor.data import broken_project, data_findings, folder_findings, record_findings
 from qpkit.workflows.doctor.findings import Finding, ProjectReport, Rename, check_kinds, in_order
-from qpkit.workflows.doctor.images import Places, image_findings, image_places, stored_path
+from qpkit.workflows.doctor.images import ImagePlaces, image_findings, image_places, stored_path
 from qpkit.workflows.doctor.objects import object_findings
 
 
@@ -117,7 +117,7 @@ def _findings(
 
 
 def _entry_findings(
-    entry: Entry, places: Places, renames: Sequence[Rename], use: ClassUse
+    entry: Entry, places: ImagePlaces, renames: Sequence[Rename], use: ClassUse
 ) -> tuple[list[Finding], int]:
     """Findings of an entry, and how many objects it has."""
     found = image_findings(entry, places)

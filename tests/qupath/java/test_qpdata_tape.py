@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +84,7 @@ def test_compiled_and_plain_walks_are_the_same(shared: Path, monkeypatch: pytest
             monkeypatch.setattr(javascan, "_COMPILE_FROM", compile_from)
             with pytest.raises(FormatError, match="at byte") as caught:
                 Tape(MAGIC + content)
-            failures.append(re.sub(r"\d{16,}", "huge", str(caught.value)))  # compiled: through a double
+            failures.append(str(caught.value))
         assert failures[0] == failures[1]
 
 

@@ -19,7 +19,7 @@ from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import Training, fit, make_fabric
 from qpkit_train.recipe.settings import DataConfig
-from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.run import load_run
 from qpkit_train.run_folder.start import run_file
 
 STILL = ("augment.hflip=0", "augment.vflip=0", "augment.rot90=false", "augment.brightness=0", "augment.contrast=0",

@@ -137,7 +137,7 @@ def test_a_class_without_tiles_is_an_error_that_names_it() -> None:
 
 
 def test_a_ratio_names_classes_that_exist_and_leaves_none_out_silently() -> None:
-    with pytest.raises(ConfigError, match=r"'lesion' is no class, did you mean 'Lesion'.*'Other' has no share"):
+    with pytest.raises(ConfigError, match=r"'lesion' is no class, did you mean 'Lesion'.*'Other' has no weight"):
         BalancedSampler(counts(2, 2), LABELS, ratio={"lesion": 1}, batch_size=2, seed=0)
     sampler = BalancedSampler(counts(2, 2), LABELS, ratio={"Lesion": 1, "Other": 0}, batch_size=2, seed=0)
     assert [group.name for group in sampler.groups] == ["Lesion"]

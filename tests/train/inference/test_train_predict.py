@@ -21,7 +21,7 @@ from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import parse_thresholds, resolved_thresholds
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
-from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.run import load_run
 
 pytestmark = [
     pytest.mark.slow,

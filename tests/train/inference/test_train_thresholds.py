@@ -27,7 +27,7 @@ from qpkit_train.inference.thresholds import (
     validated,
 )
 from qpkit_train.loop import fit
-from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.run import load_run
 from qpkit_train.validation.counts import ValidationCounts
 
 NAMES = ("background", "Lesion", "Other")

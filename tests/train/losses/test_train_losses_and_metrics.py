@@ -14,8 +14,9 @@ from qpkit.errors import ConfigError
 from qpkit.ops.scores.confusion import IGNORE_INDEX, accuracy, class_scores, confusion_of, mean_score
 from qpkit.report.figures import curves as figures
 from qpkit_train.losses.loss import Loss, make_loss
+from qpkit_train.losses.pixels import batch_weights
 from qpkit_train.losses.sums import parse_terms
-from qpkit_train.losses.terms import batch_weights, loss_terms
+from qpkit_train.losses.terms import loss_terms
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import LossConfig, OptimConfig
 from qpkit_train.schedule import Watch, learning_rate

@@ -1,4 +1,4 @@
-"""Batch norms of several processes see the whole batch. The processes are real ones that talk over gloo."""
+"""MiniBatch norms of several processes see the whole batch. The processes are real ones that talk over gloo."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_tensorboard_has_every_step_once_also_after_an_interruption(
     make_tiles: MakeTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     tiles, run = make_tiles(), tmp_path / "run"
-    write_state = loop.checkpoint.write_state
+    write_state = loop.records.write_state
 
     def kill_in_epoch(done: int, *_: object) -> None:
         if done == 7 and when == "in an epoch":
@@ -74,7 +74,7 @@ def test_tensorboard_has_every_step_once_also_after_an_interruption(
 
     recipe = tiny_recipe("optim.epochs=3")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop.checkpoint, "write_state", kill_before_state)
+        patch.setattr(loop.records, "write_state", kill_before_state)
         fit(tiles, run, recipe, on_progress=kill_in_epoch)
     report = fit(tiles, run, recipe, resume=True)
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
@@ -101,7 +101,7 @@ def test_a_compiled_network_learns_the_same(
     assert not asked
     fast = fit(tiles, tmp_path / "fast", tiny_recipe("optim.epochs=1", "compile=true"))
     assert asked
-    weights = [loop.checkpoint.read_tensors(r.root / "best.safetensors", run=r.run) for r in (plain, fast)]
+    weights = [loop.weights.read_tensors(r.root / "best.safetensors", run=r.run) for r in (plain, fast)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
 

@@ -23,12 +23,13 @@ from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.loop import Training, fit
 from qpkit_train.machine.devices import make_fabric
-from qpkit_train.run_folder.checkpoint import load_run, load_weights
+from qpkit_train.run_folder.run import load_run
 from qpkit_train.run_folder.start import run_file
+from qpkit_train.run_folder.weights import load_weights
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
-"""Batch norms of few pixels make more of the order in which floats are added up, step by step."""
+"""MiniBatch norms of few pixels make more of the order in which floats are added up, step by step."""
 AUGMENTED = (
     "augment.stain=0.1",
     "augment.rotate=20",

@@ -16,8 +16,9 @@ from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training, fit, make_fabric
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.checkpoint import BEST_NAME, load_run, read_state
 from qpkit_train.run_folder.initial_network import initial_network
+from qpkit_train.run_folder.records import BEST_NAME, read_state
+from qpkit_train.run_folder.run import load_run
 from qpkit_train.run_folder.start import run_file
 
 
@@ -40,7 +41,7 @@ FREEZE = "model.freeze_encoder=true"
 
 
 def test_a_frozen_encoder_keeps_every_bit_and_everything_else_learns(make_tiles: MakeTiles, tmp_path: Path) -> None:
-    """Batch norms' running statistics and counters included."""
+    """MiniBatch norms' running statistics and counters included."""
     tiles, recipe = make_tiles(), tiny_recipe(FREEZE)
     before = {k: v.clone() for k, v in training(tiles, tmp_path / "x", recipe).network.state_dict().items()}
     fit(tiles, tmp_path / "run", recipe)

@@ -17,8 +17,9 @@ from qpkit.errors import ConfigError
 from qpkit_train.loop import fit
 from qpkit_train.recipe.load import RECIPES, list_recipes, load_recipe, recipe_from_builtins
 from qpkit_train.recipe.settings import AugmentConfig
-from qpkit_train.run_folder.checkpoint import load_run, run_id
 from qpkit_train.run_folder.initial_network import initial_network
+from qpkit_train.run_folder.records import run_id
+from qpkit_train.run_folder.run import load_run
 from qpkit_train.schedule import learning_rate
 from shared_data import DOCS
 

@@ -25,7 +25,7 @@ from qpkit_train.recipe.settings import AugmentConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SamplingGrid:
     """Where the pixels of m images come from.
 
     Args:
@@ -39,12 +39,12 @@ class Places:
     down: Tensor
 
     @classmethod
-    def on_axes(cls, x: NDArray[np.float64], y: NDArray[np.float64], device: torch.device) -> Places:
-        """Places of which a column has one x and a row one y."""
+    def on_axes(cls, x: NDArray[np.float64], y: NDArray[np.float64], device: torch.device) -> SamplingGrid:
+        """SamplingGrid of which a column has one x and a row one y."""
         across, down = (torch.from_numpy(v).float().to(device) for v in (x[:, np.newaxis, :], y[:, :, np.newaxis]))
         return cls(x, y, across, down)
 
-    def at(self, across: Tensor, down: Tensor) -> Places:
+    def at(self, across: Tensor, down: Tensor) -> SamplingGrid:
         """The same columns and rows, every pixel somewhere else."""
         return replace(self, across=across, down=down)
 
@@ -102,7 +102,7 @@ def places_of(
 ) -> tuple[Tensor, Tensor]:
     """Where the pixels of the chosen images come from: x and y, (m, height, width) float32 each."""
     x, y = (np.tile(np.arange(length) + 0.5, (len(chosen), 1)) for length in (width, height))
-    places = Places.on_axes(x, y, device)
+    places = SamplingGrid.on_axes(x, y, device)
     for part in drawn:
         places = part.lead(places, chosen)
     shape = len(chosen), height, width

@@ -25,7 +25,7 @@ _UNKNOWN = 254
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MiniBatch:
     """Some tiles or crops.
 
     Args:
@@ -199,7 +199,7 @@ class EpochBatches:
     def __len__(self) -> int:
         return len(self._epoch)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> MiniBatch:
         """Read batch `index`; errors as TileReader.read."""
         start, stop = self._epoch.starts[index : index + 2].tolist()
         places = self._epoch.places(index, rank=self._rank, ranks=self._ranks)
@@ -231,7 +231,7 @@ class WholeTiles:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> MiniBatch:
         """Read batch `index`; errors as TileReader.read."""
         start = self._starts[index]
         chosen = self._tiles[start : start + self._batch_size]
@@ -292,10 +292,10 @@ def _stack(
     first: int,
     total: int,
     margin: int = 0,
-) -> Batch:
+) -> MiniBatch:
     images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1)
     targets = torch.from_numpy(np.stack([target for _, target in pairs]))
-    return Batch(images, targets, torch.from_numpy(tiles.astype(np.int64)), first, total, margin)
+    return MiniBatch(images, targets, torch.from_numpy(tiles.astype(np.int64)), first, total, margin)
 
 
 class Prefetcher:
@@ -313,7 +313,7 @@ class Prefetcher:
         self._batches, self._workers = batches, workers
         self.waited = 0.0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[MiniBatch]:
         source = self._ahead() if self._workers else (self._batches[i] for i in range(len(self._batches)))
         while True:
             started = time.perf_counter()
@@ -323,9 +323,9 @@ class Prefetcher:
                 return
             yield batch
 
-    def _ahead(self) -> Iterator[Batch]:
+    def _ahead(self) -> Iterator[MiniBatch]:
         with ThreadPoolExecutor(self._workers) as pool:
-            running: deque[Future[Batch]] = deque()
+            running: deque[Future[MiniBatch]] = deque()
             try:
                 for index in range(len(self._batches)):
                     running.append(pool.submit(self._batches.__getitem__, index))

@@ -19,14 +19,14 @@ from qpkit_train.inference.onnx_model import INPUT, KEY, OUTPUT, card_to_text
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.models.card import STRIDE
 from qpkit_train.models.forward import forward
-from qpkit_train.run_folder.checkpoint import load_run
+from qpkit_train.run_folder.run import load_run
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a probability between torch and ONNX."""
 
 _OPSET: Final = 17
 _SIDES: Final = ((1, 2, 2), (3, 4, 3), (2, 5, 6))
-"""Batch, and height and width in strides, that the file is checked with."""
+"""MiniBatch, and height and width in strides, that the file is checked with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

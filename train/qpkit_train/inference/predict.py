@@ -162,7 +162,7 @@ def _open(path: Path) -> Model:
         return OnnxModel(path)
     try:
         from qpkit_train.inference.torch_model import Predictor
-        from qpkit_train.run_folder.checkpoint import load_run
+        from qpkit_train.run_folder.run import load_run
     except ModuleNotFoundError as err:
         if err.name and err.name.startswith("qpkit"):
             raise

@@ -10,7 +10,7 @@ from torch import Tensor
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import choose_precision, device_name, pick_device
 from qpkit_train.models.forward import cropped, forward
-from qpkit_train.run_folder.checkpoint import Run
+from qpkit_train.run_folder.run import Run
 
 
 class Predictor:

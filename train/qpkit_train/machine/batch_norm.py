@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch where several processes train, each with its part."""
+"""MiniBatch normalisation over the whole batch where several processes train, each with its part."""
 
 from __future__ import annotations
 

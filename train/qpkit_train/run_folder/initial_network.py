@@ -19,7 +19,9 @@ from qpkit_train.models.card import STRIDE
 from qpkit_train.models.published import encoder_part
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoder_of, load_encoder
 from qpkit_train.recipe.settings import RUN_PREFIX, ModelConfig, Recipe, is_run
-from qpkit_train.run_folder.checkpoint import BEST_NAME, Run, load_run, read_tensors
+from qpkit_train.run_folder.records import BEST_NAME
+from qpkit_train.run_folder.run import Run, load_run
+from qpkit_train.run_folder.weights import read_tensors
 
 
 @dataclass(frozen=True, slots=True)

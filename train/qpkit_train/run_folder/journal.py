@@ -12,9 +12,9 @@ from qpkit.files import replace_file
 from qpkit.ops.scores.confusion import accuracy, class_scores, mean_score
 from qpkit.report.figures import curves as figures
 from qpkit_train.data.training_tiles import TrainingTiles
-from qpkit_train.run_folder import checkpoint
-from qpkit_train.run_folder.checkpoint import RunFile, State
+from qpkit_train.run_folder import records
 from qpkit_train.run_folder.fit_report import FitReport
+from qpkit_train.run_folder.records import RunFile, State
 from qpkit_train.validation.counts import Measured
 
 
@@ -49,14 +49,14 @@ def write_epoch(root: Path, file: RunFile, state: State, data: TrainingTiles) ->
     replace_file(root / "curves.png", figures.curves_png(state.history, data.names, where=data.validated_on))
     replace_file(root / "confusion.csv", figures.confusion_csv(confusion, data.names))
     replace_file(root / "confusion.png", figures.confusion_png(confusion, data.names))
-    checkpoint.write_run_file(root, _described(file, state, data, "running"))
+    records.write_run_file(root, _described(file, state, data, "running"))
 
 
 def close(root: Path, file: RunFile, state: State, data: TrainingTiles, *, is_lead: bool) -> RunFile:
     """Mark the run as finished, if this process is the one that writes; gives run.json as it stands then."""
     finished = _described(file, state, data, "finished")
     if is_lead:
-        checkpoint.write_run_file(root, finished)
+        records.write_run_file(root, finished)
     return finished
 
 

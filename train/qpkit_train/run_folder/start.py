@@ -21,7 +21,8 @@ from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.machine.devices import choose_precision, device_name
 from qpkit_train.machine.processes import rank
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.checkpoint import (
+from qpkit_train.run_folder.initial_network import InitialNetwork, count_parameters
+from qpkit_train.run_folder.records import (
     BEST_NAME,
     FORMAT,
     RUN_NAME,
@@ -31,7 +32,6 @@ from qpkit_train.run_folder.checkpoint import (
     run_id,
     versions,
 )
-from qpkit_train.run_folder.initial_network import InitialNetwork, count_parameters
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
 
 

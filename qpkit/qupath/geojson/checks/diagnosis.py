@@ -14,14 +14,14 @@ from qpkit.qupath.geojson.checks import rules as rules
 from qpkit.qupath.geojson.checks.features import FeatureCheck, check_wrapper
 from qpkit.qupath.geojson.checks.rules import VERSIONS, Rule, Severity
 from qpkit.qupath.geojson.source import TEXT_ENDINGS, Container, Document, container_of, open_documents
-from qpkit.qupath.geojson.stream import Batch, read_batches
+from qpkit.qupath.geojson.stream import Chunk, read_batches
 
 _EXAMPLES: Final = 5
 _MAX_NESTING: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleFinding:
     """One thing that is wrong, and where.
 
     Args:
@@ -55,7 +55,7 @@ class Verdict:
     version: str
     accepted: bool
     objects: int
-    reasons: tuple[Finding, ...]
+    reasons: tuple[RuleFinding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class GeoJsonDiagnosis:
     path: Path
     features: int
     verdicts: tuple[Verdict, ...]
-    changes: tuple[Finding, ...]
+    changes: tuple[RuleFinding, ...]
 
     @property
     def is_safe(self) -> bool:
@@ -148,9 +148,9 @@ class _Tally:
             return 0
         return self.check.objects if version == VERSIONS[0] else self.check.objects_with_children
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[RuleFinding]:
         return [
-            Finding(rule.severity, rule.versions, rule.text, self.name, count, tuple(self._examples[rule]))
+            RuleFinding(rule.severity, rule.versions, rule.text, self.name, count, tuple(self._examples[rule]))
             for rule, count in sorted(self._counts.items(), key=lambda item: (-item[1], item[0].text))
         ]
 
@@ -170,7 +170,7 @@ def _tally(document: Document) -> _Tally:
     return tally
 
 
-def _add(batch: Batch, tally: _Tally) -> None:
+def _add(batch: Chunk, tally: _Tally) -> None:
     if batch.place == "features":
         tally.add(batch.values)
     elif not batch.values:

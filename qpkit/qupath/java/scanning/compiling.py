@@ -4,49 +4,52 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
 
 @functools.cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function; the result is kept on disk. The function and all that it calls stay plain for everybody else.
+    """Compile a function; the result is kept on disk. For everybody else the function stays plain Python.
 
     Args:
-        function: On module level, as are the functions that it calls. They take numbers, arrays and tuples of them,
-            and make no arrays: so they do without counting references, which would take nearly all the time.
+        function: On module level, as are the functions that it calls. They take numbers, arrays and tuples of them, and
+            make no arrays: so they do without counting references, which would take nearly all the time.
 
     Returns:
-        The compiled function; it returns a number without meaning.
+        The compiled function. It returns a number without meaning.
     """
     import numba
     from numba.extending import register_jitable
 
-    called = list(_called(function, set()))
-    for each in called:
+    functions = called(function)
+    for each in functions:
         register_jitable(forceinline=True, _nrt=False)(each)
-    stamp = _stamp(called)
+    key = stamp(functions)
 
     def run(*args: Any) -> int:
         function(*args)
-        return stamp  # numba finds a kept result by the code of this function and by what it encloses
+        return key  # numba finds what it has kept by the code of `run` and by all that `run` encloses
 
     made: Callable[..., Any] = numba.njit(cache=True, nogil=True)(run)
     return made
 
 
-def _called(function: object, seen: set[object]) -> Iterator[FunctionType]:
+def called(function: Callable[..., Any]) -> list[FunctionType]:
     """The function and all plain functions that it calls, through others too."""
-    if isinstance(function, FunctionType) and function not in seen:
-        seen.add(function)
-        yield function
-        for name in function.__code__.co_names:
-            yield from _called(function.__globals__.get(name), seen)
+    found: list[FunctionType] = []
+    waiting: list[object] = [function]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, FunctionType) and each not in found:
+            found.append(each)
+            waiting += [each.__globals__.get(name) for name in each.__code__.co_names]
+    return found
 
 
-def _stamp(functions: list[FunctionType]) -> int:
-    """A number that changes with the code of the functions and with the constants of other modules that they use.
+def stamp(functions: Sequence[FunctionType]) -> int:
+    """Make a number that changes with the code of the functions and with the constants that they use.
 
     numba itself looks only at the file of the outermost function, and would go on with what it has kept.
     """

@@ -167,7 +167,8 @@ def read_reference(scan: Scan, node: int, pos: int, want: int) -> int:
     """Read a reference to a string or class, if one is wanted."""
     if scan.end - pos < 4:
         return short(scan, pos, 4)
-    forgotten, handles = scan.cursor[FORGOTTEN], scan.cursor[HANDLES]
+    cursor = scan.cursor
+    forgotten, handles = cursor[FORGOTTEN], cursor[HANDLES]
     handle = u32(scan.data, pos) - FIRST_HANDLE + forgotten
     if handle < forgotten or handle >= handles:
         return fail(scan, BAD_HANDLE, pos - 1, handle - forgotten, handles - forgotten)

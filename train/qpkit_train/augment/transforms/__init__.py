@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qpkit_train.augment.random import Stream
-    from qpkit_train.augment.sampling import Places
+    from qpkit_train.augment.sampling import SamplingGrid
 
 _K = TypeVar("_K", bound="Transform")
 
@@ -63,7 +63,7 @@ class Drawn(Protocol):
         """(n,) whether each is more than standing still."""
         ...
 
-    def lead(self, at: Places, chosen: NDArray[np.int64]) -> Places:
+    def lead(self, at: SamplingGrid, chosen: NDArray[np.int64]) -> SamplingGrid:
         """Say where what is at these places, of the chosen images, comes from."""
         ...
 

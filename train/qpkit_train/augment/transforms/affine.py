@@ -14,7 +14,7 @@ from qpkit_train.augment.random import Stream, drawn_for
 from qpkit_train.augment.transforms import Move
 
 if TYPE_CHECKING:
-    from qpkit_train.augment.sampling import Places
+    from qpkit_train.augment.sampling import SamplingGrid
 
 
 class Affine(Move, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ class DrawnAffine:
     matrices: NDArray[np.float64]
     moved: NDArray[np.bool_]
 
-    def lead(self, at: Places, chosen: NDArray[np.int64]) -> Places:
+    def lead(self, at: SamplingGrid, chosen: NDArray[np.int64]) -> SamplingGrid:
         """Map the places of the chosen images."""
         import torch
 

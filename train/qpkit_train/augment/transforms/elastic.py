@@ -15,7 +15,7 @@ from qpkit_train.augment.random import Stream, drawn_for
 from qpkit_train.augment.transforms import Move
 
 if TYPE_CHECKING:
-    from qpkit_train.augment.sampling import Places
+    from qpkit_train.augment.sampling import SamplingGrid
 
 
 class Elastic(Move, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class DrawnBends:
     cell_px: float
     moved: NDArray[np.bool_]
 
-    def lead(self, at: Places, chosen: NDArray[np.int64]) -> Places:
+    def lead(self, at: SamplingGrid, chosen: NDArray[np.int64]) -> SamplingGrid:
         """Bend the places of the chosen images."""
         bends = self.bends[chosen]
         if not bends.any():

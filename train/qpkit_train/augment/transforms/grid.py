@@ -13,7 +13,7 @@ from qpkit_train.augment.random import Stream, drawn_for
 from qpkit_train.augment.transforms import Move
 
 if TYPE_CHECKING:
-    from qpkit_train.augment.sampling import Places
+    from qpkit_train.augment.sampling import SamplingGrid
 
 _CELLS: Final = 5
 
@@ -59,7 +59,7 @@ class DrawnGrid:
     knots_y: NDArray[np.float64]
     moved: NDArray[np.bool_]
 
-    def lead(self, at: Places, chosen: NDArray[np.int64]) -> Places:
+    def lead(self, at: SamplingGrid, chosen: NDArray[np.int64]) -> SamplingGrid:
         """Move whole columns and rows of the chosen images; the places given have to be those of standing still."""
         x, y = _on_axis(self.knots_x[chosen], at.x.shape[1]), _on_axis(self.knots_y[chosen], at.y.shape[1])
         return at.on_axes(x, y, at.across.device)

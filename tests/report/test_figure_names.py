@@ -34,7 +34,7 @@ MANY = tuple(f"class {i}" for i in range(40))
         lambda names: draw_scores_over_thresholds({name: _scores() for name in names}),
         lambda names: draw_thresholds(
             {name: _scores() for name in names},
-            {name: [ReliabilityBin(low=0.0, high=0.1, pixels=5, said=0.05, true=0.5)] for name in names},
+            {name: [ReliabilityBin(low=0.0, high=0.1, pixels=5, predicted=0.05, true=0.5)] for name in names},
         ),
         lambda names: draw_class_fractions([_bar(names)], [_bar(names)], _labels(names)),
     ],

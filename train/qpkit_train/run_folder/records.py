@@ -1,4 +1,4 @@
-"""The run folder: what a training was, and everything needed to predict with it or to go on.
+"""The files of a run folder, and the two that are JSON: what a training was, and where it stands.
 
     run.json                            what was trained on what, and how well it went
     best.safetensors                    weights of the best epoch
@@ -16,25 +16,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor
 
-from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
-from qpkit.errors import ConfigError, FormatError, LabelError
+from qpkit.core.labels import LabelMap, label_map_to_builtins
+from qpkit.errors import FormatError
 from qpkit.files import replace_file
-from qpkit_train.data.normalization import Normalization, named_normalization
-from qpkit_train.models.card import ModelCard
-from qpkit_train.models.registry import build_untrained
-from qpkit_train.recipe.load import FORMER_NAMES, recipe_from_builtins
+from qpkit_train.data.normalization import Normalization
+from qpkit_train.recipe.load import FORMER_NAMES
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.schedule import Watch
 
@@ -139,84 +132,6 @@ class State(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     thresholds: dict[str, float] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A run folder, opened.
-
-    Args:
-        root: The folder.
-        id: Of the run.
-        recipe: As resolved when it was trained.
-        labels: What the model's channels mean: channel i is labels.trained_values[i].
-        mpp: um per px that the model expects, or None.
-        downsample: Slide px per px, for runs without mpp.
-        file: All of run.json.
-    """
-
-    root: Path
-    id: str
-    recipe: Recipe
-    labels: LabelMap
-    mpp: float | None
-    downsample: float | None
-    file: RunFile
-
-    def card(self) -> ModelCard:
-        """What predicting has to know.
-
-        Raises:
-            FormatError: It is a tile classifier, which predicts no pixels.
-        """
-        if self.recipe.classifies_tiles:
-            raise FormatError(
-                f"{self.root}: is a tile classifier, it predicts no pixels; start a segmentation from its encoder with "
-                f"qpkit train --set model.encoder_weights=run:{self.root}"
-            )
-        trained = {
-            "tiles": self.file.tiles,
-            "best_epoch": self.file.best_epoch,
-            "metrics": self.file.metrics,
-            "pixels_shown": self.file.sampler.get("pixels_per_epoch", {}),
-            "pixels_there": self.file.sampler.get("pixels_of_tiles", {}),
-            "thresholds": self.file.thresholds,
-        }
-        return ModelCard(
-            run=self.id,
-            name=self.recipe.name,
-            where=str(self.root),
-            labels=self.labels,
-            mpp=self.mpp,
-            downsample=self.downsample,
-            trained=trained,
-            versions=versions(),
-        )
-
-    @property
-    def normalization(self) -> Normalization:
-        """What pixels go through before the network; runs of earlier versions only name it.
-
-        Raises:
-            FormatError: run.json has no numbers where they were measured.
-        """
-        data = self.recipe.data
-        if self.file.normalization is not None:
-            return self.file.normalization
-        if data.normalization == "dataset":
-            raise FormatError(f"{self.root / RUN_NAME}: the measured normalization is missing; train again")
-        return named_normalization(data.normalization, greyscale=data.greyscale)
-
-    def load_model(self) -> torch.nn.Module:
-        """Build the network and fill it with the best epoch's weights; on the CPU, in eval mode.
-
-        Raises:
-            FormatError: The weights are gone, damaged, of another run or of another network.
-        """
-        path = self.root / BEST_NAME
-        model = build_untrained(self.recipe.model, len(self.labels.trained_values))
-        load_weights(model, path, run=self.id)
-        return model.eval()
-
-
 def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str) -> str:
     """Name a run after its recipe and a hash of recipe (seed included), label map and table of tiles."""
     plain = msgspec.structs.replace(recipe, purpose="", source="")
@@ -237,23 +152,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed as a package"
     return found
-
-
-def load_run(path: Path) -> Run:
-    """Open a run folder to predict with it.
-
-    Raises:
-        FormatError: Not a run folder, damaged, of another version, or without a best epoch yet.
-    """
-    file = read_run_file(path)
-    if not (path / BEST_NAME).is_file():
-        raise FormatError(f"{path}: no {BEST_NAME} there; the training has not finished an epoch, go on with --resume")
-    try:
-        recipe = recipe_from_builtins(file.recipe, source=str(path / RUN_NAME))
-        labels = label_map_from_builtins(file.labels)
-    except (ConfigError, LabelError) as err:
-        raise FormatError(f"{path / RUN_NAME}: {err}") from err
-    return Run(root=path, id=file.id, recipe=recipe, labels=labels, mpp=file.mpp, downsample=file.downsample, file=file)
 
 
 def read_run_file(path: Path) -> RunFile:
@@ -301,79 +199,6 @@ def write_state(root: Path, state: State) -> None:
 def epoch_files(epoch: int) -> tuple[str, str]:
     """Names of an epoch's files: weights, optimizer."""
     return f"last-{epoch:04d}.safetensors", f"last-{epoch:04d}.optimizer.safetensors"
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, run: str, epoch: int) -> None:
-    """Write tensors as safetensors, atomically, with run and epoch in the header."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(path, save(plain, metadata={"run": run, "epoch": str(epoch)}))
-
-
-def read_tensors(path: Path, *, run: str) -> dict[str, Tensor]:
-    """Read what save_tensors wrote.
-
-    Raises:
-        FormatError: Gone, damaged, or of another run.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            written_by = (file.metadata() or {}).get("run")
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as err:
-        raise FormatError(f"{path}: not a file of weights, or damaged ({err})") from err
-    if written_by != run:
-        raise FormatError(f"{path}: holds weights of run {written_by}, {RUN_NAME} is of {run}; do not mix run folders")
-    return tensors
-
-
-def load_weights(model: torch.nn.Module, path: Path, *, run: str) -> None:
-    """Fill a model from a file of weights; every tensor has to be there and to fit.
-
-    Raises:
-        FormatError: As read_tensors, or the weights are of another network.
-    """
-    try:
-        model.load_state_dict(read_tensors(path, run=run), strict=True)
-    except RuntimeError as err:
-        reason = str(err).splitlines()[1].strip() if "\n" in str(err) else str(err)
-        raise FormatError(f"{path}: weights are of another network than the recipe in {RUN_NAME} ({reason})") from err
-
-
-def split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Take an optimizer's state apart: tensors by "<parameter>/<name>", and plain values."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"{index}/{name}": value
-        for index, values in state["state"].items()
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in state["param_groups"]]
-    return tensors, {"param_groups": groups}
-
-
-def join_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-    """The inverse of split_optimizer, into an optimizer of the same parameters.
-
-    Tensors take their parameter's memory layout: the fused kernels add in layout order, and resuming has to give the
-    same bits.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    values: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, _, name = key.partition("/")
-        like = parameters[int(index)]
-        if tensor.shape == like.shape:
-            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-        values.setdefault(int(index), {})[name] = tensor
-    current = optimizer.state_dict()["param_groups"]
-    groups = [{**old, **_tuples(new)} for old, new in zip(current, plain["param_groups"], strict=True)]
-    optimizer.load_state_dict({"state": values, "param_groups": groups})
-
-
-def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples; optimizers have no lists."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in group.items()}
 
 
 def _decode(where: Path, kind: type[_T], *, former: Mapping[str, str] = MappingProxyType({})) -> _T:
