@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,6 @@ from qpkit.formats.registry import FORMATS, format_of, formats_in, in_order, nam
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.tables import format_row, rules_table
 from qpkit.workflows.convert.formats import ALL_FORMATS, format_rows
-from shared_data import DOCS
-
-MAKE = DOCS / "make_tables.py"
 
 NEW = """
 import json
@@ -90,17 +86,3 @@ def test_a_format_that_shares_an_ending_knows_its_content(item: Format) -> None:
     others = {suffix for other in ALL_FORMATS if other is not item for suffix in other.suffixes}
     if others & set(item.suffixes) or not item.ending_is_enough:
         assert item.recognises_xml is not None or item.recognises_json is not None
-
-
-def test_the_tables_in_the_documentation_are_those_of_the_code() -> None:
-    stale = runpy.run_path(str(MAKE))["stale_pages"]()
-    assert not stale, f"{[path.name for path in stale]} differ from the code; run: python docs/make_tables.py"
-
-
-def test_only_what_stands_between_the_marks_is_rewritten() -> None:
-    made = runpy.run_path(str(MAKE))
-    table = made["TABLES"]["formats"]()
-    page = "before\n<!-- formats -->\nold\n<!-- /formats -->\n<!-- other -->\nkept\n<!-- /other -->\n"
-    expected = page.replace("old", table)
-    assert made["rewritten"](page) == expected
-    assert made["rewritten"](expected) == expected

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -14,13 +15,16 @@ from tiny_tiles import MakeTiles
 
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError
+from qpkit.settings import bounds_of
 from qpkit_train.loop import fit
+from qpkit_train.losses.terms import loss_terms
 from qpkit_train.recipe.load import RECIPES, list_recipes, load_recipe, recipe_from_builtins
-from qpkit_train.recipe.settings import AugmentConfig
+from qpkit_train.recipe.settings import AugmentConfig, Recipe
 from qpkit_train.run_folder.initial_network import initial_network
 from qpkit_train.run_folder.records import run_id
 from qpkit_train.run_folder.run import load_run
 from qpkit_train.schedule import learning_rate
+from qpkit_train.section import Section
 from shared_data import DOCS
 
 
@@ -145,12 +149,56 @@ def test_overrides_are_toml_or_plain_text() -> None:
     assert recipe.sampler.ratio == {"Lesion": 1, "background": 2.5}
 
 
-def test_the_training_page_names_every_random_change_with_values_that_are_allowed() -> None:
+def table_of(name: str) -> list[list[str]]:
+    """Cells of the rows of a made table of docs/training.md."""
     page = (DOCS / "training.md").read_text(encoding="utf-8")
-    block = next(text for text in re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL) if "[augment]" in text)
-    tables = tomllib.loads(block)
-    assert set(tables["augment"]) == set(AugmentConfig.__struct_fields__)
-    recipe_from_builtins({"name": "page", **tables}, source="docs/training.md")
+    made = page.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
+    return [[cell.strip() for cell in line.split(" | ")] for line in made.removesuffix(" |").splitlines()[2:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("augmentations", AugmentConfig),
+        ("settings of a recipe", Recipe),
+        *((f"settings of {field.name}", field.type) for field in msgspec.structs.fields(Recipe)
+          if isinstance(field.type, type) and issubclass(field.type, Section) and field.name != "augment"),
+    ],
+)  # fmt: skip
+def test_the_training_page_has_every_setting_with_its_default_and_bounds(name: str, kind: type[Section]) -> None:
+    found = {}
+    for row in table_of(name):
+        setting, default, allowed, meaning = row[-4:]
+        found[setting.strip("|` ")] = (default.strip("`"), allowed, len(meaning) > 5)
+    expected = {}
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            continue
+        bounds, plain = bounds_of(field.type), field.default
+        if plain is msgspec.NODEFAULT and not field.required:
+            plain = field.default_factory()
+        choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+        allowed = ", ".join(f"`{choice}`" for choice in choices) or ("" if bounds is None else str(bounds))
+        default = "required" if field.required else plain
+        expected[field.name] = (default, allowed, True)
+    assert list(found) == list(expected)
+    for setting, (default, *rest) in expected.items():
+        shown, *others = found[setting]
+        assert others == rest, setting
+        assert default == "required" == shown or tomllib.loads(f"x = {shown}")["x"] == default, setting
+
+
+def test_the_examples_of_the_training_page_are_recipes() -> None:
+    page = (DOCS / "training.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert any("[augment]" in text for text in examples)
+    for text in examples:
+        recipe_from_builtins({"name": "page", **tomllib.loads(text)}, source="docs/training.md")
+
+
+def test_the_training_page_has_every_recipe_and_every_term() -> None:
+    assert [row[0] for row in table_of("recipes")] == [f"| `{name}`" for name in list_recipes()]
+    assert [row[0] for row in table_of("loss terms")] == [f"| `{name}`" for name in loss_terms()]
 
 
 def test_a_recipe_survives_run_json() -> None:

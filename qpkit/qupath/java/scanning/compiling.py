@@ -57,5 +57,5 @@ def stamp(functions: Sequence[FunctionType]) -> int:
     for function in functions:
         code = function.__code__
         used = [function.__globals__.get(name) for name in code.co_names]
-        parts += [code.co_code, code.co_consts, [value for value in used if isinstance(value, int | bytes)]]
+        parts += [code.co_code, code.co_consts, [value for value in used if isinstance(value, int | bytes | tuple)]]
     return zlib.crc32(repr(parts).encode())

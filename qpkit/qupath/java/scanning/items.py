@@ -89,6 +89,9 @@ from qpkit.qupath.java.scanning.state import (
 NOT_ASCII: Final = 0x80
 """Added to the kind of a string that is not plain ASCII until it has been checked."""
 
+STRINGS: Final = (TC_STRING, TC_LONGSTRING)
+DESCRIPTIONS: Final = (TC_CLASSDESC, TC_PROXYCLASSDESC)
+BLOCKS: Final = (TC_BLOCKDATA, TC_BLOCKDATALONG)
 (ARRAY_LETTER,) = b"["
 
 
@@ -110,9 +113,9 @@ def read_item(scan: Scan, want: int) -> int:
         return read_reference(scan, node, pos + 1, want)
     if tag == TC_NULL:
         return read_null(scan, node, pos + 1, want)
-    if want == TEXT and not is_string(tag):
+    if want == TEXT and tag not in STRINGS:
         return fail(scan, NO_STRING, pos)
-    if want == CLASS and not is_class(tag):
+    if want == CLASS and tag not in DESCRIPTIONS:
         return fail(scan, BAD_CODE, pos, tag)
     return read_new_item(scan, node, pos + 1, tag, want)
 
@@ -130,11 +133,11 @@ def read_new_item(scan: Scan, node: int, pos: int, tag: int, want: int) -> int:
         return open_item(scan, node, pos, OBJECT_CLASS)
     if tag == TC_ARRAY:
         return open_item(scan, node, pos, ARRAY_CLASS)
-    if tag in (TC_BLOCKDATA, TC_BLOCKDATALONG):
+    if tag in BLOCKS:
         return read_block(scan, node, pos) if want == CONTENT else fail(scan, BAD_CODE, pos - 1, tag)
-    if is_string(tag):
+    if tag in STRINGS:
         return read_string(scan, node, pos)
-    if is_class(tag):
+    if tag in DESCRIPTIONS:
         return read_description(scan, node, pos)
     if tag == TC_ENUM:
         return open_item(scan, node, pos, ENUM_CLASS)
@@ -143,16 +146,6 @@ def read_new_item(scan: Scan, node: int, pos: int, tag: int, want: int) -> int:
     if tag == TC_RESET:
         return read_reset(scan, node, pos)
     return fail(scan, BAD_CODE, pos - 1, tag)
-
-
-def is_string(kind: int) -> bool:
-    """Whether it is a string."""
-    return kind in (TC_STRING, TC_LONGSTRING)
-
-
-def is_class(kind: int) -> bool:
-    """Whether it is the description of a class."""
-    return kind in (TC_CLASSDESC, TC_PROXYCLASSDESC)
 
 
 def read_null(scan: Scan, node: int, pos: int, want: int) -> int:
@@ -174,7 +167,7 @@ def read_reference(scan: Scan, node: int, pos: int, want: int) -> int:
         return fail(scan, BAD_HANDLE, pos - 1, handle - forgotten, handles - forgotten)
     if want == CLASS and not is_finished_class(scan, scan.defined[handle]):
         return fail(scan, NO_CLASS, pos - 1)
-    if want == TEXT and not is_string(scan.kind[scan.defined[handle]] & ~NOT_ASCII):
+    if want == TEXT and scan.kind[scan.defined[handle]] & ~NOT_ASCII not in STRINGS:
         return fail(scan, NO_STRING, pos - 1)
     scan.link[node] = handle
     return leaf(scan, node, pos, pos + 4)
@@ -182,7 +175,7 @@ def read_reference(scan: Scan, node: int, pos: int, want: int) -> int:
 
 def is_finished_class(scan: Scan, row: int) -> bool:
     """Whether a row is a class that has been read to its end; before, it could be its own superclass."""
-    return is_class(scan.kind[row]) and scan.classes[scan.body[row] * CLASS_COLUMNS + C_DONE] == 1
+    return scan.kind[row] in DESCRIPTIONS and scan.classes[scan.body[row] * CLASS_COLUMNS + C_DONE] == 1
 
 
 def read_string(scan: Scan, node: int, pos: int) -> int:
