@@ -67,7 +67,7 @@ def training_on(tiles: Path, recipe: Recipe) -> Training:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Images/s of two ways to feed the same training, and the share of time that the first one's steps waited."""
+    """Images/s of two ways to feed the same training, and the fraction of time that the first one's steps waited."""
 
     fed: float
     on_device: float

@@ -124,8 +124,8 @@ def draw_slide(
     clouds = gaussian(rng.normal(size=(height // 8, width // 8)).astype(np.float32), 5)
     clouds = np.kron(clouds / clouds.std(), np.ones((8, 8), dtype=np.float32))
     base = PINK + (fibres / fibres.std() * 7 + clouds * 6)[..., np.newaxis]
-    lesion_share = np.max([draw_mask(s, width, height) for s in lesions], axis=0)[..., np.newaxis]
-    base = base * (1 - lesion_share) + (LESION + fibres[..., np.newaxis] / fibres.std() * 5) * lesion_share
+    lesion_fraction = np.max([draw_mask(s, width, height) for s in lesions], axis=0)[..., np.newaxis]
+    base = base * (1 - lesion_fraction) + (LESION + fibres[..., np.newaxis] / fibres.std() * 5) * lesion_fraction
     canvas = Image.fromarray(np.clip(base, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     scatter(rng, pen, tissue, spacing=30, radius=4.0)

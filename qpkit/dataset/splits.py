@@ -13,7 +13,7 @@ from qpkit.dataset.record import Split
 from qpkit.errors import ConfigError
 
 FRACTIONS: Final[tuple[float, float, float]] = (8, 1, 1)
-"""train : val : test, as in the published pipeline's neighbours (systems.md 1 and 3: 8:2 and 80/10/10)."""
+"""train : val : test, as in the published pipeline's neighbours: 8:2 and 80/10/10."""
 
 _NAMES: Final[Mapping[str, Split]] = {
     "train": "train",

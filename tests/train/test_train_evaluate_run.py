@@ -52,7 +52,7 @@ def test_the_test_slides_of_a_run_are_predicted_and_judged(
     assert "already" in capsys.readouterr().err
 
 
-def test_a_run_may_be_held_to_chances_and_finished_predictions_not(
+def test_a_run_may_be_given_thresholds_and_finished_predictions_not(
     trained: Path, made_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["-o", tmp_path / "out", "--threshold", "Tumor=1"]

@@ -1,4 +1,4 @@
-"""Training of a tile classifier, and what it is worth on the validation tiles beside predictors that have not looked.
+"""Training of a tile classifier, and what it is worth on the validation tiles beside baselines.
 
 The training is `qpkit_train.loop.fit`: sampler, augmentation, optimizer, run folder and resuming are those of
 segmentation. Only the answer is one per tile.
@@ -46,7 +46,7 @@ _POSITIVE: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierScores:
-    """How good answers are, or those of a predictor that has not looked.
+    """How good answers are, or those of a baseline.
 
     Args:
         accuracy: Fraction of right answers.
@@ -70,14 +70,14 @@ class ClassifierReport:
         asked: What a tile is asked for: the name of the positive answer.
         confusion: (2, 2) tiles of the best epoch by truth and answer; rows are the truth, first without, then with.
         model: Of the best epoch on `fit.validated_on` tiles.
-        trivial: Of predictors that have not looked.
+        baselines: Of the baselines.
     """
 
     fit: FitReport
     asked: str
     confusion: NDArray[np.int64]
     model: ClassifierScores
-    trivial: dict[str, ClassifierScores]
+    baselines: dict[str, ClassifierScores]
 
 
 def fit_classifier(
@@ -101,15 +101,17 @@ def fit_classifier(
     data = training_tiles_of(read_tile_set(tiles_root), recipe)
     truth, probabilities, predicted = _answers(run, data)
     confusion = confusion_of(truth, predicted, 2)
-    trivial = baseline_classifiers(confusion)
+    baselines = baseline_classifiers(confusion)
     model = _model_scores(confusion, truth, probabilities[:, _POSITIVE])
-    measured = {"confusion": confusion.tolist(), "model": model, "trivial": trivial}
+    measured = {"confusion": confusion.tolist(), "model": model, "baselines": baselines}
     metrics = {**run.file.metrics, "tiles": msgspec.to_builtins(measured)}
     replace_file(run_root / TILES_NAME, _tiles_csv(data.measured, truth, probabilities[:, _POSITIVE], predicted))
     replace_file(run_root / "confusion.csv", figures.confusion_csv(confusion, data.names))
     replace_file(run_root / "confusion.png", figures.confusion_png(confusion, data.names, unit="tiles"))
     records.write_run_file(run_root, msgspec.structs.replace(run.file, metrics=metrics))
-    return ClassifierReport(fit=report, asked=data.names[_POSITIVE], confusion=confusion, model=model, trivial=trivial)
+    return ClassifierReport(
+        fit=report, asked=data.names[_POSITIVE], confusion=confusion, model=model, baselines=baselines
+    )
 
 
 def help_fit(tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False) -> None:

@@ -171,7 +171,7 @@ class Training:
                 self.epoch += 1
                 row = journal.history_row(self.epoch, rates[-1], float(np.mean(losses)), measured, data=self.data)
                 self.history.append(row)
-                self._judge(row, measured)
+                self._keep_if_best(row, measured)
             if rank() == 0:
                 write_events(self.root, losses, rates, row, self.steps)
             self._save()
@@ -319,7 +319,7 @@ class Training:
                 tally.add(batch.tiles, logits, known, self.loss(logits, known))
         return tally.whole()
 
-    def _judge(self, row: dict[str, Any], measured: Measured) -> None:
+    def _keep_if_best(self, row: dict[str, Any], measured: Measured) -> None:
         """Keep the weights if this epoch is the best so far."""
         value = -row["val_loss"] if self.data.metric == "loss" else row[f"mean_{self.data.metric}"]
         self.watch = self.watch.after(

@@ -42,7 +42,7 @@ def write_training_page(
     state = read_state(run, run=opened.id)
     if state is None:
         raise FormatError(f"{run}: no epoch is finished yet; go on with qpkit train --resume")
-    evaluation, missing = _judged(opened, tiles, on_progress)
+    evaluation, missing = _evaluated(opened, tiles, on_progress)
     facts = TrainingFacts(
         run=msgspec.to_builtins(opened.file),
         history=state.history,
@@ -56,7 +56,7 @@ def write_training_page(
     return missing
 
 
-def _judged(run: Run, tiles: Path | None, on_progress: OnProgress) -> tuple[RunEvaluation | None, str]:
+def _evaluated(run: Run, tiles: Path | None, on_progress: OnProgress) -> tuple[RunEvaluation | None, str]:
     try:
         return evaluate_run(run, tiles=tiles, on_progress=on_progress), ""
     except QpkitError as err:

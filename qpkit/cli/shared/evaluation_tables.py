@@ -14,7 +14,7 @@ _SCORES = ("dice", "iou", "precision", "recall", "specificity")
 
 
 def show(result: Evaluation) -> None:
-    """Print an evaluation: pixels, trivial predictors, probabilities, lesions, confusion, groups, patients."""
+    """Print an evaluation: pixels, baselines, probabilities, lesions, confusion, groups, patients."""
     slides = list(result.slides) if len(result.slides) == 1 else [*result.slides, result.pooled]
     whole = slides[-1]
     outside = "count as background" if result.unannotated == "background" else "count neither way"
@@ -32,9 +32,9 @@ def _show_pixels(title: str, kind: str, scopes: Sequence[Scope]) -> None:
     rows = []
     for scope in scopes:
         for name, score in scope.scores.items():
-            guess = best_baseline(scope.baselines[name], "dice")
+            baseline = best_baseline(scope.baselines[name], "dice")
             numbers = [getattr(score, metric) for metric in _SCORES]
-            rows.append((scope.name, name, score.support, numbers[0], guess, *numbers[1:]))
+            rows.append((scope.name, name, score.support, numbers[0], baseline, *numbers[1:]))
     columns = (
         kind,
         "class",
@@ -54,7 +54,7 @@ def _show_baselines(scope: Scope) -> None:
     for name, score in scope.scores.items():
         for predictor, found in {"this run": score, **scope.baselines[name]}.items():
             rows.append((name, predictor, *(getattr(found, metric) for metric in _SCORES)))
-    title = f"{scope.name}: beside predictors that have not looked"
+    title = f"{scope.name}: beside baselines"
     table(title, ("class", "predictor", "Dice", "IoU", "precision", "recall", "specificity"), rows)
 
 
@@ -76,7 +76,7 @@ def _show_ranking(scope: Scope) -> None:
         "at probability",
     )
     error = scope.confidence_error
-    told = "" if error is None else f"; calibration error of what it says: {error:.4f}"
+    told = "" if error is None else f"; calibration error of the predicted class: {error:.4f}"
     table(f"{scope.name}: probabilities (the best Dice is chosen on these pixels{told})", columns, rows)
 
 
@@ -90,7 +90,7 @@ def _show_lesions(result: Evaluation, scopes: Sequence[Scope]) -> None:
     fraction = result.settings.lesion_overlap
     columns = ("slide", "class", "found", "matched", "predicted", "too small", "precision", "recall", "F1")
     title = f"Lesions (found: {fraction:.0%} covered; matched: IoU {fraction:g})"
-    table(title, (*columns, "mm2 not judged"), rows)
+    table(title, (*columns, "mm2 not evaluated"), rows)
 
 
 def _show_confusion(result: Evaluation, scope: Scope) -> None:

@@ -1,4 +1,4 @@
-"""What the commands that train fraction: several processes, and the size of a network."""
+"""What the commands that train share: several processes, and the size of a network."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qpkit.qupath import Entry, Project
     from qpkit.workflows.project import AddReport
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _TYPES = "he, hdab, brightfield, fluorescence, other, or unset: QuPath asks when it opens the image."
 

@@ -48,7 +48,7 @@ def _show(report: SplitReport, folds: int | None) -> None:
         rows.append((part.name, *tested, part.groups, counts.tiles, counts.positive, wished, *fractions))
     columns = ("fold", "split") if folds else ("split",)
     names = [f"of {c.name}" for c in labels.classes]
-    table("Splits", (*columns, "groups", "tiles", "with a class", "wished", *names), rows)
+    table("Splits", (*columns, "groups", "tiles", "with a class", "wanted", *names), rows)
     if report.uneven is not None:
         rows = [
             (name, f"{value:.1%}")

@@ -50,8 +50,8 @@ def _show(report: ClassifierReport, out: Path, start: float) -> None:
     groups = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in trained.sampler["groups"]]
     table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), groups)
     where = "validation" if trained.validated_on == "val" else "TRAINING (there is no validation split)"
-    judged = {"the model": report.model, **report.trivial}
-    rows = [(name, j.accuracy, j.precision, j.recall, j.f1, j.auc) for name, j in judged.items()]
+    scores = {"the model": report.model, **report.baselines}
+    rows = [(name, j.accuracy, j.precision, j.recall, j.f1, j.auc) for name, j in scores.items()]
     title = f"Does a tile show {report.asked}? Epoch {trained.best_epoch} of {trained.epochs} on the {where} tiles"
     table(title, ("predictor", "accuracy", "precision", "recall", "F1", "AUC"), rows)
     shown = [

@@ -1,4 +1,4 @@
-"""What predictors score that have not looked at the image. Closed forms, no randomness.
+"""Baselines: what predictors score that do not see the image. Closed forms, no randomness.
 
 A score says nothing by itself: where nine tenths of the pixels are tumour, calling everything tumour has a Dice of
 0.95.
@@ -20,7 +20,7 @@ RANDOM = "random at the prior"
 
 
 def baseline_scores(confusion: NDArray[np.int64], index: int, *, background: int, name: str) -> dict[str, ClassScore]:
-    """Score the trivial predictors for one class on the pixels of a confusion matrix.
+    """Score the baseline predictors for one class on the pixels of a confusion matrix.
 
     Args:
         confusion: (classes, classes); only its rows' sums, the truth, are used.
@@ -47,6 +47,6 @@ def baseline_scores(confusion: NDArray[np.int64], index: int, *, background: int
 
 
 def best_baseline(scores: Mapping[str, ClassScore], metric: str) -> float | None:
-    """The highest that a trivial predictor reaches in "dice", "iou" ...; None where none has a value."""
+    """The highest that a baseline predictor reaches in "dice", "iou" ...; None where none has a value."""
     values = [getattr(score, metric) for score in scores.values()]
     return max((value for value in values if value is not None), default=None)

@@ -11,7 +11,7 @@ from typing import Final
 OLD_SECONDS: Final = 3600.0
 """A temporary file that was not written to for so long has no writer any more.
 
-The process id in its name says nothing: it may be of another machine that fractions the folder."""
+The process id in its name says nothing: it may be of another machine that shares the folder."""
 
 _OURS: Final = re.compile(r"\.(?P<name>.+)\.\d+\.tmp")
 _QUPATHS: Final = re.compile(r".*\.qpproj\.tmp")

@@ -98,7 +98,7 @@ def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: 
 
 def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
     """Pixels by true class (rows) and predicted class (columns), then the same as fractions of each row."""
-    rows: list[list[Any]] = [["true \\ predicted", *names, *(f"share_{name}" for name in names)]]
+    rows: list[list[Any]] = [["true \\ predicted", *names, *(f"fraction_{name}" for name in names)]]
     for name, counts, fractions in zip(names, confusion, row_normalized(confusion), strict=True):
         rows.append([name, *counts.tolist(), *(round(fraction, 6) for fraction in fractions.tolist())])
     return _csv(rows)

@@ -68,7 +68,7 @@ def draw_thresholds(
         axes.plot([0, 1], [0, 1], color="0.5", linestyle=":", linewidth=1)
     _label(dice, "probability from which a pixel is called the class", "Dice", "Dice (dotted: calling everything it)")
     _label(precision, "recall", "precision", "Precision and recall (dotted: the class's fraction of the pixels)")
-    _label(roc, "1 - specificity", "sensitivity", "ROC (dotted: knowing nothing)")
+    _label(roc, "1 - specificity", "sensitivity", "ROC (dotted: at random)")
     _label(
         calibration, "predicted probability", "fraction that is of the class", "Calibration (size: number of pixels)"
     )

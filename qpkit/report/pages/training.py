@@ -1,4 +1,4 @@
-"""The report of a training on one page: curves, scores, thresholds, tiles, what the model saw, settings, origin."""
+"""The report of a training on one page: curves, scores, thresholds, tiles, what was shown, settings, origin."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from qpkit.report.values.tiles import RunEvaluation, ScoredTile
 SIDE_PX: Final = 224
 _SECTIONS: Final = (
     ("scores", "Scores"), ("curves", "Curves"), ("confusion", "Confusion"), ("thresholds", "Thresholds"),
-    ("tiles", "Tiles"), ("shown", "What the model saw"), ("settings", "Settings"), ("origin", "Where it comes from"),
+    ("tiles", "Tiles"), ("shown", "Training tiles shown"), ("settings", "Settings"), ("origin", "Where it comes from"),
 )  # fmt: skip
 
 Table = dict[str, Any]
@@ -71,19 +71,19 @@ def write_training_report(facts: TrainingFacts, page: Path) -> None:
 
 
 def _page(facts: TrainingFacts) -> str:
-    judged = facts.evaluation
+    evaluated = facts.evaluation
     return render(
         "training",
         title=f"Training {facts.run['id']}",
         subtitle=_subtitle(facts.run),
-        sections=[part for part in _SECTIONS if judged or part[0] not in ("thresholds", "tiles")],
+        sections=[part for part in _SECTIONS if evaluated or part[0] not in ("thresholds", "tiles")],
         notes=[*facts.run["notes"], *([facts.missing] if facts.missing else [])],
         legend=[(facts.labels.name_of(value), rgb) for value, rgb in label_colors(facts.labels).items()],
         where=_where(facts.run),
         scores=_scores(facts),
         curves=png_picture(draw_curves(facts.history, facts.names, best_epoch=facts.run["best_epoch"])),
         confusion=png_picture(_confusion(facts)),
-        judged=None if judged is None else _judged(judged, facts.labels),
+        evaluated=None if evaluated is None else _evaluated(evaluated, facts.labels),
         probabilities=[(name, _figure(probability)) for name, probability in facts.run["thresholds"].items()],
         shown=_shown(facts.run["sampler"]),
         settings=_settings(facts.run["recipe"]),
@@ -124,9 +124,9 @@ def _scores(facts: TrainingFacts) -> Table:
     return {"columns": columns, "rows": rows, "accuracy": _figure(accuracy(facts.confusion))}
 
 
-def _ranking(judged: RunEvaluation) -> Table:
+def _ranking(evaluated: RunEvaluation) -> Table:
     rows = []
-    for name, counts in zip(judged.names, judged.levels, strict=True):
+    for name, counts in zip(evaluated.names, evaluated.levels, strict=True):
         rank = ranking_of(counts)
         values = (rank.auc, rank.average_precision, rank.best_dice, rank.best_threshold, rank.calibration_error)
         rows.append((name, *map(_figure, values)))
@@ -145,33 +145,37 @@ def _confusion(facts: TrainingFacts) -> bytes:
     return draw_confusion(facts.confusion.tolist(), fractions.tolist(), facts.names)
 
 
-def _judged(judged: RunEvaluation, labels: LabelMap) -> dict[str, Any]:
+def _evaluated(evaluated: RunEvaluation, labels: LabelMap) -> dict[str, Any]:
     """Thresholds and tiles."""
-    levels = dict(zip(judged.names, judged.levels, strict=True))
+    levels = dict(zip(evaluated.names, evaluated.levels, strict=True))
     there = {name: counts for name, counts in levels.items() if counts[1].any()}
     curves = {name: scores_at_thresholds(counts, name) for name, counts in there.items()}
     tables = {name: reliability(counts) for name, counts in there.items()}
     gone = [name for name in levels if name not in there]
-    error = calibration_error(reliability(judged.confidence))
+    error = calibration_error(reliability(evaluated.confidence))
     return {
         "over": png_picture(draw_scores_over_thresholds(curves)) if curves else None,
         "other": png_picture(draw_thresholds(curves, tables)) if curves else None,
-        "ranking": _ranking(judged),
+        "ranking": _ranking(evaluated),
         "gone": gone,
         "calibration": _figure(error),
-        "loss": _figure(judged.loss),
-        "count": len(judged.tiles),
-        "slides": _by_slide(judged),
+        "loss": _figure(evaluated.loss),
+        "count": len(evaluated.tiles),
+        "slides": _by_slide(evaluated),
         "parts": [
-            ("Highest loss", "of all measured tiles", [_tile(item, labels) for item in judged.worst]),
-            ("Lowest loss", "of the measured tiles that show a class", [_tile(item, labels) for item in judged.best]),
+            ("Highest loss", "of all measured tiles", [_tile(item, labels) for item in evaluated.worst]),
+            (
+                "Lowest loss",
+                "of the measured tiles that show a class",
+                [_tile(item, labels) for item in evaluated.best],
+            ),
         ],
     }
 
 
-def _by_slide(judged: RunEvaluation) -> Table:
+def _by_slide(evaluated: RunEvaluation) -> Table:
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for tile, loss in zip(judged.tiles, judged.losses, strict=True):
+    for tile, loss in zip(evaluated.tiles, evaluated.losses, strict=True):
         found[tile.slide, tile.group].append(loss)
     rows = [
         (
@@ -188,14 +192,14 @@ def _by_slide(judged: RunEvaluation) -> Table:
 
 def _tile(item: ScoredTile, labels: LabelMap) -> dict[str, Any]:
     unknown = item.truth == labels.ignore
-    said = np.where(unknown, np.uint8(labels.ignore), item.predicted)
+    shown = np.where(unknown, np.uint8(labels.ignore), item.predicted)
     plain = np.full_like(item.truth, labels.background)
     known, place = 1 - float(np.mean(unknown)), f"{item.tile.slide}, {item.tile.x:.0f} {item.tile.y:.0f}"
     dice = ", ".join(f"{name} {value:.2f}" for name, value in item.dice.items() if value is not None)
     return {
         "pictures": [
             (words, picture(shaded(item.image, mask, labels, side=SIDE_PX)))
-            for words, mask in (("tile", plain), ("annotated", item.truth), ("predicted", said))
+            for words, mask in (("tile", plain), ("annotated", item.truth), ("predicted", shown))
         ],
         "caption": f"loss {item.loss:.3f}; Dice {dice or '-'}; {known:.0%} known; {place}",
     }
@@ -237,7 +241,7 @@ def _toml(value: Any) -> str:
 
 
 def _origin(facts: TrainingFacts) -> list[tuple[str, str]]:
-    run, tiles, judged = facts.run, facts.run["tiles"], facts.evaluation
+    run, tiles, evaluated = facts.run, facts.run["tiles"], facts.evaluation
     mpp = "not known" if run["mpp"] is None else f"{run['mpp']:.4g}"
     rows = [
         ("run", run["id"]),
@@ -250,6 +254,6 @@ def _origin(facts: TrainingFacts) -> list[tuple[str, str]]:
         ("seconds per step", f"{run['seconds_per_step']:.3f}, {run['waiting_fraction']:.0%} of it waiting for tiles"),
         *((f"version of {name}", version) for name, version in run["versions"].items()),
     ]
-    if judged is not None:
-        rows.append(("this page's figures of tiles", f"{judged.device}, {judged.precision}, best weights"))
+    if evaluated is not None:
+        rows.append(("this page's figures of tiles", f"{evaluated.device}, {evaluated.precision}, best weights"))
     return rows

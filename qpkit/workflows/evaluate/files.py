@@ -19,7 +19,7 @@ from qpkit.workflows.evaluate.result import Evaluation, Scope
 INFO_NAME: Final = "evaluation.json"
 
 RUN: Final = "run"
-"""Name of the judged predictor in metrics.csv, beside the trivial ones."""
+"""Name of the judged predictor in metrics.csv, beside the baselines."""
 
 _PIXELS: Final = ("support", "predicted", "dice", "iou", "precision", "recall", "specificity")
 _RANKING: Final = ("auc", "average_precision", "calibration_error", "best_dice", "best_threshold")
@@ -58,7 +58,7 @@ def write_evaluation(result: Evaluation, root: Path) -> None:
 
 
 def metrics_csv(result: Evaluation) -> bytes:
-    """One row per scope and class: the run, then each trivial predictor; last the means over patients. Blank: None."""
+    """One row per scope and class: the run, then each baseline; last the means over patients. Blank: None."""
     rows = []
     every = (*result.slides, *(scope for scopes in result.groups.values() for scope in scopes), result.pooled)
     for scope in every:
@@ -90,8 +90,8 @@ def _scope_rows(scope: Scope) -> Iterator[dict[str, Any]]:
             **{f"lesion_{key}": value for key, value in _fields(lesions, _LESIONS).items()},
             "outside_mm2": None if scope.outside_mm2 is None else scope.outside_mm2.get(name),
         }
-        for predictor, trivial in scope.baselines[name].items():
-            yield {**place, "predictor": predictor, **_fields(trivial, _PIXELS)}
+        for predictor, baseline in scope.baselines[name].items():
+            yield {**place, "predictor": predictor, **_fields(baseline, _PIXELS)}
 
 
 def _patient_rows(result: Evaluation) -> Iterator[dict[str, Any]]:

@@ -47,7 +47,7 @@ class Scope:
         accuracy: Fraction of the known pixels that is right.
         mean_dice, mean_iou: Over the classes, background left out.
         scores: By class name, background included.
-        baselines: The same of the trivial predictors: by class name, then by predictor.
+        baselines: The same of the baselines: by class name, then by predictor.
         ranking: By class name; None without probabilities.
         confidence_error: Calibration error of the highest probability of each pixel; None without probabilities.
         lesions: By class name.

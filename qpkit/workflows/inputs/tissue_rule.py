@@ -22,7 +22,7 @@ from qpkit.errors import ConfigError
 from qpkit.ops.masks.rasterize import rasterize
 from qpkit.ops.tissue import ThumbnailTissue, thumbnail_tissue, tissue_fraction
 
-MIN_SHARE: Final = 0.05
+MIN_FRACTION: Final = 0.05
 """A tile stays if at least this fraction of it is tissue (otsu, mask and class)."""
 
 _FLAT: Final = 0.5
@@ -37,7 +37,7 @@ class TissueRule:
     """Which tiles stay.
 
     Args:
-        by: "std" drops tiles whose RGB standard deviation is under `threshold` (systems.md 1: 12.5); "otsu" those
+        by: "std" drops tiles whose RGB standard deviation is under `threshold` (a published pipeline: 12.5); "otsu" those
             with less than 5 % tissue on the thumbnail; "mask" and "class" those with less than 5 % in the user's
             mask or inside the annotations of a class; "none" drops nothing.
         threshold: Grey levels for "std", else a fraction.
@@ -57,13 +57,13 @@ class TissueRule:
         """
         kind, _, rest = text.partition(":")
         if text == "otsu":
-            return cls("otsu", MIN_SHARE)
+            return cls("otsu", MIN_FRACTION)
         if text == "none":
             return cls("none", 0.0)
         if kind == "mask" and rest:
-            return cls("mask", MIN_SHARE, rest)
+            return cls("mask", MIN_FRACTION, rest)
         if kind == "class" and rest.strip():
-            return cls("class", MIN_SHARE, rest.strip())
+            return cls("class", MIN_FRACTION, rest.strip())
         try:
             threshold = float(rest) if rest else 12.5
         except ValueError:

@@ -89,7 +89,7 @@ class BalancedSampler:
         balance: "slide" or "group" (patients, where tiles were split by patient) lets each count alike in every group
             of tiles, however many tiles it has.
         area_power: Tiles count by the pixels of what they are drawn for, to this power; 0 counts them alike.
-        hard_negatives: Share of the negative draws that goes to tiles by the model's errors on them, 0..1.
+        hard_negatives: Fraction of the negative draws that goes to tiles by the model's errors on them, 0..1.
 
     Raises:
         LabelError: No tile shows a class, or none shows one that the ratio asks for.
@@ -193,7 +193,7 @@ class BalancedSampler:
 
         Args:
             number: Of the epoch.
-            errors: (tiles,) share of each tile's known pixels that the model got wrong when it saw it last, 0..1;
+            errors: (tiles,) fraction of each tile's known pixels that the model got wrong when it saw it last, 0..1;
                 NaN for tiles that it has not seen. Only looked at with `hard_negatives`.
         """
         tiles = [self._tiles_of(i, number, errors) for i in range(len(self.groups))]

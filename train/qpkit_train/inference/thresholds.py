@@ -60,7 +60,7 @@ def resolved_thresholds(thresholds: Thresholds | None, card: ModelCard) -> dict[
     """Probabilities by class name, those of "natural" worked out from what the model was shown.
 
     Raises:
-        ConfigError: The model does not say what it was shown or what suited best (a run of an earlier version), or a
+        ConfigError: The model does not say what it was shown or what did best (a run of an earlier version), or a
             name is none of its classes.
     """
     if thresholds == VALIDATED:
@@ -86,8 +86,8 @@ def _validated_of(card: ModelCard) -> dict[str, float]:
     found = card.trained.get("thresholds")
     if not found:
         raise ConfigError(
-            f"{card.where}: does not say which probabilities suited its validation tiles best ({VALIDATED}); give "
-            "CLASS=PROBABILITY, from the threshold curves of qpkit evaluate on a validation slide"
+            f"{card.where}: does not say which probabilities had the highest Dice on validation tiles ({VALIDATED}): "
+            "give CLASS=PROBABILITY, from the threshold curves of qpkit evaluate on a validation slide"
         )
     return dict(found)
 

@@ -29,7 +29,7 @@ def batch_weights(target: Tensor, classes: int) -> Tensor:
 
     A batch of one class gives 1. (classes,) float32; classes that are not there have weight 1.
 
-    Source: systems.md 5 (dynamic class weights).
+    Source: the dynamic class weights of a published two-branch segmentation of breast tissue.
     """
     known = target[target != IGNORE_INDEX]
     counts = torch.bincount(known.flatten(), minlength=classes).float()
