@@ -37,7 +37,7 @@ class TissueRule:
     """Which tiles stay.
 
     Args:
-        by: "std" drops tiles whose RGB standard deviation is under `threshold` (a published pipeline: 12.5); "otsu" those
+        by: "std" drops tiles whose RGB standard deviation is under `threshold`; "otsu" those
             with less than 5 % tissue on the thumbnail; "mask" and "class" those with less than 5 % in the user's
             mask or inside the annotations of a class; "none" drops nothing.
         threshold: Grey levels for "std", else a fraction.
