@@ -22,7 +22,7 @@ from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.geometry import polygons_of
 from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
+from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import UNCLASSIFIED, parse_color, read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
@@ -35,14 +35,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "opacity",
     "name",
     "id",
-    "type",
-    "measurements",
-    "metadata",
-    "plane",
-    "lock",
-    "hierarchy",
-    "nucleus",
-    "missing core",
+    *ONLY_QUPATH,
     "no shape",
     "line",
     "points",

@@ -22,7 +22,7 @@ from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse, is_ellipse, mend
 from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
+from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import UNCLASSIFIED, read_class
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
@@ -32,14 +32,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "class colour",
     "own colour",
-    "type",
-    "measurements",
-    "metadata",
-    "plane",
-    "lock",
-    "hierarchy",
-    "nucleus",
-    "missing core",
+    *ONLY_QUPATH,
     "no shape",
     "many points",
     "mixed shapes",

@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
@@ -39,14 +39,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "blank name",
     "control characters",
     "id",
-    "type",
-    "measurements",
-    "metadata",
-    "plane",
-    "lock",
-    "hierarchy",
-    "nucleus",
-    "missing core",
+    *ONLY_QUPATH,
     "no shape",
     "parts",
     "mixed shapes",

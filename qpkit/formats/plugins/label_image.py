@@ -27,7 +27,7 @@ from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
+from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_place import PLACE_KEY, Place, place_of, place_text
@@ -41,14 +41,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "own colour",
     "name",
     "id",
-    "type",
-    "measurements",
-    "metadata",
-    "plane",
-    "lock",
-    "hierarchy",
-    "nucleus",
-    "missing core",
+    *ONLY_QUPATH,
     instead={
         "no shape": "objects without an area (lines, points, empty ones) left out",
         "line": "objects without an area (lines, points, empty ones) left out",

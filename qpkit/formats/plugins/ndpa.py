@@ -25,7 +25,7 @@ from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
@@ -41,14 +41,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "blank name",
     "control characters",
     "id",
-    "type",
-    "measurements",
-    "metadata",
-    "plane",
-    "lock",
-    "hierarchy",
-    "nucleus",
-    "missing core",
+    *ONLY_QUPATH,
     "no shape",
     "parts",
     "mixed shapes",

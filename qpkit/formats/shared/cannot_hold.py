@@ -53,6 +53,11 @@ Feature = Literal[
 ]
 """One thing that an object may have."""
 
+ONLY_QUPATH: Final[tuple[Feature, ...]] = (
+    "type", "measurements", "metadata", "plane", "lock", "hierarchy", "nucleus", "missing core",
+)  # fmt: skip
+"""What hardly any other program's files hold."""
+
 CannotHold = Mapping[Feature, str]
 """What a format cannot hold, with what happens to it instead."""
 
