@@ -1,4 +1,4 @@
-"""qpkit preview: one HTML page about a project or an export, or about tiles as a training changes them."""
+"""qpkit preview: one HTML page about a project or an export, or about augmented tiles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def command(
     source: Path = typer.Argument(
         ..., metavar="PROJECT|TILES|RUN|RECIPE", help="QuPath project, folder of tiles; or run or recipe, before TILES."
     ),
-    tiles: Path | None = typer.Argument(None, metavar="[TILES]", help="Tiles to show as a run or recipe changes them."),
+    tiles: Path | None = typer.Argument(None, metavar="[TILES]", help="Tiles to show augmented."),
     out: Path = typer.Option(..., "-o", "--out", help="HTML file to write."),
     labels: Path | None = typer.Option(None, help="labels.toml; of a project, which classes are drawn."),
     setting: list[str] = typer.Option(
@@ -26,7 +26,7 @@ def command(
     count: int = typer.Option(12, min=1, max=500, help="Tiles to show augmented."),
     versions: int = typer.Option(4, min=1, max=20, help="Augmented versions of each."),
 ) -> None:
-    """Show a project, an export, or tiles as a training changes them, on one page.
+    """Show a project, an export, or augmented tiles, on one page.
 
     PROJECT or TILES alone: slides, classes, tiles of every class, audit, split and leakage. RUN or RECIPE with TILES:
     the first tiles that a training draws, each beside its augmentation.
