@@ -35,7 +35,7 @@ from qpkit.qupath.java.grammar import (
 )
 from qpkit.qupath.java.modified_utf8 import decode
 from qpkit.qupath.java.scan import not_ascii, scan
-from qpkit.qupath.java.scan_loop import C_NODE, C_SUPER
+from qpkit.qupath.java.scanning.state import C_NODE, C_SUPER
 
 Primitive: TypeAlias = int | float | bool
 
@@ -94,7 +94,7 @@ class Tape:
 
     Attributes:
         data: The whole file.
-        kind, start, body, stop, after, link, defined: See `javascan.Columns`.
+        kind, start, body, stop, after, link, defined: See `scan.Columns`.
         classes: Every class description, in the order of the stream.
         end: Where the scan stopped; what follows is not looked at.
     """

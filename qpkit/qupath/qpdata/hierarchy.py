@@ -40,7 +40,7 @@ ROW, PARENT, ROLE, NAME, COLOR, METADATA, MEASUREMENTS, SLOT, LAST, LOCKED, PATH
     range(_COLUMNS)
 )
 _COMPILE_FROM: Final = 100_000
-"""Rows; see `javascan`."""
+"""Rows; see `java.scan`."""
 
 _UNKNOWN_MAX: Final = 16
 
