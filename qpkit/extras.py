@@ -23,8 +23,8 @@ def extra(name: str, *, why: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as err:
+    except ImportError as err:
         if err.name and err.name.startswith("qpkit"):
             raise
         reason = f" ({why})" if why else ""
-        raise MissingExtraError(f"{err.name} is not installed{reason}; pip install 'qpkit[{name}]'") from err
+        raise MissingExtraError(f"{err.name or err} is not installed{reason}; pip install 'qpkit[{name}]'") from err

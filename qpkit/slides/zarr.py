@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import FormatError, MissingExtraError
+from qpkit.errors import FormatError
+from qpkit.extras import extra
 from qpkit.slides.base import NotRgbError, require_plane
 from qpkit.slides.pixel_size import UM_PER_UNIT, nominal_downsamples, plausible_mpp
 
@@ -140,10 +141,8 @@ class ZarrReader:
 
 
 def _open_group(path: Path) -> Any:
-    try:
+    with extra("zarr", why=f"{path} is OME-Zarr"):
         import zarr
-    except ImportError as err:
-        raise MissingExtraError(f"{path}: OME-Zarr needs zarr; pip install 'qpkit[zarr]'") from err
     try:
         return zarr.open_group(path, mode="r")
     except (ValueError, KeyError, OSError, TypeError) as err:

@@ -17,7 +17,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
-from qpkit.errors import FormatError, MissingExtraError, OutputError, ProjectError
+from qpkit.errors import FormatError, OutputError, ProjectError
+from qpkit.extras import extra
 from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.drawing import Drawing
 from qpkit.formats.shared.table_rows import OWN, columns_of, foreign_object, object_of
@@ -47,13 +48,9 @@ def geopandas_and_pyogrio() -> tuple[Any, Any]:
     Raises:
         MissingExtraError: They are not installed.
     """
-    try:
+    with extra("vector", why="GeoPackage, GeoParquet and Shapefile need it"):
         import geopandas
         import pyogrio
-    except ImportError as err:
-        raise MissingExtraError(
-            "GeoPackage, GeoParquet and Shapefile need geopandas; install it with: pip install 'qpkit[vector]'"
-        ) from err
     return geopandas, pyogrio
 
 

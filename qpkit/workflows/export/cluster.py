@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qpkit.errors import ConfigError, MissingExtraError
+from qpkit.errors import ConfigError
+from qpkit.extras import extra
 from qpkit.progress import Ticker
 from qpkit.workflows.export.jobs import SlideJob, SlideResult, run_slide, tick_slide
 
@@ -36,10 +37,8 @@ def run_on_cluster(jobs: Sequence[SlideJob], root: Path, *, address: str, tick: 
             several workers one after the other.
         OSError, LabelError, GeometryError: As in `SlideExport`.
     """
-    try:
+    with extra("cluster"):
         from distributed import Client, KilledWorker
-    except ModuleNotFoundError as err:
-        raise MissingExtraError(f"{err.name} is not installed; pip install 'qpkit[cluster]'") from err
     try:
         client = Client(address, timeout=_PATIENCE)
     except (OSError, ValueError) as err:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qpkit.errors import ConfigError, MissingExtraError
+from qpkit.errors import ConfigError
+from qpkit.extras import extra
 from qpkit.files import replace_file
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.inference.onnx_model import INPUT, KEY, OUTPUT, card_to_text
@@ -88,11 +89,9 @@ def export_onnx(run_root: Path, path: Path) -> OnnxReport:
 
 
 def _libraries() -> tuple[Any, Any]:
-    try:
+    with extra("onnx"):
         import onnx
         import onnxruntime
-    except ModuleNotFoundError as err:
-        raise MissingExtraError(f"{err.name} is not installed; pip install 'qpkit[onnx]'") from err
     return onnx, onnxruntime
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
-from qpkit.errors import FormatError, LabelError, MissingExtraError
+from qpkit.errors import FormatError, LabelError
+from qpkit.extras import extra
 from qpkit_train.models.card import ModelCard
 
 KEY: Final = "qpkit"
@@ -83,10 +84,8 @@ def _local(providers: Sequence[str]) -> list[str]:
 
 
 def _runtime() -> Any:
-    try:
+    with extra("onnx"):
         import onnxruntime
-    except ModuleNotFoundError as err:
-        raise MissingExtraError("onnxruntime is not installed; pip install 'qpkit[onnx]'") from err
     return onnxruntime
 
 

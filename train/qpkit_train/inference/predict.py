@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from qpkit.errors import FormatError, MissingExtraError, OutputError, QpkitError
+from qpkit.errors import FormatError, OutputError, QpkitError
+from qpkit.extras import extra
 from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.predictions.store import INFO_NAME
@@ -160,14 +161,8 @@ def _open(path: Path) -> Model:
         from qpkit_train.inference.onnx_model import OnnxModel
 
         return OnnxModel(path)
-    try:
+    with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
         from qpkit_train.inference.torch_model import Predictor
         from qpkit_train.run_folder.run import load_run
-    except ModuleNotFoundError as err:
-        if err.name and err.name.startswith("qpkit"):
-            raise
-        raise MissingExtraError(
-            f"{err.name} is not installed, and a run folder needs it; pip install 'qpkit[train]', or predict with an "
-            ".onnx file of qpkit export-model"
-        ) from err
+
     return Predictor(load_run(path))
