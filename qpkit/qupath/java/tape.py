@@ -1,7 +1,7 @@
 """A scanned Java stream and a view of each value in it. Nothing is decoded before somebody asks.
 
-A `View` looks at one row of the tape and has no state of its own; two views of one Java object are equal, however
-they were reached.
+A `StreamValue` looks at one row of the tape and has no state of its own; two of one Java object are equal, however they
+were reached.
 """
 
 from __future__ import annotations
@@ -197,9 +197,9 @@ class Tape:
         """Make the error for a row: what, and at which byte."""
         return FormatError(f"{what} at byte {self.start[row]}")
 
-    def view(self, row: int) -> View:
+    def view(self, row: int) -> StreamValue:
         """Look at a row."""
-        return View(self, self.resolved(row))
+        return StreamValue(self, self.resolved(row))
 
     def _decode(self, start: int, stop: int) -> str:
         try:
@@ -239,14 +239,14 @@ class Tape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class StreamValue:
     """One value of a stream. Make it with `Tape.view`."""
 
     tape: Tape
     row: int
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, View) and other.tape is self.tape and other.row == self.row
+        return isinstance(other, StreamValue) and other.tape is self.tape and other.row == self.row
 
     def __hash__(self) -> int:
         return self.row
@@ -300,7 +300,7 @@ class View:
         """Bytes of a block, or elements of a primitive array."""
         return self.tape.bytes_of(self.row)
 
-    def elements(self) -> list[View]:
+    def elements(self) -> list[StreamValue]:
         """Elements of an object array."""
         return [self.tape.view(row) for row in list(self.tape.children(self.row))[1:]]
 
@@ -310,24 +310,24 @@ class View:
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
             return np.frombuffer(self.data, code).astype(np.float64)
 
-    def fields(self) -> dict[str, View | Primitive]:
+    def fields(self) -> dict[str, StreamValue | Primitive]:
         """All fields by name; a derived class hides a field of the same name above it. Objects may be null views."""
-        found: dict[str, View | Primitive] = {}
+        found: dict[str, StreamValue | Primitive] = {}
         for part in self._parts():
             found.update(part[0])
         return found
 
-    def own(self) -> list[View]:
+    def own(self) -> list[StreamValue]:
         """What the most derived class wrote itself: values and blocks."""
         if not self.is_object:
             return []
         return [self.tape.view(row) for row in self._parts()[-1][1]]
 
-    def own_of_top(self) -> list[View]:
+    def own_of_top(self) -> list[StreamValue]:
         """What the topmost class wrote itself."""
         return [self.tape.view(row) for row in self._parts()[0][1]] if self.is_object else []
 
-    def _parts(self) -> list[tuple[dict[str, View | Primitive], list[int]]]:
+    def _parts(self) -> list[tuple[dict[str, StreamValue | Primitive], list[int]]]:
         """(fields, rows of own data) of each class, topmost first."""
         tape = self.tape
         children = tape.children(self.row)
@@ -336,10 +336,10 @@ class View:
         if own_class.flags & EXTERNALIZABLE:
             return [({}, list(children))]
         pos = int(tape.body[self.row])
-        parts: list[tuple[dict[str, View | Primitive], list[int]]] = []
+        parts: list[tuple[dict[str, StreamValue | Primitive], list[int]]] = []
         for desc in self._chain(own_class):
             layout = desc.layout
-            fields: dict[str, View | Primitive] = dict(
+            fields: dict[str, StreamValue | Primitive] = dict(
                 zip(desc.primitives, layout.unpack_from(tape.data, pos), strict=True)
             )
             pos += layout.size

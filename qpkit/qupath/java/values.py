@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from qpkit.errors import FormatError
 from qpkit.qupath.java.grammar import TC_ENUM
-from qpkit.qupath.java.tape import Primitive, View
+from qpkit.qupath.java.tape import Primitive, StreamValue
 
 Plain: TypeAlias = str | int | float | bool | None
 
@@ -16,18 +16,18 @@ _BOXES: Final = frozenset(
 )
 
 
-def fail(what: str, view: View) -> FormatError:
+def fail(what: str, view: StreamValue) -> FormatError:
     """Make the error for a value: what, and at which byte."""
     return view.tape.fail(what, view.row)
 
 
-def field(view: View, name: str) -> View | None:
+def field(view: StreamValue, name: str) -> StreamValue | None:
     """Give an object field; None if there is none of that name, or it is null."""
     value = view.fields().get(name)
-    return value if isinstance(value, View) and not value.is_null else None
+    return value if isinstance(value, StreamValue) and not value.is_null else None
 
 
-def text_or_none(view: View, owner: View) -> str | None:
+def text_or_none(view: StreamValue, owner: StreamValue) -> str | None:
     """Read a string or null.
 
     Raises:
@@ -40,7 +40,7 @@ def text_or_none(view: View, owner: View) -> str | None:
     raise fail(f"a string is expected, not {view.class_name}", owner)
 
 
-def int_or_none(view: View, owner: View) -> int | None:
+def int_or_none(view: StreamValue, owner: StreamValue) -> int | None:
     """Read a java.lang.Integer or null.
 
     Raises:
@@ -54,9 +54,9 @@ def int_or_none(view: View, owner: View) -> int | None:
     return value
 
 
-def plain(value: View | Primitive | None) -> Plain:
+def plain(value: StreamValue | Primitive | None) -> Plain:
     """Read a string, number, boolean or enum constant; anything else as "<its class>"."""
-    if not isinstance(value, View):
+    if not isinstance(value, StreamValue):
         return value
     if value.is_null:
         return None
@@ -69,13 +69,13 @@ def plain(value: View | Primitive | None) -> Plain:
     return f"<{value.class_name}>"
 
 
-def elements(view: View, owner: View) -> Sequence[View]:
+def elements(view: StreamValue, owner: StreamValue) -> Sequence[StreamValue]:
     """Read the elements of an ArrayList, an unmodifiable list, a List.of or an Object[].
 
     Raises:
         FormatError: Something else.
     """
-    node: View | None = view
+    node: StreamValue | None = view
     for _ in range(4):  # wrappers in wrappers; a loop of them is not a list
         if node is None:
             break
@@ -91,7 +91,7 @@ def elements(view: View, owner: View) -> Sequence[View]:
     raise fail(f"a list is expected, not {view.class_name}", owner)
 
 
-def entries(view: View | None) -> list[tuple[View, View]]:
+def entries(view: StreamValue | None) -> list[tuple[StreamValue, StreamValue]]:
     """Read the entries of a HashMap, LinkedHashMap, singleton map or Map.of; null has none.
 
     Raises:
@@ -101,7 +101,7 @@ def entries(view: View | None) -> list[tuple[View, View]]:
         return []
     if view.is_object:
         if view.class_name == "java.util.Collections$SingletonMap":
-            pair = [value for value in view.fields().values() if isinstance(value, View)]
+            pair = [value for value in view.fields().values() if isinstance(value, StreamValue)]
             return [(pair[0], pair[1])] if len(pair) == 2 else []
         own = map_contents(view)
         if own and len(own) % 2 == 1 and own[0].is_block:
@@ -110,14 +110,14 @@ def entries(view: View | None) -> list[tuple[View, View]]:
     raise fail(f"a map is expected, not {view.class_name}", view)
 
 
-def map_contents(view: View) -> list[View]:
+def map_contents(view: StreamValue) -> list[StreamValue]:
     """Give what a map wrote: its size block, keys and values; nothing if it is no map."""
     if view.class_name in ("java.util.HashMap", "java.util.LinkedHashMap"):
         return view.own_of_top()
     return view.own() if view.class_name == "java.util.CollSer" else []
 
 
-def _values(contents: Sequence[View], owner: View) -> list[View]:
+def _values(contents: Sequence[StreamValue], owner: StreamValue) -> list[StreamValue]:
     values = [item for item in contents if not item.is_block]
     if len(values) != len(contents):
         raise fail("a list or map holds stray bytes", owner)

@@ -26,7 +26,7 @@ from qpkit.errors import FormatError, ProjectError
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.java import values as javavalues
 from qpkit.qupath.java.emitter import Edits, Emitter, Kept
-from qpkit.qupath.java.tape import Tape, View
+from qpkit.qupath.java.tape import StreamValue, Tape
 from qpkit.qupath.java.values import Plain
 from qpkit.qupath.qpdata.edits import HierarchyEdits
 from qpkit.qupath.qpdata.hierarchy import find_objects
@@ -332,12 +332,12 @@ class QpData:
                 edits.replace[self._row_in(view, value)] = []
                 edits.replace[own[0].row] = [_counted(own[0], -1)]
 
-    def _row_in(self, owner: View, value: View) -> int:
+    def _row_in(self, owner: StreamValue, value: StreamValue) -> int:
         """The place of a value among the children of its owner, where a reference may stand."""
         return next(row for row in self._tape.children(owner.row) if self._tape.resolved(row) == value.row)
 
 
-def _counted(size_block: View, change: int) -> bytes:
+def _counted(size_block: StreamValue, change: int) -> bytes:
     """Change the number of entries that a map notes in its own block (capacity, size)."""
     data = size_block.data
     return block(data[:-4] + struct.pack(">i", struct.unpack(">i", data[-4:])[0] + change))

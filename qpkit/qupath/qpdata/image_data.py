@@ -12,7 +12,7 @@ from typing import Final
 
 from qpkit.errors import FormatError
 from qpkit.qupath.java import values as javavalues
-from qpkit.qupath.java.tape import Tape, View
+from qpkit.qupath.java.tape import StreamValue, Tape
 from qpkit.qupath.java.values import Plain
 from qpkit.qupath.qpdata.hierarchy import ROOT
 
@@ -40,12 +40,12 @@ class WorkflowStep:
 class Places:
     """The known top-level values of a file; None for what it does not hold."""
 
-    image_type: View | None = None
-    stains: View | None = None
-    workflow: View | None = None
-    hierarchy: View | None = None
-    properties: View | None = None
-    end: View | None = None
+    image_type: StreamValue | None = None
+    stains: StreamValue | None = None
+    workflow: StreamValue | None = None
+    hierarchy: StreamValue | None = None
+    properties: StreamValue | None = None
+    end: StreamValue | None = None
 
 
 def read_header(tape: Tape) -> tuple[int, str, list[str]]:
@@ -84,7 +84,7 @@ _SLOTS: Final[Mapping[str, str]] = {
 }
 
 
-def _place(view: View, places: Places, unknown: list[str]) -> None:
+def _place(view: StreamValue, places: Places, unknown: list[str]) -> None:
     slot = _SLOTS.get(view.class_name)
     if slot is not None and getattr(places, slot) is None:
         setattr(places, slot, view)
@@ -108,7 +108,7 @@ def find_root(places: Places, tape: Tape) -> int:
     return root.row
 
 
-def read_step(view: View) -> WorkflowStep:
+def read_step(view: StreamValue) -> WorkflowStep:
     """Read a DefaultScriptableWorkflowStep or SimplePluginWorkflowStep; others by their class only."""
     if view.class_name.endswith(".DefaultScriptableWorkflowStep"):
         name, script, parameters = (javavalues.field(view, key) for key in ("name", "script", "map"))

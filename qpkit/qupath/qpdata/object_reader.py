@@ -18,7 +18,7 @@ from qpkit.qupath.java.grammar import (
     TC_OBJECT,
     TC_STRING,
 )
-from qpkit.qupath.java.tape import Tape, View
+from qpkit.qupath.java.tape import StreamValue, Tape
 from qpkit.qupath.java.values import elements, fail, field, int_or_none, text_or_none
 from qpkit.qupath.object_values import OBJECT_ID
 from qpkit.qupath.qpdata.hierarchy import (
@@ -109,7 +109,7 @@ def read_classes_of(tape: Tape, objects: PathObjects) -> list[PathClass | None]:
     return _once(tape, objects.column(PATH_CLASS), read_path_class)
 
 
-def _once(tape: Tape, rows: _Rows, read: Callable[[View], _T]) -> list[_T | None]:
+def _once(tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T]) -> list[_T | None]:
     """Read the value of each row, and each original only once; -1 and null give None."""
     originals = tape.originals(np.maximum(rows, 0))
     originals[(rows < 0) | (tape.kind[originals] == TC_NULL)] = -1
@@ -118,7 +118,7 @@ def _once(tape: Tape, rows: _Rows, read: Callable[[View], _T]) -> list[_T | None
     return [values[place] for place in places.tolist()]
 
 
-def _read_lock(view: View) -> bool:
+def _read_lock(view: StreamValue) -> bool:
     return bool(view.fields().get("value", False))
 
 
@@ -178,7 +178,7 @@ def _texts(tape: Tape, rows: _Rows, owners: _Rows) -> list[str | None]:
     return [texts[place] for place in places.tolist()]
 
 
-def _read_map(view: View) -> dict[str, str]:
+def _read_map(view: StreamValue) -> dict[str, str]:
     """Read a map of very many keys."""
     own = view.own()
     keys, values = own[1].elements(), own[2].elements()
@@ -188,7 +188,7 @@ def _read_map(view: View) -> dict[str, str]:
     return {key: value for key, value in pairs if key is not None and value is not None}
 
 
-def read_path_class(view: View) -> PathClass | None:
+def read_path_class(view: StreamValue) -> PathClass | None:
     """Read a class with its parents; a class without a name is QuPath's "no class".
 
     Raises:
@@ -196,7 +196,7 @@ def read_path_class(view: View) -> PathClass | None:
     """
     names: list[str] = []
     color: int | None = None
-    current: View | None = view
+    current: StreamValue | None = view
     while current is not None:
         if not current.is_object or current.class_name != "qupath.lib.objects.classes.PathClass":
             raise fail(f"a PathClass is expected, not {current.class_name}", view)
@@ -294,14 +294,14 @@ def _read_others(tape: Tape, lists: _Rows) -> list[dict[str, float]]:
     return made
 
 
-def _read_measurement(item: View, owner: View) -> tuple[str, float]:
+def _read_measurement(item: StreamValue, owner: StreamValue) -> tuple[str, float]:
     value, name = (item.fields().get(key) if item.is_object else None for key in ("value", "name"))
-    if not isinstance(value, float) or not isinstance(name, View):
+    if not isinstance(value, float) or not isinstance(name, StreamValue):
         raise fail(f"a measurement is expected, not {item.class_name}", owner)
     return _name(name, owner), value
 
 
-def _name(item: View, owner: View) -> str:
+def _name(item: StreamValue, owner: StreamValue) -> str:
     name = text_or_none(item, owner)
     if name is None:
         raise fail("a measurement without a name", owner)

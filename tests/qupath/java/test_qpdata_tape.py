@@ -16,11 +16,11 @@ from qpkit.errors import FormatError
 from qpkit.qupath.java import scan as javascan
 from qpkit.qupath.java.emitter import Edits, Emitter, Kept
 from qpkit.qupath.java.grammar import MAGIC, TC_OBJECT
-from qpkit.qupath.java.tape import Tape, View
+from qpkit.qupath.java.tape import StreamValue, Tape
 from qpkit.qupath.qpdata import hierarchy as objects
 
 
-def same(view: View, node: object, seen: set[int]) -> None:
+def same(view: StreamValue, node: object, seen: set[int]) -> None:
     """A view shows what the tree holds, all the way down."""
     if isinstance(node, JavaString):
         assert view.is_text and view.text == node
@@ -45,7 +45,7 @@ def same(view: View, node: object, seen: set[int]) -> None:
             return
         theirs = node.fields()
         for name, mine in view.fields().items():
-            if isinstance(mine, View):
+            if isinstance(mine, StreamValue):
                 same(mine, theirs[name], seen)
             else:
                 assert mine == theirs[name] or mine != mine

@@ -1,0 +1,105 @@
+"""Rows of a table hold objects whole; rows of other programs are understood by their columns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pytest
+import shapely
+from format_strategies import drawings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpkit.core.annotation import Annotation, PathClass, argb
+from qpkit.formats.plugins import parquet
+from qpkit.formats.shared.cannot_hold import printable
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.table_rows import OWN, columns_of, foreign_object, object_of
+
+
+def kept(item: Annotation) -> Annotation:
+    """What of an object's texts a table holds: names of classes are read from one text again."""
+    found = item.path_class
+    parts = [] if found is None else [part.strip() for part in printable(str(found)).split(":") if part.strip()]
+    path_class = None if found is None or not parts else PathClass(tuple(parts), found.color)
+    return replace(item, path_class=path_class, name=None if item.name is None else printable(item.name))
+
+
+@given(drawings())
+def test_objects_are_read_from_their_rows_as_they_were(objects: list[Annotation]) -> None:
+    columns = columns_of(objects)
+    assert all(len(values) == len(objects) for values in columns.values())
+    folded = [name.casefold() for name in columns]
+    assert len(set(folded)) == len(folded) and set(OWN) <= set(columns)
+    assert all(name.isprintable() and name.strip() == name and name for name in columns)
+    for index, item in enumerate(objects):
+        row = {name: values[index] for name, values in columns.items()}
+        found = object_of(row, item.geometry)
+        same = replace(found, measurements=item.measurements, metadata=item.metadata, nucleus=item.nucleus)
+        assert same == kept(item)
+        assert {k: repr(v) for k, v in found.measurements.items()} == {
+            k: repr(float(v)) for k, v in item.measurements.items()
+        }
+        assert found.metadata == item.metadata
+        assert found.nucleus == item.nucleus
+
+
+cells = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=5)
+
+
+@given(st.dictionaries(st.sampled_from(["area", "who", "count", "NAME"]), cells), st.none() | st.just("Nerve"))
+def test_numbers_of_another_program_are_measurements_and_texts_metadata(row: dict[str, Any], layer: str | None) -> None:
+    found = foreign_object(row, shapely.box(0, 0, 2, 1), layer)
+    numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    assert found.measurements == {k: float(v) for k, v in numbers.items() if math.isfinite(v)}
+    assert found.metadata == {k: str(v) for k, v in row.items() if k not in numbers and v is not None}
+    assert (found.class_name, found.shape) == (layer, "rectangle")
+
+
+@pytest.mark.parametrize("column", ["class", "Classification", "LABEL", "category", "group"])
+def test_a_class_is_found_by_the_name_of_its_column(column: str) -> None:
+    found = foreign_object({"n": 1, column: "Tumor: Positive", "color": "#0a0b0c"}, shapely.Point(1, 2), "layer")
+    assert found.path_class == PathClass(("Tumor", "Positive"), argb(10, 11, 12))
+    assert (found.measurements, found.metadata, found.shape) == ({"n": 1.0}, {}, "points")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "shape"),
+    [
+        (shapely.LineString([(0, 0), (1, 1)]), "line"),
+        (shapely.LineString([(0, 0), (1, 1), (2, 0)]), "polyline"),
+        (shapely.MultiPoint([(0, 0), (1, 1)]), "points"),
+        (shapely.Polygon([(0, 0), (4, 0), (2, 3)]), "polygon"),
+        (shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(2, 2, 3, 3)]), "geometry"),
+        (shapely.MultiLineString([[(0, 0), (1, 1)], [(2, 2), (3, 4)]]), "geometry"),
+    ],
+)
+def test_the_shape_of_a_foreign_object_is_what_quspath_would_call_it(geometry: Any, shape: str) -> None:
+    assert foreign_object({}, geometry, None).shape == shape
+
+
+def test_a_classification_that_is_no_record_is_a_name() -> None:
+    for text, name in (("{broken", "{broken"), ('{"name": 3}', None), ('{"name": "A", "color": "red"}', "A")):
+        assert foreign_object({"class": text}, shapely.Point(0, 0), None).class_name == name
+
+
+@given(drawings())
+def test_a_geoparquet_file_is_one_that_geopandas_reads(objects: list[Annotation]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.parquet"
+        parquet.write(path, [Drawing(objects=tuple(objects))], Choices())
+        table = geopandas.read_parquet(path)
+        (found,) = parquet.read(path, ImageFacts(), Choices())
+    shown = [item for item in objects if not item.geometry.is_empty]
+    assert len(table) == len(shown) == len(found.objects)
+    assert table.crs is None
+    for (_, row), item, read in zip(table.iterrows(), shown, found.objects, strict=True):
+        assert row.geometry.equals_exact(item.geometry) and read.geometry.equals_exact(item.geometry)
+        assert (row["kind"], row["id"], row["z"]) == (item.kind, item.id, item.plane.z)
+        assert (read.kind, read.id, read.plane, read.locked) == (item.kind, item.id, item.plane, item.locked)
