@@ -24,6 +24,7 @@ def extra(name: str, *, why: str = "") -> Iterator[None]:
     try:
         yield
     except ImportError as err:
+        # A module of our own that is not there is our mistake, and no missing package.
         if err.name and err.name.startswith("qpkit"):
             raise
         reason = f" ({why})" if why else ""

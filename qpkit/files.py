@@ -35,6 +35,7 @@ def replace_file(path: Path, content: bytes) -> None:
         with beside.open("wb") as file:
             file.write(content)
             file.flush()
+            # Before the rename: after a power cut the name must not lead to an empty file.
             os.fsync(file.fileno())
         if path.exists():
             with contextlib.suppress(PermissionError):  # some network drives know no modes
@@ -56,16 +57,16 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     try:
         import fcntl
 
-        door = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
     except (ImportError, OSError):
         yield
         return
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(door)
+        os.close(descriptor)  # which ends the lock
 
 
 @contextlib.contextmanager
@@ -93,6 +94,7 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
         if abandoned is None:
             beside.mkdir()
         else:
+            # Under this process's id, so that no other takes it up as well.
             abandoned.rename(beside)
         if job:
             (beside / _JOB).write_text(_job_note(job), encoding="utf-8")
@@ -100,6 +102,7 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
         (beside / _JOB).unlink(missing_ok=True)
         _swap(beside, path)
     except OSError as err:
+        # An unreadable slide is an OSError, too, for which this folder is not to blame.
         if isinstance(err, OutputError) or not _is_about(err, beside):
             raise
         raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
@@ -150,6 +153,7 @@ def _abandoned(path: Path, job: str) -> Path | None:
             same = (left / _JOB).read_text(encoding="utf-8") == _job_note(job)
         except (OSError, UnicodeDecodeError):
             continue
+        # Only of this machine, which the note says: an id means nothing on another.
         if same and pid.isdecimal() and not _is_running(int(pid)):
             return left
     return None
@@ -157,13 +161,14 @@ def _abandoned(path: Path, job: str) -> Path | None:
 
 def _is_running(pid: int) -> bool:
     """Whether a process lives; where that cannot be asked, it counts as living."""
+    # On Windows the signal 0 is no question but Ctrl-C.
     if os.name != "posix":
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # another user's
         return True
     return True
 
@@ -236,6 +241,7 @@ def safe_names(texts: Sequence[str]) -> list[str]:
     result = []
     for name in plain:
         number, unique = 1, name
+        # A name with a number may not be what another slide is called without one.
         while unique.lower() in used or (number > 1 and unique.lower() in taken):
             number += 1
             unique = f"{name}_{number}"

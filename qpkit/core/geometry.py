@@ -106,6 +106,7 @@ def ellipse(x: float, y: float, x2: float, y2: float, *, vertices: int = 360) ->
     """
     angle = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
     ring = np.stack([(x + x2) / 2 + (x2 - x) / 2 * np.cos(angle), (y + y2) / 2 + (y2 - y) / 2 * np.sin(angle)], axis=1)
+    # cos and sin miss 0 and 1 by a bit: corners leave the box, or do not reach it.
     ring = np.clip(ring, (x, y), (x2, y2))
     quarter = vertices // 4
     ring[0, 0], ring[quarter, 1], ring[2 * quarter, 0], ring[3 * quarter, 1] = x2, y2, x, y
@@ -145,8 +146,10 @@ def is_ellipse(geometry: BaseGeometry) -> bool:
     low, high = corners.min(axis=0), corners.max(axis=0)
     if not np.isfinite([low, high]).all():
         return False
+    # Not 0 for an ellipse without width or height: it is divided by.
     half = np.maximum((high - low) / 2, 1e-9)
     around = corners - (low + high) / 2
+    # Half a step of float32 (24 bits) for corner, centre and half axis each.
     rounded = _ROUNDED_PX + 3 * np.abs([low, high]).max() * 2.0**-24
     if not (_follow(around, half, rounded) and _follow((around[1:] + around[:-1]) / 2, half, _FLAT_PX)):
         return False

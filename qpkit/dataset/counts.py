@@ -13,7 +13,7 @@ from qpkit.dataset.record import TileRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileCounts:
-    """Figures of some tiles.
+    """How many tiles, pixels and square millimetres show what.
 
     Args:
         tiles: All of them.
@@ -42,7 +42,7 @@ class TileCounts:
 
 
 def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
-    """Count what tiles show. Pixels that overlapping tiles fraction count in each of them."""
+    """Count what tiles show. Pixels that overlapping tiles share count in each of them."""
     classes = [item.value for item in labels.classes]
     with_class = {value: sum(1 for t in tiles if t.pixels.get(value)) for value in classes}
     positive = sum(1 for t in tiles if any(t.pixels.get(value) for value in classes))

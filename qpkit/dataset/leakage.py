@@ -22,7 +22,7 @@ _TOUCH: Final = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leakage:
-    """What was found; everything empty and 0 is good.
+    """The leakage between the parts of a table; all empty and 0 if there is none.
 
     Args:
         slides: Slides with tiles in more than one split.
@@ -162,6 +162,7 @@ def _contacts(rows: Sequence[tuple[TileRecord, str]], context: int) -> tuple[int
     if context > 1:
         reach = (context - 1) / 2 * (edges[:, 2:] - edges[:, :2])
         wide = shapely.box(*np.hstack([edges[:, :2] - reach, edges[:, 2:] + reach]).T)
+        # Made smaller: what only touches the surroundings is not in sight.
         inner = shapely.box(*(edges + slack[:, None] * (1, 1, -1, -1)).T)
         seeing, seen = shapely.STRtree(inner).query(wide, predicate="intersects")
         halos = int((parts[seeing] != parts[seen]).sum())

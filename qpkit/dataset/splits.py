@@ -130,5 +130,6 @@ def _held_out(count: int, fractions: tuple[float, float, float]) -> tuple[int, i
     total = sum(fractions)
     val = max(1, round(count * fractions[1] / total)) if fractions[1] else 0
     test = max(1, round(count * fractions[2] / total)) if fractions[2] else 0
+    # Validation leaves one group for training and one for test; of two groups it has the other one.
     val = min(val, max(0, min(1, count - 1), count - 1 - min(test, 1)))
     return val, min(test, max(0, count - 1 - val))

@@ -28,7 +28,7 @@ _GAIN: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """What there is to be shared out.
+    """How much of every class each group has.
 
     Args:
         units: (g, c) amounts, one row per group, one column per class (pixels) or other thing (tiles). Not negative.
@@ -118,6 +118,7 @@ def _placed(units: Numbers, weights: Numbers, wished: Numbers, seed: int) -> Par
     for placed, unit in enumerate(drawn[np.argsort(-size[drawn], kind="stable")]):
         row = units[unit]
         cost = (row * (2 * (sums - wished[:, None]) + row) / wished[:, None]) @ weights
+        # No more groups than empty parts: each of these gets one.
         if len(units) - placed == empty.sum():
             cost[~empty] = np.inf
         best = int(cost.argmin())

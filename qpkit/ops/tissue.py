@@ -128,7 +128,7 @@ def solid_tissue(mask: NDArray[np.bool_], *, largest_hole: float) -> NDArray[np.
     small = np.bincount(patches.ravel()) <= largest_hole
     for edge in (patches[0], patches[-1], patches[:, 0], patches[:, -1]):
         small[edge] = False
-    small[0] = True
+    small[0] = True  # the number of the tissue itself
     return np.asarray(dilation(small[patches]), dtype=np.bool_)
 
 
@@ -144,6 +144,7 @@ def tissue_of_tile(mask: NDArray[np.bool_], tile: Tile, slide_width: int, slide_
 def rgb_std(pixels: NDArray[np.uint8]) -> float:
     """Standard deviation over all values of an RGB tile, grey levels (the published tissue filter's measure)."""
     total, squares = _sums()(pixels)
+    # Python's integers: exact, and the product leaves 64 bits in tiles of 2,700 px and more.
     return math.sqrt(pixels.size * int(squares) - int(total) ** 2) / pixels.size
 
 

@@ -156,6 +156,7 @@ def _check_raster(path: Path, slide: SlidePrediction, *, bands: int) -> None:
 
 
 def _level_px(slide_px: int, downsample: float) -> int:
+    # As TileGrid rounds.
     return max(1, math.ceil(slide_px / downsample - 1e-6))
 
 
@@ -249,7 +250,7 @@ def create_raster(
         "blockysize": BLOCK,
         "compress": "deflate",
         "interleave": "band",
-        "bigtiff": "if_safer",
+        "bigtiff": "if_safer",  # how large it gets compressed is not known yet
         "transform": Affine(downsample, 0, 0, 0, downsample, 0),
     }
     with _quiet():
@@ -271,6 +272,7 @@ def _build_overviews(path: Path, factors: list[int], resampling: Resampling) -> 
     try:
         with rasterio.Env(BIGTIFF_OVERVIEW="IF_SAFER"), rasterio.open(path, "r+") as dataset:
             dataset.build_overviews(factors, resampling)
+    # Here rasterio lets GDAL's own errors through.
     except (RasterioError, CPLE_BaseError) as err:
         raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
 

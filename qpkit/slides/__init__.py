@@ -1,4 +1,4 @@
-"""Pixels: one door to every slide format, always RGB, always in the slide frame that QuPath uses."""
+"""Pixels of every slide format, always RGB, always in the slide frame that QuPath uses."""
 
 from qpkit.slides.array import ArrayReader
 from qpkit.slides.base import Slide, SlideReader, SlideSource

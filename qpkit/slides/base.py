@@ -37,7 +37,7 @@ class NotRgbError(FormatError):
 
 
 class SlideReader(Protocol):
-    """The door that a file format implements."""
+    """What the reader of a file format implements."""
 
     info: SlideInfo
 
@@ -188,12 +188,14 @@ class Slide:
         return np.ascontiguousarray(self._view.show(pixels))
 
     def _finer_level(self, downsample: float) -> int:
+        # 1e-6: quotients of one level may differ in their last digits.
         return max(i for i, d in enumerate(self.info.downsamples) if i == 0 or d <= downsample * (1 + 1e-6))
 
     def _extent(self, level: int) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) of what is shown, px of a level; pixels that are shown in part count."""
         width, height = self.reader.level_size(level)
         view, d = self._view, self.info.downsamples[level]
+        # At the file's own edge the level says where it ends: writers round its size up or down.
         right = width if view.x + view.width == self.reader.info.width else math.ceil((view.x + view.width) / d)
         bottom = height if view.y + view.height == self.reader.info.height else math.ceil((view.y + view.height) / d)
         return math.floor(view.x / d), math.floor(view.y / d), min(right, width), min(bottom, height)
@@ -214,7 +216,7 @@ class Slide:
 def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay (h, w, 4) pixels with straight alpha on white. Returns (h, w, 3) uint8."""
     alpha = rgba[..., 3:]
-    if alpha.min(initial=255) == 255:
+    if alpha.min(initial=255) == 255:  # initial: a rectangle may be empty
         return np.ascontiguousarray(rgba[..., :3])
     fraction = alpha.astype(np.float32) / 255
     mixed = rgba[..., :3] * fraction + OUTSIDE * (1 - fraction)

@@ -111,6 +111,7 @@ def _first_that_can(path: Path, known: dict[str, Callable[[], SlideReader]], nam
     for name in names:
         try:
             return known[name]()
+        # Another reader would show its first channel as grey.
         except NotRgbError:
             raise
         except FormatError as err:

@@ -32,6 +32,7 @@ class RasterReader:
         self._path = path
         try:
             with warnings.catch_warnings():
+                # A picture has no place on earth, which rasterio warns of.
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 self._dataset = rasterio.open(path)
         except RasterioError as err:

@@ -57,6 +57,7 @@ def _average(
         y = first
         while y == first or (y < height and y < bottom):
             part = min(bottom, y + 1.0) - max(top, float(y))
+            # Edges were cut off at the picture: what lies beyond it has no height and shows the row at the edge.
             part = part if bottom > top else 1.0
             for k in range(width * 3):
                 sums[k] += part * flat[y, k]

@@ -170,6 +170,7 @@ class _TileCache:
         with self._lock:
             if key in self._tiles:
                 return
+            # Behind the check above: two threads may have unpacked the same tile.
             self._tiles[key] = pixels
             self._bytes += pixels.nbytes
             while self._bytes > self._limit:

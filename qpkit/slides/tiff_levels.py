@@ -112,7 +112,7 @@ def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
     try:
         with tifffile.TiffFile(path) as tiff:
             return _image(tiff, path, vendor, series)
-    except FormatError:
+    except FormatError:  # a ValueError, as DAMAGED has it
         raise
     except DAMAGED as err:
         raise FormatError(f"{path}: not a TIFF that can be read ({err})") from err
@@ -144,6 +144,7 @@ def _image(tiff: Any, path: Path, vendor: str | None, series: int) -> TiffImage:
 
 def _tiled_pages(tiff: Any, first: Any, vendor: str | None) -> list[Any]:
     """Pages that are levels, by OpenSlide's rules: tiled, and beyond the first marked as reduced (Aperio: any)."""
+    # tifffile makes frames of pages that look alike; they have no tags of their own.
     pages = [page.aspage() for page in tiff.pages]
     chosen = [p for p in pages if p.is_tiled and (p is first or vendor == "aperio" or p.subfiletype & _REDUCED)]
     return sorted(chosen or [first], key=lambda page: -int(page.imagewidth))

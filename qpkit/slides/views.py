@@ -108,6 +108,7 @@ class View:
         if isinstance(step, Flip):
             return replace(self, mirrored_x=self.mirrored_x != step.across, mirrored_y=self.mirrored_y != step.down)
         view = self
+        # Clockwise is transposed, then mirrored left and right; what was mirrored upside down before now is so, too.
         for _ in range(step.quarters % 4):
             view = replace(
                 view, transposed=not view.transposed, mirrored_x=not view.mirrored_y, mirrored_y=view.mirrored_x

@@ -1,1 +1,1 @@
-"""One function per verb: takes settings, calls the rooms below, returns a report. Prints nothing."""
+"""One function per verb: takes settings, calls the packages below, returns a report. Prints nothing."""

@@ -226,6 +226,7 @@ def _above(objects: Sequence[Annotation], number: int) -> list[int]:
 
 def _class(project: Project, name: str) -> tuple[PathClass | None]:
     """The class of this name with its colour in the project, or a new one."""
+    # In a tuple, which tells "no class" from "no change".
     if name == UNCLASSIFIED:
         return (None,)
     known = [item for item in project.classes if str(item) == name]

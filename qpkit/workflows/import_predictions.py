@@ -214,6 +214,7 @@ def _alike(new: Annotation, old: Annotation) -> bool:
     return (
         new.kind == old.kind
         and same_names
+        # QuPath may have saved the measurements again, as floats.
         and all(math.isclose(value, old.measurements[name], rel_tol=1e-5) for name, value in new.measurements.items())
     )
 
@@ -244,6 +245,7 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
     skip = {labels.background, labels.ignore}
     pieces = []
     for y, values in read_strips(predictions.root / slide.labels, rows=STRIP_PX):
+        # For its error: a value that the label map does not have.
         count_values(values[0], labels.values)
         pieces.append(vectorize(values[0], skip=skip, y=y))
         tick(slide.name)
@@ -252,7 +254,9 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
     um2_per_px = math.nan if slide.mpp is None else slide.mpp**2
     if settings.min_area_um2 or settings.simplify_um:
         _require_mpp(slide)
+    # Not ">=": without um per px the area is NaN, and all polygons stay.
     large = [(v, p) for v, p in flat if not p.area * um2_per_px < settings.min_area_um2]
+    # Before the outlines are simplified: until then they follow the pixels and do not overlap.
     means = _mean_probabilities(predictions, slide, large)
     tolerance = settings.simplify_um / slide.mpp if slide.mpp and settings.simplify_um else 0.0
     outlines = simplify_together([p for _, p in large], tolerance)
@@ -307,6 +311,7 @@ def _object(
     if mean is not None:
         measurements["Mean probability"] = round(mean, 4)
     if slide.mpp is not None:
+        # The polygon is in slide px, mpp are um per raster px.
         measurements[AREA] = round(polygon.area * (slide.mpp / slide.downsample) ** 2, 2)
     return Annotation(
         geometry=polygon,

@@ -27,7 +27,7 @@ RUN_INFO = "run.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """What was found.
+    """What a path holds.
 
     Args:
         kind: "QuPath project", "slide", "QuPath data", "GeoJSON", "tiles", "run" or "predictions".
@@ -162,7 +162,7 @@ def _tiles(path: Path) -> Info:
         fractions = {tiles.labels.name_of(v): pixels[v] for v in tiles.labels.values}
         splits = "/".join(sorted({t.split for t in own}))
         rows.append({"slide": slide, "split": splits, "tiles": len(own)} | {f"px {n}": c for n, c in fractions.items()})
-    mpp = None if tiles.mpp != tiles.mpp else tiles.mpp
+    mpp = None if tiles.mpp != tiles.mpp else tiles.mpp  # NaN
     facts = {"folder": str(path), "tiles": len(tiles.tiles), "tile px": tiles.tile_size, "um/px": mpp}
     return Info(kind="tiles", facts=facts, rows=rows)
 

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
+from qpkit.errors import FormatError, ProjectError, QpkitError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Project, add_image, create_project
 from qpkit.qupath.project.edits import set_metadata
 from qpkit.qupath.project.images.uris import file_path
 from qpkit.qupath.project.writer import BIOFORMATS, OPENSLIDE, require_no_project
+from qpkit.settings import Flag, Range, Settings, pairs_of
 from qpkit.slides import open_slide
 from qpkit.slides.openslide import is_openslides
 
-IMAGE_TYPES: Final[Mapping[str, str]] = {
+ImageType = Literal["unset", "he", "hdab", "brightfield", "fluorescence", "other"]
+
+IMAGE_TYPES: Final[Mapping[ImageType, str]] = {
     "unset": "UNSET",
     "he": "BRIGHTFIELD_H_E",
     "hdab": "BRIGHTFIELD_H_DAB",
@@ -35,6 +37,26 @@ IMAGE_TYPES: Final[Mapping[str, str]] = {
 """QuPath's image types, by the words of the command line."""
 
 _THUMBNAIL_PX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings(Settings):
+    """What is said of each image that is added to a project.
+
+    Args:
+        image_type: he, hdab, brightfield, fluorescence, other, or unset: QuPath asks when it opens the image.
+        mpp: um per px of the slides that do not state theirs.
+        metadata: For each image (repeatable).
+    """
+
+    image_type: ImageType = "unset"
+    mpp: Annotated[float | None, Range(above=0)] = None
+    metadata: Annotated[Mapping[str, str], Flag(name="--metadata", parse=pairs_of, many=True, metavar="KEY=VALUE")] = (
+        field(default_factory=dict)
+    )
+
+
+PLAIN_IMAGES: Final = ImageSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +87,9 @@ def new_project(folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0) 
 def new_project_of(
     folder: Path,
     images: Sequence[Path],
+    settings: ImageSettings = PLAIN_IMAGES,
     *,
     timestamp_ms: int = 0,
-    image_type: str = "unset",
-    mpp: float | None = None,
-    metadata: Mapping[str, str] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> tuple[Project, AddReport]:
     """Make a project with slides; if one of them cannot be opened, none is made. See `add_images`.
@@ -78,19 +98,16 @@ def new_project_of(
         OutputError: There is a project already.
     """
     require_no_project(folder)
-    _check_facts(image_type, mpp)
     ready = _looked_at(_different(images), on_progress)
     project = new_project(folder, timestamp_ms=timestamp_ms)
-    return project, AddReport(_added(project, ready, image_type, mpp, metadata), ())
+    return project, AddReport(_added(project, ready, settings), ())
 
 
 def add_images(
     project: Project,
     images: Sequence[Path],
+    settings: ImageSettings = PLAIN_IMAGES,
     *,
-    image_type: str = "unset",
-    mpp: float | None = None,
-    metadata: Mapping[str, str] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> AddReport:
     """Add slides as new entries, with thumbnails. All are opened first; if one cannot be, none is added.
@@ -98,41 +115,29 @@ def add_images(
     Args:
         project: QuPath has to be closed.
         images: Slide files; those that are entries already are left out and named in the report.
-        image_type: A key of IMAGE_TYPES.
-        mpp: um per px of the slides that do not state theirs.
-        metadata: Keys and values for each of them.
+        settings: What is said of each of them.
         on_progress: Called with (done, total, name).
 
     Raises:
-        ConfigError: An unknown image type, or um/px that are none.
         FormatError: Slides that cannot be opened, all of them named.
         ProjectError: A file is missing, or the project changed in the meantime.
     """
-    _check_facts(image_type, mpp)
     there = {_same(path) for path in _paths_of(project)}
     wanted = _different(images)
     ready = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
-    added = _added(project, ready, image_type, mpp, metadata)
+    added = _added(project, ready, settings)
     return AddReport(added, tuple(image for image in wanted if _same(image) in there))
-
-
-def _check_facts(image_type: str, mpp: float | None) -> None:
-    if image_type not in IMAGE_TYPES:
-        raise ConfigError(f"image type {image_type!r}: has to be one of {', '.join(IMAGE_TYPES)}")
-    if mpp is not None and not (mpp > 0 and math.isfinite(mpp)):
-        raise ConfigError(f"--mpp {mpp}: has to be a positive number")
 
 
 def _different(images: Sequence[Path]) -> list[Path]:
     """Absolute paths, each file once, without "..": QuPath compares URIs as text."""
     paths = [image.absolute() for image in images]
     plain = [path.parent.resolve() / path.name if ".." in path.parts else path for path in paths]
+    # Turned round twice: of several paths to one file the first one stays, in its place.
     return list({_same(path): path for path in reversed(plain)}.values())[::-1]
 
 
-def _added(
-    project: Project, ready: Sequence[_Ready], image_type: str, mpp: float | None, metadata: Mapping[str, str] | None
-) -> tuple[Added, ...]:
+def _added(project: Project, ready: Sequence[_Ready], settings: ImageSettings) -> tuple[Added, ...]:
     added = []
     for item in ready:
         entry = add_image(
@@ -140,15 +145,16 @@ def _added(
             item.path,
             width=item.info.width,
             height=item.info.height,
-            mpp=item.info.mpp or mpp,
+            mpp=item.info.mpp or settings.mpp,
             levels=item.levels,
-            image_type=IMAGE_TYPES[image_type],
-            metadata=metadata,
+            image_type=IMAGE_TYPES[settings.image_type],
+            metadata=settings.metadata,
             provider=OPENSLIDE if item.by_openslide else BIOFORMATS,
             args=() if item.by_openslide else ("--series", "0"),
             thumbnail=item.thumbnail,
         )
-        added.append(Added(entry.id, entry.name, item.path, item.info.width, item.info.height, item.info.mpp or mpp))
+        mpp = item.info.mpp or settings.mpp
+        added.append(Added(entry.id, entry.name, item.path, item.info.width, item.info.height, mpp))
     return tuple(added)
 
 
@@ -243,7 +249,7 @@ def read_metadata_table(path: Path) -> dict[str, dict[str, str | None]]:
         FormatError: Not such a table, or an entry twice.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as text:
+        with path.open(newline="", encoding="utf-8-sig") as text:  # Excel writes a byte order mark
             reader = csv.reader(text, strict=True)
             rows = [(reader.line_num, row) for row in reader if any(row)]
     except OSError as err:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from qpkit.cli.shared.flags import with_options
 from qpkit.errors import ConfigError
+from qpkit.report.pages.augmentations import AugmentedSettings
 from qpkit.settings import Range, Settings, fields_of
 from qpkit.workflows.convert.settings import ConvertSettings
 from qpkit.workflows.doctor.project import DoctorSettings
@@ -21,12 +22,13 @@ from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.import_predictions import ImportSettings
 from qpkit.workflows.inputs.settings import SlideSettings
+from qpkit.workflows.project import ImageSettings
 from qpkit.workflows.tables.split_settings import SplitSettings
 from qpkit_train.inference.settings import PredictSettings
 
 KINDS: tuple[type[Settings], ...] = (
-    ConvertSettings, DoctorSettings, EvaluateSettings, ExportSettings, ImportSettings, PredictSettings, Selection,
-    SlideSettings, SplitSettings,
+    AugmentedSettings, ConvertSettings, DoctorSettings, EvaluateSettings, ExportSettings, ImageSettings, ImportSettings,
+    PredictSettings, Selection, SlideSettings, SplitSettings,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -78,7 +79,8 @@ def test_keys_are_equal_only_for_the_same_tile(one: tuple[str, int, int], other:
 
 def test_every_layer_has_its_path_and_no_other() -> None:
     made = replace(tile("s", 3, {}), others={"instances": "i.tif"})
-    assert [made.path_of(layer) for layer in ("image", "mask", "instances")] == ["images/s-3.png", "masks/s-3.png", "i.tif"]  # fmt: skip
+    paths = [made.path_of(layer) for layer in ("image", "mask", "instances")]
+    assert paths == ["images/s-3.png", "masks/s-3.png", "i.tif"]
     with pytest.raises(KeyError):
         made.path_of("image_x4")
 
@@ -109,8 +111,6 @@ def test_several_channels_are_one_value_a_pixel_to_look_at(tmp_path: Path) -> No
                       masks="multi-label")  # fmt: skip
     made = replace(tile("s", 0, {}), mask="b.tif")
     root = write_table(tmp_path / "t", [made], labels=label_map_to_builtins(labels), tile_size_px=2)
-    import tifffile
-
     channels = np.array([[[1, 1], [0, 255]], [[0, 1], [0, 255]]], np.uint8)
     tifffile.imwrite(root / "b.tif", channels, photometric="minisblack")
     found = read_tile_set(root)

@@ -80,5 +80,5 @@ def test_a_number_is_finite_or_refused(value: Any) -> None:
     if type(value) in (int, float) and math.isfinite(value):
         assert finite(value, "x") == value and type(finite(value, "x")) is float
     else:
-        with pytest.raises(FormatError, match="x: .* is not a number"):
+        with pytest.raises(FormatError, match=r"x: .* is not a number"):
             finite(value, "x")

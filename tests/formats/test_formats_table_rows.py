@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import geopandas
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from format_strategies import drawings
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qpkit.core.annotation import Annotation, PathClass, argb
@@ -78,7 +80,7 @@ def test_a_class_is_found_by_the_name_of_its_column(column: str) -> None:
         (shapely.MultiLineString([[(0, 0), (1, 1)], [(2, 2), (3, 4)]]), "geometry"),
     ],
 )
-def test_the_shape_of_a_foreign_object_is_what_quspath_would_call_it(geometry: Any, shape: str) -> None:
+def test_the_shape_of_a_foreign_object_is_what_qupath_would_call_it(geometry: Any, shape: str) -> None:
     assert foreign_object({}, geometry, None).shape == shape
 
 
@@ -88,18 +90,18 @@ def test_a_classification_that_is_no_record_is_a_name() -> None:
 
 
 @given(drawings())
-def test_a_geoparquet_file_is_one_that_geopandas_reads(objects: list[Annotation]) -> None:
-    import tempfile
-
+@settings(max_examples=15)
+def test_a_geoparquet_file_is_one_that_geopandas_and_pyarrow_read(objects: list[Annotation]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.parquet"
         parquet.write(path, [Drawing(objects=tuple(objects))], Choices())
-        table = geopandas.read_parquet(path)
+        geometries, crs = geopandas.read_parquet(path).geometry.to_list(), geopandas.read_parquet(path).crs
+        rows = pq.read_table(path).to_pylist()
         (found,) = parquet.read(path, ImageFacts(), Choices())
     shown = [item for item in objects if not item.geometry.is_empty]
-    assert len(table) == len(shown) == len(found.objects)
-    assert table.crs is None
-    for (_, row), item, read in zip(table.iterrows(), shown, found.objects, strict=True):
-        assert row.geometry.equals_exact(item.geometry) and read.geometry.equals_exact(item.geometry)
-        assert (row["kind"], row["id"], row["z"]) == (item.kind, item.id, item.plane.z)
-        assert (read.kind, read.id, read.plane, read.locked) == (item.kind, item.id, item.plane, item.locked)
+    assert crs is None and len(rows) == len(geometries) == len(found.objects) == len(shown)
+    for row, geometry, item, read in zip(rows, geometries, shown, found.objects, strict=True):
+        assert geometry.equals_exact(item.geometry) and read.geometry.equals_exact(item.geometry)
+        assert (row["kind"], row["id"], row["shape"], row["z"]) == (item.kind, item.id, item.shape, item.plane.z)
+        assert (read.kind, read.id, read.shape, read.plane) == (item.kind, item.id, item.shape, item.plane)
+        assert (read.locked, read.color) == (item.locked, item.color)

@@ -92,7 +92,7 @@ def test_training_ends_with_a_report_that_a_browser_shows(make_tiles: MakeTiles,
         file.versions["torch"],
         "decoder_channels",
         "Highest loss",
-        "What the",
+        "Training tiles shown",
     ):
         assert words in text
     assert "2 epoch(s)" in text and "not finished" not in text and "no tiles" not in text

@@ -16,7 +16,7 @@ from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.qupath import open_project
 from qpkit.qupath.project.edits import set_image_uris
 from qpkit.slides import open_slide
-from qpkit.workflows.project import add_images, new_project, read_metadata_table, write_metadata
+from qpkit.workflows.project import ImageSettings, add_images, new_project, read_metadata_table, write_metadata
 
 SLIDES = (
     "openslide-testdata/CMU-1-Small-Region.svs",
@@ -61,8 +61,8 @@ def test_a_slide_is_added_once_and_a_bad_one_adds_none(shared: Path, tmp_path: P
     report = add_images(open_project(tmp_path / "p"), [good, other])
     assert ([item.path for item in report.added], report.known) == ([other], (good,))
     assert [entry.has_data for entry in open_project(tmp_path / "p").entries] == [False, False]  # the type is not set
-    with pytest.raises(ConfigError, match="image type"):
-        add_images(project, [], image_type="banana")
+    with pytest.raises(ConfigError, match="--image-type 'banana'"):
+        add_images(project, [], ImageSettings(image_type="banana"))
     with pytest.raises(OutputError, match="project already"):
         new_project(tmp_path / "p")
 

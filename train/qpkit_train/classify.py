@@ -46,7 +46,7 @@ _POSITIVE: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierScores:
-    """How good answers are, or those of a baseline.
+    """The scores of a tile classifier, or of a baseline.
 
     Args:
         accuracy: Fraction of right answers.
@@ -63,7 +63,7 @@ class ClassifierScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierReport:
-    """What training a tile classifier came to.
+    """The result of training a tile classifier.
 
     Args:
         fit: Of the training.

@@ -33,7 +33,7 @@ class Compared:
     """One model of a comparison.
 
     Args:
-        fit: What its training came to.
+        fit: The report of its training.
         architecture, encoder: Of the network.
         taken_over: Whether its run was finished before.
         history: One row per epoch, as in curves.csv.
@@ -48,7 +48,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonReport:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Args:
         root: Folder with the runs, the table and the figure.
@@ -80,7 +80,7 @@ def compare(
     models: list[Compared] = []
     failed: list[tuple[str, str]] = []
     for number, recipe in enumerate(recipes, start=1):
-
+        # `where` as a default: a closure would have the name of the last recipe.
         def tell(done: int, total: int, text: str, where: str = f"{number}/{len(recipes)} {recipe.name}") -> None:
             on_progress(done, total, f"{where} {text}")
 

@@ -65,7 +65,7 @@ def _tiles_of(run: Run, root: Path) -> TileSet:
 
 
 class _Evaluation:
-    """Adds up what each batch shows.
+    """Adds up losses, confusion and probabilities, batch by batch.
 
     Attributes:
         losses: Of the tiles so far.

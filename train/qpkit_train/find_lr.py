@@ -28,9 +28,11 @@ HIGHEST: Final = 1.0
 STEPS: Final = 100
 
 _SMOOTH: Final = 0.9
+"""Weight of the losses before in the smoothed loss."""
+
 _SETTLED: Final = 10
 """Steps after which the smoothed loss is the mean of enough batches to have a slope."""
-"""What the smoothed loss keeps of the losses before."""
+
 
 _TOO_LARGE: Final = 4.0
 """The test ends where the smoothed loss is so many times its best."""
@@ -38,7 +40,7 @@ _TOO_LARGE: Final = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeTest:
-    """What a range test found.
+    """The result of a range test.
 
     Args:
         rates: Of each step, rising by a constant factor.
@@ -79,6 +81,7 @@ def find_learning_rate(
         training.set_rate(rate)
         loss = float(training.step(batch, step % training.steps_per_epoch))
         smooth = _SMOOTH * smooth + (1 - _SMOOTH) * loss
+        # A mean that starts at 0 is too small at first.
         value = smooth / (1 - _SMOOTH ** (step + 1))
         if not math.isfinite(value) or (losses and value > _TOO_LARGE * min(losses)):
             break

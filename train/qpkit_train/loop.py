@@ -125,6 +125,7 @@ class Training:
         network = over_all_processes(started.network, fabric.device)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self.optimizer = _optimizer(recipe, self.network)
+        # `network` owns the weights and names them, `runs` is called to measure, `model` (in Fabric) to train.
         self.runs = compiled(self.network) if recipe.compile else self.network
         with quiet():
             self.model, self.fabric_optimizer = fabric.setup(self.runs, self.optimizer)
@@ -171,6 +172,7 @@ class Training:
                 self.epoch += 1
                 row = journal.history_row(self.epoch, rates[-1], float(np.mean(losses)), measured, data=self.data)
                 self.history.append(row)
+                # Inside of the block: with an average, its weights are what is measured and what is kept.
                 self._keep_if_best(row, measured)
             if rank() == 0:
                 write_events(self.root, losses, rates, row, self.steps)
@@ -182,7 +184,7 @@ class Training:
         return self.epoch >= self.recipe.optim.epochs or self.watch.should_stop(stopping.patience)
 
     def batches_of(self, epoch: int) -> EpochBatches:
-        """What an epoch shows."""
+        """The mini-batches of an epoch, this process's part of each."""
         return EpochBatches(
             self.reader,
             self.data.train,
@@ -259,9 +261,11 @@ class Training:
         self.errors.note(batch.tiles, logits.detach(), known)
         loss = self.loss(*whole_batch(logits, known, total=batch.total))
         first = step - step % self.recipe.optim.accumulate
+        # The last step of an epoch may have fewer batches.
         last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
         if step == first:
             self.fabric_optimizer.zero_grad()
+        # Times ranks(): DDP takes the mean over processes, but each has the loss of the whole batch.
         self.fabric.backward(loss * (ranks() / (last - first + 1)))
         if step == last:
             self._update()
@@ -270,6 +274,7 @@ class Training:
     def _update(self) -> None:
         """Change the weights by the gradients that have been added up."""
         if self.recipe.optim.clip_norm:
+            # Infinite gradients are normal with 16-mixed: the gradient scaler leaves the step out.
             self.fabric.clip_gradients(
                 self.model, self.fabric_optimizer, max_norm=self.recipe.optim.clip_norm, error_if_nonfinite=False
             )
@@ -280,13 +285,14 @@ class Training:
         device = self.fabric.device
         if device.type != "cuda" or batch.images.is_cuda:
             return batch.images.to(device), batch.targets.to(device)
+        # Only from pinned memory the copy runs beside the computation.
         images, targets = batch.images.contiguous().pin_memory(), batch.targets.pin_memory()
         return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
     def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out.
 
-        The targets are of one pixel where the question is put to tiles.
+        A tile classifier's targets are of one pixel.
         """
         known = padded_targets(targets).long()
         if self.model.training:
@@ -307,7 +313,7 @@ class Training:
         return value
 
     def _measure(self) -> Measured:
-        """Say what the weights come to on whole tiles, without augmentation."""
+        """Measure the weights on whole tiles, without augmentation."""
         batch_size = measuring_batch(self.recipe, self.data)
         source = WholeTiles(self.reader, self.data.measured, batch_size=batch_size, rank=rank(), ranks=ranks())
         tally = ValidationCounts(self.data, sigmoid=uses_sigmoid(self.recipe.loss.terms))
@@ -358,6 +364,7 @@ class Training:
         )
         if rank() > 0:
             return
+        # Before state.json, which names them: it never names a file that is not there.
         weights.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
         kept = {**tensors, **self.errors.tensors(), **self.average.tensors()}
         weights.save_tensors(self.root / optimizer, kept, run=run, epoch=self.epoch)
@@ -384,6 +391,7 @@ def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimize
 def _seeded(seed: int, part: int, device: torch.device) -> Iterator[None]:
     """Seed torch's own generators (initial weights, dropout) for a block and put them back afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Initial weights (part 0) are those of one process in all; the dropout of the others has numbers of its own.
         key = (seed, part, 2, rank()) if part and rank() else (seed, part, 2)
         torch.manual_seed(int(np.random.default_rng(key).integers(2**62)))
         yield

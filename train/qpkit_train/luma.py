@@ -1,4 +1,4 @@
-"""How grey a colour is."""
+"""Luma: how much red, green and blue count in grey."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The first tiles of a training, before and after their augmentation: what a recipe's [augment] comes to."""
+"""The first tiles of a training, before and after their augmentation."""
 
 from __future__ import annotations
 

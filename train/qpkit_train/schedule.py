@@ -1,4 +1,4 @@
-"""How fast to learn at each step, and which epoch was the best. Numbers only; nothing here knows torch."""
+"""The learning rate of each step, and what early stopping remembers. Numbers only; nothing here knows torch."""
 
 from __future__ import annotations
 

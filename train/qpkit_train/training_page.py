@@ -1,4 +1,4 @@
-"""The report of a run on one page: what its folder says, and what its best weights come to tile by tile."""
+"""The report of a run on one page: what its folder says, and its best weights measured tile by tile."""
 
 from __future__ import annotations
 

@@ -126,5 +126,6 @@ def took(start: float) -> str:
     except ImportError:  # Windows has no resource module
         return seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
     megabytes = peak / 1024 if sys.platform != "darwin" else peak / 1024**2
     return f"{seconds}, {megabytes:.0f} MB of memory at most"

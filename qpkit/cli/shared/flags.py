@@ -74,4 +74,5 @@ def _kind_of(field: Field) -> tuple[bool, Any]:
 def _said(kind: type[Settings], said: dict[str, Any]) -> dict[str, Any]:
     """Take from what was said what belongs to a class of settings; nothing that was not said."""
     values = {field.name: said.pop(field.name) for field in fields_of(kind)}
+    # An empty list is what typer gives for an option that may be repeated and was not said.
     return {name: value for name, value in values.items() if value is not None and value != []}

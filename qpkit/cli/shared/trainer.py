@@ -14,7 +14,9 @@ from qpkit.extras import extra
 
 
 def start_processes(devices: int) -> bool:
-    """Start as many processes of this command as asked for, unless they are; says whether this one speaks for all."""
+    """Start this command in as many processes as asked for, and end with them; in one of them (or in the only one) say
+    whether it is the one that shows progress and results.
+    """
     with extra("train"):
         from qpkit_train.machine.processes import is_launched, launch, rank
 

@@ -7,8 +7,14 @@ from pathlib import Path
 import typer
 
 from qpkit.cli.shared.console import progress, say
+from qpkit.dataset.manifest import INFO_NAME
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
+from qpkit.report.pages.augmentations import AugmentedSettings, preview_augmented
+from qpkit.workflows.inputs.label_maps import read_label_map
+from qpkit.workflows.inputs.slides import is_project
+from qpkit.workflows.pages.preview import preview_tiles
+from qpkit.workflows.pages.project import preview_project
 
 _MOST_NOTES = 10
 
@@ -23,24 +29,18 @@ def command(
     setting: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. augment.stain=0.2."
     ),
-    count: int = typer.Option(12, min=1, max=500, help="Tiles to show augmented."),
-    versions: int = typer.Option(4, min=1, max=20, help="Augmented versions of each."),
+    *,
+    settings: AugmentedSettings,
 ) -> None:
     """Show a project, an export, or augmented tiles, on one page.
 
     PROJECT or TILES alone: slides, classes, tiles of every class, audit, split and leakage. RUN or RECIPE with TILES:
     the first tiles that a training draws, each beside its augmentation.
     """
-    from qpkit.dataset.manifest import INFO_NAME
-    from qpkit.workflows.inputs.label_maps import read_label_map
-    from qpkit.workflows.inputs.slides import is_project
-    from qpkit.workflows.pages.preview import preview_tiles
-    from qpkit.workflows.pages.project import preview_project
-
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{out}: the page is HTML; its name has to end in .html")
     if tiles is not None:
-        _augmented(source, tiles, out, setting, count, versions)
+        _augmented(source, tiles, out, setting, settings)
         return
     if setting:
         raise ConfigError(f"--set changes a recipe; write: qpkit preview RECIPE {source} -o {out} --set ...")
@@ -65,9 +65,7 @@ def command(
     say(f"{report.slides} slide(s){shown} on {out}")
 
 
-def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], count: int, versions: int) -> None:
-    from qpkit.report.pages.augmentations import preview_augmented
-
+def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], settings: AugmentedSettings) -> None:
     with extra("train"):
         from qpkit_train.preview import augmented_batches
         from qpkit_train.recipe.load import load_recipe, recipe_from_builtins
@@ -78,12 +76,12 @@ def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], count: 
         recipe = recipe_from_builtins(tables, source=f"{source}/run.json", overrides=setting)
     else:
         recipe = load_recipe(str(source), setting)
-    shown = augmented_batches(tiles, recipe, count=count, versions=versions)
+    shown = augmented_batches(tiles, recipe, count=settings.count, versions=settings.versions)
     with progress("preview") as update:
         preview_augmented(shown, out, on_progress=update)
     for note in shown.notes:
         say(f"note: {note}")
-    if len(shown.tiles) < count:
-        say(f"note: an epoch shows {len(shown.tiles)} tiles, not {count}")
+    if len(shown.tiles) < settings.count:
+        say(f"note: an epoch shows {len(shown.tiles)} tiles, not {settings.count}")
     on = ", ".join(name for name, *_ in shown.settings) or "no change"
-    say(f"{len(shown.tiles)} tiles, {versions} version(s) each ({on}), on {out}")
+    say(f"{len(shown.tiles)} tiles, {settings.versions} version(s) each ({on}), on {out}")

@@ -4,62 +4,54 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.flags import with_options
 from qpkit.errors import ConfigError
+from qpkit.qupath import Entry, Project, open_project
 from qpkit.settings import pairs_of
-
-if TYPE_CHECKING:
-    from qpkit.qupath import Entry, Project
-    from qpkit.workflows.project import AddReport
+from qpkit.workflows.project import (
+    AddReport,
+    ImageSettings,
+    add_images,
+    new_project_of,
+    read_metadata_table,
+    write_metadata,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-_TYPES = "he, hdab, brightfield, fluorescence, other, or unset: QuPath asks when it opens the image."
-
 
 @app.command("create")
+@with_options
 def create(
     folder: Path = typer.Argument(..., help="Folder to make; the project is project.qpproj in it."),
     images: list[Path] = typer.Argument(None, metavar="[IMAGE]...", help="Slides to add."),
-    image_type: str = typer.Option("unset", help=_TYPES),
-    mpp: float | None = typer.Option(None, help="um per px of the slides that do not state theirs."),
-    metadata: list[str] = typer.Option([], "--metadata", metavar="KEY=VALUE", help="For each image (repeatable)."),
+    *,
+    settings: ImageSettings,
 ) -> None:
     """Make a project that QuPath 0.2 to 0.7 open, with the given slides."""
-    from qpkit.workflows.project import new_project_of
-
     start = time.perf_counter()
-    pairs = pairs_of(metadata)
     with progress("add") as update:
         made, report = new_project_of(
-            folder,
-            images or [],
-            timestamp_ms=int(time.time() * 1000),
-            image_type=image_type,
-            mpp=mpp,
-            metadata=pairs,
-            on_progress=update,
+            folder, images or [], settings, timestamp_ms=int(time.time() * 1000), on_progress=update
         )
     say(str(made.path))
     _show(made, report, start)
 
 
 @app.command("add-images")
+@with_options
 def add_images_command(
     project: Path = typer.Argument(..., help="QuPath project. Close it in QuPath first."),
     images: list[Path] = typer.Argument(..., metavar="IMAGE...", help="Slides to add."),
-    image_type: str = typer.Option("unset", help=_TYPES),
-    mpp: float | None = typer.Option(None, help="um per px of the slides that do not state theirs."),
-    metadata: list[str] = typer.Option([], "--metadata", metavar="KEY=VALUE", help="For each image (repeatable)."),
+    *,
+    settings: ImageSettings,
 ) -> None:
     """Add slides to a project, with thumbnails; those it has already are left out."""
-    from qpkit.qupath import open_project
-
-    _add(open_project(project), images, image_type, mpp, pairs_of(metadata))
+    _add(open_project(project), images, settings)
 
 
 @app.command("set-metadata")
@@ -72,9 +64,6 @@ def set_metadata_command(
     ),
 ) -> None:
     """Write metadata of the images, such as patient and split, into a project."""
-    from qpkit.qupath import open_project
-    from qpkit.workflows.project import read_metadata_table, write_metadata
-
     start = time.perf_counter()
     opened = open_project(project)
     if (from_csv is None) == (not pairs):
@@ -93,17 +82,13 @@ def set_metadata_command(
 
 
 def _again(project: Project) -> tuple[Entry, ...]:
-    from qpkit.qupath import open_project
-
     return open_project(project.path).entries
 
 
-def _add(project: Project, images: list[Path], image_type: str, mpp: float | None, metadata: dict[str, str]) -> None:
-    from qpkit.workflows.project import add_images
-
+def _add(project: Project, images: list[Path], settings: ImageSettings) -> None:
     start = time.perf_counter()
     with progress("add") as update:
-        report = add_images(project, images, image_type=image_type, mpp=mpp, metadata=metadata, on_progress=update)
+        report = add_images(project, images, settings, on_progress=update)
     _show(project, report, start)
 
 

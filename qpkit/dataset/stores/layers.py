@@ -100,5 +100,6 @@ def decode(content: bytes, layer: str, name: str) -> NDArray[Any]:
         with Image.open(io.BytesIO(content)) as image:
             mode = "RGB" if layer.startswith("image") else "L"
             return np.asarray(image.convert(mode) if image.mode != mode else image)
+    # A SyntaxError is what Pillow makes of a broken PNG.
     except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as err:
         raise FormatError(f"{name}: tile cannot be read ({err}); export the tiles again") from err

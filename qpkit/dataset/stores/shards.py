@@ -77,6 +77,7 @@ class ShardWriter:
         places = {}
         for layer, (member, content) in members.items():
             _add(tar, member, content)
+            # From the end: how long the header is depends on the name.
             places[layer] = tar.offset - _padded(len(content)), len(content)
         paths = {layer: member for layer, (member, _) in members.items()}
         _add(tar, f"{key}.json", msgspec.json.encode({"slide": self._stem, "layers": paths}))

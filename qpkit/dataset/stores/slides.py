@@ -150,7 +150,7 @@ class SlideStore:
         return Tile(
             col=tile.col,
             row=tile.row,
-            x=round(tile.x / tile.downsample),
+            x=round(tile.x / tile.downsample),  # in slide px in the table; tiles lie on whole level px
             y=round(tile.y / tile.downsample),
             width=self._tile_size,
             height=self._tile_size,
@@ -159,6 +159,7 @@ class SlideStore:
         )
 
     def _slide(self, name: str) -> Slide:
+        # A threading.local has a __dict__ for each thread; a data set of GDAL may not be shared by threads.
         mine: dict[str, Slide] = self._open.__dict__.setdefault("slides", {})
         if name not in mine:
             if len(mine) >= _OPEN_SLIDES:

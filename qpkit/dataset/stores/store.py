@@ -1,4 +1,4 @@
-"""Where the pixels of tiles are - files, shards, nowhere but in the slides - behind one door each way."""
+"""How the pixels of tiles are written and read, wherever they are: in files, in shards, or only in the slides."""
 
 from __future__ import annotations
 

@@ -79,6 +79,7 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
         geometry = _geometry(item, where, notes[owner])
         if geometry is not None:
             objects[owner].append(_annotation(item, geometry, classes[item["category_id"]], where))
+    # What the user says of the image comes first only where there is one that it can be said of.
     alone = len(images) == 1
     return [
         Drawing(

@@ -186,6 +186,7 @@ def _ellipse(record: Any, where: str, notes: Counter[str]) -> _Made | None:
     if across <= 0 or down <= 0:
         return None
     drawn = ellipse(x - across, y - down, x + across, y + down)
+    # Half a turn leaves an ellipse as it is, too.
     if math.isclose(math.sin(angle), 0.0, abs_tol=1e-9):
         return drawn, "ellipse"
     notes[TURNED] += 1

@@ -46,6 +46,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
 
 
 def _save(table: Any, path: Path) -> None:
+    # Unknown and not promoted: one layer holds polygons, lines and points as they are.
     save_layer(table, path, layer="annotations", driver="GPKG", promote_to_multi=False, geometry_type="Unknown")
 
 

@@ -100,6 +100,7 @@ def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages[0].aspage()
                 pixels, colors, written = page.asarray(), page.colormap, page.description
+            # Colour tables of TIFF have 16 bits: 255 is 65,535 there, 257 times as much.
             palette = None if colors is None else (np.asarray(colors) // 257).T.ravel().tolist()
         else:
             Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
@@ -123,6 +124,7 @@ def _palette_labels(pixels: NDArray[Any], palette: list[int] | None, path: Path)
     rgb = [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
     found = [int(value) for value in np.unique(pixels) if value != _NO_VALUE]
     classes = [LabelClass(str(v), v, (str(v),), argb(*rgb[v]) if v < len(rgb) else None) for v in found]
+    # A value for ignore that no pixel has.
     free = next((value for value in range(255, 0, -1) if value not in found), 255)
     return LabelMap(classes=tuple(classes), ignore=free)
 
@@ -171,6 +173,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     width, height = drawing.image.size("a label image")
     x, y = choices.offset or (0.0, 0.0)
     downsample = choices.downsample or 1.0
+    # Rounded up as TileGrid does.
     columns, rows = (max(1, -int(-((s - o) / downsample - 1e-6) // 1)) for s, o in ((width, x), (height, y)))
     objects = [replace(item, geometry=translate(item.geometry, -x, -y)) for item in drawing.objects]
     painting = Painting(objects, labels, downsample=downsample, mpp=drawing.image.mpp)

@@ -142,6 +142,7 @@ def _short_names(names: Sequence[str]) -> dict[str, str]:
 
 def _short_texts(values: list[Any], losses: Counter[str]) -> list[Any]:
     short = [
+        # Ignored is what is left of a character that the cut goes through.
         v.encode()[:_TEXT_BYTES].decode(errors="ignore") if isinstance(v, str) and len(v.encode()) > _TEXT_BYTES else v
         for v in values
     ]

@@ -1,6 +1,6 @@
 """COCO's run lengths: pixels of a mask column by column, counts of 0 and 1 in turn, as numbers or as a packed text.
 
-Source: the text packs each count (from the third on as the difference to the one two before) into characters of five
+Source: the text packs each count (from the fourth on as the difference to the one two before) into characters of five
 bits and a continuation bit, plus 48, as maskApi of the COCO API does; compared with pycocotools in the tests.
 """
 
@@ -59,6 +59,7 @@ def pack(counts: Sequence[int]) -> str:
         left = count - (counts[index - 2] if index > 2 else 0)
         more = True
         while more:
+            # Shifts keep the sign: negative differences end where all bits left are ones.
             bits = left & 31
             left >>= 5
             more = left != (-1 if bits & 16 else 0)

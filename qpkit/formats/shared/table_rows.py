@@ -66,6 +66,7 @@ def _row(item: Annotation, names: Mapping[str, None]) -> dict[str, Any]:
         "c": item.plane.c,
         "locked": int(item.locked),
         "missing": int(item.is_missing),
+        # A float, as a column with None becomes one anyway.
         "parent": None if item.parent is None else float(item.parent),
         "nucleus": None if item.nucleus is None else shapely.to_wkt(item.nucleus, rounding_precision=-1),
         "metadata": json.dumps(dict(item.metadata)) if item.metadata else None,
@@ -122,6 +123,7 @@ def foreign_object(row: Mapping[str, Any], geometry: BaseGeometry, layer: str | 
     text, color = _classified(_text(row, column) if column else layer)
     rest = {key: value for key, value in row.items() if key != column and key != "name"}
     numbers = {k: float(v) for k, v in rest.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    # NaT is what pandas has for a date that is missing.
     texts = {k: str(v) for k, v in rest.items() if k not in numbers and v is not None and str(v) != "NaT"}
     own = parse_color(texts.pop("color", None)) if text and color is None else None
     return Annotation(

@@ -122,7 +122,7 @@ def _checked(geometry: BaseGeometry, where: str) -> BaseGeometry:
 
 
 def _is_finite(value: float) -> bool:
-    return value - value == 0
+    return value - value == 0  # for infinities NaN
 
 
 def write_whole(path: Path, drawings: Sequence[Drawing], save: Callable[[Any, Path], None]) -> Counter[str]:

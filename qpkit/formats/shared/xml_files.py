@@ -47,6 +47,7 @@ def read_xml(path: Path) -> ET.Element:
         _refuse_doctype(content, path)
         return ET.fromstring(content)
     except (ET.ParseError, expat.ExpatError, ValueError, LookupError) as err:
+        # Of `_refuse_doctype`: a ValueError, too.
         if isinstance(err, FormatError):
             raise
         raise FormatError(f"{path}: not well-formed XML ({err})") from err

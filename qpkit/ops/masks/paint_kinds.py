@@ -40,12 +40,14 @@ class Kinds:
     def __init__(self, categories: Sequence[Category], numbers: Sequence[int], labels: LabelMap) -> None:
         fill = labels.ignore if labels.unannotated == "ignore" else labels.background
         first = (Category("unannotated", fill), Category("outside", labels.ignore))
+        # These two first: UNANNOTATED and OUTSIDE are their numbers.
         self._categories = list(dict.fromkeys((*first, *categories)))
         place = {category: number for number, category in enumerate(self._categories)}
         roles = np.array([category.role for category in categories], dtype=object)
         self._labels = labels
         self.category = np.array([place[category] for category in categories], dtype=np.uint32)
         self.values = np.array([c.value for c in self._categories], dtype=np.uint8)
+        # + 1, as 0 means no group and a class may have the value 0.
         self.groups = np.array([c.value + 1 if c.role == "class" else 0 for c in self._categories], dtype=np.int64)
         self.is_object = (roles != "derived") & (roles != "boundary")
         self.numbers = np.array(numbers, dtype=np.uint32)
@@ -78,6 +80,7 @@ class Kinds:
         counts, noted = np.zeros(len(self._categories), np.int64), np.zeros(4, np.int64)
         _compiled()(found, marks, self.values, mask, counts, noted)
         pixels = {self._categories[k]: int(counts[k]) for k in np.flatnonzero(counts)}
+        # The marks are bits: 1, 2, or both.
         tally = tally_of(pixels, overlap=int(noted[1] + noted[3]), ignored_over_class=int(noted[2] + noted[3]))
         return mask, tally
 

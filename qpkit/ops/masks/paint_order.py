@@ -273,6 +273,8 @@ class PaintPlan:
         return _Shape(rank, category, level, geometry), was_mended
 
     def _rank(self, category: Category, position: int, geometry: BaseGeometry) -> tuple[float, ...]:
+        # Region 0, class 1, band on top of all classes 2, ignored 3; then layer or size; the place in the project;
+        # last whether it is the band of the shape before it.
         if category.role == "region":
             return (0, 0, position, 0)
         if category.role == "ignored":
@@ -330,6 +332,7 @@ class PaintPlan:
             for name in (c.name for c in self._labels.classes if c.sources or c.derivation):
                 parts = polygons_of(areas.area(name))
                 slides += parts
+                # Infinite: behind every object of the class.
                 ranks += [(2.0, 0, 0, 0) if on_top else (1.0, self._layer[name], math.inf, 0)] * len(parts)
         category = Category("boundary", boundary.value)
         bands = outline_bands(slides, self._px(boundary.width_um), self._downsample)

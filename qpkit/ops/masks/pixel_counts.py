@@ -15,7 +15,7 @@ Role = Literal["unannotated", "outside", "region", "class", "derived", "boundary
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """What a pixel can be.
+    """A kind of pixel: why it has its value, and which.
 
     Args:
         role: Why it has its value.
@@ -72,6 +72,7 @@ class PixelCounts:
     def __add__(self, other: PixelCounts) -> PixelCounts:
         names = dict.fromkeys((*self.sources, *other.sources))
         sources = {n: _sum(self.sources.get(n, {}), other.sources.get(n, {})) for n in names}
+        # Behind the three mappings.
         numbers = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[3:]}
         derived, values = _sum(self.derived, other.derived), _sum(self.values, other.values)
         return PixelCounts(sources=sources, derived=derived, values=values, **numbers)

@@ -41,6 +41,8 @@ def is_thin(downsample: float) -> bool:
 
     It hangs on the last bit of a float: 1, 1.5, 2, 2.5, 3, 4, 8, 16 are thin, 1.7, 2.7, 5.3 are not.
     """
+    # Java2D's limit of a thin line (SunGraphics2D.validateBasicStroke): the width squared as a float, times the scale
+    # squared. QuPath sets a line as wide as the downsample.
     square = np.float32(downsample) ** 2
     return bool(float(np.float32(square)) * (1 / downsample) ** 2 <= 1.000000001)
 

@@ -104,6 +104,7 @@ class Painting:
         drawn = touched[kinds.is_object[touched]]
         self._fill(found, tile, drawn, values=kinds.category, marks=marks)
         if len(drawn) < len(touched):
+            # Once more with derived classes and boundaries, which overlap by intent and must leave no marks.
             found[:] = 0
             self._fill(found, tile, touched, values=kinds.category)
         self._ignore_outside(found, tile, OUTSIDE)
@@ -150,6 +151,7 @@ class Painting:
         """Shapes whose bounds reach a tile, in the order of drawing."""
         rows, columns = tile.array_shape
         frame = shapely.box(tile.array_x, tile.array_y, tile.array_x + columns, tile.array_y + rows)
+        # The tree answers in an order of its own; numbers are in the order of drawing.
         return np.sort(self._tree.query(frame)).astype(np.int64)
 
     def _fill(
@@ -175,6 +177,7 @@ class Painting:
 
     def _inside(self, tile: Tile, slide_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Where the slide begins and ends in a tile's array: left, top, right, bottom; none is negative."""
+        # Rounded up as in TileGrid: 1e-6 px is the error of a division, no column.
         width, height = (-int(-(size / self.downsample - 1e-6) // 1) for size in slide_size)
         left, top = max(0, -tile.array_x), max(0, -tile.array_y)
         return left, top, max(0, width - tile.array_x), max(0, height - tile.array_y)

@@ -185,6 +185,7 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
             top = max(int(np.ceil(y0 - sample)), 0)
             bottom = min(int(np.ceil(y1 - sample)), rows)
             for row in range(top, bottom):
+                # In GDAL's order of operations: where a cut meets a centre, the last bit decides.
                 cut = (row + sample - y0) * (x1 - x0) / (y1 - y0) + x0
                 cut = np.ceil(cut) if corner else np.floor(cut + 0.5)
                 k = place[row]

@@ -42,6 +42,7 @@ def bootstrap_mean(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. With few patients it is too
     narrow; it cannot know what it has not seen.
     """
+    # Sorted, so that the order of the patients does not change what is drawn.
     known = np.sort(np.array([v for v in values if v is not None], dtype=np.float64))
     if len(known) < 2:
         return Interval(mean=float(known[0]) if len(known) else None, low=None, high=None, n=len(known))

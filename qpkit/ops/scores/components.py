@@ -37,6 +37,7 @@ class StripComponents:
     """
 
     def __init__(self, *, skip: Collection[int]) -> None:
+        # skimage's label knows one background only, so all values that are no areas become one.
         self._nothing = min(skip)
         self._plain = np.arange(256, dtype=np.uint8)
         self._plain[list(skip)] = self._nothing
@@ -80,5 +81,5 @@ class StripComponents:
         values = np.zeros(areas, np.uint8)
         values[owner] = np.concatenate(self._values)
         px = np.zeros(areas, np.int64)
-        np.add.at(px, owner, np.concatenate(self._px))
+        np.add.at(px, owner, np.concatenate(self._px))  # += would count an owner once, however often it occurs
         return Areas(owner, values, px)

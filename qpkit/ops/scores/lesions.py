@@ -134,6 +134,7 @@ def _shared_px(
 
 def _summed(first: NDArray[np.int32], second: NDArray[np.int32], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Add up the counts of equal pairs."""
+    # A pair as one number: np.unique over columns is far slower.
     pairs, place = np.unique((first.astype(np.int64) << 32) | second, return_inverse=True)
     total = np.bincount(place, weights=counts, minlength=len(pairs)).astype(np.int64)
     return np.stack([pairs >> 32, pairs & 0xFFFFFFFF, total])

@@ -41,6 +41,7 @@ class Ranking:
 def ranking_of(levels: NDArray[np.int64]) -> Ranking:
     """Judge the probabilities of one class, from (2, 256) counts."""
     dice = [score.dice for score in scores_at_thresholds(levels, "")]
+    # -t: of thresholds with equal Dice the lowest.
     known = [(value, -t) for t, value in enumerate(dice) if value is not None]
     best, at = max(known, default=(None, 0))
     table = reliability(levels)

@@ -28,6 +28,7 @@ def merge(strips: Iterable[Pieces]) -> dict[int, list[shapely.Polygon]]:
 
 def _union(polygons: Sequence[shapely.Polygon]) -> list[shapely.Polygon]:
     whole = shapely.disjoint_subset_union_all(polygons)
+    # Tolerance 0: only the collinear vertices go that are left where strips met.
     return polygons_of(shapely.simplify(whole, 0, preserve_topology=False))
 
 

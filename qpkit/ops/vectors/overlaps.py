@@ -90,6 +90,7 @@ def overlapping_pairs(
     outer, inner = tree.query(shapes, predicate="covers")
     covered = {(o, i) for o, i in zip(outer.tolist(), inner.tolist(), strict=True) if comparable(o, i)}
     for o, i in sorted(covered):
+        # Equal shapes cover each other: one of the two pairs is enough.
         if areas[i] >= MIN_AREA_PX2 and ((i, o) not in covered or o < i):
             nested = bool(areas[i] < _ALIKE * areas[o])
             found.append(Overlap(i, o, float(areas[i]), 1.0, nested))

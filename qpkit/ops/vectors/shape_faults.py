@@ -30,6 +30,7 @@ OUTSIDE_PX: Final = 0.5
 
 _AREAS: Final = (3, 6)
 _LINES: Final = (1, 5)
+# Tried in turn: a shape that rounding makes invalid again may stay valid on a coarser grid.
 _GRIDS_PX: Final = (0.01, 0.05, 0.25)
 _KEPT: Final = 0.99
 """A mended shape has at least this fraction of the area that all lobes of the drawn one cover."""
@@ -167,6 +168,7 @@ def find_duplicates(objects: Sequence[Annotation]) -> list[list[int]]:
         if item.kind != "tma_core" and not math.isnan(bounds[number][0]):
             alike[item.kind, item.path_class and item.path_class.names, item.plane, *bounds[number]].append(number)
     found: dict[object, list[int]] = defaultdict(list)
+    # Bounds first: comparing vertices of all objects would take far longer.
     for key, numbers in alike.items():
         for number in numbers if len(numbers) > 1 else ():
             found[key, shapely.normalize(objects[number].geometry).wkb].append(number)

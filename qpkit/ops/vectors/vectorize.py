@@ -63,7 +63,7 @@ def mean_inside(
         touched = tree.query(shapely.box(0, y, width, y + height))
         if not len(touched):
             continue
-        numbered = [(polygons[i], int(i) + 1) for i in touched]
+        numbered = [(polygons[i], int(i) + 1) for i in touched]  # 0 is no polygon
         owner = gdal_rasterize(
             numbered, out_shape=values.shape, transform=Affine.translation(0, y), dtype="int32"
         ).ravel()

@@ -33,7 +33,7 @@ def cut_objects(text: bytes) -> Cut:
     """
     codes = np.frombuffer(text, dtype=np.uint8)
     braces = np.flatnonzero((codes == _OPEN) | (codes == _CLOSE))
-    outside = np.searchsorted(_quotes(text, codes), braces) % 2 == 0
+    outside = np.searchsorted(_quotes(text, codes), braces) % 2 == 0  # as many quotes open as close before it
     braces = braces[outside]
     depth = np.cumsum(np.where(codes[braces] == _OPEN, 1, -1))
     below = np.flatnonzero(depth < 0)
@@ -42,6 +42,7 @@ def cut_objects(text: bytes) -> Cut:
     ends = braces[depth == 0] + 1
     inside = _first_inside_array(text, braces[(depth == 1) & (codes[braces] == _OPEN)], ends)
     ends = ends[:inside]
+    # A zero, as the last object may end with the text.
     follows = np.append(codes, 0)[ends]
     for index in np.flatnonzero(follows != _COMMA):
         end = int(ends[index])
@@ -54,6 +55,7 @@ def cut_objects(text: bytes) -> Cut:
 def _first_inside_array(text: bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> int | None:
     """Find the first object that is in a list inside the array, not an element; what is between elements tells."""
     before = np.concatenate([[0], ends])[: len(starts)]
+    # Nearly always there is one byte between elements, the comma.
     for index in np.flatnonzero(starts - before != 1):
         if b"[" in text[before[index] : starts[index]]:
             return int(index)
@@ -71,6 +73,7 @@ def _quotes(text: bytes, codes: NDArray[np.uint8]) -> NDArray[np.intp]:
     before = slashes[run]
     behind_slash = (run >= 0) & (before == quotes - 1)
     start = slashes[begins[np.searchsorted(begins, run, side="right") - 1]]
+    # By the last slash of a run of odd length; of an even one each slash escapes another.
     escaped = behind_slash & ((before - start) % 2 == 0)
     found: NDArray[np.intp] = quotes[~escaped]
     return found

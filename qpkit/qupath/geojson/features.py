@@ -134,6 +134,7 @@ class FeatureReader:
             measurements=parse_measurements(properties.get("measurements")),
             metadata=parse_metadata(metadata) if isinstance(metadata, dict) else {},
             parent=parent,
+            # Gson's getAsBoolean takes the text "true", too.
             locked="isLocked" in properties and str(properties["isLocked"]).lower() == "true",
             nucleus=None if nucleus is None else read_shape(nucleus, notes=self._notes).geometry,
             is_missing=is_core and properties.get("isMissing") is True,

@@ -1,6 +1,6 @@
 """GeoJSON geometry objects of QuPath's dialect -> shapely: "plane" and "isEllipse" stand inside the geometry.
 
-One at a time and strict; geojson_bulk reads the simple ones, geojson_safe writes.
+One at a time and strict; `simple_polygons` reads many simple ones at once, `geometry_writer` writes.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def read_shape(record: object, *, is_ellipse: bool = False, notes: Counter[str] 
     else:
         geometry, shape = _read_plain(record)
     if (is_ellipse or record.get("isEllipse") is True) and not geometry.is_empty:
+        # QuPath takes the box of the ring, whatever the ring is.
         return Roi(ellipse(*geometry.bounds), "ellipse", _plane(record.get("plane")))
     return Roi(geometry, shape, _plane(record.get("plane")))
 

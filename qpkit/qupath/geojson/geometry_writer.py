@@ -60,6 +60,7 @@ def safe_shapes(
     shapes = [None if s == "ellipse" and not is_ellipse(g) else s for g, s in zip(geometries, shapes, strict=True)]
     for index, shape in enumerate(shapes):
         if shape == "ellipse":
+            # The box first: on import QuPath draws the ellipse in the box of these vertices.
             array[index] = ellipse(*np.round(array[index].bounds, QUPATH_DECIMALS).tolist())
     rounded, mended = _round(array)
     texts = shapely.to_geojson(rounded).tolist()
@@ -106,6 +107,7 @@ def _two_decimals(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _mend(polygon: BaseGeometry) -> BaseGeometry:
     made = mend(polygon)[0]  # makes new vertices where edges cross
+    # GEOS keeps the polygon valid while it moves the new vertices to the grid; it leaves -0.0.
     precise: BaseGeometry = shapely.set_precision(made, 10.0**-QUPATH_DECIMALS)
     return mend(shapely.transform(precise, _two_decimals))[0]
 

@@ -1,6 +1,6 @@
 """Read GeoJSON as QuPath writes it, all dialects from v0.2 to v0.7, plain, gzipped or zipped, of any size.
 
-Writing is in geojson_writer; what each QuPath makes of a file is in geojson_rules.
+`writer` writes; what each QuPath makes of a file is in `checks`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list
         count = 0
         batches = read_batches(document)
         while True:
+            # Not over the yield: what the caller does then has its own needs.
             with gc_paused(2 << 20):
                 batch = next(batches, None)
                 if batch is None:

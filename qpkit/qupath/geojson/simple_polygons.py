@@ -1,7 +1,7 @@
 """Many simple GeoJSON polygons at once: what nearly all objects of a large file are.
 
 Only one-ring polygons on the default plane are simple. Everything else, and everything that is odd in any way, is
-left to geojson_shapes, which knows the whole dialect and says what is wrong.
+left to `geometry_reader`, which knows the whole dialect and says what is wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_simple_polygons(records: Sequence[object]) -> list[Roi | None]:
         records: Decoded JSON, of any kind.
 
     Returns:
-        As read_shape of geojson_shapes gives them; None for each that is not simple.
+        As `geometry_reader.read_shape` gives them; None for each that is not simple.
     """
     found: list[Roi | None] = [None] * len(records)
     rings = [(index, ring) for index, record in enumerate(records) if (ring := _ring_of(record)) is not None]
@@ -41,6 +41,7 @@ def read_simple_polygons(records: Sequence[object]) -> list[Roi | None]:
     ends = np.cumsum(lengths)
     closed = (coordinates[ends - 1] == coordinates[ends - lengths]).all(axis=1)
     finite = np.logical_and.reduceat(np.isfinite(coordinates).all(axis=1), ends - lengths)
+    # One odd ring sends all of them to the strict reader, which says what is wrong with which.
     if not (closed & finite).all():
         return found
     offsets = np.concatenate([[0], ends])
@@ -68,7 +69,7 @@ def _numbers(points: list[Any]) -> NDArray[np.float64] | None:
     """Points (n, 2), if all are lists of two numbers."""
     if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
         return None
-    if not set(map(type, chain.from_iterable(points))) <= {int, float}:
+    if not set(map(type, chain.from_iterable(points))) <= {int, float}:  # by type: a bool is an int
         return None
     try:
         return np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)

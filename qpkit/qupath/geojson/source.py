@@ -85,6 +85,7 @@ def _members(file: Path) -> Iterator[Document]:
 
 def _is_text(name: str) -> bool:
     lower = name.lower()
+    # What macOS packs beside each file ("._a.geojson") has the file's ending, but is no JSON.
     hidden = lower.startswith("__macosx/")
     return not hidden and lower.removesuffix(".gz").endswith(TEXT_ENDINGS)
 

@@ -42,6 +42,7 @@ class Chunk:
 
 
 _BLANK: Final = b" \t\r\n"
+# Possessive (++): a long string that does not end in this text is given up without backtracking.
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{}]', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ARRAY_BEGINS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(\[|$|[^\[])")
@@ -91,6 +92,7 @@ class _Text:
         for chunk in self._chunks:
             pieces.append(chunk)
             size += len(chunk)
+            # Twice as much each time: a value of n bytes costs some n copied bytes, not n^2.
             if size >= len(self.rest):
                 break
         self.rest = b"".join(pieces)
@@ -117,6 +119,7 @@ class _Text:
         except orjson.JSONDecodeError:
             pass
         try:
+            # orjson refuses NaN, Infinity and numbers beyond all doubles, which Python reads.
             value = json.loads(piece.decode("utf-8"))
             if _SURROGATE.search(piece):
                 json.dumps(value, ensure_ascii=False).encode("utf-8")  # raises for half a pair
@@ -140,6 +143,7 @@ def _object_or_value(text: _Text) -> Iterator[Chunk]:
     tail = _find_features(text, 1)
     if tail.is_array:
         raise FormatError(f"{text.name}: {text.after()}: a second list of features in the same collection")
+    # The head ends in the bracket that opens the list: so the list is empty here.
     wrapper = head + b"]" + text.take(tail.position)
     yield Chunk([text.decode(wrapper)], "wrapper", len(wrapper))
 
@@ -174,6 +178,7 @@ def _walk(text: bytes, depth: int) -> _Found | None:
         elif sign == b'"features"' and depth == 1:
             begins = _ARRAY_BEGINS.match(text, token.end())
             if begins is None or not begins[1]:
+                # Not decided before the text goes on; but nobody writes a thousand blanks before a list.
                 if len(text) - token.end() < 1000:
                     return None
             elif begins[1] == b"[":

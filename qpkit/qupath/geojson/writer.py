@@ -42,7 +42,7 @@ _NOT_ASCII: Final = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
 
 @dataclass(frozen=True, slots=True)
 class GeoJsonReport:
-    """What became of the objects.
+    """How many objects were written, mended and left out.
 
     Args:
         written: Features in the file.
@@ -100,6 +100,7 @@ class GeoJsonWriter:
         try:
             self._file = self._text = self._beside.open("wb")
             if self._path.suffix == ".gz":
+                # No name and no time in the header: the same objects give the same bytes.
                 self._text = gzip.GzipFile("", "wb", _GZIP_LEVEL, self._file, mtime=0)
             self._text.write(b'{"type":"FeatureCollection","features":[')  # stays in the buffer
         except OSError as err:
@@ -185,6 +186,7 @@ class GeoJsonWriter:
 
     def _properties(self, annotation: Annotation) -> dict[str, Any]:
         made: dict[str, Any] = {
+            # For 0.4 and later, then for 0.3.
             "objectType": _CAMEL.get(annotation.kind, annotation.kind),
             "object_type": annotation.kind,
         }
@@ -198,6 +200,7 @@ class GeoJsonWriter:
             made["isLocked"] = True
         if annotation.kind == "tma_core":
             made["isMissing"] = annotation.is_missing
+        # A list, as 0.3 passes over maps of measurements.
         measured = [
             {"name": name, "value": float(value)}
             for name, value in annotation.measurements.items()
@@ -245,6 +248,7 @@ def _classification(path_class: PathClass) -> dict[str, Any]:
     if "\n" in name or "\r" in name:
         raise FormatError(f"class name {name!r} has a line break, which QuPath refuses; rename the class")
     color = DEFAULT_CLASS_COLOR if path_class.color is None else path_class.color
+    # "color" for 0.4 and later (which let "colorRGB" win), "colorRGB" for 0.2 and 0.3.
     return {"name": name, "color": _rgb(color), "colorRGB": color}
 
 

@@ -61,7 +61,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Define:
-    """Here Java gives a row its handle."""
+    """The place where Java gives a row its handle."""
 
     row: int
 
@@ -87,6 +87,7 @@ class Emitter:
 
     def whole(self) -> bytes:
         """Write the whole stream with its edits, and what follows its end."""
+        # A reset starts the handles anew, which copied runs do not; such a file is never edited (`find_places`).
         assert self._tape is not None and not self._tape.resets
         self._work(self._siblings(list(self._tape.top())))
         return self.content(tail=self._tape.data[self._tape.end :])
@@ -148,6 +149,7 @@ class Emitter:
                 return [Kept(int(tape.defined[tape.link[row]]))]  # its edit, if any, was meant for its old place
             self.out.append(self.reference(int(self._new[tape.link[row]])))
             return []
+        # Written already, where a reference to it was met first: so this place becomes a reference.
         if tape.link[row] >= 0 and self._new[tape.link[row]] >= 0:
             self.out.append(self.reference(int(self._new[tape.link[row]])))
             return []
@@ -168,6 +170,7 @@ class Emitter:
         children = list(tape.children(row))
         pos, stop = int(tape.start[row]), int(tape.stop[row])
         if tape.kind[row] in (TC_CLASSDESC, TC_PROXYCLASSDESC):
+            # Java numbers a description before the strings of its fields and before its superclass.
             pieces: list[Any] = [_Define(row)]
         elif children:  # objects, arrays, enum constants: the class first, then the handle
             first = children.pop(0)
@@ -237,6 +240,7 @@ class Emitter:
         if self._hindrance(run) < run.stop:
             return False
         low, high = self._handles(run)
+        # Before the references are looked at: many of them mean values inside the run.
         self._new[low:high] = np.arange(self.next, self.next + high - low)
         self.next += high - low
         references = np.flatnonzero(tape.kind[run.first : run.stop] == TC_REFERENCE) + run.first
@@ -246,6 +250,7 @@ class Emitter:
         if moved.any():
             patched = np.frombuffer(content, np.uint8).copy()
             handles = (self._new[links[moved]] + FIRST_HANDLE).astype(">i4").view(np.uint8).reshape(-1, 4)
+            # The handle stands behind the type code.
             places = tape.start[references[moved]].astype(np.int64) - run.start_byte + 1
             for k in range(4):
                 patched[places + k] = handles[:, k]

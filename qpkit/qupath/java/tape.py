@@ -115,6 +115,7 @@ class Tape:
         self.after, self.link, self.defined = columns.after, columns.link, columns.defined
         self.end, self.resets = columns.end, columns.resets
         for row in not_ascii(columns):
+            # The text is dropped: a string that is no modified UTF-8 ends the reading here and not later, in an edit.
             self.text(int(row))
         self._classes = columns.classes
         self.classes = [self._describe(int(entry[C_NODE]), int(entry[C_SUPER])) for entry in columns.classes]
@@ -165,6 +166,7 @@ class Tape:
         data, made = self.data, []
         there = (self.kind[rows] != TC_NULL).tolist()
         for is_text, start, stop in zip(there, self.body[rows].tolist(), self.stop[rows].tolist(), strict=True):
+            # ASCII needs no second look: `not_ascii` has refused strings with a raw zero.
             raw = data[start:stop]
             made.append((raw.decode("ascii") if raw.isascii() else self._decode(start, stop)) if is_text else None)
         return made
@@ -349,6 +351,7 @@ class StreamValue:
                 pos = int(tape.stop[child])
             own = []
             if desc.flags & WRITE_METHOD:
+                # The end mark has no row of its own, so only the byte tells where own data end.
                 while tape.data[pos] != TC_ENDBLOCKDATA:
                     own.append(next(children))
                     pos = int(tape.stop[own[-1]])

@@ -84,6 +84,7 @@ def elements(view: StreamValue, owner: StreamValue) -> Sequence[StreamValue]:
         if not node.is_object:
             break
         if node.class_name in ("java.util.ArrayList", "java.util.CollSer"):
+            # Behind a block: an ArrayList's capacity, a CollSer's number of elements.
             return _values(node.own()[1:], node)
         if node.class_name != "java.util.Collections$UnmodifiableList":
             break
@@ -101,6 +102,7 @@ def entries(view: StreamValue | None) -> list[tuple[StreamValue, StreamValue]]:
         return []
     if view.is_object:
         if view.class_name == "java.util.Collections$SingletonMap":
+            # Java sorts fields by name: k, then v.
             pair = [value for value in view.fields().values() if isinstance(value, StreamValue)]
             return [(pair[0], pair[1])] if len(pair) == 2 else []
         own = map_contents(view)
@@ -113,6 +115,7 @@ def entries(view: StreamValue | None) -> list[tuple[StreamValue, StreamValue]]:
 def map_contents(view: StreamValue) -> list[StreamValue]:
     """Give what a map wrote: its size block, keys and values; nothing if it is no map."""
     if view.class_name in ("java.util.HashMap", "java.util.LinkedHashMap"):
+        # Also for a LinkedHashMap: it adds a field, but HashMap above it writes the entries.
         return view.own_of_top()
     return view.own() if view.class_name == "java.util.CollSer" else []
 

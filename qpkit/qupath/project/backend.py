@@ -1,4 +1,4 @@
-"""Which door to the objects of a project is used: qpkit's own, or a real QuPath through paquo."""
+"""Which backend reads and writes the objects of a project: qpkit's own code, or a real QuPath through paquo."""
 
 from __future__ import annotations
 

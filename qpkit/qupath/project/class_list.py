@@ -47,6 +47,7 @@ def add_classes(folder: Path, classes: Iterable[PathClass]) -> int:
         names = PathClass.parse(str(path_class)).names  # without blanks at the ends, as a list is read
         if names not in listed:
             listed.add(names)
+            # Grey for a class without a colour: (255, 128, 128, 128) as a signed number.
             new.append({"name": ": ".join(names), "color": -8355712 if path_class.color is None else path_class.color})
     if new:
         document["pathClasses"] = [*_records(document, path), *new]

@@ -79,6 +79,7 @@ class EntryFiles:
 
     def read(self) -> bytes:
         """Read the data file and note its state."""
+        # Before the reading: what somebody writes meanwhile does not pass for what was read.
         stamp = Stamp.of(self.data)
         try:
             content = self.data.read_bytes()
@@ -111,6 +112,7 @@ class EntryFiles:
         if self.data.exists() and not self.backup.exists():
             replace_file(self.backup, self.data.read_bytes())
         with one_at_a_time(self.folder):
+            # Under the lock: of two writers that read the same state only the first may go on.
             self.check_unchanged()
             replace_file(self.data, content)
         self.data_stamp = Stamp.of(self.data)

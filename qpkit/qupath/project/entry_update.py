@@ -28,6 +28,7 @@ def replace_objects(
     data = _opened(files, old, server, entry_id)
     gone = set(remove)
     kept = [annotation for annotation in data.objects() if annotation.id is None or annotation.id not in gone]
+    # Before the edit, so that `_check` can tell the new objects by their ids.
     added = identified(add, {annotation.id for annotation in kept if annotation.id is not None})
     if not added and len(kept) == len(data.objects()):
         return

@@ -33,6 +33,7 @@ def open_project(path: os.PathLike[str] | str) -> Project:
         FormatError: Damaged, foreign or of an unknown version.
     """
     file = _project_file(Path(path))
+    # Before the reading: what somebody writes meanwhile does not pass for what was read.
     stamp = Stamp.of(file)
     record = _decode(file)
     _check_version(file, record)
@@ -66,7 +67,7 @@ def _project_file(path: Path) -> Path:
 def _decode(file: Path) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(file.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:  # no JSON, no UTF-8, nested too deep
         raise FormatError(f"{file}: not a QuPath project ({err}); the last good one may be {file.name}.backup") from err
     except OSError as err:
         raise ProjectError(f"{file}: cannot be read ({err.strerror})") from err

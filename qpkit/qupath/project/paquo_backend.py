@@ -1,4 +1,4 @@
-"""The same door through a real QuPath: objects are read and written by QuPath's own code, driven by paquo.
+"""The paquo backend: objects are read and written by a real QuPath's own code.
 
 For those who want QuPath to do the writing. Needs `pip install 'qpkit[paquo]'` and a QuPath, which paquo finds by
 PAQUO_QUPATH_DIR or in the usual places. The project file itself is still read by qpkit. Imports paquo, and with it
@@ -38,6 +38,7 @@ def through_paquo(project: Project) -> Project:
         MissingExtraError: paquo or QuPath is not installed; the message says how to get it.
     """
     require_paquo()
+    # Not asdict, which would turn the server and the files of an entry into dicts, too.
     entries = [{f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)} for entry in project.entries]
     return dataclasses.replace(project, entries=tuple(PaquoEntry(**fields) for fields in entries))
 
@@ -63,7 +64,7 @@ class PaquoEntry(Entry):
     """An entry whose objects are read and written by a real QuPath."""
 
     def read(self) -> QpData:
-        """Not possible through this door.
+        """Not possible with this backend.
 
         Raises:
             ConfigError: Always.
@@ -71,7 +72,7 @@ class PaquoEntry(Entry):
         raise ConfigError(f"entry {self.name!r}: this needs the data file itself; leave --backend paquo out")
 
     def edit(self, change: Callable[[QpData], object]) -> bool:
-        """Not possible through this door (see `read`)."""
+        """Not possible with this backend (see `read`)."""
         return bool(change(self.read()))
 
     def objects(self) -> list[Annotation]:
@@ -86,6 +87,7 @@ class PaquoEntry(Entry):
         with _image(self, "r") as image:
             stored = list(image.hierarchy.java_object.getObjects(None, _path_object()))
             places = {str(item.getID()): number for number, item in enumerate(stored)}
+            # The root is not among the objects: what lies directly below it has no parent.
             parents = [places.get(str(item.getParent().getID())) for item in stored]
             found = _from_java(stored)
         if len(found) != len(stored):
@@ -138,6 +140,7 @@ def _image(entry: Entry, mode: str) -> Iterator[Any]:
                 raise ProjectError(f"{entry.project_path}: QuPath does not show entry {entry.id}")
             yield found[0]
     except (OSError, RuntimeError, ValueError) as err:
+        # qpkit's own errors are OSErrors and ValueErrors, too.
         if isinstance(err, ProjectError | FormatError | OutputError):
             raise
         raise FormatError(f"{entry.project_path}: QuPath cannot do it ({err})") from err

@@ -137,6 +137,7 @@ class Entry:
             raise ProjectError(f"{where}: its image is no file ({uri or self.server.innermost.type}); export it first")
         tried = [stored, *self._moved(stored)]
         for candidate in tried:
+            # A Windows path cannot be on another system, nor the other way round.
             if isinstance(candidate, type(PurePath())) and _is_there(Path(candidate)):
                 return Path(candidate)
         places = " and ".join(str(candidate) for candidate in tried)

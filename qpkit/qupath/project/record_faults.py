@@ -105,6 +105,7 @@ def good_uri(text: str) -> str | None:
     path = PureWindowsPath(text) if _DRIVE.match(text) else PurePosixPath(text)
     if path.is_absolute():
         return file_uri(path)
+    # What is encoded already stays ("%" is safe); a lone "%" is not.
     encoded = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(text.replace("\\", "/"), safe=_SAFE))
     return encoded if _is_uri(encoded) else None
 

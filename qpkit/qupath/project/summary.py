@@ -73,7 +73,7 @@ def _counts(objects: Sequence[Annotation]) -> dict[str, Any]:
         if annotation.kind != "tma_core"
     )
     return {
-        "nObjects": len(objects) + 1,
+        "nObjects": len(objects) + 1,  # with the root
         "objectTypeCounts": {"Root objects": 1, **{_TITLES[kind]: count for kind, count in kinds.items()}},
         "annotationClassificationCounts": {name: n for (is_annotation, name), n in classes.items() if is_annotation},
         "detectionClassificationCounts": {name: n for (is_annotation, name), n in classes.items() if not is_annotation},

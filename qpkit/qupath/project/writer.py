@@ -60,6 +60,7 @@ def create_project(
     file = folder.absolute() / "project.qpproj"
     record = {
         "version": version,
+        # No QuPath loads a project without both times.
         "createTimestamp": timestamp_ms,
         "modifyTimestamp": timestamp_ms,
         "uri": file_uri(file),
@@ -128,6 +129,7 @@ def add_image(
     if not image.exists():
         raise ProjectError(f"{image}: there is no such image; nothing was added")
     now = open_project(project.path)
+    # As QuPath counts, so that the number of a removed image is not given again.
     number = max([0, _last_id(now.record), *(entry.id for entry in now.entries)]) + 1
     builder = _builder(
         image.absolute(), provider, args, _server_metadata(name or image.name, width, height, mpp, levels)
@@ -137,6 +139,7 @@ def add_image(
         "entryID": number,
         "randomizedName": str(uuid.uuid5(_NAMESPACE, f"{now.record.get('uri')} {number} {builder['uri']}")),
         "imageName": name or image.name,
+        # Also if empty: QuPath 0.5 and older fail without it.
         "metadata": dict(metadata or {}),
     }
     images = now.record.get("images", [])

@@ -99,8 +99,10 @@ class HierarchyEdits:
             while above in gone:
                 above = int(self._table[above, PARENT])
             below = children.get(number, [])
+            # If the parent goes too, this object was never counted in `above`, so nothing is taken off.
             kept = sum(child not in gone for child in below)
             self._more[above] += kept - (above == self._table[number, PARENT])
+            # Rows, not Kept: a child that goes too is replaced by its own children in turn.
             self.edits.replace[int(self._table[number, ROW])] = [int(self._table[child, ROW]) for child in below]
 
     def move(self, numbers: Sequence[int], to: int) -> None:
@@ -119,6 +121,7 @@ class HierarchyEdits:
             self._more[int(self._table[number, PARENT])] -= 1
             self._more[to] += 1
             self.edits.replace[row] = []
+            # Kept: without the edit that takes it out of its old place.
             self._behind(to, [Kept(row)])
 
     def _behind(self, parent: int, pieces: Sequence[Piece]) -> None:
@@ -152,11 +155,13 @@ class HierarchyEdits:
         self._put(row[PATH_CLASS], old.path_class != new.path_class, lambda w: w.path_class(new.path_class))
         self._change_shapes(row.tolist(), old, new)
         if old.is_missing != new.is_missing:
+            # The class probability before the last byte stays.
             tail = self._tape.bytes_of(int(row[TAIL]))
             self.edits.replace[int(row[TAIL])] = [block(tail[:-1] + bytes([new.is_missing]))]
 
     def _change_shapes(self, row: Sequence[int], old: Annotation, new: Annotation) -> None:
         replaned = old.plane != new.plane
+        # Every ROI carries its plane, so a new plane needs ROI and nucleus anew.
         if replaned or old.shape != new.shape or old.geometry.wkb != new.geometry.wkb:
             rois = RoiWriter([new.geometry], [new.shape])
             self.edits.replace[row[ROI]] = [self._late(lambda _: rois.write(0, new.plane, self._words))]

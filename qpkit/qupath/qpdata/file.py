@@ -100,7 +100,7 @@ class QpData:
         """The image server's JSON as saved with the file (QuPath ignores it inside a project); None in v0.2."""
         try:
             record = msgspec.json.decode(self._server_text)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):  # msgspec raises the second for deep nesting
             return None
         server = record.get("server") if isinstance(record, dict) else None
         return server if isinstance(server, dict) else None
@@ -306,6 +306,7 @@ class QpData:
         view = self._places.properties
         if view is None:
             assert self._places.end is not None
+            # QuPath reads nothing behind the end mark.
             row = self._places.end.row
             edits.replace[row] = [lambda emitter: Vocabulary(emitter, self._tape).hash_map({key: value}), Kept(row)]
             return
@@ -340,10 +341,12 @@ class QpData:
 def _counted(size_block: StreamValue, change: int) -> bytes:
     """Change the number of entries that a map notes in its own block (capacity, size)."""
     data = size_block.data
+    # The capacity before it stays: Java's HashMap reads it and ignores it.
     return block(data[:-4] + struct.pack(">i", struct.unpack(">i", data[-4:])[0] + change))
 
 
 def _differs(one: Annotation, other: Annotation) -> bool:
+    # By repr, as NaN is not equal to NaN; by WKB, as the repr of a long shape is cut short.
     return (one.geometry.wkb, repr(one)) != (other.geometry.wkb, repr(other))
 
 

@@ -36,6 +36,7 @@ _FIRST_OBJECT, _CELL, _TMA_CORE = 3, 6, 8
 _KIND_OF_ROLE: Final[Mapping[int, Kind]] = {_ROLES[name]: kind for name, kind in KINDS.items()}
 
 _COLUMNS: Final = 15
+# From NAME to NUCLEUS in the order of the stream, which `_walk` counts on.
 ROW, PARENT, ROLE, NAME, COLOR, METADATA, MEASUREMENTS, SLOT, LAST, LOCKED, PATH_CLASS, ROI, TAIL, NUCLEUS, REST = (
     range(_COLUMNS)
 )
@@ -210,6 +211,7 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
             row = child + 1
             if kind[row] == TC_REFERENCE:
                 row = defined[link[row]]
+            # References in a circle would never end.
             if seen[child]:
                 failure, at = _TWICE, child
                 break

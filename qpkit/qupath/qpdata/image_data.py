@@ -90,6 +90,7 @@ def _place(view: StreamValue, places: Places, unknown: list[str]) -> None:
         setattr(places, slot, view)
     elif view.is_text and view.text == FILE_END:
         places.end = view
+    # Stains may be null, and the Locale changes nothing in what any version reads.
     elif not view.is_null and view.class_name != "java.util.Locale":
         unknown.append(f"{view.class_name} beside the hierarchy")
 

@@ -1,4 +1,4 @@
-"""The Java and QuPath classes that qpkit reads and writes, with the layouts that v0.2.3 to v0.7.0 fraction.
+"""The Java and QuPath classes that qpkit reads and writes, with the layouts that v0.2.3 to v0.7.0 share.
 
 All serialVersionUIDs and fields were dumped from files of all six versions; QuPath's own are always 1.
 """
@@ -35,6 +35,8 @@ _BOX: Final = (
     "I c, I t, D x, D x2, D y, D y2, I z, L name Ljava/lang/String;",
     "I c, I t, I z, L name Ljava/lang/String;, [ x [F, [ y [F",
 )
+# serialVersionUID (0 for every enum), SC_* flags (2 serializable, 3 with a writeObject, 12 externalizable,
+# 18 enum), fields in the order of the stream, superclass.
 _LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
     "[B": (-5984413125824719648, 2, "", ""),
     "[D": (4514449696888150558, 2, "", ""),
@@ -118,6 +120,7 @@ class Vocabulary:
 
     def __init__(self, emitter: Emitter, tape: Tape | None = None) -> None:
         self.emitter = emitter
+        # Reversed: where a class is described twice, the first one counts.
         self._known = {} if tape is None else {desc.name: desc for desc in reversed(tape.classes)}
         self._heads: dict[str, bytes] = {}
         self._shared: dict[object, bytes] = {}

@@ -48,12 +48,14 @@ def new_qpdata(
         GeometryError: A shape cannot be stored.
     """
     record = {"dataVersion": 3, "qupathVersion": qupath_version, **({"server": server} if server is not None else {})}
+    # No random id: the same arguments give the same bytes.
     root_id = str(uuid.uuid5(_NAMESPACE, f"root {image_type} {properties} {server}"))
     header = (HEADER + "3").encode("ascii")
     emitter = Emitter()
     words = Vocabulary(emitter)
     words.block(struct.pack(">H", len(header)) + header)
     words.text(msgspec.json.encode(record).decode("utf-8"))
+    # Without the Locale that QuPath writes first; every version reads a file without it.
     words.enum(IMAGE_TYPE, image_type)
     if stains is None:
         words.raw(NULL)

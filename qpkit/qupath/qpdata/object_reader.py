@@ -63,6 +63,7 @@ def _read_some(tape: Tape, objects: PathObjects) -> list[Annotation]:
     kinds = objects.kinds()
     rois = read_rois(tape, objects.column(ROI))
     nuclei = read_rois(tape, objects.column(NUCLEUS)).geometries
+    # -1 looks at the last row, which the first condition takes back.
     has_nucleus = (objects.column(NUCLEUS) >= 0) & (tape.kind[objects.column(NUCLEUS)] != TC_NULL)
     metadata = read_metadata(tape, objects.column(METADATA))
     tails = tape.stop[objects.column(TAIL)].tolist()
@@ -133,6 +134,7 @@ def read_metadata(tape: Tape, rows: _Rows) -> list[dict[str, str]]:
     maps = tape.originals(rows[places])
     keys, key_end = _array_in_map(tape, maps, 1)
     values, value_end = _array_in_map(tape, maps, 2)
+    # The n-th keys of all maps in one go; what is left after a few rounds is read map by map.
     for _ in range(_MANY_KEYS):
         active = (keys < key_end) & (values < value_end)
         places, maps, keys, values = places[active], maps[active], keys[active], values[active]
@@ -257,17 +259,19 @@ def _read_numeric(tape: Tape, lists: _Rows) -> list[dict[str, float]]:
     made, at, numbers = [], 0, values.tolist()
     for own, blob in zip(names, blobs, strict=True):
         count = len(blob) // (4 if code == "F" else 8)
+        # Not strict: QuPath's arrays may be longer than the list of names.
         made.append(dict(zip(own, numbers[at : at + count], strict=False)))
         at += count
     return made
 
 
 def _read_names(tape: Tape, rows: _Rows) -> list[list[str]]:
-    """Read lists of names; QuPath fractions one list among objects, qpkit gives each its own of the same strings."""
+    """Read lists of names; QuPath shares one list among objects, qpkit gives each its own of the same strings."""
     known: dict[bytes, list[str]] = {}
     originals, places = np.unique(tape.originals(rows), return_inverse=True)
     stops = tape.after[originals].astype(np.int64)
     sizes = stops - originals
+    # The ranges originals[i]..stops[i], one behind the other.
     inside = np.repeat(originals - np.cumsum(sizes) + sizes, sizes) + np.arange(int(sizes.sum()))
     inside = tape.originals(inside)  # what each row in each list means: equal for lists of the same strings
     inside[tape.kind[inside] == TC_BLOCKDATA] = -1  # the capacity

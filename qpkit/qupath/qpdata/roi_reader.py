@@ -105,6 +105,7 @@ def _numbers(tape: Tape, rows: _Rows, *names: str) -> NDArray[np.float64]:
             break
         if name in names:
             with np.errstate(invalid="ignore"):
+                # Indexing copies the bytes, so that fields at odd places can be viewed as numbers.
                 raw = bytes_[first + at + np.arange(width)].view(">i4" if code == "I" else ">f8")
                 columns[name] = raw[:, 0].astype(np.float64)
         at += width
@@ -221,6 +222,7 @@ def _closed(column: bytes) -> bytes:
 
 
 def _read_polylines(tape: Tape, rows: _Rows) -> _Geometries:
+    # A polyline of one vertex, for which shapely wants two.
     parts = [np.repeat(part, 2, axis=0) if len(part) == 1 else part for part in _separate(tape, rows)]
     return np.array([shapely.LineString(part) for part in parts], object)
 
@@ -247,6 +249,7 @@ def _read_wkb(tape: Tape, rows: _Rows) -> _Geometries:
         try:
             geometries[:] = shapely.from_wkb(blobs)
         except shapely.errors.GEOSException:
+            # GEOS does not say which one it was.
             for row, blob in zip(rows.tolist(), blobs, strict=True):
                 _one_wkb(blob, row, tape)
             raise
@@ -283,6 +286,7 @@ def _read_area(tape: Tape, row: int) -> BaseGeometry:
     _check_lengths(x, y, owners, tape)
     sizes = _sizes(x)
     parts = np.split(_points(x, y, sizes, owners, tape), np.cumsum(sizes)[:-1])
+    # GEOS may refuse to combine rings that cross themselves.
     rings = [shapely.make_valid(shapely.Polygon(part)) for part in parts if len(part) >= 3]
     return functools.reduce(shapely.symmetric_difference, rings, shapely.Polygon())
 

@@ -19,6 +19,7 @@ from qpkit.core.geometry import is_ellipse
 from qpkit.errors import GeometryError
 from qpkit.qupath.qpdata.java_classes import NULL, ROI, Vocabulary
 
+# Java writes primitive fields in the order of their names.
 _BOX: Final = struct.Struct(">ii4di")
 _PLANE: Final = struct.Struct(">3i")
 _PROXY: Final = "$SerializationProxy"
@@ -47,6 +48,7 @@ class RoiWriter:
         self._ends = np.cumsum(counts).tolist()
         self._starts = (np.cumsum(counts) - counts).tolist()
         self._points = points
+        # What is beyond float32 becomes infinite; the edit is read back and refused then.
         with np.errstate(over="ignore"):
             columns = np.ascontiguousarray(points.T.astype(">f4"))
         self._x, self._y = columns[0].tobytes() if len(points) else b"", columns[1].tobytes() if len(points) else b""
@@ -68,6 +70,7 @@ class RoiWriter:
         start, end = self._starts[number], self._ends[number]
         kind, holes = self._types[number], self._holes[number]
         if kind == _POLYGON and holes == 0 and shape == "polygon":
+            # QuPath stores rings without the closing vertex: the last four bytes.
             _columns("PolygonROI", self._x[4 * start : 4 * end - 4], self._y[4 * start : 4 * end - 4], plane, words)
             return
         if start == end and shape not in ("polygon", "points", "geometry"):

@@ -43,9 +43,11 @@ def png_of(figure: Figure) -> bytes:
 
     Letters that the font lacks are boxes, without a warning each: the tables beside the pictures have them.
     """
+    # Without pyplot, which keeps every figure and chooses a display of its own.
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Without matplotlib's version, so that it does not change the bytes.
         figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": ""})
     return content.getvalue()

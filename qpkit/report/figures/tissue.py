@@ -41,6 +41,7 @@ def save_tissue_picture(
     """
     shrink = min(1.0, _WIDEST / max(thumbnail.shape[:2]))
     width, height = (max(1, round(n * shrink)) for n in (thumbnail.shape[1], thumbnail.shape[0]))
+    # A copy, as Pillow's array cannot be painted on.
     picture = np.asarray(Image.fromarray(thumbnail).resize((width, height), Image.Resampling.BOX)).copy()
     inside = _resized(tissue, width, height)
     picture[~inside] = (0.4 * picture[~inside] + 0.6 * 255).astype(np.uint8)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 
@@ -13,8 +14,22 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures.tiles import outlined
 from qpkit.report.pages.html import picture, render
 from qpkit.report.values.tiles import AugmentedBatches, AugmentedTile, Pair
+from qpkit.settings import Range, Settings
 
 SIDE_PX: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentedSettings(Settings):
+    """How many augmented tiles a page shows.
+
+    Args:
+        count: Tiles to show augmented.
+        versions: Augmented versions of each.
+    """
+
+    count: Annotated[int, Range(at_least=1, at_most=500)] = 12
+    versions: Annotated[int, Range(at_least=1, at_most=20)] = 4
 
 
 def preview_augmented(shown: AugmentedBatches, page: Path, *, on_progress: OnProgress = no_progress) -> None:

@@ -24,12 +24,12 @@ def render(template: str, **values: Any) -> str:
     folder = jinja2.FunctionLoader(
         lambda name: resources.files("qpkit.report.pages").joinpath("templates", name).read_text(encoding="utf-8")
     )
-    room = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    room.filters["count"] = lambda number: f"{number:,}"
-    room.filters["color"] = lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb)
-    return room.get_template(f"{template}.html").render(values)
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["color"] = lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb)
+    return environment.get_template(f"{template}.html").render(values)
 
 
 def picture(pixels: NDArray[np.uint8], *, quality: int = 82) -> Markup:

@@ -43,7 +43,7 @@ class ConvertedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertReport:
-    """What was converted.
+    """The result of a conversion.
 
     Args:
         source_format, target_format: Names of formats; "project" for a project.
@@ -186,7 +186,7 @@ def _into_project(
         losses[THERE] += len(objects) - len(new)
         losses += count_losses(drawing.objects if new else (), PROJECT_CANNOT_HOLD) + count_float_losses(new)
         tick(entry.name)
-    return [f"{project.path}: {entry.name}" for entry in entries], +losses
+    return [f"{project.path}: {entry.name}" for entry in entries], +losses  # without zeros
 
 
 def _into_files(

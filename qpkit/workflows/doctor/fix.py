@@ -180,6 +180,7 @@ class _Round:
         if mended:
             record = mended_record(record, [finding.entry for finding in mended if finding.entry is not None])
         write_project(project, record)
+        # For its error: what was written has to open.
         open_project(project.path)
         self._kept.append(project.path.with_name(project.path.name + ".backup"))
         self._done += [finding for finding in plan if isinstance(finding.repair, SetUri | MendRecord)]

@@ -46,7 +46,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeoJsonFix:
-    """What was written.
+    """The mended copy of a file: what is in it, and what is not.
 
     Args:
         path: The new file.
@@ -170,6 +170,7 @@ class _Fix:
             made = []
         if len(made) == len(singles):
             return [(number, item) for (number, _), item in zip(singles, made, strict=True)]
+        # The attempt that failed has counted some of the features already.
         self._notes.clear()
         self._notes.update(before)
         return [(number, item) for number, single in singles for item in self._read_one(single, number)]

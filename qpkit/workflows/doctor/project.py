@@ -1,4 +1,4 @@
-"""qpkit doctor for a QuPath project: looks at everything, changes nothing. See `doctor_project_fix` for the mending."""
+"""qpkit doctor for a QuPath project: looks at everything, changes nothing; `fix` mends."""
 
 from __future__ import annotations
 

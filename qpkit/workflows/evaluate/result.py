@@ -94,7 +94,7 @@ class PatientMeans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What qpkit evaluate found.
+    """The result of qpkit evaluate.
 
     Args:
         run: Id of the run.

@@ -109,6 +109,7 @@ def count_slide(
     for tile, labels, probabilities in _strips(predictions, slide):
         _check(labels, slide, predictions.label_map)
         truth = truths.draw(tile)
+        # A prediction that leaves a pixel open has called no class there.
         predicted = np.where(labels == rules.ignore, np.uint8(rules.background), labels)
         target, answer = class_indices(truth, values), class_indices(predicted, values)
         confusion += confusion_of(target, answer, len(values))
@@ -160,6 +161,7 @@ class _Truth:
         truth = self._painting.draw(tile)
         if self._rules.unannotated == "ignore":
             return truth
+        # The two drawings differ only where nothing was drawn.
         unannotated = truth != self._painting.draw(tile, unannotated="ignore")
         if self._tissue is not None:
             glass = unannotated & ~tissue_of_tile(self._tissue, tile, *self._size)

@@ -68,6 +68,7 @@ def run_slides(jobs: Sequence[SlideJob], root: Path, *, workers: int, tick: Tick
     if workers == 1:
         yield from (run_slide(job, root, tick) for job in jobs)
         return
+    # Not forked: that copies the locks of threads, but not the threads that would open them.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             waiting = [pool.submit(run_slide, job, root, None) for job in jobs]
@@ -109,6 +110,7 @@ def run_slide(job: SlideJob, root: Path, tick: Ticker | None) -> SlideResult:
         result = SlideResult(job.item.source.name, None, [], str(err))
     finally:
         shutil.rmtree(trial, ignore_errors=True)
+    # Last: a slide counts as finished only when its files are in their places.
     file = _note(job, root)
     file.parent.mkdir(exist_ok=True)
     replace_file(file, msgspec.msgpack.encode(result))

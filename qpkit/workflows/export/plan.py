@@ -67,6 +67,7 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
     labels = _label_map(in_use, settings, classes)
     _require_drawn(labels, in_use)
     _check_um(labels, used)
+    # The coarsest slide decides: finer tiles would have to enlarge it.
     mpp = settings.mpp or (None if settings.downsample else max(i.info.mpp or 0 for i in used))
     grids = [_grid(item.info, mpp, settings) for item in used]
     stems = safe_names([item.source.name for item in used])
@@ -128,6 +129,7 @@ def _check_um(labels: LabelMap, inputs: Sequence[SlideInput]) -> None:
 def _check_sources(inputs: Sequence[SlideInput], settings: ExportSettings) -> None:
     """Find out before the work whether every slide has the metadata and the tissue mask that it needs."""
     for item in inputs:
+        # These calls are made for their errors.
         require_plane(Plane(z=settings.z, t=settings.t), item.info, item.source.name)
         settings.split.group_of(item.source.name, item.metadata)
         settings.split.named_split(item.source.name, item.metadata)

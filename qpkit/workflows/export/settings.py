@@ -95,6 +95,7 @@ class ExportSettings(Settings):
             return
         stride = self.tile_size - self.overlap
         for factor in self.context:
+            # Factor 1 is the tile itself, of any size.
             if self.tile_size % (2 * factor) * (factor > 1) or stride % factor:
                 yield (
                     f"--context {factor}: --tile-size {self.tile_size} has to be a multiple of {2 * factor}, and tile "

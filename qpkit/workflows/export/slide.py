@@ -36,7 +36,7 @@ from qpkit.workflows.inputs.tissue_rule import Glass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideReport:
-    """What became of one slide.
+    """The report on one slide of an export.
 
     Args:
         name: Slide name.
@@ -185,6 +185,7 @@ class SlideExport:
         image = slide.read(tile) if is_written or self._settings.tissue.reads_pixels else None
         std = math.nan
         if image is not None:
+            # Without what lies beside the slide: white that would change the spread of tissue and of glass.
             std = rgb_std(image[: self._grid.level_height - tile.y, : self._grid.level_width - tile.x])
             if glass.is_glass(std):
                 self._drop_glass(pixels)
@@ -195,7 +196,7 @@ class SlideExport:
         if INSTANCES in self._settings.layers:
             numbers, overlap = self._painting[0].draw_instances(tile)
             tally = replace(tally, instance_overlap=overlap)
-            layers = {**layers, INSTANCES: numbers} if layers else {}
+            layers = {**layers, INSTANCES: numbers} if layers else {}  # nothing is handed to store "none"
         writer.add(name, layers)
         self._tally = self._tally + tally
         self._pixels.update(pixels)

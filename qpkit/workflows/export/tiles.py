@@ -236,7 +236,7 @@ def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
     """The report as plain values; the label map stands beside it."""
     return {
         "mpp": report.mpp,
-        "slides": msgspec.to_builtins(report.slides, str_keys=True),
+        "slides": msgspec.to_builtins(report.slides, str_keys=True),  # JSON knows no integers as keys
         "skipped": list(report.skipped),
         "failed": dict(report.failed),
         "splits": {name: dict(counts) for name, counts in report.splits.items()},

@@ -56,6 +56,7 @@ def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
         reader=reader,
         series=_series(entry.server) or 0,
         to_bounds=_to_bounds(entry.server),
+        # The outermost builder is the last step.
         steps=tuple(step for step in reversed(steps) if step is not None),
     )
 

@@ -220,6 +220,7 @@ def _write_raster(
         mpp=None if mpp is None else mpp * downsample,
         colors=label_colors(labels),
     ) as raster:
+        # What is not written is 0; where no image lies there is background.
         if labels.background:
             for y in range(0, raster.height, BLOCK):
                 raster.write(np.full((BLOCK, raster.width), labels.background, dtype=np.uint8), x=0, y=y)

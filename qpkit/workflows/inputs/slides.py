@@ -107,6 +107,7 @@ def slide_inputs(
 def project_classes(paths: Sequence[Path]) -> list[PathClass]:
     """Classes of the projects' class lists, in their order, without repetition."""
     classes = [c for path in paths if is_project(path) for c in open_project(path).classes]
+    # Turned round twice: of several classes of one name the first one stays, in its place.
     return list({str(c): c for c in reversed(classes)}.values())[::-1]
 
 

@@ -169,6 +169,7 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         "on other planes", "glass tiles", "class px on glass",
     )  # fmt: skip
     tables = [{"title": "Annotations", "columns": columns, "rows": rows}] if rows else []
+    # Not strict: the mask values are text, as keys in JSON have to be.
     tallies = [
         msgspec.convert(s["tally"], PixelCounts, strict=False) for s in report.get("slides") or [] if "tally" in s
     ]
@@ -297,4 +298,5 @@ def _ground(tiles: TileSet, name: str, width: float, height: float) -> tuple[NDA
             raise FormatError(f"the slide is not there any more ({err})") from err
         with Image.open(file) as image:
             image.thumbnail((SLIDE_PX, SLIDE_PX))
+            # A copy, as Pillow's array cannot be painted on.
             return np.asarray(image.convert("RGB")).copy(), rows[0]["width"], rows[0]["height"]

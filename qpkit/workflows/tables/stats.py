@@ -66,7 +66,7 @@ class ClassStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsReport:
-    """Everything about a table.
+    """The figures of a table of tiles.
 
     Args:
         labels: Of the masks.

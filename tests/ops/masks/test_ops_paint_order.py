@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -88,7 +89,7 @@ def test_the_order_of_the_classes_does_not_hang_on_the_order_of_the_objects(
 def test_the_smallest_lie_on_top_where_the_map_says_so(drawn: list[Annotation]) -> None:
     order = order_of(drawn, replace(LABELS, overlap="smallest-on-top"))
     areas = [g.area for g, c in zip(order.geometries, order.categories, strict=True) if c.role == "class"]
-    assert all(after <= before + 1 for before, after in zip(areas, areas[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(areas))
 
 
 def test_a_band_comes_right_after_its_object_and_derived_classes_last_of_their_layer() -> None:

@@ -51,7 +51,7 @@ def test_torchvision_imports_beside_a_cpu_torch() -> None:
 def test_every_door_works_first_in_a_process(call: str) -> None:
     code = f"""
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth
-from qpkit_train.settings import ModelConfig
+from qpkit_train.recipe.settings import ModelConfig
 {call}
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False, capture_output=True, text=True)

@@ -19,7 +19,7 @@ _NUMBERS = dict(stream_numbers())
 
 
 class Augmenter:
-    """Draws and applies one batch's changes.
+    """Draws and applies the augmentation of one mini-batch.
 
     Args:
         config: Strengths.

@@ -37,7 +37,7 @@ _LEAST_DEVIATION: Final = 1 / 255
 
 
 class Normalization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is done to RGB in 0..1.
+    """How RGB in 0..1 is shifted and scaled.
 
     Args:
         mean, deviation: Taken off and divided by, by channel.

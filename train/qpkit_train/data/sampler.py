@@ -27,7 +27,7 @@ Balance = Literal["none", "slide", "group"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Tiles that are drawn alike.
+    """A group of tiles that an epoch draws a fixed number of.
 
     Args:
         name: "positive", "negative", "background" or a class.
@@ -199,6 +199,7 @@ class BalancedSampler:
         tiles = [self._tiles_of(i, number, errors) for i in range(len(self.groups))]
         groups = [np.full(len(drawn), i) for i, drawn in enumerate(tiles)]
         when = [(np.arange(len(drawn)) + 0.5) / len(drawn) for drawn in tiles]
+        # Every group is spread evenly over the epoch, so that each batch has the ratio as nearly as it can.
         order = np.argsort(np.concatenate(when), kind="stable")
         return Epoch(
             tiles=np.concatenate(tiles)[order],
@@ -208,12 +209,14 @@ class BalancedSampler:
 
     def _tiles_of(self, group: int, epoch: int, errors: NDArray[np.float32] | None) -> NDArray[np.int64]:
         chosen = self.groups[group]
+        # The third number of a key tells random streams apart: 0 and 1 in `_in_turn`, 3 and 4 here, 2 in the loop.
         hard = np.zeros(0, np.int64)
         if chosen.is_negative and errors is not None and self._hard:
             hard = _hardest(chosen.tiles, errors, round(self._hard * chosen.draws), (self._seed, group, 3, epoch))
         draws = chosen.draws - len(hard)
         if chosen.weights is None:
             return np.concatenate([hard, self._in_turn(group, epoch, draws)])
+        # Each tile that shows a class comes once in any case; the weights share out the rest.
         base = chosen.tiles if draws >= len(chosen.tiles) and not chosen.is_negative else chosen.tiles[:0]
         key = (self._seed, group, 4, epoch)
         return np.concatenate([hard, base, _in_proportion(chosen.tiles, chosen.weights, draws - len(base), key)])
@@ -224,6 +227,7 @@ class BalancedSampler:
         whole, rest = divmod(draws, len(members))
         passes = [_shuffled(members, self._seed, group, 1, epoch, i) for i in range(whole)]
         if rest:
+            # Of the endless row only those passes are shuffled that this epoch has a part of.
             first, last = epoch * rest // len(members), ((epoch + 1) * rest - 1) // len(members)
             row = np.concatenate([_shuffled(members, self._seed, group, 0, i) for i in range(first, last + 1)])
             start = epoch * rest - first * len(members)
@@ -310,6 +314,7 @@ def _whole_weights(weights: Sequence[float]) -> list[int]:
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:
     """Split `total` by largest remainder."""
+    # Fractions: no rounding may decide who gets a draw.
     exact = [Fraction(total * weight, sum(weights)) for weight in weights]
     whole = [int(part) for part in exact]
     by_remainder = sorted(range(len(weights)), key=lambda i: (whole[i] - exact[i], i))
@@ -359,6 +364,7 @@ def _in_proportion(
     order = rng.permutation(len(members))
     edges = np.cumsum(weights[order])
     points = (np.arange(draws) + rng.random()) / draws * edges[-1] if draws else np.zeros(0)
+    # Rounding may put the last point on the very end.
     at = np.minimum(np.searchsorted(edges, points, side="right"), len(members) - 1)
     return np.asarray(rng.permutation(members[order[at]]))
 
@@ -372,6 +378,7 @@ def _hardest(
     """
     wrong = np.nan_to_num(errors[members].astype(np.float64))
     candidates, weight = members[wrong > 0], wrong[wrong > 0]
+    # The logarithm has the same order and does not underflow for small weights.
     ranks = np.log(np.random.default_rng(key).random(len(candidates))) / weight
     return np.asarray(candidates[np.argsort(-ranks, kind="stable")[:count]])
 

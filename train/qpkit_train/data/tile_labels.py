@@ -1,4 +1,4 @@
-"""The question "does this tile show it?" put to tiles whose masks say more: two classes, one answer for each tile."""
+"""Labels for a tile classifier, worked out of masks: two classes, one label a tile."""
 
 from __future__ import annotations
 

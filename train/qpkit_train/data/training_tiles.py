@@ -20,7 +20,7 @@ from qpkit_train.recipe.settings import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingTiles:
-    """What is trained and measured on.
+    """The tiles that are trained on and those that are measured, with the sampler and the labels.
 
     Args:
         tile_set: Of everything.

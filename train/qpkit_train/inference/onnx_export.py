@@ -27,12 +27,12 @@ TOLERANCE: Final = 1e-4
 
 _OPSET: Final = 17
 _SIDES: Final = ((1, 2, 2), (3, 4, 3), (2, 5, 6))
-"""MiniBatch, and height and width in strides, that the file is checked with."""
+"""Batch sizes, and heights and widths in strides, that the file is checked with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxReport:
-    """What was written.
+    """The ONNX file that was written.
 
     Args:
         path: The file.

@@ -33,7 +33,7 @@ DEFAULT_SETTINGS: Final = PredictSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictReport:
-    """What predicting came to.
+    """The result of predicting slides.
 
     Args:
         root: Predictions folder.
@@ -103,6 +103,7 @@ def predict(
                     job = SlidePredictor(card, source, slide, root, stem, used, limits)
                     reports.append(job.run_with(model, on_progress))
                     slides.append(job.described())
+            # A full disk is not the fault of a slide: it ends everything.
             except OutputError:
                 raise
             except QpkitError as err:

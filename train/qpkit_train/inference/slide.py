@@ -34,7 +34,7 @@ _READ_AHEAD: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedSlide:
-    """What predicting one slide came to.
+    """The result of predicting one slide.
 
     Args:
         name: Of the slide.

@@ -1,4 +1,4 @@
-"""What training makes small: a weighted sum of terms, as the recipe names them."""
+"""The loss of a recipe: a weighted sum of terms."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def make_loss(config: LossConfig, *, background: int, class_weights: Tensor | No
     is_dynamic = config.class_weights == "dynamic"
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
+        # Sums over a batch need more digits than 16 bits have.
         logits = logits.float()
         scored = Scored(
             logits,

@@ -18,6 +18,7 @@ def pixel_losses(logits: Tensor, target: Tensor, *, sigmoid: bool) -> Tensor:
 
     Unknown pixels have a value without meaning.
     """
+    # IGNORE_INDEX is no class that torch could look up; `pixel_weights` leaves these pixels out.
     safe = torch.where(target != IGNORE_INDEX, target, 0)
     if not sigmoid:
         return F.cross_entropy(logits, safe, reduction="none")

@@ -1,4 +1,4 @@
-"""MiniBatch normalisation over the whole batch where several processes train, each with its part."""
+"""Batch normalisation over the whole batch where several processes train, each with its part."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:
     shape = [-1 if axis == 1 else 1 for axis in range(inputs.ndim)]
     values = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
     count = values.new_tensor(values.numel() / values.shape[1])
+    # With the counts, as parts may differ in size.
     sums = _total(torch.cat([values.sum(axes), count[None]]))
     mean, count = sums[:-1] / sums[-1], sums[-1].detach()
     centred = values - mean.view(shape)
+    # From the centred values: a mean of squares minus a square of means loses digits in float32.
     variance = _total(centred.square().sum(axes)) / count
     _remember(norm, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
     found = centred * torch.rsqrt(variance + norm.eps).view(shape)

@@ -26,7 +26,7 @@ _BY_SIGNAL: Final = 128
 """Exit codes of a shell's: this and the number of the signal."""
 
 _GONE: Final = ("by peer", "Gloo", "gloo")
-"""In what torch says when another process has closed its connection."""
+"""Words in torch's errors when another process has closed its connection."""
 
 
 def ranks() -> int:
@@ -110,6 +110,7 @@ def whole_batch(logits: Tensor, targets: Tensor, *, total: int) -> tuple[Tensor,
     logits = torch.cat([logits, logits.new_zeros(missing, *logits.shape[1:])])
     targets = torch.cat([targets, targets.new_full((missing, *targets.shape[1:]), IGNORE_INDEX)])
     parts, known = _all(logits.detach()), _all(targets)
+    # With its gradient, which all_gather does not carry.
     parts[rank()] = logits
     return torch.cat(parts), torch.cat(known)
 
@@ -147,6 +148,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     # DDP warns of unused parameters where there happen to be none
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Otherwise torchrun sets it to 1.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
         min_nodes=1,
@@ -154,6 +156,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         nproc_per_node=count,
         run_id=f"qpkit-{os.getpid()}",
         rdzv_backend="c10d",
+        # A free port, so that several trainings can run on one machine.
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )

@@ -1,4 +1,4 @@
-"""A moving average of a network's weights (EMA), which wobbles less than the weights themselves."""
+"""A moving average of a network's weights (EMA), which changes less from step to step than the weights themselves."""
 
 from __future__ import annotations
 

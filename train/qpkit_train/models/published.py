@@ -127,6 +127,7 @@ def _unreachable() -> str | None:
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_PROBE_SECONDS):
             return None
+    # An answer, too.
     except urllib.error.HTTPError:
         return None
     except (OSError, ValueError) as err:

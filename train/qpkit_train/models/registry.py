@@ -48,6 +48,7 @@ def build_untrained(config: ModelConfig, classes: int) -> torch.nn.Module:
     _check(name, [*own_architectures(), *_foreign()], "architecture")
     try:
         model = _build_foreign(config, classes) if own is None else _build_own(own, config, classes)
+    # A ValueError, too.
     except ConfigError:
         raise
     except (TypeError, ValueError, KeyError, RuntimeError, NotImplementedError, AssertionError) as err:
@@ -89,6 +90,7 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
         ConfigError: One is missing or of another shape.
     """
     state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+    # Old published weights lack this counter.
     wanted = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
     wrong = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
     if wrong:

@@ -47,5 +47,6 @@ def _bounds(section: Section, prefix: str = "") -> Iterator[str]:
         value, bounds = getattr(section, field.name), bounds_of(field.type)
         if isinstance(value, Section):
             yield from _bounds(value, f"{prefix}{field.name}.")
+        # What is not finite has been named already.
         elif bounds is not None and math.isfinite(value) and not bounds.holds(value):
             yield f"{prefix}{field.name} = {value} has to be {bounds}"

@@ -56,7 +56,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
-    """How tiles reach the network.
+    """How tiles are read, cropped and normalised.
 
     Args:
         batch_size: Tiles or crops per step.
@@ -87,7 +87,7 @@ class DataConfig(Section, frozen=True, kw_only=True):
 
 
 class SamplerConfig(Section, frozen=True, kw_only=True):
-    """What a batch shows.
+    """How tiles are drawn for an epoch.
 
     Args:
         ratio: [positive, negative] tiles, or a weight for each class by name ("background" = no class in the tile;
@@ -120,7 +120,7 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
 
 
 class LossTerms(Section, frozen=True, kw_only=True):
-    """What is made small.
+    """The loss: a sum of terms, and the weights of classes.
 
     Args:
         terms: Sum of terms, each with a factor if wanted: "ce+dice", "0.5*ce + dice + 0.3*focal". "bce" takes each
@@ -152,7 +152,7 @@ if TYPE_CHECKING:
         """
 
     class LossConfig(LossTerms, frozen=True, kw_only=True):
-        """What is made small; see `qpkit_train.losses.terms` for the settings of the terms."""
+        """The loss; see `qpkit_train.losses.terms` for the settings of the terms."""
 
 else:  # the same, with the settings that the files of the two folders register
     AugmentConfig = section_of("AugmentConfig", Section, transforms(), module=__name__)
@@ -160,7 +160,7 @@ else:  # the same, with the settings that the files of the two folders register
 
 
 class OptimConfig(Section, frozen=True, kw_only=True):
-    """How it is made small.
+    """The optimizer, and the learning rate of each step.
 
     Args:
         name: "adamw", "adam" or "sgd" (momentum 0.9).
@@ -212,7 +212,7 @@ class OptimConfig(Section, frozen=True, kw_only=True):
 
 
 class EarlyStoppingConfig(Section, frozen=True, kw_only=True):
-    """When the best epoch is kept and when there is no point in going on.
+    """How the best epoch is chosen, and when training stops before its last epoch.
 
     Args:
         metric: Of the validation tiles: mean "dice" or "iou" over the classes without background, or "loss".

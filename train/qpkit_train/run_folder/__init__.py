@@ -1,1 +1,1 @@
-"""The run folder: run.json, weights, curves, events, and what fit() hands back."""
+"""The run folder: run.json, weights, curves, events, and the result of fit()."""

@@ -1,4 +1,4 @@
-"""What fit() hands back: everything a table in a terminal needs."""
+"""The result of fit(), with everything that the command line shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qpkit.ops.scores.confusion import ClassScore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """What a training came to.
+    """The result of a training.
 
     Args:
         run: Id.

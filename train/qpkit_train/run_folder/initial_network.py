@@ -197,6 +197,7 @@ def _input_notes(run: Run, recipe: Recipe) -> tuple[str, ...]:
 
 def _head_tensors(config: ModelConfig, classes: int) -> list[str]:
     """Names of the tensors whose shape follows the number of classes."""
+    # Shapes only: such tensors take no memory.
     with torch.device("meta"):
         few, more = (build_untrained(config, classes + extra).state_dict() for extra in (0, 1))
     return [name for name, value in few.items() if value.shape != more[name].shape]

@@ -27,7 +27,7 @@ def history_row(
         epoch: From 1.
         rate: Learning rate of its last step.
         train_loss: Mean over its steps.
-        measured: What the measured tiles came to.
+        measured: Of the measured tiles.
         data: Names the classes.
     """
     scores = class_scores(measured.confusion, data.names)
@@ -83,7 +83,7 @@ def _described(file: RunFile, state: State, data: TrainingTiles, status: str) ->
 
 
 def fit_report(root: Path, file: RunFile, state: State, data: TrainingTiles, *, resumed_from: int) -> FitReport:
-    """Say what a finished training came to.
+    """Make the report of a finished training.
 
     Args:
         root: Run folder.

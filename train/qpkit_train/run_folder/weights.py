@@ -18,6 +18,7 @@ from qpkit_train.run_folder.records import RUN_NAME
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, run: str, epoch: int) -> None:
     """Write tensors as safetensors, atomically, with run and epoch in the header."""
+    # safetensors takes contiguous tensors only; `join_optimizer` gives them their memory layout back.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     replace_file(path, save(plain, metadata={"run": run, "epoch": str(epoch)}))
 
@@ -48,6 +49,7 @@ def load_weights(model: torch.nn.Module, path: Path, *, run: str) -> None:
     try:
         model.load_state_dict(read_tensors(path, run=run), strict=True)
     except RuntimeError as err:
+        # The first line of torch's error says only that there are some.
         reason = str(err).splitlines()[1].strip() if "\n" in str(err) else str(err)
         raise FormatError(f"{path}: weights are of another network than the recipe in {RUN_NAME} ({reason})") from err
 

@@ -1,1 +1,1 @@
-"""What an epoch's weights come to on the validation tiles, and how wrong the model was on each training tile."""
+"""The validation of an epoch's weights, and the errors on each training tile."""

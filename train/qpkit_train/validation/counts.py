@@ -1,4 +1,4 @@
-"""What a network says on whole tiles, added up: confusion, loss, how sure it was. The order does not matter."""
+"""Confusion, loss and probabilities of whole tiles, added up in any order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qpkit_train.machine.processes import gathered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What the measured tiles came to.
+    """The sums over the measured tiles.
 
     Args:
         confusion: (classes, classes) int64; rows are the truth.
@@ -35,7 +35,7 @@ class Measured:
 
 
 class ValidationCounts:
-    """Adds up batch by batch.
+    """Adds up the validation of an epoch, batch by batch.
 
     Args:
         data: What is measured.
@@ -84,6 +84,7 @@ class ValidationCounts:
         ]
         return Measured(
             confusion=np.sum(confusions, axis=0),
+            # Exact, so that neither the order of batches nor the number of processes changes a bit.
             loss=math.fsum(loss for part in losses for loss in part) / max(sum(known), 1),
             levels=np.sum(levels, axis=0).round().astype(np.int64),
         )

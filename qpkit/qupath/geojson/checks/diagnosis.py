@@ -146,6 +146,7 @@ class _Tally:
     def objects(self, version: str) -> int:
         if version in self._skipped:
             return 0
+        # 0.3 does not read childObjects.
         return self.check.objects if version == VERSIONS[0] else self.check.objects_with_children
 
     def findings(self) -> list[RuleFinding]:

@@ -26,7 +26,9 @@ _TYPES: Final = {
     for name in names
 }
 _LEGACY: Final = frozenset(name for name in _TYPES if name.endswith("Object"))
+# Java's UUID.fromString takes groups of other lengths, too.
 _UUID: Final = re.compile(r"[0-9a-fA-F]{1,16}(-[0-9a-fA-F]{1,16}){4}")
+# Half a step beyond the largest float: from here on a double becomes an infinite one.
 _FLOAT_END: Final = 3.4028235677973366e38
 _MAX_NESTING: Final = 200
 

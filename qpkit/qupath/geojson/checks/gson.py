@@ -31,12 +31,14 @@ def is_finite(value: float | str) -> bool:
     """Whether a value for which is_double holds is a finite number."""
     if isinstance(value, str):
         value = math.inf if _SPECIAL.search(value) else float(value.strip().rstrip("fFdD"))
+    # Not math.isfinite, which fails for integers beyond all doubles.
     return abs(value) <= sys.float_info.max
 
 
 def is_integer(value: Any) -> bool:
     """Whether getAsInt works: any finite number (it is cut), or a text of digits."""
     if isinstance(value, str):
+        # Cut, as Python refuses to read thousands of digits; twenty are too many for an int already.
         return _INTEGER.fullmatch(value) is not None and -_INT_END <= int(value[:20]) < _INT_END
     return isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value)
 

@@ -113,6 +113,7 @@ def _class(record: Any, notes: Counter[str]) -> Any:
     for key in ("color", "colorRGB"):
         if made.get(key) is not None:
             made[key] = _color(made[key], notes)
+    # A null would hide "color" from `parse_class`.
     if made.get("colorRGB") is None:
         made.pop("colorRGB", None)
     if isinstance(made.get("names"), list):

@@ -1,6 +1,6 @@
 """What in a GeoJSON file makes a QuPath refuse it, or read something else than what is written: the table of rules.
 
-Only the rules; geojson_check and geojson_check_shapes find what they speak of. QuPath 0.2.3 has no importer and is not
+Only the rules; `features` and `geometries` find what they speak of. QuPath 0.2.3 has no importer and is not
 in the table. Source: the answers of v0.3.2, v0.4.4, v0.5.1, v0.6.0 and v0.7.0 to some 150 test files; where none
 speaks of a case (not finite coordinates, detections with the geometry {}), the rule says refused, to be on the safe
 side.

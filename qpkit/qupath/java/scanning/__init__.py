@@ -1,1 +1,1 @@
-"""The machine room of `scan`: the grammar of a stream as small functions, for plain Python and for numba."""
+"""The grammar of a stream as small functions, for plain Python and for numba; `scan` runs them."""

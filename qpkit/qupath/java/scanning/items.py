@@ -167,6 +167,7 @@ def read_reference(scan: Scan, node: int, pos: int, want: int) -> int:
         return fail(scan, BAD_HANDLE, pos - 1, handle - forgotten, handles - forgotten)
     if want == CLASS and not is_finished_class(scan, scan.defined[handle]):
         return fail(scan, NO_CLASS, pos - 1)
+    # The mark is taken off only when the scan is over.
     if want == TEXT and scan.kind[scan.defined[handle]] & ~NOT_ASCII not in STRINGS:
         return fail(scan, NO_STRING, pos - 1)
     scan.link[node] = handle
@@ -273,6 +274,7 @@ def read_description(scan: Scan, node: int, pos: int) -> int:
     is_proxy = scan.kind[node] == TC_PROXYCLASSDESC
     if (read_interfaces(scan, top, pos) if is_proxy else read_class_head(scan, top, pos)) == STOP:
         return STOP
+    # Only now that the description is taken up: the scan goes on behind it with a larger table.
     return fail(scan, CLASSES_FULL, pos) if c + CLASS_COLUMNS == len(classes) else NOTHING
 
 

@@ -24,7 +24,7 @@ def file_path(uri: str) -> PurePath | None:
     r"""Read a file URI.
 
     "file:/a/b", "file:///a/b" and "file://localhost/a/b" are the same. A drive letter or a host gives a Windows path:
-    "file:///C:/a", "file://server/fraction/a" and "file:////server/fraction/a" (the two UNC forms Java writes).
+    "file:///C:/a", "file://server/share/a" and "file:////server/share/a" (the two UNC forms Java writes).
 
     Returns:
         PurePosixPath or PureWindowsPath; None for another scheme (OMERO's https).
@@ -76,6 +76,7 @@ def file_uri(path: PurePath) -> str:
     if not path.is_absolute():
         raise FormatError(f"{text!r} is relative; QuPath needs absolute file URIs")
     quoted = quote(text, safe=_SAFE)
+    # A UNC path has its host in front already.
     if text.startswith("//"):
         return f"file:{quoted}"
     return f"file://{quoted}" if text.startswith("/") else f"file:///{quoted}"

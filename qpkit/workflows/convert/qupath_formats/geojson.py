@@ -1,4 +1,4 @@
-"""QuPath's GeoJSON behind the same door as everybody else's formats."""
+"""QuPath's GeoJSON as a `Format`, like everybody else's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QuPath's .qpdata behind the same door as everybody else's formats."""
+"""QuPath's .qpdata as a `Format`, like everybody else's."""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ class Affine(Move, frozen=True, kw_only=True):
     def _matrices(self, rng: np.random.Generator, count: int, height: int, width: int) -> NDArray[np.float64]:
         turn, zoom, slant, *shift = rng.uniform(-1, 1, (count, 5)).T
         angle, slope = np.radians(turn * self.rotate), np.tan(np.radians(slant * self.shear))
+        # The inverse: the matrix leads from the output to the source.
         factor = (1 + self.scale) ** -zoom
         turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         slanted = np.array([[np.ones(count), slope], [np.zeros(count), np.ones(count)]])

@@ -102,12 +102,14 @@ def _curves(level: Tensor, limits: Tensor) -> Tensor:
     padded = F.pad(level.float().unsqueeze(1), (0, -width % CELLS, 0, -height % CELLS), mode="replicate").long()
     rows, columns = padded.shape[-2] // CELLS, padded.shape[-1] // CELLS
     cells = padded.view(count, CELLS, rows, CELLS, columns).transpose(2, 3).reshape(count * CELLS**2, rows * columns)
+    # One bincount for all cells: each has 256 numbers of its own.
     offset = torch.arange(len(cells), device=level.device).view(-1, 1) * _LEVELS
     counts = torch.bincount((cells + offset).flatten(), minlength=len(cells) * _LEVELS).view(-1, _LEVELS)
     fraction = counts.float() / (rows * columns)
     most = limits.repeat_interleave(CELLS**2).view(-1, 1) / _LEVELS
     kept = _clipped(fraction, most)
     total = kept.cumsum(dim=1)
+    # Scaled so that a flat histogram changes nothing: level k becomes k / 255.
     middle = (total - kept / 2) * (_LEVELS / (_LEVELS - 1)) - 0.5 / (_LEVELS - 1)
     return middle.clamp(0, 1).view(count, -1)
 

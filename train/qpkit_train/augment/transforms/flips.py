@@ -42,6 +42,7 @@ class Flips(Exchange, frozen=True, kw_only=True):
         for probability, axis in ((self.hflip, -1), (self.vflip, -2)):
             chosen = chosen_of(rng, count, probability)
             images, targets = _flipped(images, chosen, axis), _flipped(targets, chosen, axis)
+        # Drawn in any case: `Color` takes the numbers that follow, and must not change with rot90.
         quarters = rng.integers(0, 4, count)
         if self.rot90 and images.shape[-1] == images.shape[-2]:
             for turns in (1, 2, 3):

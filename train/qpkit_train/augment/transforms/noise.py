@@ -41,6 +41,7 @@ class Noise(Recolor, frozen=True, kw_only=True):
 def _noisy(part: Tensor, deviations: Tensor, seeds: list[int]) -> Tensor:
     import torch
 
+    # A source for each image: its grains do not depend on which others are changed with it.
     sources = [torch.Generator(part.device).manual_seed(seed) for seed in seeds]
     drawn = [torch.randn(part.shape[1:], generator=s, device=part.device, dtype=part.dtype) for s in sources]
     return (part + torch.stack(drawn) * deviations.view(-1, 1, 1, 1)).clamp(0, 1)

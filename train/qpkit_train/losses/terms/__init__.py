@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a term is asked about.
+    """The logits and targets that a term is computed from.
 
     Args:
         logits: (n, classes, h, w) float32.
@@ -48,7 +48,7 @@ class Scored:
 
 
 class Term(Section, frozen=True, kw_only=True):
-    """One term.
+    """One term of a loss.
 
     Class attributes:
         name: In loss.terms.

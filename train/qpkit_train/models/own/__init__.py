@@ -26,7 +26,7 @@ _FOUND: Final[dict[str, Architecture]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One of our own.
+    """One of qpkit's own networks.
 
     Args:
         name: What recipes call it.
