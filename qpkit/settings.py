@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from qpkit.errors import ConfigError
@@ -118,13 +119,15 @@ class Field:
         parse = self.flag.parse or getattr(self.kind, "parse", None)
         if parse is not None:
             return parse(said)
+        if self.kind is Path and isinstance(said, str):
+            return Path(said)
         return tuple(said) if isinstance(said, list) else said
 
     def fault(self, value: Any) -> str:
         """Say what is wrong with a value; "" if nothing is."""
         if value is None:
             return ""
-        if self.range is not None and not self.range.holds(value):
+        if self.range is not None and not (isinstance(value, int | float) and self.range.holds(value)):
             return f"has to be {self.range}"
         if self.choices and value not in self.choices:
             names = [str(choice) for choice in self.choices]

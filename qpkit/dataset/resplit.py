@@ -62,6 +62,7 @@ def resplit_in_place(tiles: TileSet, new: NewSplit) -> Path:
     replace_file(files[0], after[0])
     try:
         replace_file(files[1], after[1])
+    # Table and export.json have to say the same.
     except OutputError:
         replace_file(files[0], before[0])
         raise

@@ -144,7 +144,7 @@ def tissue_of_tile(mask: NDArray[np.bool_], tile: Tile, slide_width: int, slide_
 def rgb_std(pixels: NDArray[np.uint8]) -> float:
     """Standard deviation over all values of an RGB tile, grey levels (the published tissue filter's measure)."""
     total, squares = _sums()(pixels)
-    # Python's integers: exact, and the product leaves 64 bits in tiles of 2,700 px and more.
+    # Python's integers: exact, and the product leaves 64 bits in tiles of 2,000 px and more.
     return math.sqrt(pixels.size * int(squares) - int(total) ** 2) / pixels.size
 
 

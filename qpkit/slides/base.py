@@ -161,6 +161,7 @@ class Slide:
         columns = max(1, round(self.info.width / downsample))
         rows = max(1, round(self.info.height / downsample))
         scale = downsample / self.info.downsamples[self._finer_level(downsample)]
+        # Rows of the thumbnail, of which each takes scale rows of scale times as many source pixels.
         band = max(1, int(_BAND_PX / (columns * scale * scale)))
         bands = [self._read(0, y, columns, min(band, rows - y), downsample, plane) for y in range(0, rows, band)]
         return np.concatenate(bands)

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
+from qpkit.core.damage import DAMAGED_IMAGE
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import OUTSIDE, require_plane
 from qpkit.slides.pixel_size import MAP_NOTE, nominal_downsamples, plausible_mpp
-from qpkit.slides.tiff_levels import DAMAGED, TilePage, read_tiff_image
+from qpkit.slides.tiff_levels import TilePage, read_tiff_image
 
 _CACHE_BYTES: Final = 32 << 20
 
@@ -87,7 +88,7 @@ class TiffReader:
             return None
         try:
             pixels = page.decode(content, index, self._scratch(page) if key is None else _room_for(page))
-        except DAMAGED as err:
+        except DAMAGED_IMAGE as err:
             raise FormatError(f"{self._path}: tile {index} cannot be decoded ({err})") from err
         shown_width = min(page.tile_width, page.width - index % page.columns * page.tile_width)
         shown_height = min(page.tile_height, page.height - index // page.columns * page.tile_height)

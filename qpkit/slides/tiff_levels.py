@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import openslide
 import tifffile
 from numpy.typing import NDArray
 
+from qpkit.core.damage import DAMAGED_IMAGE
 from qpkit.errors import FormatError
 from qpkit.slides.base import NotRgbError, on_white
 from qpkit.slides.pixel_size import ome_pixel_size
@@ -30,12 +30,6 @@ _JPEG_END: Final = b"\xff\xd9"
 Decode = Callable[[bytes, int, NDArray[np.uint8] | None], NDArray[np.uint8]]
 
 _LARGEST_TILE_PX: Final = 1 << 26
-
-DAMAGED: Final = (
-    tifffile.TiffFileError, ValueError, OSError, LookupError, AttributeError, TypeError, ArithmeticError, RuntimeError,
-    MemoryError, struct.error,
-)  # fmt: skip
-"""What tifffile and imagecodecs raise where a file is cut off or nonsense."""
 
 _KNOWN_VENDORS: Final = (None, "aperio", "generic-tiff")
 _JPEG: Final = 7
@@ -112,9 +106,9 @@ def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
     try:
         with tifffile.TiffFile(path) as tiff:
             return _image(tiff, path, vendor, series)
-    except FormatError:  # a ValueError, as DAMAGED has it
+    except FormatError:  # a ValueError, as DAMAGED_IMAGE has it
         raise
-    except DAMAGED as err:
+    except DAMAGED_IMAGE as err:
         raise FormatError(f"{path}: not a TIFF that can be read ({err})") from err
 
 

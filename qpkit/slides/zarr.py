@@ -82,7 +82,7 @@ class ZarrReader:
         return image
 
     def _read_axes(self, image: Mapping[str, Any]) -> _Axes:
-        # 0.3 lists bare names; before it, arrays always had these five dimensions.
+        # OME-NGFF 0.3 lists bare names; before it, arrays always had these five dimensions.
         axes = [a if isinstance(a, dict) else {"name": a} for a in image.get("axes", "tczyx")]
         names = "".join(str(axis.get("name")) for axis in axes)
         if not set(names) <= _AXES or len(set(names)) != len(names) or not names.endswith("yx"):

@@ -198,6 +198,7 @@ def _report(slide: SlidePrediction, shapes: _Polygons, change: _Change, start: f
 def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
     """Bring one entry's predictions up to date."""
     there = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
+    # Without an id nothing tells that it is the same object: it counts as edited, and stays.
     untouched = {o.id: o for o in there if o.id is not None and is_untouched(o)}
     edited = {o.id for o in there if o.id not in untouched}
     unchanged = {o.id for o in new if o.id in untouched and _alike(o, untouched[o.id])}

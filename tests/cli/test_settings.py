@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,9 @@ def test_texts_are_read_and_values_taken_as_they_are() -> None:
         0.5,
     )
     assert read == ExportSettings(context=(1, 4), tissue=read.tissue, fractions=read.fractions, tile_size=256, mpp=0.5)
+    assert ConvertSettings.of(image="a.svs", size="30x40").image == Path("a.svs")
+    with pytest.raises(ConfigError, match=r"--mpp 'fine': has to be a positive number"):
+        ExportSettings(mpp="fine")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no 'tile'"):
         ExportSettings.of(tile=3)
 

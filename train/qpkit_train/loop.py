@@ -151,6 +151,7 @@ class Training:
         """Stand where `state` says; returns the epochs that were done."""
         weights.load_weights(self.network, self.root / state.model, run=self.file.id)
         tensors = weights.read_tensors(self.root / state.optimizer, run=self.file.id)
+        # These two take their own tensors out; what is left is of the optimizer.
         self.errors.restore(tensors)
         self.average.restore(tensors)
         weights.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
@@ -218,6 +219,7 @@ class Training:
                 waiting = source.waited / (time.perf_counter() - started)
                 text = f"epoch {self.epoch + 1}/{self.recipe.optim.epochs} loss {shown:.4f}, {waiting:.0%} waiting"
                 on_progress(self.steps, total, text)
+        # Also for the steps between two looks: one loss that is no number makes the mean none.
         self._checked(torch.stack(losses).mean(), len(losses) - 1)
         self.errors.settle()
         self.training_seconds += time.perf_counter() - started

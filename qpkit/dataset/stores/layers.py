@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from qpkit.core.damage import DAMAGED_IMAGE
 from qpkit.errors import ConfigError, FormatError
 
 Layers = Mapping[str, NDArray[Any]]
@@ -22,6 +23,9 @@ Layers = Mapping[str, NDArray[Any]]
 
 INSTANCES: Final = "instances"
 """Layer and folder of the masks in which every object has a number of its own."""
+
+_DEFLATE_LIMIT: Final = 1032
+"""Bytes that one byte of deflate, the strongest compression of a tile, can become (zlib's technical details)."""
 
 _PNG_UP: Final = 0x20
 """libpng's filter "up": twice as fast as choosing one for every row, and as small on tissue."""
@@ -96,10 +100,18 @@ def decode(content: bytes, layer: str, name: str) -> NDArray[Any]:
     """
     try:
         if PurePosixPath(name).suffix in (".tif", ".tiff"):
-            return np.asarray(tifffile.imread(io.BytesIO(content)))
+            return _read_tiff(content)
         with Image.open(io.BytesIO(content)) as image:
             mode = "RGB" if layer.startswith("image") else "L"
             return np.asarray(image.convert(mode) if image.mode != mode else image)
-    # A SyntaxError is what Pillow makes of a broken PNG.
-    except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as err:
+    except DAMAGED_IMAGE as err:
         raise FormatError(f"{name}: tile cannot be read ({err}); export the tiles again") from err
+
+
+def _read_tiff(content: bytes) -> NDArray[Any]:
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        series = tiff.series[0]
+        # A damaged header may promise terabytes, and tifffile allocates them before it reads.
+        if series.nbytes > _DEFLATE_LIMIT * len(content):
+            raise ValueError(f"its {series.nbytes:,} bytes of pixels are not in {len(content):,} bytes of file")
+        return np.asarray(series.asarray())

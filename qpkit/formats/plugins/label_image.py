@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from shapely.affinity import affine_transform, translate
 
 from qpkit.core.annotation import Annotation, argb
+from qpkit.core.damage import DAMAGED_IMAGE
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError, ProjectError
@@ -108,7 +109,7 @@ def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
                 written = str(opened.info.get(PLACE_KEY, ""))
                 palette = opened.getpalette("RGB") if opened.mode == "P" else None
                 pixels = np.asarray(opened.convert("RGB") if opened.mode in ("RGBA", "LA", "CMYK") else opened)
-    except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as err:
+    except DAMAGED_IMAGE as err:
         raise FormatError(f"{path}: not an image that can be read ({err})") from err
     pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
     if pixels.ndim == 3 and pixels.shape[2] == 4:

@@ -80,6 +80,7 @@ def _check(array: NDArray[Any], first: int) -> None:
         where = f"object {first + collections[0]}"
         raise GeometryError(f"{where}: a GeometryCollection cannot be imported by QuPath 0.6; split it into its parts")
     coordinates, owner = shapely.get_coordinates(array, return_index=True)
+    # Not ">", which NaN would pass.
     beyond = np.flatnonzero(~(np.abs(coordinates) <= MAX_COORDINATE).all(axis=1))
     if beyond.size:
         where = f"object {first + owner[beyond[0]]}"
@@ -125,6 +126,7 @@ def _without_empty_parts(geometry: BaseGeometry) -> BaseGeometry:
 
 def _with_members(text: str, shape: RoiShape | None, plane: Plane) -> str:
     """Add QuPath's own members at the end of a geometry object."""
+    # Of a small ellipse rounding may leave another shape.
     ellipse_member = ',"isEllipse":true' if shape == "ellipse" and text.startswith('{"type":"Polygon"') else ""
     plane_member = f',"plane":{{"c":{plane.c},"z":{plane.z},"t":{plane.t}}}' if plane != DEFAULT_PLANE else ""
     return f"{text[:-1]}{ellipse_member}{plane_member}}}"

@@ -160,6 +160,7 @@ class Emitter:
 
     def _edited_inside(self, run: _Run) -> bool:
         """Whether there is an edit behind the first row of a run."""
+        # Right: the edit of the first row itself has been done by `_row`.
         place = bisect.bisect_right(self._rows, run.first)
         return place < len(self._rows) and self._rows[place] < run.stop
 

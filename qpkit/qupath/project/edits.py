@@ -94,6 +94,7 @@ def write_project(project: Project, record: Mapping[str, Any]) -> None:
         OutputError: It cannot be written; the old one is still there.
     """
     with one_at_a_time(project.folder):
+        # Under the lock: of two writers that read the same state only the first may go on.
         if Stamp.of(project.path) != project.stamp:
             raise ProjectError(
                 f"{project.path}: changed since it was read, so nothing was written; close QuPath and try again"

@@ -239,6 +239,7 @@ class QpData:
         new = {self._number(key): value for key, value in changes.items()}
         ids = Counter(new.get(n + 1, item).id for n, item in enumerate(self._annotations))
         twice = [identity for identity, count in ids.items() if identity is not None and count > 1]
+        # Ids that the file has twice already are no reason to refuse other changes.
         if twice and {new[n].id for n in new} & set(twice):
             raise FormatError(f"{self.source}: the object id {twice[0]} is there already")
 

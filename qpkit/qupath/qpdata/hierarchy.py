@@ -179,6 +179,7 @@ def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it
                 break
             b = body[item]
             count = (data[b] << 24) | (data[b + 1] << 16) | (data[b + 2] << 8) | (data[b + 3] << 0)
+            # Every child takes a row at least.
             if count > end - item:
                 failure, at, x = _BAD_COUNT, node, count
                 break

@@ -134,6 +134,7 @@ class Vocabulary:
         """
         emitter = self.emitter
         head = self._heads.get(name)
+        # The class is written out once; from then on tag and reference are the same bytes every time.
         if head is None:
             emitter.out.append(bytes([tag]))
             self._heads[name] = bytes([tag]) + self._class(name)

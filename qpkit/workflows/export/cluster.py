@@ -45,7 +45,7 @@ def run_on_cluster(jobs: Sequence[SlideJob], root: Path, *, address: str, tick: 
         raise ConfigError(f"--scheduler {address}: cannot be reached ({err})") from err
     with client:
         _check_workers(client, root, address)
-        # Not pure: Dask would take the result of an equal job from an earlier export.
+        # Not pure: a job is done for the files that it writes, so none may be taken for an equal one.
         waiting = [client.submit(run_slide, job, root, None, pure=False, retries=_RETRIES) for job in jobs]
         try:
             for job, future in zip(jobs, waiting, strict=True):

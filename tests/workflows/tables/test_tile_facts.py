@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from small_project import TUMOR, small_project
 
 from qpkit.dataset import TileSet, read_tile_set
+from qpkit.dataset.stores.files import FileStore
 from qpkit.errors import ConfigError, FormatError
 from qpkit.workflows.tables.tile_facts import (
     context_of,
@@ -25,7 +26,7 @@ from qpkit.workflows.tables.tile_facts import (
     read_filled_table,
     record_of,
 )
-from table_of_tiles import eight_slides, tile, write_table
+from table_of_tiles import LABELS, eight_slides, tile, write_table
 
 
 def opened(tmp_path: Path, **info: Any) -> TileSet:
@@ -40,7 +41,7 @@ def test_a_table_is_taken_only_with_tiles_that_can_be_told_apart(tmp_path: Path)
     for name, said in (("split", "split 'holdout' in the table is none of"), ("slide", "a tile without slide")):
         bad = write_table(tmp_path / name, eight_slides())
         table = pq.read_table(bad / "tiles.parquet")
-        values = ["holdout" if name == "split" else ""] + table[name].to_pylist()[1:]
+        values = ["holdout" if name == "split" else "", *table[name].to_pylist()[1:]]
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
         pq.write_table(table, bad / "tiles.parquet")
         with pytest.raises(FormatError, match=said):
@@ -48,25 +49,29 @@ def test_a_table_is_taken_only_with_tiles_that_can_be_told_apart(tmp_path: Path)
     info = json.loads((root / "export.json").read_text())
     del info["labels"]
     (root / "export.json").write_text(json.dumps(info))
-    with pytest.raises(FormatError, match="is damaged .*; export the tiles again"):
+    with pytest.raises(FormatError, match=r"is damaged .*; export the tiles again"):
         read_filled_table(root)
 
 
 odd = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
 
 
-@given(
-    odd | st.lists(odd | st.fixed_dictionaries({"name": st.sampled_from("ab"), "slide_quick_hash": st.text(max_size=3)})),
-    odd | st.fixed_dictionaries({}, optional={"patients": odd | st.dictionaries(st.sampled_from("ab"), st.text(max_size=3)),
-                                              "patient_key": st.just("P")}),
-    odd | st.fixed_dictionaries({}, optional={"split": st.sampled_from(["slide", "patient:Who"])}),
-)  # fmt: skip
+rows = st.fixed_dictionaries({"name": st.sampled_from("ab"), "slide_quick_hash": st.text(max_size=3)})
+patients = odd | st.dictionaries(st.sampled_from("ab"), st.text(max_size=3))
+splits = st.fixed_dictionaries({}, optional={"patients": patients, "patient_key": st.just("P")})
+asked_for = st.fixed_dictionaries({}, optional={"split": st.sampled_from(["slide", "patient:Who"])})
+
+
+@given(odd | st.lists(odd | rows), odd | splits, odd | asked_for)
 @settings(max_examples=50)
 def test_whatever_export_json_holds_it_is_read_as_far_as_it_goes(inputs: Any, split: Any, asked: Any) -> None:
-    tiles = TileSet(root=Path(), tiles=(tile("a", 0, {}, group="g"),), labels=None, mpp=1, tile_size=1,
-                    info={"inputs": inputs, "split": split, "settings": asked}, layers=(), store=None)  # type: ignore[arg-type]  # fmt: skip
-    rows = [r for r in inputs if isinstance(r, dict)] if isinstance(inputs, list) else []
-    assert images_of(tiles) == {row["name"]: row["slide_quick_hash"] for row in rows}
+    info = {"inputs": inputs, "split": split, "settings": asked}
+    tiles = TileSet(
+        root=Path(), tiles=(tile("a", 0, {}, group="g"),), labels=LABELS, mpp=1.0, tile_size=1, info=info, layers=(),
+        store=FileStore(Path()),
+    )  # fmt: skip
+    found = [row for row in inputs if isinstance(row, dict)] if isinstance(inputs, list) else []
+    assert images_of(tiles) == {row["name"]: row["slide_quick_hash"] for row in found}
     record = split if isinstance(split, dict) else {}
     by_patient = isinstance(asked, dict) and asked.get("split") == "patient:Who"
     assert record_of(tiles) == record

@@ -115,6 +115,7 @@ class TileReader:
             image, target = self.read(tile)
             row, col = crop_corner(target, wanted, side=side, rng=rng)
             return _cut(image, row, col, side, margin), _cut(target, row, col, side, margin, beyond=IGNORE_INDEX)
+        # The corner is chosen by what the tile itself shows, whatever lies beside it.
         target = self._encoded(tile, self._tile_set.read_mask(tile))
         row, col = crop_corner(target, wanted, side=side, rng=rng, free=free)
         place = {"x": col - margin, "y": row - margin, "side": side + 2 * margin}

@@ -216,7 +216,7 @@ class BalancedSampler:
         draws = chosen.draws - len(hard)
         if chosen.weights is None:
             return np.concatenate([hard, self._in_turn(group, epoch, draws)])
-        # Each tile that shows a class comes once in any case; the weights share out the rest.
+        # With draws enough, each tile that shows a class comes once; the weights share out the rest.
         base = chosen.tiles if draws >= len(chosen.tiles) and not chosen.is_negative else chosen.tiles[:0]
         key = (self._seed, group, 4, epoch)
         return np.concatenate([hard, base, _in_proportion(chosen.tiles, chosen.weights, draws - len(base), key)])

@@ -113,6 +113,7 @@ class SlidePredictor:
                 if (tile.col, tile.row) not in wanted:
                     self._write_background(tile, labels, probabilities)
             for tiles, pixels in self._batches(list(wanted.values())):
+                # Thresholds are held against probabilities, also where none are written.
                 wants = probabilities is not None or bool(self.limits.any())
                 indices, bytes_ = model.answer(pixels, halo=self.grid.halo, probabilities=wants)
                 if bytes_ is not None:

@@ -88,6 +88,7 @@ def check_answers(network: torch.nn.Module, recipe: Recipe, *, tile_px: int) -> 
         try:
             with torch.no_grad():
                 logits: Tensor = network(torch.zeros(1, 3, padded, padded))
+        # What networks raise for sizes that they cannot take differs from one to the next.
         except (RuntimeError, ValueError, AssertionError) as err:
             raise ConfigError(
                 f"model: {recipe.model.architecture} with encoder {recipe.model.encoder} cannot take tiles of "

@@ -213,6 +213,7 @@ def _not_json(err: FormatError, name: str) -> Rule:
 
 def _diagnosis(file: Path, outer: _Tally, tallies: list[_Tally]) -> GeoJsonDiagnosis:
     findings = [finding for tally in (outer, *tallies) for finding in tally.findings()]
+    # A version passes over such a file without an error, and without an object.
     unread = (rules.GZIP_UNKNOWN.text, rules.NAME_UNKNOWN.text)
     verdicts = []
     for version in VERSIONS:

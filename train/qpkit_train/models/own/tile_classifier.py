@@ -23,6 +23,7 @@ class TileClassifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.pool = nn.AdaptiveAvgPool2d(1)
+        # Called as in smp, so that `_head_of` and dropout find it.
         self.segmentation_head = nn.Sequential(nn.Conv2d(channels, classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:
