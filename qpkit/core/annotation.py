@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from shapely.geometry.base import BaseGeometry
@@ -105,3 +105,9 @@ class Annotation:
     def class_name(self) -> str | None:
         """The full class name, "Tumor: Positive"; None if unclassified."""
         return None if self.path_class is None else str(self.path_class)
+
+    def comparable(self) -> tuple[object, ...]:
+        """Return what is equal where every field is, NaN to NaN; the annotations themselves are not equal then."""
+        nucleus = None if self.nucleus is None else self.nucleus.wkb
+        # By WKB, as shapely cuts the repr of a long shape short.
+        return (self.geometry.wkb, nucleus, repr(replace(self, nucleus=None)))

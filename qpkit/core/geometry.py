@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -125,6 +127,26 @@ _FLAT_PX = 0.5
 """How far an edge may lie from the curve, px, however coarse that is for a small ellipse.
 
 Source: QuPath flattens curves to this (the default of GeometryTools.GeometryConverter)."""
+
+
+def are_boxes(rings: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Say which closed rings of four corners, (n, 5, 2), are axis-parallel rectangles with every corner once."""
+    moves = np.diff(rings, axis=1) != 0
+    along_one_axis = (moves[..., 0] ^ moves[..., 1]).all(axis=1)
+    in_turn = (moves[:, 2:] == moves[:, :2]).all(axis=(1, 2)) & (moves[:, 0, 0] != moves[:, 1, 0])
+    return np.asarray(along_one_axis & in_turn)
+
+
+def is_rectangle(geometry: BaseGeometry) -> bool:
+    """Say whether a polygon still is the rectangle that it is said to be: it may have been edited since.
+
+    Args:
+        geometry: Any frame. Without width or height it is one, as QuPath can hold it; what is empty is none.
+    """
+    if not isinstance(geometry, shapely.Polygon) or geometry.interiors or len(geometry.exterior.coords) != 5:
+        return False
+    x, y, x2, y2 = geometry.bounds
+    return math.isclose(geometry.area, (x2 - x) * (y2 - y), rel_tol=1e-12)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # of coordinates near the largest double nothing is an ellipse

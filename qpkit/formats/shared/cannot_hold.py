@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 import shapely
 
 from qpkit.core.annotation import Annotation, Plane
-from qpkit.core.geometry import is_ellipse, polygons_of
+from qpkit.core.geometry import is_ellipse, is_rectangle, polygons_of
 from qpkit.formats.shared.outlines import is_box
 
 Feature = Literal[
@@ -180,7 +180,7 @@ _HAS: Final[Mapping[Feature, Callable[[Annotation], bool]]] = {
     "holes": _has_holes,
     "parts": _has_parts,
     "ellipse": lambda o: o.shape == "ellipse" and is_ellipse(o.geometry),
-    "rectangle": lambda o: o.shape == "rectangle" and not o.geometry.is_empty,
+    "rectangle": lambda o: o.shape == "rectangle" and is_rectangle(o.geometry),
     "line": lambda o: bool(_lines(o)),
     "polyline": lambda o: any(len(line.coords) > 2 for line in _lines(o)),
     "points": lambda o: o.geometry.geom_type in ("Point", "MultiPoint") and not o.geometry.is_empty,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, RoiShape
-from qpkit.core.geometry import ellipse, is_ellipse
+from qpkit.core.geometry import are_boxes, ellipse, is_ellipse
 
 Points = NDArray[np.float64]
 """(n, 2) x and y in slide px."""
@@ -53,8 +53,7 @@ def is_box(polygon: shapely.Polygon) -> bool:
     ring = np.asarray(polygon.exterior.coords)
     if len(ring) != 5 or polygon.interiors:
         return False
-    step = np.diff(ring[:, :2], axis=0) != 0
-    return bool((step[:, 0] ^ step[:, 1]).all() and (step[::2] == step[0]).all() and (step[1::2] == step[1]).all())
+    return bool(are_boxes(ring[None, :, :2])[0])
 
 
 def boxed(points: Points, shape: RoiShape) -> shapely.Polygon | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import RoiShape
-from qpkit.core.geometry import is_ellipse, mend, slide_to_level, slides_to_level
+from qpkit.core.geometry import is_ellipse, is_rectangle, mend, slide_to_level, slides_to_level
 
 PixelRule = Literal["centre", "qupath"]
 
@@ -69,7 +69,7 @@ def level_shape(
     if rule == "centre":
         mended, was_mended = mend(geometry)
         return slide_to_level(mended, downsample), was_mended
-    if (shape == "rectangle" and not geometry.is_empty) or (shape == "ellipse" and is_ellipse(geometry)):
+    if (shape == "rectangle" and is_rectangle(geometry)) or (shape == "ellipse" and is_ellipse(geometry)):
         corners = np.array(geometry.bounds) / downsample
         if shape == "rectangle":
             return shapely.box(*np.floor(corners + 0.25)), False

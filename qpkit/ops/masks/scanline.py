@@ -146,7 +146,6 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
             mask[row, left:right] = value
 
     counts = np.zeros(rows + 1, np.int64)
-    most = 0
     cuts = np.empty(64, np.int64)
     for number in numbers:
         value = values[number]
@@ -170,7 +169,6 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
             total += here
         if total > len(cuts):
             cuts = np.empty(2 * total, np.int64)
-        most = max(most, total)
         place = counts.copy()
         for e in range(start, stop):
             x0, y0, x1, y1 = edges[e, 0] - x, edges[e, 1] - y, edges[e, 2] - x, edges[e, 3] - y

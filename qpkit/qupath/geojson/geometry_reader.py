@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Plane, RoiShape
-from qpkit.core.geometry import ellipse
+from qpkit.core.geometry import are_boxes, ellipse
 from qpkit.errors import FormatError
 from qpkit.qupath.object_values import NO_ROI, Roi
 
@@ -138,16 +138,7 @@ def _read_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
     polygon = shapely.Polygon(rings[0], rings[1:])
     if len(rings) > 1:
         return polygon, "geometry"
-    return polygon, "rectangle" if _is_box(rings[0]) else "polygon"
-
-
-def _is_box(ring: NDArray[np.float64]) -> bool:
-    """Say whether a ring is an axis-parallel rectangle, each corner once."""
-    if len(ring) != 5:
-        return False
-    step = np.diff(ring, axis=0) != 0
-    turns = step[0, 0] != step[1, 0] and (step[2:] == step[:2]).all()
-    return bool(turns and (step[:, 0] ^ step[:, 1]).all())
+    return polygon, "rectangle" if len(rings[0]) == 5 and are_boxes(rings[0][None])[0] else "polygon"
 
 
 def _read_multi_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:

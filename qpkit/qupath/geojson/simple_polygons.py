@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import RoiShape
+from qpkit.core.geometry import are_boxes
 from qpkit.qupath.object_values import Roi
 
 _SPECIAL: Final = ("plane", "isEllipse")
@@ -48,7 +49,7 @@ def read_simple_polygons(records: Sequence[object]) -> list[Roi | None]:
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, coordinates, (offsets, np.arange(len(rings) + 1))
     )
-    boxes = _are_boxes(coordinates, ends, lengths)
+    boxes = _boxes_among(coordinates, ends, lengths)
     for (index, _), polygon, is_box in zip(rings, polygons, boxes.tolist(), strict=True):
         shape: RoiShape = "rectangle" if is_box else "polygon"
         found[index] = Roi(polygon, shape)
@@ -77,15 +78,11 @@ def _numbers(points: list[Any]) -> NDArray[np.float64] | None:
         return None
 
 
-def _are_boxes(
+def _boxes_among(
     coordinates: NDArray[np.float64], ends: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Say which rings are axis-parallel rectangles, each corner once."""
     boxes = np.zeros(len(ends), dtype=bool)
     five = np.flatnonzero(lengths == 5)
     rings = coordinates[(ends[five] - 5)[:, None] + np.arange(5)]
-    moves = np.diff(rings, axis=1) != 0
-    one_axis = (moves[..., 0] ^ moves[..., 1]).all(axis=1)
-    in_turn = (moves[:, 2:] == moves[:, :2]).all(axis=(1, 2)) & (moves[:, 0, 0] != moves[:, 1, 0])
-    boxes[five] = one_axis & in_turn
+    boxes[five] = are_boxes(rings)
     return boxes

@@ -120,7 +120,5 @@ def _reading(file: Path) -> Iterator[None]:
         raise FormatError(f"{file}: not a whole zip file ({err})") from err
     except (RuntimeError, NotImplementedError) as err:  # encrypted, or an unknown compression
         raise FormatError(f"{file}: the zip cannot be unpacked ({err})") from err
-    except FormatError:
-        raise
     except OSError as err:
         raise ProjectError(f"{file}: cannot be read ({err.strerror or err})") from err

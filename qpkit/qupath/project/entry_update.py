@@ -94,10 +94,8 @@ def _check(data: QpData, kept: Sequence[Annotation], added: Sequence[Annotation]
 
 
 def _apart(annotation: Annotation) -> tuple[object, ...]:
-    """Everything but the place in the tree, comparable (NaN equals NaN)."""
-    alone = dataclasses.replace(annotation, parent=None)
-    nucleus = None if annotation.nucleus is None else annotation.nucleus.wkb
-    return (alone.geometry.wkb, nucleus, repr(dataclasses.replace(alone, nucleus=None)))
+    """Everything but the place in the tree."""
+    return dataclasses.replace(annotation, parent=None).comparable()
 
 
 def _follow_up(files: EntryFiles, data: QpData, server: Mapping[str, Any], added: Sequence[Annotation]) -> None:

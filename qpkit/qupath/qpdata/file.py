@@ -250,7 +250,7 @@ class QpData:
         before = self._annotations
         if new:
             self._edit(change)
-        return sum(_differs(before[n - 1], self._annotations[n - 1]) for n in new)
+        return sum(before[n - 1].comparable() != self._annotations[n - 1].comparable() for n in new)
 
     def set_property(self, key: str, value: str) -> None:
         """Set a text property of the image.
@@ -344,11 +344,6 @@ def _counted(size_block: StreamValue, change: int) -> bytes:
     data = size_block.data
     # The capacity before it stays: Java's HashMap reads it and ignores it.
     return block(data[:-4] + struct.pack(">i", struct.unpack(">i", data[-4:])[0] + change))
-
-
-def _differs(one: Annotation, other: Annotation) -> bool:
-    # By repr, as NaN is not equal to NaN; by WKB, as the repr of a long shape is cut short.
-    return (one.geometry.wkb, repr(one)) != (other.geometry.wkb, repr(other))
 
 
 def read_qpdata(path: os.PathLike[str] | str) -> QpData:

@@ -112,7 +112,7 @@ def find_objects(tape: Tape, root: int) -> PathObjects:
     seen = np.zeros(len(tape.kind), np.bool_)
     failure, at, x, found, strange = walk(data, *columns, root, table, stack, seen, unknown)
     if failure:
-        raise tape.fail(_MESSAGES[failure].format(tape.java_class(int(at)).name, x), int(at))
+        raise tape.fail(_MESSAGES[failure].format(tape.java_class(int(at)).name, int(x)), int(at))
     made = table.reshape(count, _COLUMNS)[:found]
     return PathObjects(made, (*_strangers(tape, unknown, strange), *_rests(tape, made)))
 

@@ -5,7 +5,6 @@ Source: the SerializationProxy classes of qupath.lib.roi; statistics are written
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +14,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Plane, RoiShape
-from qpkit.core.geometry import is_ellipse
+from qpkit.core.geometry import is_ellipse, is_rectangle
 from qpkit.errors import GeometryError
 from qpkit.qupath.qpdata.java_classes import NULL, ROI, Vocabulary
 
@@ -76,7 +75,7 @@ class RoiWriter:
         if start == end and shape not in ("polygon", "points", "geometry"):
             words.raw(NULL)
             return
-        if shape == "rectangle" and _is_rectangle(geometry):
+        if shape == "rectangle" and is_rectangle(geometry):
             _box("RectangleROI", geometry.bounds, plane, words)
             return
         if shape == "ellipse" and is_ellipse(geometry):
@@ -98,14 +97,6 @@ class RoiWriter:
             _columns("PointsROI", x, y, plane, words)
         else:
             _wkb(geometry, plane, words)
-
-
-def _is_rectangle(geometry: BaseGeometry) -> bool:
-    """Say whether a polygon still is the rectangle that it is said to be (it may have been edited)."""
-    if not isinstance(geometry, shapely.Polygon) or geometry.interiors:
-        return False
-    x, y, x2, y2 = geometry.bounds
-    return len(geometry.exterior.coords) == 5 and math.isclose(geometry.area, (x2 - x) * (y2 - y), rel_tol=1e-12)
 
 
 def _box(name: str, corners: Sequence[float], plane: Plane, words: Vocabulary) -> None:

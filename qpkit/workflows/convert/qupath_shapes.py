@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from qpkit.core.annotation import Annotation
-from qpkit.core.geometry import is_ellipse
+from qpkit.core.geometry import is_ellipse, is_rectangle
 from qpkit.formats.shared.outlines import simple_parts
 
 ROUNDED_FLOAT: Final = "objects whose outlines are rounded to 32 bits"
@@ -23,7 +23,10 @@ def count_float_losses(objects: Sequence[Annotation]) -> Counter[str]:
 
 
 def _loses_bits(item: Annotation) -> bool:
-    if item.shape in ("rectangle", "line", "geometry") or (item.shape == "ellipse" and is_ellipse(item.geometry)):
+    exact = item.shape in ("line", "geometry")
+    exact |= item.shape == "rectangle" and is_rectangle(item.geometry)
+    exact |= item.shape == "ellipse" and is_ellipse(item.geometry)
+    if exact:
         return False
     points = shapely.get_coordinates(item.geometry)
     return not np.array_equal(points, points.astype(np.float32))

@@ -38,7 +38,6 @@ class ShardReport:
     done: int
     total: int
     whole: ExportReport | None = None
-    was_complete: bool = False
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.core.geometry import ellipse
 from qpkit.core.labels import Boundary, Derivation, LabelClass, LabelMap, parse_label_map
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.errors import LabelError
 from qpkit.ops.masks.pixel_counts import PixelCounts
+from qpkit.ops.masks.pixel_rule import PixelRule
 from qpkit.ops.masks.rasterize import Painting, one_value_each, rasterize
 from strategies import annotations, boxes, stars
 
@@ -281,11 +283,17 @@ def replace_tile(downsample: float) -> Tile:
     return Tile(col=0, row=0, x=0, y=0, width=SIDE, height=SIDE, downsample=downsample)
 
 
-def test_a_polygon_that_is_called_an_ellipse_and_is_none_is_drawn_as_it_is() -> None:
-    shape = shapely.box(10, 10, 40, 30)
-    assert np.array_equal(
-        rasterize([annotation(shape, shape="ellipse")], WHOLE, LABELS), rasterize([annotation(shape)], WHOLE, LABELS)
-    )
+@pytest.mark.parametrize("rule", ["centre", "qupath"])
+@pytest.mark.parametrize("called", ["ellipse", "rectangle"])
+@pytest.mark.parametrize(
+    "shape", [shapely.Polygon([(10, 10), (40, 10), (40, 25), (10, 30)]), shapely.Point(30, 30).buffer(20, quad_segs=2)]
+)
+def test_what_is_no_longer_what_it_is_called_is_drawn_as_it_is(rule: PixelRule, called: RoiShape, shape: Any) -> None:
+    drawn = [
+        Painting([annotation(shape, shape=name)], LABELS, downsample=1.0, pixel_rule=rule).draw(WHOLE)
+        for name in (called, "polygon")
+    ]
+    assert np.array_equal(*drawn)
 
 
 @given(

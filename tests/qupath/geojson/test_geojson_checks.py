@@ -255,3 +255,13 @@ def test_every_repair_is_counted_under_its_name() -> None:
     assert child["properties"] == {"color": None}
     assert notes[repairing.RING_CLOSED] == 2 and notes[repairing.COLOR_READ] == notes[repairing.COLOR_DROPPED] == 1
     assert (notes[repairing.CLASS_TEXT], notes[repairing.VALUE_DROPPED], notes[repairing.CHILDREN_BESIDE]) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("width", [1e-9, 1e-3, 4e-3, 6e-3, 1.0])
+def test_a_sliver_has_the_same_rules_alone_and_as_a_part(width: float) -> None:
+    """What is thinner than QuPath's grid has no extent, however long it is."""
+    ring = [[0, 0], [100, 0], [100, width], [0, width], [0, 0]]
+    alone, part = check_shapes(
+        [{"type": "Polygon", "coordinates": [ring]}, {"type": "MultiPolygon", "coordinates": [[ring]]}]
+    )
+    assert (rules.SHAPE_EMPTY in alone) == (rules.SHAPE_EMPTY in part) == (width < 0.005)

@@ -254,3 +254,12 @@ def test_a_property_is_set_over_and_over(classes: list[PathClass], objects: list
         data.set_property(f"key {number}", "v")
         assert data.properties == {"a": "b", "key": str(path_class), **{f"key {k}": "v" for k in range(number + 1)}}
     check(data, tree(objects))
+
+
+def test_another_nucleus_is_a_change(shared: Path) -> None:
+    """Far behind the 80 characters after which shapely cuts a repr."""
+    data = fixture(shared, "v0.5.1", 3)
+    number, cell = next((n, item) for n, item in enumerate(data.objects()) if item.nucleus is not None)
+    points = shapely.get_coordinates(cell.nucleus)
+    points[len(points) // 2] += 0.5
+    assert data.update({number: dataclasses.replace(cell, nucleus=shapely.Polygon(points))}) == 1

@@ -48,7 +48,9 @@ def check_shapes(records: Sequence[object]) -> list[set[Rule]]:
     at = [index for index, roi in enumerate(simple) if roi is not None]
     polygons = np.array([roi.geometry for roi in simple if roi is not None], dtype=object)
     with np.errstate(all="ignore"):  # huge coordinates
-        odd = ~shapely.is_valid(polygons) | (shapely.area(polygons) < _GRID**2) if at else np.empty(0, dtype=bool)
+        # Only what is thinner than the grid, on average, can vanish on it.
+        thin = shapely.area(polygons) < _GRID * shapely.length(polygons)
+        odd = ~shapely.is_valid(polygons) | thin
         for number in np.flatnonzero(odd):
             found[at[number]].update(_check_area(polygons[number]))
         for index, roi in enumerate(simple):
