@@ -198,8 +198,11 @@ def test_a_rename_gives_every_object_the_new_class_and_then_fits_nothing(project
     assert finding.count == 2
     made = mended(drawn, [finding])
     assert [item.path_class for item in made] == [
-        PathClass(("Cancer", "Invasive"), -7), STROMA.path_class, PathClass(("Cancer", "Invasive", "Positive"), -9), None
-    ]  # fmt: skip
+        PathClass(("Cancer", "Invasive"), -7),
+        STROMA.path_class,
+        PathClass(("Cancer", "Invasive", "Positive"), -9),
+        None,
+    ]
     assert rename_findings(made, [rename]) == []
     (listed,) = rename_listed(project, [rename], ClassUse(), entries=project.entries)
     assert (listed.kind, listed.count) == ("class-rename", 1)

@@ -1,0 +1,176 @@
+"""One slide's prediction with a model that looks at single pixels: the rasters are known to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from numpy.typing import NDArray
+
+from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.errors import FormatError
+from qpkit.progress import no_progress
+from qpkit.slides import SlideSource, open_source
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
+from qpkit_train.inference.thresholds import threshold_levels
+from qpkit_train.models.card import STRIDE, ModelCard
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+WIDTH, HEIGHT = 150, 100
+LABELS = LabelMap(classes=(LabelClass("Dim", 2, ("Dim",)), LabelClass("Bright", 5, ("Bright",))))
+CARD = ModelCard(
+    run="r", name="pixels", where="here", labels=LABELS, mpp=0.5, downsample=None, trained={}, versions={}
+)  # fmt: skip
+
+
+def likeliest(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Channel by the red of a pixel: dark ground, dim, bright."""
+    return np.digitize(pixels[..., 0], [60, 150]).astype(np.uint8)
+
+
+def probabilities(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(classes, ...) 255 is 1: the likeliest has 128 and a half of the green, the others share the rest."""
+    best = likeliest(pixels)
+    sure = 128 + pixels[..., 1] // 2
+    return np.stack([np.where(best == i, sure, (255 - sure) // 2) for i in range(3)]).astype(np.uint8)
+
+
+class PixelModel:
+    """Stands for a network; notes the shapes that it is given."""
+
+    device_name, precision = "none", "none"
+
+    def __init__(self, card: ModelCard = CARD) -> None:
+        self.card = card
+        self.shapes: list[tuple[int, ...]] = []
+        self.wanted: set[bool] = set()
+
+    def answer(
+        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        self.shapes.append(pixels.shape)
+        self.wanted.add(probabilities)
+        inner = pixels[:, halo : pixels.shape[1] - halo, halo : pixels.shape[2] - halo]
+        return likeliest(inner), globals()["probabilities"](inner).swapaxes(0, 1) if probabilities else None
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 240, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def source(pixels: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> SlideSource:
+    path = tmp_path_factory.mktemp("slide") / "noise.tif"
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb")
+    return SlideSource(name="noise", path=path, mpp=0.5)
+
+
+SETTINGS = PredictSettings(probabilities=True, tile_px=64, halo_px=32, only_tissue=False)
+
+
+def predicted(
+    source: SlideSource, root: Path, settings: PredictSettings = SETTINGS, *, model: PixelModel | None = None,
+    limits: dict[str, float] | None = None,
+) -> PredictedSlide:  # fmt: skip
+    root.mkdir(exist_ok=True)
+    model = model or PixelModel()
+    with open_source(source) as slide:
+        levels = threshold_levels(limits or {}, model.card.labels)
+        job = SlidePredictor(model.card, source, slide, root, "noise", settings, levels)
+        described = job.described()
+        assert (described.width, described.height, described.name) == (WIDTH, HEIGHT, "noise")
+        assert (described.probabilities is not None) == settings.probabilities
+        return job.run_with(model, no_progress)
+
+
+def raster(root: Path, name: str = "labels") -> NDArray[np.uint8]:
+    with rasterio.open(root / f"noise.{name}.tif") as dataset:
+        return np.asarray(dataset.read())
+
+
+@pytest.mark.parametrize(("tile", "halo", "batch"), [(32, 0, 1), (64, 32, 3), (96, 32, 2), (256, 64, 4)])
+def test_the_rasters_are_the_models_answers_whatever_the_tiles(
+    source: SlideSource, pixels: NDArray[np.uint8], tmp_path: Path, tile: int, halo: int, batch: int
+) -> None:
+    model = PixelModel()
+    settings = replace(SETTINGS, tile_px=tile, halo_px=halo, batch_size=batch)
+    report = predicted(source, tmp_path, settings, model=model)
+    labels = raster(tmp_path)[0]
+    assert np.array_equal(labels, np.array(LABELS.trained_values)[likeliest(pixels)])
+    assert np.array_equal(raster(tmp_path, "probabilities"), probabilities(pixels))
+    assert report.tiles == report.predicted == -(-WIDTH // tile) * -(-HEIGHT // tile)
+    assert sum(shape[0] for shape in model.shapes) == report.tiles
+    assert all(shape[0] <= batch and shape[1:] == (tile + 2 * halo, tile + 2 * halo, 3) for shape in model.shapes)
+    assert (tile + 2 * halo) % STRIDE == 0
+    assert report.pixels == {LABELS.name_of(v): int((labels == v).sum()) for v in LABELS.trained_values}
+    assert (report.tissue, report.notes) == (1.0, ())
+
+
+def test_probabilities_are_asked_for_only_where_somebody_uses_them(source: SlideSource, tmp_path: Path) -> None:
+    plain = replace(SETTINGS, probabilities=False)
+    for settings, limits, wanted in ((plain, {}, False), (plain, {"Dim": 0.5}, True), (SETTINGS, {}, True)):
+        model = PixelModel()
+        predicted(source, tmp_path / str(len(limits)), settings, model=model, limits=limits)
+        assert model.wanted == {wanted}
+
+
+def test_what_is_less_sure_than_its_limit_is_background(
+    source: SlideSource, pixels: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    whole = replace(SETTINGS, tile_px=50)  # no tile reaches over the edge
+    report = predicted(source, tmp_path, whole, limits={"Dim": 0.75, "Bright": 1.0})
+    best, sure = likeliest(pixels), probabilities(pixels).max(axis=0)
+    expected = np.where((best == 1) & (sure >= round(255 * 0.75)), 2, 0)
+    assert np.array_equal(raster(tmp_path)[0], expected)
+    assert np.array_equal(raster(tmp_path, "probabilities"), probabilities(pixels))
+    (note,) = report.notes
+    assert note.startswith(f"Bright: the likeliest class of {(best == 2).sum():,} px, and of none")
+
+
+@pytest.mark.parametrize("background", [0, 7])
+def test_glass_is_background_and_sure(tmp_path: Path, pixels: NDArray[np.uint8], background: int) -> None:
+    shown = pixels.copy()
+    shown[..., 1] //= 4  # coloured: tissue
+    shown[:, 96:] = 255
+    path = tmp_path / "half.tif"
+    tifffile.imwrite(path, shown, tile=(64, 64), photometric="rgb")
+    card = replace(CARD, labels=replace(LABELS, background=background))
+    model = PixelModel(card)
+    settings = replace(SETTINGS, tile_px=32, only_tissue=True)
+    half = SlideSource(name="noise", path=path, mpp=0.5)
+    report = predicted(half, tmp_path / "out", settings, model=model)
+    assert report.predicted < report.tiles and 0.3 < report.tissue < 0.8
+    labels, bands = raster(tmp_path / "out")[0], raster(tmp_path / "out", "probabilities")
+    channel = card.labels.trained_values.index(background)
+    assert (labels[:, 128:] == background).all()
+    assert (bands[channel, :, 128:] == 255).all() and not np.delete(bands, channel, axis=0)[:, :, 128:].any()
+    inside = np.s_[8:-8, 8:80]
+    values = np.array(card.labels.trained_values)
+    assert np.array_equal(labels[inside], values[likeliest(shown)][inside])
+    assert report.pixels == {
+        card.labels.name_of(v): int((labels[:, : 32 * 4] == v).sum()) for v in card.labels.trained_values
+    }
+
+
+def test_a_model_is_applied_at_its_own_resolution_or_not_at_all(source: SlideSource, tmp_path: Path) -> None:
+    def downsample(card: ModelCard, slide: SlideSource) -> float:
+        with open_source(slide) as opened:
+            return SlidePredictor(
+                card, slide, opened, tmp_path, "noise", SETTINGS, np.zeros(3, np.uint8)
+            ).grid.downsample
+
+    unknown = SlideSource(name="noise", path=source.path)
+    assert downsample(CARD, source) == 1.0
+    assert downsample(replace(CARD, mpp=2.0), source) == 4.0
+    assert downsample(replace(CARD, mpp=None, downsample=3.0), unknown) == 3.0
+    with pytest.raises(FormatError, match="um/px is unknown"):
+        downsample(CARD, unknown)
+    with pytest.raises(FormatError, match="neither um/px nor one downsample"):
+        downsample(replace(CARD, mpp=None), source)
