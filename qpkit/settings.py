@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 import re
 import types
 import typing
@@ -40,7 +39,7 @@ class Range:
     def holds(self, value: float) -> bool:
         """Say whether a number lies in it."""
         return (
-            math.isfinite(value)
+            is_number(value)
             and (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)
             and (self.above is None or value > self.above)
@@ -54,6 +53,11 @@ class Range:
             return f"{low:g} or more" if self.above is None else "a positive number" if low == 0 else f"above {low:g}"
         excluded = [f"{end:g}" for end in (self.above, self.below) if end is not None]
         return f"in {low or 0:g}..{high:g}" + (f", not {' or '.join(excluded)}" if excluded else "")
+
+
+def is_number(value: float) -> bool:
+    """Say whether a number is one to compute with: not NaN, and finite also where 64 bits hold it."""
+    return abs(value) < 1 << 63
 
 
 FRACTION = Range(at_least=0, at_most=1)
@@ -123,6 +127,15 @@ class Field:
             return Path(said)
         return tuple(said) if isinstance(said, list) else said
 
+    def as_float(self, value: Any) -> Any:
+        """Turn whole numbers into floats where floats are asked for; everything else stays."""
+        if self.kind is float and type(value) is int and is_number(value):
+            return float(value)
+        parts = typing.get_args(self.kind)
+        if isinstance(value, tuple) and float in parts and set(parts) <= {float, ...}:
+            return tuple(float(part) if type(part) is int and is_number(part) else part for part in value)
+        return value
+
     def fault(self, value: Any) -> str:
         """Say what is wrong with a value; "" if nothing is."""
         if value is None:
@@ -145,6 +158,9 @@ class Settings:
     __slots__ = ()
 
     def __post_init__(self) -> None:
+        for field in fields_of(type(self)):
+            # 4 and 4.0 are one setting: what is hashed and written must not tell them apart.
+            object.__setattr__(self, field.name, field.as_float(getattr(self, field.name)))
         faults = [
             f"{field.option} {value!r}: {fault}"
             for field in fields_of(type(self))

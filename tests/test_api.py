@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
 ]
 
-MPP, TILE = 4.0, 64
+MPP, TILE = 4, 64
 SET = (
     "data.batch_size=2",
     "data.workers=0",
@@ -84,7 +84,7 @@ def test_the_functions_do_what_the_command_line_does(study: Path, tmp_path: Path
     seen: list[tuple[int, int, str]] = []
 
     rule = SplitRule.parse("metadata:Split")
-    settings = qpkit.ExportSettings(labels=labels, mpp=MPP, tile_size=TILE, split=rule, fractions=(8.0, 1.0, 1.0))
+    settings = qpkit.ExportSettings(labels=labels, mpp=MPP, tile_size=TILE, split=rule, fractions=(8, 1, 1))
     exported = qpkit.export([study], made / "tiles", settings, on_progress=lambda *a: seen.append(a))
     options = ["--labels", study / "labels.toml", "--mpp", MPP, "--tile-size", TILE, "--split", "metadata:Split"]
     assert run("export", study, "-o", typed / "tiles", *options) == 0

@@ -12,7 +12,7 @@ import numpy as np
 from qpkit.dataset.record import Split
 from qpkit.errors import ConfigError
 
-FRACTIONS: Final[tuple[float, float, float]] = (8, 1, 1)
+FRACTIONS: Final[tuple[float, float, float]] = (8.0, 1.0, 1.0)
 """train : val : test, as in the published pipeline's neighbours: 8:2 and 80/10/10."""
 
 _NAMES: Final[Mapping[str, Split]] = {

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
-from qpkit.core.damage import DAMAGED_IMAGE
+from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import OUTSIDE, require_plane

@@ -20,7 +20,7 @@ import openslide
 import tifffile
 from numpy.typing import NDArray
 
-from qpkit.core.damage import DAMAGED_IMAGE
+from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.errors import FormatError
 from qpkit.slides.base import NotRgbError, on_white
 from qpkit.slides.pixel_size import ome_pixel_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def test_texts_are_read_and_values_taken_as_they_are() -> None:
         ExportSettings(mpp="fine")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no 'tile'"):
         ExportSettings.of(tile=3)
+
+
+def test_whole_numbers_and_floats_are_written_as_one() -> None:
+    """An export from Python is the one of the command line, so its parts and its resumption fit."""
+    whole = ExportSettings(mpp=4, fractions=(8, 1, 1))
+    assert repr(whole) == repr(ExportSettings(mpp=4.0, fractions=(8.0, 1.0, 1.0))) == repr(ExportSettings.of(mpp=4.0))
+    assert json.dumps(whole.to_builtins()) == json.dumps(ExportSettings.of(mpp=4.0, fractions="8:1:1").to_builtins())
+    with pytest.raises(ConfigError, match="--mpp"):
+        ExportSettings(mpp=10**400)
 
 
 def test_all_faults_are_named_together() -> None:

@@ -97,7 +97,7 @@ def _plain_lines(verb: str) -> Callable[[int, int, str], None]:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table; numbers stand right."""
-    grid = Table(title=title, title_justify="left", title_style="bold")
+    grid = Table(title=Text(title), title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
         grid.add_column(Text(name), justify="right" if numeric else "left")

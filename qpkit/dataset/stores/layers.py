@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from qpkit.core.damage import DAMAGED_IMAGE
+from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.errors import ConfigError, FormatError
 
 Layers = Mapping[str, NDArray[Any]]

@@ -22,8 +22,8 @@ from PIL.PngImagePlugin import PngInfo
 from shapely.affinity import affine_transform, translate
 
 from qpkit.core.annotation import Annotation, argb
-from qpkit.core.damage import DAMAGED_IMAGE
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
+from qpkit.core.pictures import DAMAGED_IMAGE, open_large_image
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
@@ -104,8 +104,7 @@ def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
             # Colour tables of TIFF have 16 bits: 255 is 65,535 there, 257 times as much.
             palette = None if colors is None else (np.asarray(colors) // 257).T.ravel().tolist()
         else:
-            Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
-            with Image.open(path) as opened:
+            with open_large_image(path) as opened:
                 written = str(opened.info.get(PLACE_KEY, ""))
                 palette = opened.getpalette("RGB") if opened.mode == "P" else None
                 pixels = np.asarray(opened.convert("RGB") if opened.mode in ("RGBA", "LA", "CMYK") else opened)

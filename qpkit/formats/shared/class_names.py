@@ -19,7 +19,7 @@ _RGB: Final = re.compile(r"rgba?\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?:,[^)]*)?
 
 def read_class(name: str | None, color: int | None, *, none: str = UNCLASSIFIED) -> PathClass | None:
     """Make a class of a name; a blank one, and the one that stands for no class, is None."""
-    if name is None or not name.strip(" :\t\r\n") or name.strip() == none:
+    if name is None or not name.replace(":", "").strip() or name.strip() == none:
         return None
     return PathClass.parse(name, color)
 

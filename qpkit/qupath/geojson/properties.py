@@ -43,7 +43,7 @@ def parse_class(record: Any) -> PathClass | None:
         if record.get("colorRGB", record.get("color")) not in (None, []):
             color = parse_color(record.get("colorRGB", record.get("color")), "its class colour")
     elif isinstance(record, str):
-        names, color = list(PathClass.parse(record).names) if record.strip(" :") else [], None
+        names, color = list(PathClass.parse(record).names) if record.replace(":", "").strip() else [], None
     else:
         raise FormatError(f"its classification is {str(record)[:60]!r}; a name or an object is expected")
     try:

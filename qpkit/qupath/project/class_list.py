@@ -28,7 +28,7 @@ def read_classes(folder: Path) -> tuple[PathClass, ...]:
     found = []
     for record in _records(_decode(path), path) if path.exists() else []:
         name, color = record.get("name"), record.get("color", record.get("colorRGB"))
-        if isinstance(name, str) and name.strip(": \t"):
+        if isinstance(name, str) and name.replace(":", "").strip():
             found.append(PathClass.parse(name, color if isinstance(color, int) else None))
     return tuple(found)
 
@@ -72,7 +72,7 @@ def rename_classes(folder: Path, rename: Callable[[PathClass], PathClass]) -> in
     listed, kept, renamed = {record.get("name") for record in records}, [], 0
     for record in records:
         name = record.get("name")
-        old = PathClass.parse(name) if isinstance(name, str) and name.strip(": \t") else None
+        old = PathClass.parse(name) if isinstance(name, str) and name.replace(":", "").strip() else None
         if old is None or rename(old).names == old.names:
             kept.append(record)
             continue

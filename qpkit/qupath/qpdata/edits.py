@@ -134,7 +134,7 @@ class HierarchyEdits:
             FormatError: `new` is of another kind.
         """
         if new.kind != old.kind:
-            raise FormatError(f"a {old.kind} cannot become a {new.kind}; remove it and add the new one")
+            raise FormatError(f"an object of kind {old.kind} cannot become a {new.kind}; remove it and add the new one")
         row = self._table[number]
         self._put(row[NAME], old.name != new.name, lambda w: w.name(new.name))
         self._put(row[COLOR], old.color != new.color, lambda w: w.color(new.color))

@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from qpkit.core.labels import LabelMap, label_colors, with_colors
+from qpkit.core.pictures import open_large_image
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import safe_names
 from qpkit.ops.masks.rasterize import count_values
@@ -183,16 +183,10 @@ def _images(folder: Path) -> list[Path]:
 
 def _size(path: Path) -> tuple[int, int]:
     try:
-        with _open_image(path) as image:
+        with open_large_image(path) as image:
             return image.size
     except OSError as err:
         raise FormatError(f"{path}: label image cannot be read ({err})") from err
-
-
-def _open_image(path: Path) -> Image.Image:
-    """Open an image however large: whole slides are no attack."""
-    Image.MAX_IMAGE_PIXELS = None
-    return Image.open(path)
 
 
 def _entry_named(project: Project, slide: str) -> Entry:
@@ -246,7 +240,7 @@ def _write_raster(
 def _read(path: Path, labels: LabelMap) -> NDArray[np.uint8]:
     """Label values as background where the map says ignore; 8-bit grey or palette images."""
     try:
-        with _open_image(path) as image:
+        with open_large_image(path) as image:
             if image.mode not in ("L", "P", "1"):
                 raise FormatError(f"{path}: mode {image.mode} is not a label image (8-bit grey or palette)")
             pixels = np.array(image, dtype=np.uint8)

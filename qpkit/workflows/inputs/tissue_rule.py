@@ -13,10 +13,10 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.core.pictures import DAMAGED_IMAGE, open_large_image
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import ConfigError
 from qpkit.ops.masks.rasterize import rasterize
@@ -157,9 +157,9 @@ class Glass:
 
 def _read_mask(path: Path, info: SlideInfo) -> NDArray[np.bool_]:
     try:
-        with Image.open(path) as image:
+        with open_large_image(path) as image:
             mask = np.asarray(image.convert("L")) > 0
-    except (OSError, ValueError) as err:
+    except DAMAGED_IMAGE as err:
         raise ConfigError(f"{path}: tissue mask cannot be read ({err})") from err
     rows, columns = mask.shape
     if abs(columns * info.height / (rows * info.width) - 1) > _SAME_SHAPE + 1 / min(rows, columns):

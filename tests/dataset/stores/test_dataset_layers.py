@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def test_a_damaged_layer_is_read_or_named(layer: str, data: st.DataObject) -> No
         decode(bytes(content), layer, NAMES[layer])
     except FormatError as err:
         assert str(err).startswith(f"{NAMES[layer]}: tile cannot be read")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_that_claims_to_be_huge_is_refused() -> None:
+    content = bytearray(FILES["image"])
+    struct.pack_into(">II", content, 16, 65535, 65535)  # width and height of a PNG
+    struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
+    with pytest.raises(FormatError, match="cannot be read"):
+        decode(bytes(content), "image", "tile.png")
 
 
 def test_a_header_that_promises_more_than_the_file_can_hold_takes_no_memory() -> None:

@@ -265,3 +265,17 @@ def test_a_sliver_has_the_same_rules_alone_and_as_a_part(width: float) -> None:
         [{"type": "Polygon", "coordinates": [ring]}, {"type": "MultiPolygon", "coordinates": [[ring]]}]
     )
     assert (rules.SHAPE_EMPTY in alone) == (rules.SHAPE_EMPTY in part) == (width < 0.005)
+
+
+@given(st.integers(-(1 << 33), 1 << 33), st.integers(0, 30), st.sampled_from(["", "+"]))
+def test_a_text_is_an_integer_however_many_zeros_lead(value: int, zeros: int, plus: str) -> None:
+    text = f"{'-' if value < 0 else plus}{'0' * zeros}{abs(value)}"
+    assert is_integer(text) == (-(1 << 31) <= value < 1 << 31)
+
+
+def test_rings_beside_nonsense_are_closed() -> None:
+    feature = {"geometry": {"type": "MultiPolygon", "coordinates": [[[[0, 0], [4, 0], [4, 4]]], 5]}}
+    notes: Counter[str] = Counter()
+    (made,) = repair(feature, notes)
+    assert made["geometry"]["coordinates"] == [[[[0, 0], [4, 0], [4, 4], [0, 0]]], 5]
+    assert sum(notes.values()) == 1

@@ -54,6 +54,7 @@ def test_a_record_without_a_name_is_no_class(record: dict[str, Any]) -> None:
     [
         (7, "its classification is '7'"),
         ([], r"its classification is '\[\]'"),
+        *((blank, "names that are not blank") for blank in ("\t", "\u2003", ": \n")),
         (" : ", "names that are not blank"),
         ({"name": " "}, "names that are not blank"),
         ({"names": ["a", ""]}, "names that are not blank"),

@@ -97,3 +97,13 @@ def test_a_damaged_list_is_refused_by_its_name_and_left_alone(tmp_path: Path, te
         with pytest.raises(FormatError, match=r"classes\.json"):
             use(tmp_path)
     assert path.read_text(encoding="latin-1") == text
+
+
+@pytest.mark.parametrize("blank", ["", " : ", "\t", "\n", ":\u2003"])
+def test_a_class_without_a_name_is_none_and_stays_listed(tmp_path: Path, blank: str) -> None:
+    path = classes_path(tmp_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"pathClasses": [{"name": blank, "color": 1}, {"name": "Tumor", "color": -1}]}))
+    assert [str(item) for item in read_classes(tmp_path)] == ["Tumor"]
+    assert rename_classes(tmp_path, lambda item: PathClass(("X", *item.names))) == 1
+    assert [item["name"] for item in json.loads(path.read_text())["pathClasses"]] == [blank, "X: Tumor"]

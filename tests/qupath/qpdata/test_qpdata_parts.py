@@ -239,7 +239,7 @@ def test_an_object_is_not_moved_below_itself_and_keeps_its_kind() -> None:
     for to in (1, 2):
         with pytest.raises(FormatError, match="below itself"):
             edited(tape, lambda edits, to=to: edits.move([1], to))
-    with pytest.raises(FormatError, match="annotation cannot become a tile"):
+    with pytest.raises(FormatError, match="kind annotation cannot become a tile"):
         edited(tape, lambda edits: edits.change(1, outer, replace(outer, kind="tile")))
     flat = Tape(edited(tape, lambda edits: edits.move([2], 0)), until=FILE_END)
     assert [item.parent for item in read_annotations(flat, objects_on(flat))] == [None, None]

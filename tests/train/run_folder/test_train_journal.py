@@ -137,9 +137,12 @@ def read_events(root: Path) -> dict[str, dict[int, float]]:
     """Value by step by tag, read by TensorBoard itself."""
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = reading.EventAccumulator(str(root / EVENTS_FOLDER), size_guidance={reading.SCALARS: 0}).Reload()
-    return {
-        tag: {event.step: round(event.value, 6) for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]
-    }
+    found = {}
+    for tag in events.Tags()["scalars"]:
+        there = events.Scalars(tag)
+        found[tag] = {event.step: round(event.value, 6) for event in there}
+        assert len(found[tag]) == len(there), f"{tag}: a step is there twice"
+    return found
 
 
 def test_tensorboard_reads_every_step_and_every_figure(started: tuple[TrainingTiles, RunFile], tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from qpkit.core.labels import label_map_to_builtins
 from qpkit.core.tiles import SlideInfo
@@ -23,6 +25,7 @@ from qpkit.slides.views import View
 from qpkit.workflows.inputs import training_slides
 from qpkit.workflows.inputs.entry_view import entry_source, is_opened_specially, unsupported_view
 from qpkit.workflows.inputs.slides import SlideInput
+from qpkit.workflows.inputs.tissue_rule import Glass, TissueRule
 from table_of_tiles import LABELS, tile
 
 QUARTERS = ("ROTATE_NONE", "ROTATE_90", "ROTATE_180", "ROTATE_270")
@@ -176,3 +179,23 @@ def test_tiles_that_are_gone_are_said_and_predictions_that_name_none_are_silent(
         training_slides.test_slides(Path(gone), given_slides("a"))
     with pytest.raises(FormatError):
         training_slides.splits_of_slides(Path(gone))
+
+
+def masked(path: Path) -> Glass:
+    info = SlideInfo(width=400, height=300, mpp=0.5)
+    return Glass(TissueRule.parse(f"mask:{path}"), name="slide", info=info, thumbnail=np.zeros((30, 40, 3), np.uint8))
+
+
+@pytest.mark.parametrize("content", [b"", b"P5 8 8 255 cut", b"\x89PNG\r\n\x1a\n"])
+def test_a_damaged_tissue_mask_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mask.pgm"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="tissue mask cannot be read"):
+        masked(path)
+
+
+def test_a_tissue_mask_may_be_as_large_as_a_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mask.png"
+    Image.new("L", (40, 30), 255).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert masked(path).tissue.all()

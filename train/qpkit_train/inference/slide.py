@@ -116,11 +116,13 @@ class SlidePredictor:
                 # Thresholds are held against probabilities, also where none are written.
                 wants = probabilities is not None or bool(self.limits.any())
                 indices, bytes_ = model.answer(pixels, halo=self.grid.halo, probabilities=wants)
+                self._clear_glass(tiles, indices, bytes_)
                 if bytes_ is not None:
-                    likeliest += self._count(indices)
+                    likeliest += self._count(tiles, indices)
                     indices = apply_thresholds(self.limits, indices, bytes_, background=self.background)
-                    kept += self._count(indices)
-                counts += self._write(tiles, indices, bytes_, labels, probabilities)
+                    kept += self._count(tiles, indices)
+                self._write(tiles, indices, bytes_, labels, probabilities)
+                counts += self._count(tiles, indices)
                 done += len(tiles)
                 on_progress(done, len(wanted), self.source.name)
         seconds = time.perf_counter() - started
@@ -135,8 +137,11 @@ class SlidePredictor:
             notes=(*notes, *self._nothing_left(likeliest, kept)),
         )
 
-    def _count(self, indices: NDArray[np.uint8]) -> NDArray[np.int64]:
-        return np.bincount(indices.ravel(), minlength=len(self.values))
+    def _count(self, tiles: Sequence[Tile], indices: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Pixels by class index that lie on the slide."""
+        width, height = self.grid.level_width, self.grid.level_height
+        inside = [indices[i, : height - tile.y, : width - tile.x].ravel() for i, tile in enumerate(tiles)]
+        return np.bincount(np.concatenate(inside), minlength=len(self.values))
 
     def _nothing_left(self, likeliest: NDArray[np.int64], kept: NDArray[np.int64]) -> list[str]:
         """Classes that the model saw somewhere, nowhere as likely as it has to be."""
@@ -202,6 +207,17 @@ class SlidePredictor:
             sure[self.background] = 255
             probabilities.write(sure, x=tile.x, y=tile.y)
 
+    def _clear_glass(self, tiles: Sequence[Tile], indices: NDArray[np.uint8], bytes_: NDArray[np.uint8] | None) -> None:
+        """Say background where a batch shows glass."""
+        if self.tissue is None:
+            return
+        for i, tile in enumerate(tiles):
+            glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
+            indices[i][glass] = self.background
+            if bytes_ is not None:
+                bytes_[i][:, glass] = 0
+                bytes_[i][self.background, glass] = 255
+
     def _write(
         self,
         tiles: Sequence[Tile],
@@ -209,22 +225,11 @@ class SlidePredictor:
         bytes_: NDArray[np.uint8] | None,
         labels: RasterWriter,
         probabilities: RasterWriter | None,
-    ) -> NDArray[np.int64]:
-        """Write a batch, background on glass; gives the pixels by class index that lie inside the raster."""
-        counts = np.zeros(len(self.values), np.int64)
+    ) -> None:
         for i, tile in enumerate(tiles):
-            if self.tissue is not None:
-                glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
-                indices[i][glass] = self.background
-                if bytes_ is not None:
-                    bytes_[i][:, glass] = 0
-                    bytes_[i][self.background, glass] = 255
             labels.write(self.values[indices[i]], x=tile.x, y=tile.y)
             if probabilities is not None and bytes_ is not None:
                 probabilities.write(bytes_[i], x=tile.x, y=tile.y)
-            inside = indices[i][: labels.height - tile.y, : labels.width - tile.x]
-            counts += np.bincount(inside.ravel(), minlength=len(counts))
-        return counts
 
     def _batches(self, tiles: Sequence[Tile]) -> Iterator[tuple[Sequence[Tile], NDArray[np.uint8]]]:
         """Read tiles in one thread, a few batches ahead of the model."""

@@ -39,7 +39,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     path = _find(name_or_path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except ValueError as err:
         raise ConfigError(f"{path}: not valid TOML: {err}") from err
     faults = [fault for text in overrides if (fault := _override(tables, text))]
     return _parse(tables, source=str(path), faults=faults)
@@ -91,7 +91,7 @@ def _override(tables: dict[str, Any], text: str) -> str | None:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of thousands of digits
         return text
 
 
@@ -132,7 +132,7 @@ def _type_faults(tables: Mapping[str, Any], kind: type[msgspec.Struct], prefix: 
             try:
                 msgspec.convert(value, fields[key].type)
             except msgspec.ValidationError as err:
-                yield f"{prefix}{key} = {value!r}: {err}"
+                yield f"{prefix}{key} = {repr(value)[:60]}: {err}"
     for name, field in fields.items():
         if field.required and name not in tables:
             yield f"{prefix}{name} is missing"

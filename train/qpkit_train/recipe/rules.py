@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from qpkit.settings import bounds_of
+from qpkit.settings import bounds_of, is_number
 from qpkit_train.augment.transforms import transforms
 from qpkit_train.losses.terms import loss_terms
 from qpkit_train.recipe.settings import Recipe
@@ -30,9 +29,9 @@ def recipe_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _no_numbers(value: Any, name: str = "") -> Iterator[str]:
-    """Name what is infinite or not a number, however deep: comparisons with limits let it pass."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{name} = {value} is no number to train with"
+    """Name what is infinite, huge or not a number, however deep: comparisons with limits let it pass."""
+    if isinstance(value, int | float) and not is_number(value):
+        yield f"{name} = {str(value)[:20]} is no number to train with"
     elif isinstance(value, dict):
         for key, part in value.items():
             yield from _no_numbers(part, f"{name}.{key}" if name else str(key))
@@ -47,6 +46,6 @@ def _bounds(section: Section, prefix: str = "") -> Iterator[str]:
         value, bounds = getattr(section, field.name), bounds_of(field.type)
         if isinstance(value, Section):
             yield from _bounds(value, f"{prefix}{field.name}.")
-        # What is not finite has been named already.
-        elif bounds is not None and math.isfinite(value) and not bounds.holds(value):
+        # What is no number has been named already.
+        elif bounds is not None and is_number(value) and not bounds.holds(value):
             yield f"{prefix}{field.name} = {value} has to be {bounds}"

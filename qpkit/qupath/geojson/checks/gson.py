@@ -38,8 +38,11 @@ def is_finite(value: float | str) -> bool:
 def is_integer(value: Any) -> bool:
     """Whether getAsInt works: any finite number (it is cut), or a text of digits."""
     if isinstance(value, str):
+        if _INTEGER.fullmatch(value) is None:
+            return False
         # Cut, as Python refuses to read thousands of digits; twenty are too many for an int already.
-        return _INTEGER.fullmatch(value) is not None and -_INT_END <= int(value[:20]) < _INT_END
+        size = int(value.lstrip("+-").lstrip("0")[:20] or 0)
+        return size < _INT_END or (size == _INT_END and value.startswith("-"))
     return isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value)
 
 

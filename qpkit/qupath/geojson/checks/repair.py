@@ -76,7 +76,10 @@ def _close_rings(geometry: Mapping[str, Any], notes: Counter[str]) -> Mapping[st
     if not open_rings:
         return geometry
     notes[RING_CLOSED] += len(open_rings)
-    closed = [[[*ring, ring[0]] if _is_open(ring) else ring for ring in polygon] for polygon in polygons]
+    closed = [
+        [[*ring, ring[0]] if _is_open(ring) else ring for ring in polygon] if isinstance(polygon, list) else polygon
+        for polygon in polygons
+    ]
     return {**geometry, "coordinates": closed[0] if kind == "Polygon" else closed}
 
 
