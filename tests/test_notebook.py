@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +9,11 @@ from shared_data import DOCS
 pytestmark = pytest.mark.slow
 
 
-def test_the_notebook_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (extra: dev)")
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (extra: dev)")
-    monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the notebook works
     notebook = nbformat.read(DOCS / "notebook.ipynb", as_version=4)
     assert notebook.cells[1].source.startswith("QUICK = False")
     notebook.cells[1].source = "QUICK = True"
