@@ -162,7 +162,7 @@ class Settings:
             # 4 and 4.0 are one setting: what is hashed and written must not tell them apart.
             object.__setattr__(self, field.name, field.as_float(getattr(self, field.name)))
         faults = [
-            f"{field.option} {value!r}: {fault}"
+            f"{field.option} {repr(value)[:60]}: {fault}"
             for field in fields_of(type(self))
             if (fault := field.fault(value := getattr(self, field.name)))
         ]
