@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -56,8 +57,8 @@ class Range:
 
 
 def is_number(value: float) -> bool:
-    """Say whether a number is one to compute with: not NaN, and finite also where 64 bits hold it."""
-    return abs(value) < 1 << 63
+    """Say whether a number is one to compute with: finite, and a whole one fits 64 bits."""
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 63
 
 
 FRACTION = Range(at_least=0, at_most=1)

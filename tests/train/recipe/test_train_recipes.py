@@ -143,7 +143,7 @@ def test_values_out_of_range_are_refused_by_name(override: str) -> None:
 
 @pytest.mark.parametrize("name", ["optim.epochs", "seed", "optim.lr"])
 def test_a_number_that_no_computer_counts_to_is_refused(name: str) -> None:
-    for digits in (30, 400, 5000):
+    for digits in (400, 5000):
         with pytest.raises(ConfigError, match=rf"{name} = .*(is no number to train with|: [NE])") as error:
             load_recipe("unet-resnet18", [f"{name}=1{'0' * digits}"])
         assert len(str(error.value)) < 250  # the recipe's path among them
