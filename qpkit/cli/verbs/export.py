@@ -152,28 +152,19 @@ def _remarks(report: ExportReport) -> list[str]:
         if audit.unlisted:
             names = ", ".join(f"{name} ({count})" for name, count in audit.unlisted.items())
             remarks.append(f"{slide.name}: classes not in the label map, {report.labels.unlisted}: {names}")
-        if audit.without_area:
-            remarks.append(f"{slide.name}: {audit.without_area} object(s) without area (points, lines) not drawn")
-        if audit.stroked:
-            remarks.append(f"{slide.name}: {audit.stroked} line(s) and point(s) drawn as wide as the label map says")
-        if audit.without_nucleus:
-            remarks.append(f"{slide.name}: {audit.without_nucleus} cell(s) without a nucleus not drawn")
-        if audit.other_plane:
-            remarks.append(f"{slide.name}: {audit.other_plane} object(s) on other planes not drawn")
-        if audit.slivers:
-            remarks.append(
-                f"{slide.name}: {audit.slivers} object(s) are slivers: thinner than half a px or under 1 px2"
-            )
-        if audit.outside:
-            remarks.append(f"{slide.name}: {audit.outside} object(s) lie outside the slide")
-        if slide.detections:
-            remarks.append(f"{slide.name}: {slide.detections} detection(s), cell(s) or tile(s) not drawn")
-        if slide.annotations_left_out:
-            remarks.append(f"{slide.name}: {slide.annotations_left_out} annotation(s) not drawn, see objects = ...")
-        if slide.reviewed_predictions:
-            remarks.append(f"{slide.name}: {slide.reviewed_predictions} reviewed prediction(s) drawn")
-        if slide.predictions_left_out:
-            remarks.append(f"{slide.name}: {slide.predictions_left_out} imported prediction(s) not drawn")
+        counted = (
+            (audit.without_area, "object(s) without area (points, lines) not drawn"),
+            (audit.stroked, "line(s) and point(s) drawn as wide as the label map says"),
+            (audit.without_nucleus, "cell(s) without a nucleus not drawn"),
+            (audit.other_plane, "object(s) on other planes not drawn"),
+            (audit.slivers, "object(s) are slivers: thinner than half a px or under 1 px2"),
+            (audit.outside, "object(s) lie outside the slide"),
+            (slide.detections, "detection(s), cell(s) or tile(s) not drawn"),
+            (slide.annotations_left_out, "annotation(s) not drawn, see objects = ..."),
+            (slide.reviewed_predictions, "reviewed prediction(s) drawn"),
+            (slide.predictions_left_out, "imported prediction(s) not drawn"),
+        )
+        remarks += [f"{slide.name}: {count} {what}" for count, what in counted if count]
     if report.labels.unannotated == "background" and not report.labels.regions:
         remarks.append("what nobody annotated counts as background; --unannotated ignore says it is unknown")
     return remarks
