@@ -18,7 +18,7 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.masks.derived import ClassAreas, united
 from qpkit.ops.masks.pixel_counts import Category
-from qpkit.ops.masks.pixel_rule import PixelRule, level_bands, level_shape
+from qpkit.ops.masks.pixel_rule import PixelRule, fills_nonzero, level_bands, level_shape
 from qpkit.ops.masks.strokes import outline_bands, stroke
 from qpkit.ops.vectors.overlaps import overlapping_pairs
 from qpkit.ops.vectors.shape_faults import are_slivers, shape_array
@@ -77,12 +77,13 @@ class Instance:
 
 @dataclass(slots=True)
 class _Shape:
-    """One thing to draw: its place in the order, what it is, where it is (slide and level frame)."""
+    """One thing to draw: its place in the order, what it is, where it is (slide and level frame), how it is filled."""
 
     rank: tuple[float, ...]
     category: Category
     level: BaseGeometry
     slide: BaseGeometry
+    nonzero: bool = False
     number: int = 0
 
 
@@ -93,6 +94,7 @@ class PaintOrder:
     Args:
         geometries: Level frame.
         categories: Of each.
+        nonzero: Of each, whether the non-zero rule fills it; see `scanline.pack`.
         numbers: Instance number of each; 0 is none.
         instances: Every instance, by number.
         audit: What became of the objects.
@@ -100,6 +102,7 @@ class PaintOrder:
 
     geometries: Sequence[BaseGeometry]
     categories: Sequence[Category]
+    nonzero: Sequence[bool]
     numbers: Sequence[int]
     instances: Sequence[Instance]
     audit: PaintAudit
@@ -174,6 +177,7 @@ class PaintPlan:
         return PaintOrder(
             geometries=[s.level for s in self._shapes],
             categories=[s.category for s in self._shapes],
+            nonzero=[s.nonzero for s in self._shapes],
             numbers=[s.number for s in self._shapes],
             instances=self._instances,
             audit=PaintAudit(
@@ -270,7 +274,7 @@ class PaintPlan:
     ) -> tuple[_Shape, bool]:
         level, was_mended = level_shape(geometry, kind, downsample=self._downsample, rule=self._rule)
         rank = self._rank(category, position, geometry)
-        return _Shape(rank, category, level, geometry), was_mended
+        return _Shape(rank, category, level, geometry, fills_nonzero(kind, self._rule)), was_mended
 
     def _rank(self, category: Category, position: int, geometry: BaseGeometry) -> tuple[float, ...]:
         # Region 0, class 1, band on top of all classes 2, ignored 3; then layer or size; the place in the project;

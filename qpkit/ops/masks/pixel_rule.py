@@ -52,6 +52,14 @@ def samples_corner(rule: PixelRule, downsample: float) -> bool:
     return rule == "qupath" and is_thin(downsample)
 
 
+def fills_nonzero(shape: RoiShape | None, rule: PixelRule) -> bool:
+    """Whether a shape as `level_shape` gives it is filled wherever its outline goes round (see `scanline`).
+
+    QuPath draws a PolygonROI so, and every other area by the even-odd rule. `centre` has made polygons valid.
+    """
+    return rule == "qupath" and shape == "polygon"
+
+
 def level_shape(
     geometry: BaseGeometry, shape: RoiShape | None, *, downsample: float, rule: PixelRule
 ) -> tuple[BaseGeometry, bool]:

@@ -61,7 +61,7 @@ class Painting:
         )
         order = plan.order(annotations)
         self._tree = shapely.STRtree(order.geometries)
-        self._shapes = pack(order.geometries, [category.value for category in order.categories])
+        self._shapes = pack(order.geometries, [category.value for category in order.categories], order.nonzero)
         self._corner = samples_corner(pixel_rule, downsample)
         self._kinds = Kinds(order.categories, order.numbers, labels)
         self.audit = order.audit

@@ -6,6 +6,10 @@ Source of the pixel-centre rule: GDAL's GDALdllImageFilledPolygon (alg/llrasteri
 cut at its centre, an edge counts from its upper end (in) to its lower end (out), cuts are rounded by floor(x + 0.5),
 and a horizontal edge exactly on a centre line that runs to the right fills that row between its ends. GDAL turns every
 ring the same way round first, so that of a shape's two edges on centre lines the upper one is in and the lower one out.
+
+GDAL fills where an odd number of a shape's edges was crossed. QuPath fills a PolygonROI wherever the outline goes round
+at all, as java.awt.geom.Path2D does without being told otherwise (the non-zero rule): an outline that overruns its start
+has no hole there.
 """
 
 from __future__ import annotations
@@ -29,20 +33,26 @@ class PackedShapes:
         edges: (m, 4) float64, x, y of the start and x, y of the end, level px, all rings in one direction.
         first: (n + 1,) int64, where the edges of each shape begin.
         values: (n,) uint8, what each shape is drawn with.
+        nonzero: (n,) bool, shapes filled by the non-zero rule; the others by the even-odd rule.
     """
 
     edges: NDArray[np.float64]
     first: NDArray[np.int64]
     values: NDArray[np.uint8]
+    nonzero: NDArray[np.bool_]
 
 
-def pack(geometries: Sequence[BaseGeometry], values: Sequence[int]) -> PackedShapes:
+def pack(
+    geometries: Sequence[BaseGeometry], values: Sequence[int], nonzero: Sequence[bool] | None = None
+) -> PackedShapes:
     """Take shapes apart into edges; only the areas in them count.
 
     Args:
-        geometries: Level frame, any kind; polygons may be invalid (they are filled by the even-odd rule, and which of
-            their edges on centre lines are in is not defined).
+        geometries: Level frame, any kind; polygons may be invalid (which of their edges on centre lines are in is not
+            defined then).
         values: 0..255 for each.
+        nonzero: For each, whether it is filled by the non-zero rule, which only makes a difference to a ring that
+            crosses itself; it may have no holes. None: all by the even-odd rule.
     """
     rings, ring_shape = _rings(geometries)
     points, ring = shapely.get_coordinates(rings, return_index=True)
@@ -50,7 +60,8 @@ def pack(geometries: Sequence[BaseGeometry], values: Sequence[int]) -> PackedSha
     edges = np.concatenate([points[same], points[same + 1]], axis=1) if len(points) else np.empty((0, 4))
     owner = ring_shape[ring[same]]
     first = np.searchsorted(owner, np.arange(len(geometries) + 1))
-    return PackedShapes(np.ascontiguousarray(edges), first.astype(np.int64), np.asarray(values, np.uint8))
+    by_winding = np.zeros(len(geometries), np.bool_) if nonzero is None else np.asarray(nonzero, np.bool_)
+    return PackedShapes(np.ascontiguousarray(edges), first.astype(np.int64), np.asarray(values, np.uint8), by_winding)
 
 
 def _rings(geometries: Sequence[BaseGeometry]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -116,7 +127,8 @@ def fill_shapes(
     chosen = shapes.values if values is None else values
     noted, group = (_NO_MARKS, _NO_GROUPS) if marks is None else (marks.pixels, marks.group)
     picked = numbers.astype(np.int64)
-    _compiled()(mask, noted, group, shapes.edges, shapes.first, chosen, picked, float(x), float(y), corner)
+    edges = (shapes.edges, shapes.first, shapes.nonzero)
+    _compiled()(mask, noted, group, *edges, chosen, picked, float(x), float(y), corner)
 
 
 @functools.cache
@@ -128,9 +140,12 @@ def _compiled() -> Callable[..., None]:
 
 
 def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
-    mask, marks, group, edges, first, values, numbers, x, y, corner
+    mask, marks, group, edges, first, nonzero, values, numbers, x, y, corner
 ):
-    """See `fill_shapes`. Cuts of all rows are counted, put into one array row by row, sorted and filled in pairs."""
+    """See `fill_shapes`. Cuts of all rows are counted, put into one array row by row, sorted and filled in pairs.
+
+    A cut is twice its column, plus one where the edge runs down.
+    """
     rows, columns = mask.shape
     sample = 0.0 if corner else 0.5
     is_marking = marks.size > 0
@@ -178,8 +193,10 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
                     left, right = max(int(np.floor(x0 + 0.5)), 0), min(int(np.floor(x1 + 0.5)), columns)
                     paint(row, left, max(left, right), value)  # type: ignore[no-untyped-call]
                 continue
+            runs_down = 1
             if y0 > y1:
                 x0, y0, x1, y1 = x1, y1, x0, y0
+                runs_down = 0
             top = max(int(np.ceil(y0 - sample)), 0)
             bottom = min(int(np.ceil(y1 - sample)), rows)
             for row in range(top, bottom):
@@ -188,13 +205,14 @@ def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays
                 cut = np.ceil(cut) if corner else np.floor(cut + 0.5)
                 k = place[row]
                 place[row] += 1
-                column = int(min(max(cut, 0.0), float(columns)))
-                while k > counts[row] and cuts[k - 1] > column:
+                coded = 2 * int(min(max(cut, 0.0), float(columns))) + runs_down
+                while k > counts[row] and cuts[k - 1] > coded:
                     cuts[k] = cuts[k - 1]
                     k -= 1
-                cuts[k] = column
+                cuts[k] = coded
         for row in range(low, high):
-            k = counts[row]
-            while k + 1 < place[row]:
-                paint(row, cuts[k], cuts[k + 1], value)  # type: ignore[no-untyped-call]
-                k += 2
+            turns = 0
+            for k in range(counts[row], place[row] - 1):
+                turns += 2 * (cuts[k] & 1) - 1 if nonzero[number] else (1 if turns == 0 else -1)
+                if turns != 0:
+                    paint(row, cuts[k] >> 1, cuts[k + 1] >> 1, value)  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ from shapely.affinity import translate
 from shapely.geometry import mapping
 
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.geometry import mend
 from qpkit.core.labels import Boundary, LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.ops.masks.pixel_rule import is_thin, samples_corner
@@ -86,6 +87,29 @@ def test_edges_on_centre_lines_are_gdals_whichever_way_round_a_ring_was_drawn(
         gdal_rasterize([(mapping(turned), 1)], out=theirs)
         fill_shapes(ours, pack([turned], [1]), np.arange(1), x=0, y=0)
         assert np.array_equal(ours, theirs)
+
+
+@given(st.lists(st.tuples(st.integers(-80, 240), st.integers(-80, 200)), min_size=3, max_size=12), st.booleans())
+def test_the_non_zero_rule_fills_all_that_an_outline_goes_round(quarters: list[tuple[int, int]], corner: bool) -> None:
+    """As mending does, which makes the same areas by another way; no edge runs through a sampling point."""
+    ring = shapely.Polygon(np.array(quarters) / 4 + np.array([np.pi, np.e]) / 4096)
+    ours, theirs = np.zeros((2, 50, 64), np.uint8)
+    fill_shapes(ours, pack([ring], [1], [True]), np.arange(1), x=0, y=0, corner=corner)
+    fill_shapes(theirs, pack([mend(ring)[0]], [1]), np.arange(1), x=0, y=0, corner=corner)
+    assert np.array_equal(ours, theirs)
+
+
+def test_an_outline_that_overruns_its_start_has_qupaths_pixels(shared: Path) -> None:
+    case = shared / "cases/winding-rule"
+    (loop,) = open_project(case / "loop").entries[0].objects()
+    theirs = np.asarray(Image.open(case / "mask-qupath-0.7.0.png"))
+    rows, columns = theirs.shape
+    tile = Tile(col=0, row=0, x=0, y=0, width=columns, height=rows, downsample=1)
+    labels = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),))
+    assert np.count_nonzero(Painting([loop], labels, downsample=1, pixel_rule="qupath").draw(tile) != theirs) <= 1
+    assert np.count_nonzero(theirs) == 28_875
+    as_geometry = Painting([dataclasses.replace(loop, shape="geometry")], labels, downsample=1, pixel_rule="qupath")
+    assert np.count_nonzero(as_geometry.draw(tile)) == 26_849  # the even-odd rule, which QuPath has for a GeometryROI
 
 
 def test_lines_and_points_have_no_pixels_and_collections_those_of_their_areas() -> None:
