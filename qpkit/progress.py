@@ -22,3 +22,11 @@ class Ticker:
 
 def no_progress(done: int, total: int, text: str) -> None:
     """The OnProgress of those who do not watch."""
+
+
+OnNote = Callable[[str], None]
+"""Called with something that the user has to know before long work begins."""
+
+
+def no_note(text: str) -> None:
+    """The OnNote of those who read the report."""

@@ -11,7 +11,7 @@ import msgspec
 
 from qpkit.core.annotation import PathClass, argb
 from qpkit.core.label_map import LabelClass, LabelMap, Unannotated, Unlisted
-from qpkit.core.label_rules import Between, Boundary, CellShape, Derivation, DrawnKind, Masks, Overlap
+from qpkit.core.label_rules import Between, Boundary, CellShape, Derivation, DrawnKind, Erased, Eraser, Masks, Overlap
 from qpkit.errors import LabelError
 
 _Names = str | list[str]
@@ -19,7 +19,7 @@ _Names = str | list[str]
 
 class _ClassTable(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    value: int
+    value: int | Erased
     source: list[str] = msgspec.field(default_factory=list, name="from")
     color: list[int] | None = None
     of: _Names = []
@@ -64,9 +64,9 @@ def parse_label_map(text: str, *, source: str) -> LabelMap:
     """Read the text of a labels.toml; docs/labels.md tells its keys.
 
     Args:
-        text: TOML; top-level keys as in LabelMap, tables [[class]] with name, value, from (default: the name itself)
-            and color ([r, g, b], optional), or of, and, not, grow_um, around, within_um instead of from; [boundary]
-            with value, width_um, between, name and color.
+        text: TOML; top-level keys as in LabelMap, tables [[class]] with name, value (a number, or "background" or
+            "ignore" for an eraser), from (default: the name itself) and color ([r, g, b], optional), or of, and, not,
+            grow_um, around, within_um instead of from; [boundary] with value, width_um, between, name and color.
         source: File name for messages.
 
     Raises:
@@ -90,7 +90,12 @@ def label_map_from_builtins(tables: Any) -> LabelMap:
         table = msgspec.convert(tables, _LabelTable)
     except msgspec.ValidationError as err:
         raise LabelError(f"{err}; {_known_keys(str(err))}") from err
-    classes = [_label_class(item) for item in table.classes]
+    classes, erasers = [], []
+    for place, item in enumerate(table.classes):
+        if (leaves := _erased(item, table)) is not None:
+            erasers.append(_eraser(item, leaves, place))
+        else:
+            classes.append(_label_class(item))
     boundary = _boundary(table)
     if boundary is not None and table.boundary is not None and isinstance(table.boundary.value, int):
         classes.append(LabelClass(table.boundary.name, boundary.value, (), _argb(table.boundary.color)))
@@ -102,6 +107,7 @@ def label_map_from_builtins(tables: Any) -> LabelMap:
         unlisted=table.unlisted,
         regions=tuple(table.regions),
         ignored=tuple(table.ignored),
+        erasers=tuple(erasers),
         overlap=table.overlap,
         masks=table.masks,
         instances=table.instances,
@@ -123,6 +129,7 @@ def _known_keys(message: str) -> str:
         "objects[0]": DrawnKind,
         "unannotated": Unannotated,
         "unlisted": Unlisted,
+        "class[0].value": Erased,
     }
     for key, choice in words.items():
         if re.sub(r"\[\d+\]", "[0]", message).endswith(f".{key}`"):
@@ -137,9 +144,25 @@ def _keys(table: type[msgspec.Struct]) -> list[str]:
     return [item.encode_name for item in msgspec.structs.fields(table)]
 
 
+def _erased(item: _ClassTable, table: _LabelTable) -> Erased | None:
+    """What is left where a class is drawn whose value is that of background or ignore; None for other classes."""
+    meanings: dict[int | str, Erased] = {table.background: "background", table.ignore: "ignore"}
+    return item.value if isinstance(item.value, str) else meanings.get(item.value)
+
+
+def _eraser(item: _ClassTable, leaves: Erased, place: int) -> Eraser:
+    if _is_derived(item):
+        raise LabelError(f"label map: class {item.name!r} has the value of {leaves}, which no derived class can have")
+    return Eraser(item.name, leaves, tuple(item.source or [item.name]), place)
+
+
+def _is_derived(item: _ClassTable) -> bool:
+    return any((item.of, item.inside, item.outside, item.around)) or (item.grow_um, item.within_um) != (None,) * 2
+
+
 def _label_class(item: _ClassTable) -> LabelClass:
-    is_derived = any((item.of, item.inside, item.outside, item.around)) or (item.grow_um, item.within_um) != (None,) * 2
-    if not is_derived:
+    assert isinstance(item.value, int)  # the words are those of erasers
+    if not _is_derived(item):
         return LabelClass(item.name, item.value, tuple(item.source or [item.name]), _argb(item.color))
     for key, um in (("grow_um", item.grow_um), ("within_um", item.within_um)):
         if um == 0:
@@ -185,10 +208,12 @@ def label_map_to_builtins(labels: LabelMap) -> dict[str, Any]:
     own = next((c for c in labels.classes if boundary and c.value == boundary.value), None)
     if boundary is not None:
         tables["boundary"] = _boundary_to_builtins(boundary, labels, own)
-    return tables | {"class": [_class_to_builtins(item) for item in labels.classes if item is not own]}
+    return tables | {"class": [_class_to_builtins(item) for item in labels.order if item is not own]}
 
 
-def _class_to_builtins(item: LabelClass) -> dict[str, Any]:
+def _class_to_builtins(item: LabelClass | Eraser) -> dict[str, Any]:
+    if isinstance(item, Eraser):
+        return {"name": item.name, "value": item.leaves, "from": list(item.sources)}
     row: dict[str, Any] = {"name": item.name, "value": item.value}
     if item.derivation is None:
         row["from"] = list(item.sources)

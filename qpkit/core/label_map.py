@@ -15,6 +15,7 @@ from qpkit.core.label_rules import (
     CellShape,
     Derivation,
     DrawnKind,
+    Eraser,
     Masks,
     Overlap,
     derivation_faults,
@@ -62,6 +63,7 @@ class LabelMap:
         unlisted: Annotations of classes that are not named here: "skip" (not drawn, reported), "ignore", "error".
         regions: QuPath classes inside which everything was annotated (background where nothing else is drawn).
         ignored: QuPath classes that are drawn as `ignore`, on top of everything.
+        erasers: QuPath classes that take away what lies below them, by their place.
         overlap: Which of two objects of different values has the pixels that both cover: "order" the later class's,
             "smallest-on-top" the one with the smaller area, "error" neither is drawn, the overlap is refused.
         masks: "single" or "multi-label".
@@ -83,6 +85,7 @@ class LabelMap:
     unlisted: Unlisted = "skip"
     regions: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    erasers: tuple[Eraser, ...] = ()
     overlap: Overlap = "order"
     masks: Masks = "single"
     instances: bool = False
@@ -104,13 +107,13 @@ class LabelMap:
                 yield f"value {value} is used {count} times"
             if not 0 <= value <= 255:
                 yield f"value {value} does not fit a mask (0..255)"
-        for name in {c.name for c in self.classes}:
+        names = Counter(item.name for item in self.order)
+        for name, count in names.items():
             if not name.strip() or name in RESERVED:
                 yield f"a class cannot be called {name!r}"
-        for name, count in Counter(c.name for c in self.classes).items():
             if count > 1:
                 yield f"class {name!r} is there {count} times"
-        sources = [s for c in self.classes for s in c.sources]
+        sources = [s for item in self.order for s in item.sources]
         for name, count in Counter([*sources, *self.regions, *self.ignored]).items():
             if count > 1:
                 yield f"QuPath class {name!r} is used {count} times"
@@ -143,6 +146,14 @@ class LabelMap:
         """Values a model learns, ascending: background and the classes. A model's channel i means value i of this."""
         return tuple(sorted({self.background, *(c.value for c in self.classes)}))
 
+    @property
+    def order(self) -> tuple[LabelClass | Eraser, ...]:
+        """Classes and erasers in painting order."""
+        items: list[LabelClass | Eraser] = list(self.classes)
+        for eraser in sorted(self.erasers, key=lambda item: item.place):
+            items.insert(eraser.place, eraser)
+        return tuple(items)
+
     def name_of(self, value: int) -> str:
         """Name a mask value: a class name, "background" or "ignore"."""
         names = {self.background: "background", self.ignore: "ignore"} | {c.value: c.name for c in self.classes}
@@ -153,8 +164,13 @@ class LabelMap:
 
         QuPath's ignored classes, whose names end in "*", are never part of the rest.
         """
+        found = self.drawn_as(class_name)
+        return found if isinstance(found, LabelClass) else None
+
+    def drawn_as(self, class_name: str | None) -> LabelClass | Eraser | None:
+        """As `class_of`, or the eraser that objects of a QuPath class are drawn with."""
         source = UNCLASSIFIED if class_name is None else class_name
-        named = {s: c for c in self.classes for s in c.sources}
+        named = {s: item for item in self.order for s in item.sources}
         if source in named and source != THE_REST:
             return named[source]
         if class_name is None or class_name.endswith("*") or class_name in (*self.regions, *self.ignored):
@@ -163,7 +179,7 @@ class LabelMap:
 
     def knows(self, class_name: str) -> bool:
         """Say whether the map says what to do with a QuPath class."""
-        return class_name in self.regions or class_name in self.ignored or self.class_of(class_name) is not None
+        return class_name in self.regions or class_name in self.ignored or self.drawn_as(class_name) is not None
 
     def takes(self, item: Annotation) -> bool:
         """Say whether an object is of a kind that the map looks at; regions and ignored areas are annotations."""

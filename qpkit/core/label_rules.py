@@ -19,6 +19,9 @@ Between = Literal["instances", "classes"]
 CellShape = Literal["outline", "nucleus"]
 DrawnKind = Literal["annotation", "detection", "cell"]
 
+Erased = Literal["background", "ignore"]
+"""What an eraser leaves."""
+
 THE_REST: Final = "*"
 """As a QuPath class: every class that the label map does not name and whose name does not end in "*"."""
 
@@ -58,6 +61,23 @@ class Derivation:
     def has_um(self) -> bool:
         """Whether it can only be drawn where um per px is known."""
         return bool(self.grow_um or self.within_um)
+
+
+@dataclass(frozen=True, slots=True)
+class Eraser:
+    """A QuPath class that says "not this": it takes away what lies below it in the order of painting.
+
+    Args:
+        name: What reports call it.
+        leaves: What its pixels are.
+        sources: Names of the QuPath classes that are drawn with it.
+        place: Its place in the order of painting, counted among classes and erasers from 0.
+    """
+
+    name: str
+    leaves: Erased
+    sources: tuple[str, ...]
+    place: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from typing import Final
 from qpkit.core.annotation import PathClass
 from qpkit.core.label_file import label_map_from_builtins, label_map_to_builtins, parse_label_map
 from qpkit.core.label_map import RESERVED, LabelClass, LabelMap, Unannotated, Unlisted
-from qpkit.core.label_rules import Boundary, Derivation
+from qpkit.core.label_rules import Boundary, Derivation, Eraser
 
 __all__ = [
     "Boundary",
     "Derivation",
+    "Eraser",
     "LabelClass",
     "LabelMap",
     "Unannotated",

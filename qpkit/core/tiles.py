@@ -104,6 +104,12 @@ class Tile:
         )
 
 
+def level_size(slide_size: tuple[float, float], downsample: float) -> tuple[int, int]:
+    """(width, height) of a slide in level px, rounded up (1e-6 px, the error of a division, is not a pixel)."""
+    width, height = slide_size
+    return max(1, math.ceil(width / downsample - 1e-6)), max(1, math.ceil(height / downsample - 1e-6))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileGrid:
     """A grid of equal tiles over a slide at one downsample, from (0, 0); the last ones may stick out.
@@ -138,13 +144,13 @@ class TileGrid:
 
     @property
     def level_width(self) -> int:
-        """Slide width in level px, rounded up (1e-6 px of float noise is not a pixel)."""
-        return max(1, math.ceil(self.slide_width / self.downsample - 1e-6))
+        """Slide width in level px, rounded up."""
+        return level_size((self.slide_width, self.slide_height), self.downsample)[0]
 
     @property
     def level_height(self) -> int:
         """Slide height in level px, rounded up."""
-        return max(1, math.ceil(self.slide_height / self.downsample - 1e-6))
+        return level_size((self.slide_width, self.slide_height), self.downsample)[1]
 
     @property
     def columns(self) -> int:

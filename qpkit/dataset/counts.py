@@ -63,3 +63,19 @@ def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
         area_mm2=None if any(math.isnan(t.mpp) for t in tiles) else area,
         tissue=sum(t.tissue for t in tiles) / len(tiles) if tiles else math.nan,
     )
+
+
+def single_value(pixels: Mapping[int, int], labels: LabelMap) -> str | None:
+    """Say it if all known pixels have one and the same value: whoever learns from them can only learn to say it.
+
+    Args:
+        pixels: Mask pixels by value.
+        labels: The label map.
+    """
+    there = [value for value in labels.trained_values if pixels.get(value)]
+    if len(there) != 1:
+        return None
+    return (
+        f"EVERY LABELLED PIXEL IS {labels.name_of(there[0])!r}: a model can only learn to say it; annotate something "
+        'else, use regions, or set unannotated = "background"'
+    )

@@ -37,6 +37,7 @@ def _drawn(tally: PixelCounts, labels: LabelMap) -> list[tuple[str, str, int]]:
 
 def _undrawn(tally: PixelCounts, labels: LabelMap) -> list[tuple[str, str, int]]:
     return [
+        ("eraser", "value: background or ignore", tally.erased),
         ("ignored object", f"ignored, unlisted: {labels.ignore}", tally.ignored),
         ("region, nothing drawn", f"regions: background {labels.background}", tally.region),
         ("nothing drawn", f"unannotated: {labels.unannotated}", tally.unannotated),

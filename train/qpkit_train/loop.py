@@ -22,7 +22,7 @@ from torch import Tensor
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.ops.scores.confusion import empty_confusion
-from qpkit.progress import OnProgress, no_progress
+from qpkit.progress import OnNote, OnProgress, no_note, no_progress
 from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach
 from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader, WholeTiles
@@ -61,7 +61,13 @@ _CHECK_EVERY: Final = 16
 
 
 def fit(
-    tiles_root: Path, run_root: Path, recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_progress
+    tiles_root: Path,
+    run_root: Path,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress = no_progress,
 ) -> FitReport:
     """Train a model on a folder of tiles and leave a run folder.
 
@@ -73,6 +79,7 @@ def fit(
         run_root: Folder to make, or one that a killed training of the same recipe and tiles left, with `resume`.
         recipe: All settings.
         resume: Go on where the folder stands; starts anew where there is none yet.
+        on_note: Called before the first step with each thing to know about the tiles; the report has them, too.
         on_progress: Called with (steps done, steps in all, text) after every step.
 
     Raises:
@@ -90,6 +97,8 @@ def fit(
             file = run_file(tile_set, recipe, data, fabric.device)
             if rank() == 0:
                 claim_folder(run_root, file, resume=resume)
+                for note in data.notes:
+                    on_note(note)
         with cleared_on_failure(run_root), enough_memory(recipe, fabric.device):
             state = records.read_state(run_root, run=file.id) if resume else None
             file = file if state is None else resumed_run_file(run_root, file)

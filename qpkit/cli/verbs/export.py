@@ -152,13 +152,18 @@ def _remarks(report: ExportReport) -> list[str]:
         if audit.unlisted:
             names = ", ".join(f"{name} ({count})" for name, count in audit.unlisted.items())
             remarks.append(f"{slide.name}: classes not in the label map, {report.labels.unlisted}: {names}")
+        if audit.too_small:
+            names = ", ".join(
+                f"{name} {s.objects} (up to {s.largest_px2:.3g} px2)" for name, s in audit.too_small.items()
+            )
+            remarks.append(f"{slide.name}: NOT DRAWN, too small for a pixel at this resolution: {names}")
         counted = (
             (audit.without_area, "object(s) without area (points, lines) not drawn"),
             (audit.stroked, "line(s) and point(s) drawn as wide as the label map says"),
             (audit.without_nucleus, "cell(s) without a nucleus not drawn"),
             (audit.other_plane, "object(s) on other planes not drawn"),
             (audit.slivers, "object(s) are slivers: thinner than half a px or under 1 px2"),
-            (audit.outside, "object(s) lie outside the slide"),
+            (audit.outside, "object(s) outside the slide not drawn"),
             (slide.detections, "detection(s), cell(s) or tile(s) not drawn"),
             (slide.annotations_left_out, "annotation(s) not drawn, see objects = ..."),
             (slide.reviewed_predictions, "reviewed prediction(s) drawn"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -72,9 +73,15 @@ def command(
     if not start_processes(devices):
         fit(tiles, out, chosen, resume=resume)
         return
+    said: list[str] = []
+
+    def warn(text: str) -> None:
+        say(f"note: {text}")
+        said.append(text)
+
     with progress("train") as update:
-        report = fit(tiles, out, chosen, resume=resume, on_progress=update)
-    _show(report, out, start)
+        report = fit(tiles, out, chosen, resume=resume, on_note=warn, on_progress=update)
+    _show(report, out, start, said)
     report_after_training(out)
 
 
@@ -120,7 +127,7 @@ def _show_epoch(data: TrainingTiles) -> None:
     )
 
 
-def _show(report: FitReport, out: Path, start: float) -> None:
+def _show(report: FitReport, out: Path, start: float, said: Sequence[str]) -> None:
     drawn = report.sampler
     rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
     table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
@@ -132,7 +139,8 @@ def _show(report: FitReport, out: Path, start: float) -> None:
     if probabilities:
         say(f"highest Dice there at probabilities {probabilities}: qpkit predict --threshold validated takes them")
     for line in report.notes:
-        say(f"note: {line}")
+        if line not in said:
+            say(f"note: {line}")
     say(parameters_line(report.parameters))
     say(
         f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "

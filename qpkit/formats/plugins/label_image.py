@@ -24,7 +24,7 @@ from shapely.affinity import affine_transform, translate
 from qpkit.core.annotation import Annotation, argb
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
 from qpkit.core.pictures import DAMAGED_IMAGE, open_large_image
-from qpkit.core.tiles import Tile
+from qpkit.core.tiles import Tile, level_size
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
 from qpkit.formats.format import Format
@@ -173,8 +173,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     width, height = drawing.image.size("a label image")
     x, y = choices.offset or (0.0, 0.0)
     downsample = choices.downsample or 1.0
-    # Rounded up as TileGrid does.
-    columns, rows = (max(1, -int(-((s - o) / downsample - 1e-6) // 1)) for s, o in ((width, x), (height, y)))
+    columns, rows = level_size((width - x, height - y), downsample)
     objects = [replace(item, geometry=translate(item.geometry, -x, -y)) for item in drawing.objects]
     painting = Painting(objects, labels, downsample=downsample, mpp=drawing.image.mpp)
     mask = np.zeros((rows, columns), dtype=np.uint8)
@@ -194,6 +193,10 @@ def _audit_losses(painting: Painting, labels: LabelMap) -> Counter[str]:
     losses[AS_GROUND] = sum(count for name, count in drawn.items() if name in ground)
     losses[AS_PIXELS] = sum(count for name, count in drawn.items() if name not in ground)
     losses["objects on other planes than the first left out"] = painting.audit.other_plane
+    losses["objects outside the image left out"] = painting.audit.outside
+    losses["objects without a pixel at this resolution left out"] = sum(
+        small.objects for small in painting.audit.too_small.values()
+    )
     losses["invalid shapes mended"] = painting.audit.mended
     return +losses
 

@@ -30,10 +30,12 @@ class Kinds:
     Attributes:
         category: (n,) uint32, number of each shape's category.
         values: (categories,) uint8, mask value of each category.
-        groups: (categories,) int64, for Marks: which categories are drawn from objects with the same value.
+        groups: (categories,) int64, for Marks: which categories are drawn from objects with the same value; erasers
+            are objects, too.
         is_object: (n,) bool, shapes that are objects (no derived class, no boundary).
         numbers: (n,) uint32, instance numbers.
-        is_instance: (n,) bool, shapes of an instance mask: numbered ones, and ignored ones, which wipe them out.
+        is_instance: (n,) bool, shapes of an instance mask: numbered ones, and ignored ones and erasers, which wipe them
+            out.
         instance_groups: (instances + 1,) int64, for Marks: every instance by itself.
     """
 
@@ -48,18 +50,19 @@ class Kinds:
         self.category = np.array([place[category] for category in categories], dtype=np.uint32)
         self.values = np.array([c.value for c in self._categories], dtype=np.uint8)
         # + 1, as 0 means no group and a class may have the value 0.
-        self.groups = np.array([c.value + 1 if c.role == "class" else 0 for c in self._categories], dtype=np.int64)
+        grouped = [c.value + 1 if c.role in ("class", "erased") else 0 for c in self._categories]
+        self.groups = np.array(grouped, dtype=np.int64)
         self.is_object = (roles != "derived") & (roles != "boundary")
         self.numbers = np.array(numbers, dtype=np.uint32)
-        self.is_instance = (self.numbers > 0) | (roles == "ignored")
+        self.is_instance = (self.numbers > 0) | np.isin(roles, ("ignored", "erased"))
         self.instance_groups = np.arange(int(self.numbers.max(initial=0)) + 1)
 
     @functools.cached_property
     def channels(self) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
         """By class of the map: (n,) uint8 what each shape draws in the class's channel, (n,) bool if it draws at all.
 
-        Its own shapes draw 1, regions and a boundary that is background 0, ignored ones and a boundary that is ignore
-        the ignore value.
+        Its own shapes draw 1; regions, erasers and a boundary that are background 0; ignored ones, erasers and a
+        boundary that are ignore the ignore value.
         """
         return [self._channel(item.value) for item in self._labels.classes]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import shapely
@@ -13,13 +13,15 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, Plane, RoiShape
 from qpkit.core.geometry import fine_ellipse, has_area, mend, polygons_of
-from qpkit.core.label_rules import Derivation
+from qpkit.core.label_rules import Derivation, Eraser
 from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.core.tiles import level_size
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.masks.derived import ClassAreas, united
 from qpkit.ops.masks.pixel_counts import Category
-from qpkit.ops.masks.pixel_rule import PixelRule, fills_nonzero, level_bands, level_shape
+from qpkit.ops.masks.pixel_rule import PixelRule, fills_nonzero, level_bands, level_shape, samples_corner
 from qpkit.ops.masks.strokes import outline_bands, stroke
+from qpkit.ops.masks.visible import have_pixels
 from qpkit.ops.vectors.overlaps import overlapping_pairs
 from qpkit.ops.vectors.shape_faults import are_slivers, shape_array
 
@@ -27,19 +29,33 @@ NO_CLASS = "(none)"
 """What an object without a class is called in reports."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaintAudit:
-    """What became of the annotations that were to be drawn; every one is counted once, in one of the counts.
+@dataclass(frozen=True, slots=True)
+class TooSmall:
+    """Objects of a class that have no pixel.
 
     Args:
-        drawn: Objects drawn, by QuPath class.
+        objects: How many.
+        largest_px2: Area of the largest, slide px2.
+    """
+
+    objects: int
+    largest_px2: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintAudit:
+    """What became of the annotations that were to be drawn; every one is counted once, in one of the first seven.
+
+    Args:
+        drawn: Objects that have pixels of their own (whether or not others cover them), by QuPath class.
         unlisted: Objects of classes that the label map does not name, by class; "(none)" has no class.
         without_area: Lines, points and empty shapes: they have no pixels.
-        outside: Of the drawn ones, how many do not touch the slide at all.
         other_plane: Objects on another z, t or channel.
+        without_nucleus: Cells that should be drawn as their nucleus and have none.
+        outside: Objects that do not touch the slide at all.
+        too_small: Objects that fall between the pixels at this resolution, by class.
         mended: Of the drawn ones, how many were not valid and were mended (make_valid, both lobes of a bow tie).
         stroked: Of the drawn ones, how many are lines or points drawn as wide as the label map says.
-        without_nucleus: Cells that should be drawn as their nucleus and have none.
         slivers: Of the drawn ones, how many are thinner than half a slide px or smaller than one, which nobody draws.
         empty: Classes of the label map of which nothing was drawn on this slide.
     """
@@ -50,6 +66,7 @@ class PaintAudit:
     other_plane: int
     mended: int
     outside: int
+    too_small: Mapping[str, TooSmall] = field(default_factory=dict)
     stroked: int = 0
     without_nucleus: int = 0
     slivers: int = 0
@@ -88,6 +105,16 @@ class _Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class _Object:
+    """An annotation that is to be drawn."""
+
+    item: Annotation
+    shapes: Sequence[_Shape]
+    was_mended: bool
+    was_stroked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PaintOrder:
     """Shapes in the order of drawing.
 
@@ -108,18 +135,12 @@ class PaintOrder:
     audit: PaintAudit
 
 
-@dataclass(slots=True)
-class _Counts:
-    drawn: Counter[str] = field(default_factory=Counter)
-    unlisted: Counter[str] = field(default_factory=Counter)
-    others: Counter[str] = field(default_factory=Counter)
-
-
 class PaintPlan:
     """Puts the objects of one slide into the order of drawing.
 
-    Regions lie lowest, then the classes by the label map's overlap rule, ignored areas on top. The band along an
-    object's outline comes right after the object, so that what covers the object covers the hidden part of its outline.
+    Regions lie lowest, then classes and erasers by the label map's overlap rule, ignored areas on top. The band along
+    an object's outline comes right after the object, so that what covers the object covers the hidden part of its
+    outline.
 
     Args:
         labels, downsample, plane, slide_size, pixel_rule, mpp: As for Painting.
@@ -145,10 +166,13 @@ class PaintPlan:
             )
         self._labels, self._downsample, self._plane = labels, downsample, plane
         self._rule, self._mpp = pixel_rule, mpp
+        self._size = None if slide_size is None else level_size(slide_size, downsample)
         self._frame = None if slide_size is None else shapely.box(0, 0, *(size / downsample for size in slide_size))
-        self._layer = {item.name: float(layer) for layer, item in enumerate(labels.classes)}
-        self._classes: dict[str | None, LabelClass | None] = {}
-        self._counts = _Counts()
+        self._layer = {item.name: float(layer) for layer, item in enumerate(labels.order)}
+        self._classes: dict[str | None, LabelClass | Eraser | None] = {}
+        self._unlisted: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._objects: list[_Object] = []
         self._shapes: list[_Shape] = []
         self._traces: dict[str, list[BaseGeometry]] = {}
         self._instances: list[Instance] = []
@@ -166,45 +190,30 @@ class PaintPlan:
         for position, item in enumerate(annotations):
             self._add(item, position)
         if self._labels.overlap == "error":
-            _refuse_overlaps([s for s in self._shapes if s.number], self._instances)
-        drawn = {s.category.label for s in self._shapes}
-        slivers = int(are_slivers(shape_array([s.slide for s in self._shapes])).sum())
+            _refuse_overlaps([(o.item, s) for o in self._objects for s in o.shapes if s.category.role == "class"])
+        audit, shown = self._account()
         areas = self._areas()
-        drawn |= self._add_derived(areas)
+        shown |= self._add_derived(areas)
         self._add_bands(areas)
         self._shapes.sort(key=lambda shape: shape.rank)
-        counts, others = self._counts, self._counts.others
+        named = (c.name for c in self._labels.classes if c.sources or c.derivation)
         return PaintOrder(
             geometries=[s.level for s in self._shapes],
             categories=[s.category for s in self._shapes],
             nonzero=[s.nonzero for s in self._shapes],
             numbers=[s.number for s in self._shapes],
             instances=self._instances,
-            audit=PaintAudit(
-                drawn=counts.drawn,
-                unlisted=counts.unlisted,
-                without_area=others["without area"],
-                other_plane=others["other plane"],
-                mended=others["mended"],
-                outside=others["outside"],
-                stroked=others["stroked"],
-                without_nucleus=others["without nucleus"],
-                slivers=slivers,
-                empty=tuple(
-                    c.name for c in self._labels.classes if (c.sources or c.derivation) and c.name not in drawn
-                ),
-            ),
+            audit=replace(audit, empty=tuple(name for name in named if name not in shown)),
         )
 
     def _add(self, item: Annotation, position: int) -> None:
-        counts, name = self._counts, item.class_name
         category = self._category(item)
         if not on_plane(item.plane, self._plane):
-            counts.others["other plane"] += 1
+            self._counts["other plane"] += 1
         elif category is None:
-            counts.unlisted[name or NO_CLASS] += 1
+            self._unlisted[item.class_name or NO_CLASS] += 1
         elif (geometry := self._geometry(item)) is None:
-            counts.others["without nucleus"] += 1
+            self._counts["without nucleus"] += 1
         else:
             is_area = has_area(geometry)
             areas = [self._refined(geometry, item)] if is_area else self._stroked(geometry, category)
@@ -212,15 +221,48 @@ class PaintPlan:
             shapes = [self._shape(area, kind, category, position) for area in areas]
             filled = [shape for shape, _ in shapes if not shape.level.is_empty]
             if not filled:
-                counts.others["without area"] += 1
+                self._counts["without area"] += 1
                 return
-            counts.others["mended"] += any(was_mended for _, was_mended in shapes)
-            counts.others["stroked"] += not is_area
-            counts.others["outside"] += not any(map(self._touches_slide, filled))
-            counts.drawn[name or NO_CLASS] += 1
-            for shape in filled:
-                self._number(shape, item)
             self._shapes += filled
+            self._objects.append(_Object(item, filled, any(mended for _, mended in shapes), not is_area))
+
+    def _account(self) -> tuple[PaintAudit, set[str]]:
+        """Count what has pixels and what has none, number the instances, and name the classes that have some."""
+        corner = samples_corner(self._rule, self._downsample)
+        levels, nonzero = [s.level for s in self._shapes], [s.nonzero for s in self._shapes]
+        seen = iter(have_pixels(levels, nonzero, size=self._size, corner=corner).tolist())
+        drawn, counts, labels = Counter[str](), self._counts, set()
+        small: dict[str, TooSmall] = {}
+        slides: list[BaseGeometry] = []
+        for made in self._objects:
+            name = made.item.class_name or NO_CLASS
+            visible = [shape for shape in made.shapes if next(seen)]
+            if visible:
+                drawn[name] += 1
+                counts["mended"] += made.was_mended
+                counts["stroked"] += made.was_stroked
+                labels.add(made.shapes[0].category.label)
+                slides += [shape.slide for shape in made.shapes]
+                self._number(visible, made.item)
+            elif any(map(self._touches_slide, made.shapes)):
+                before = small.get(name, TooSmall(0, 0.0))
+                area = sum(mend(shape.slide)[0].area for shape in made.shapes)
+                small[name] = TooSmall(before.objects + 1, max(before.largest_px2, area))
+            else:
+                counts["outside"] += 1
+        audit = PaintAudit(
+            drawn=drawn,
+            unlisted=self._unlisted,
+            without_area=counts["without area"],
+            other_plane=counts["other plane"],
+            without_nucleus=counts["without nucleus"],
+            outside=counts["outside"],
+            too_small=small,
+            mended=counts["mended"],
+            stroked=counts["stroked"],
+            slivers=int(are_slivers(shape_array(slides)).sum()),
+        )
+        return audit, labels
 
     def _category(self, item: Annotation) -> Category | None:
         """What an object is drawn as; None leaves it out."""
@@ -230,8 +272,11 @@ class PaintPlan:
         if name is not None and name in labels.ignored:
             return Category("ignored", labels.ignore)
         if name not in self._classes:
-            self._classes[name] = labels.class_of(name)
+            self._classes[name] = labels.drawn_as(name)
         found = self._classes[name]
+        if isinstance(found, Eraser):
+            value = labels.background if found.leaves == "background" else labels.ignore
+            return Category("erased", value, found.name, name or NO_CLASS)
         if found is not None:
             return Category("class", found.value, found.name, name or NO_CLASS)
         if labels.unlisted == "error":
@@ -287,13 +332,12 @@ class PaintPlan:
             return (1, -mend(geometry)[0].area, position, 0)
         return (1, self._layer[category.label], position, 0)
 
-    def _number(self, shape: _Shape, item: Annotation) -> None:
-        if shape.category.role == "class":
-            shape.number = len(self._instances) + 1
-            made = Instance(
-                shape.number, item.id or "", item.class_name or "", shape.category.label, shape.category.value
-            )
-            self._instances.append(made)
+    def _number(self, shapes: Sequence[_Shape], item: Annotation) -> None:
+        for shape in shapes:
+            if shape.category.role == "class":
+                shape.number = len(self._instances) + 1
+                named = (item.id or "", item.class_name or "", shape.category.label, shape.category.value)
+                self._instances.append(Instance(shape.number, *named))
 
     def _touches_slide(self, shape: _Shape) -> bool:
         return self._frame is None or bool(shape.level.intersects(self._frame))
@@ -304,7 +348,8 @@ class PaintPlan:
         drawn: dict[str, list[BaseGeometry]] = {}
         if derivations or labels.boundary:
             for shape in self._shapes:
-                drawn.setdefault(shape.category.label, []).append(mend(shape.slide)[0])
+                if shape.category.role == "class":
+                    drawn.setdefault(shape.category.label, []).append(mend(shape.slide)[0])
         return ClassAreas(drawn, self._traces, derivations, mpp=self._mpp, downsample=self._downsample)
 
     def _add_derived(self, areas: ClassAreas) -> set[str]:
@@ -349,14 +394,15 @@ def on_plane(plane: Plane, wanted: Plane) -> bool:
     return plane.z == wanted.z and plane.t == wanted.t and (plane.c in (-1, wanted.c) or wanted.c == -1)
 
 
-def _refuse_overlaps(shapes: Sequence[_Shape], instances: Sequence[Instance]) -> None:
+def _refuse_overlaps(drawn: Sequence[tuple[Annotation, _Shape]]) -> None:
     """Raise LabelError if two objects of different values share 1 px2 or more."""
-    slides = [mend(shape.slide)[0] for shape in shapes]
-    pairs = overlapping_pairs(slides, layers=[0] * len(shapes), groups=[s.category.value for s in shapes])
+    slides = [mend(shape.slide)[0] for _, shape in drawn]
+    values = [shape.category.value for _, shape in drawn]
+    pairs = overlapping_pairs(slides, layers=[0] * len(drawn), groups=values)
     if not pairs:
         return
     worst = max(pairs, key=lambda pair: pair.area)
-    one, other = (instances[shapes[k].number - 1] for k in (worst.inner, worst.outer))
+    one, other = drawn[worst.inner][0], drawn[worst.outer][0]
     place = united([slides[worst.inner].intersection(slides[worst.outer])]).representative_point()
     raise LabelError(
         f'{len(pairs)} pair(s) of objects of different values overlap, which overlap = "error" refuses; most of all '
@@ -365,5 +411,5 @@ def _refuse_overlaps(shapes: Sequence[_Shape], instances: Sequence[Instance]) ->
     )
 
 
-def _called(item: Instance) -> str:
-    return f"{item.class_name or NO_CLASS} ({item.object_id or 'without an id'})"
+def _called(item: Annotation) -> str:
+    return f"{item.class_name or NO_CLASS} ({item.id or 'without an id'})"

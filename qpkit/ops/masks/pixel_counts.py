@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 Key = TypeVar("Key")
 
-Role = Literal["unannotated", "outside", "region", "class", "derived", "boundary", "ignored"]
+Role = Literal["unannotated", "outside", "region", "class", "derived", "boundary", "erased", "ignored"]
 """What a pixel is: nothing was drawn there, it is beside the slide, or what lies on top there."""
 
 
@@ -34,14 +34,15 @@ class Category:
 class PixelCounts:
     """Mask pixels by the rule that decided them.
 
-    The sources, derived, boundary, ignored, region, unannotated and outside ones are all pixels, each once. The others
-    tell what else was there.
+    The sources, derived, boundary, erased, ignored, region, unannotated and outside ones are all pixels, each once. The
+    others tell what else was there.
 
     Args:
         sources: Pixels drawn from objects, by class of the label map and within it by QuPath class.
         derived: Pixels of derived classes.
         values: Pixels by mask value; those that occur.
         boundary: Pixels of the boundary.
+        erased: Pixels of erasers.
         ignored: Pixels of ignored objects.
         region: Pixels inside a region where nothing is drawn.
         unannotated: Pixels outside every region where nothing is drawn.
@@ -55,6 +56,7 @@ class PixelCounts:
     derived: Mapping[str, int] = field(default_factory=dict)
     values: Mapping[int, int] = field(default_factory=dict)
     boundary: int = 0
+    erased: int = 0
     ignored: int = 0
     region: int = 0
     unannotated: int = 0
@@ -67,7 +69,8 @@ class PixelCounts:
     def pixels(self) -> int:
         """All pixels."""
         drawn = sum(sum(part.values()) for part in self.sources.values()) + sum(self.derived.values())
-        return drawn + self.boundary + self.ignored + self.region + self.unannotated + self.outside
+        drawn += self.boundary + self.erased
+        return drawn + self.ignored + self.region + self.unannotated + self.outside
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
         names = dict.fromkeys((*self.sources, *other.sources))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import DEFAULT_PLANE, Annotation, Plane
 from qpkit.core.labels import LabelMap, Unannotated
-from qpkit.core.tiles import Tile
+from qpkit.core.tiles import Tile, level_size
 from qpkit.errors import LabelError
 from qpkit.ops.masks.paint_kinds import OUTSIDE, Kinds
 from qpkit.ops.masks.paint_order import PaintPlan
@@ -177,8 +177,7 @@ class Painting:
 
     def _inside(self, tile: Tile, slide_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Where the slide begins and ends in a tile's array: left, top, right, bottom; none is negative."""
-        # Rounded up as in TileGrid: 1e-6 px is the error of a division, no column.
-        width, height = (-int(-(size / self.downsample - 1e-6) // 1) for size in slide_size)
+        width, height = level_size(slide_size, self.downsample)
         left, top = max(0, -tile.array_x), max(0, -tile.array_y)
         return left, top, max(0, width - tile.array_x), max(0, height - tile.array_y)
 

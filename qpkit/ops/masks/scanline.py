@@ -8,8 +8,8 @@ and a horizontal edge exactly on a centre line that runs to the right fills that
 ring the same way round first, so that of a shape's two edges on centre lines the upper one is in and the lower one out.
 
 GDAL fills where an odd number of a shape's edges was crossed. QuPath fills a PolygonROI wherever the outline goes round
-at all, as java.awt.geom.Path2D does without being told otherwise (the non-zero rule): an outline that overruns its start
-has no hole there.
+at all, as java.awt.geom.Path2D does without being told otherwise (the non-zero rule): an outline that overruns its
+start has no hole there.
 """
 
 from __future__ import annotations

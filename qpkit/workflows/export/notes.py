@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from qpkit.core.labels import LabelMap
+from qpkit.dataset.counts import single_value
 from qpkit.workflows.export.slide import SlideReport
 
 _ENLARGED = 0.999
@@ -12,7 +14,7 @@ _ENLARGED = 0.999
 
 
 def notes_on_slides(reports: Sequence[SlideReport], labels: LabelMap) -> list[str]:
-    """Say which slides were enlarged, which classes have nothing to show, and whether any tile is left.
+    """Say which slides were enlarged, what the masks lack, and whether any tile is left.
 
     Args:
         reports: Of the slides that could be read; at least one.
@@ -25,7 +27,14 @@ def notes_on_slides(reports: Sequence[SlideReport], labels: LabelMap) -> list[st
     ]
     if not any(report.tiles_kept for report in reports):
         notes.append("NO TILE WAS KEPT: look at --tissue and --only-annotated")
-    return notes + _notes_on_classes(reports, labels)
+    return notes + _notes_on_pixels(reports, labels) + _notes_on_classes(reports, labels)
+
+
+def _notes_on_pixels(reports: Sequence[SlideReport], labels: LabelMap) -> list[str]:
+    """Say it if the masks have a single value."""
+    pixels = sum((Counter(report.pixels) for report in reports), Counter[int]())
+    note = single_value(pixels, labels)
+    return [note] if note else []
 
 
 def _notes_on_classes(reports: Sequence[SlideReport], labels: LabelMap) -> list[str]:

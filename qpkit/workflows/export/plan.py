@@ -156,7 +156,7 @@ def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
     """Raise if not one annotation would be drawn: masks of nothing but background teach the wrong thing."""
     if labels.class_of(None) is None and not any(labels.knows(name) for name in in_use):
         there = ", ".join(map(repr, sorted(in_use))) or "none"
-        wanted = ", ".join(repr(source) for item in labels.classes for source in item.sources) or "none"
+        wanted = ", ".join(repr(source) for item in labels.order for source in item.sources) or "none"
         raise LabelError(
             f"no annotation with an area has a class that the label map draws (classes of the annotations: {there}; "
             f"of the label map: {wanted}); classify them in QuPath or name their classes in --labels"

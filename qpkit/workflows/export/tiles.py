@@ -15,6 +15,7 @@ import msgspec
 
 from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, label_map_to_builtins
+from qpkit.dataset.counts import count_tiles
 from qpkit.dataset.manifest import INFO_NAME, write_tile_set
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.splits import draw_splits
@@ -132,7 +133,7 @@ def finish_export(
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
         notes += remarks_on(out.resolve())
     reports = [result.report for result in results if result.report is not None]
-    notes += notes_on_slides(reports, plan.labels)
+    notes += [*notes_on_slides(reports, plan.labels), *_notes_on_unknown_tiles(records, plan)]
     report = ExportReport(
         mpp=_common_mpp(records),
         labels=plan.labels,
@@ -166,6 +167,14 @@ def _with_splits(
     missing = wanted - set(drawn.values())
     notes = [f"only {len(set(groups))} {rule.by}(s): no {' and no '.join(sorted(missing))} split"] if missing else []
     return [replace(r, split=drawn[r.group]) for r in records], notes
+
+
+def _notes_on_unknown_tiles(records: Sequence[TileRecord], plan: ExportPlan) -> list[str]:
+    """Say it if nothing is known of most tiles: they take room and time, and no training shows them."""
+    counts = count_tiles(records, plan.labels)
+    if plan.settings.only_annotated or counts.unknown <= counts.tiles / 2:
+        return []
+    return [f"{counts.unknown:,} of {counts.tiles:,} tiles are ignore only; --only-annotated leaves them out"]
 
 
 def _note_on_mpp(item: SlideInput) -> str:

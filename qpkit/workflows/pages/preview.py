@@ -157,6 +157,7 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         unlisted.update(audit.get("unlisted") or {})
         drawn = sum((audit.get("drawn") or {}).values())
         faults = [audit.get(key, 0) for key in ("mended", "slivers", "without_area", "outside", "other_plane")]
+        faults.append(sum(small["objects"] for small in (audit.get("too_small") or {}).values()))
         dropped = slide.get("dropped") or {}
         lost = sum(n for v, n in (slide.get("dropped_pixels") or {}).items() if int(v) not in _empty_values(tiles))
         figures = (drawn, sum((audit.get("unlisted") or {}).values()), *faults, dropped.get("glass", 0), lost)
@@ -166,7 +167,7 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         lines.append({"tone": "warn", "text": f"classes that the label map does not list, {_unlisted(tiles)}: {said}"})
     columns = (
         "slide", "objects drawn", "of unlisted classes", "mended", "slivers", "without area", "outside the slide",
-        "on other planes", "glass tiles", "class px on glass",
+        "on other planes", "too small", "glass tiles", "class px on glass",
     )  # fmt: skip
     tables = [{"title": "Annotations", "columns": columns, "rows": rows}] if rows else []
     # Not strict: the mask values are text, as keys in JSON have to be.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation
-from qpkit.core.labels import LabelMap, default_label_map, label_colors, with_colors
+from qpkit.core.labels import Eraser, LabelMap, default_label_map, label_colors, with_colors
 from qpkit.core.tiles import Tile
 from qpkit.errors import QpkitError
 from qpkit.files import replace_file
@@ -116,7 +116,9 @@ def _use(name: str, rules: LabelMap) -> str:
         return "region"
     if name in rules.ignored:
         return "ignore"
-    found = rules.class_of(None if name == NO_CLASS else name)
+    found = rules.drawn_as(None if name == NO_CLASS else name)
+    if isinstance(found, Eraser):
+        return f"eraser: {found.leaves}"
     return rules.unlisted if found is None else found.name
 
 

@@ -319,7 +319,12 @@ def test_points_are_discs_of_the_stated_radius_and_instances_of_their_own(
     painting = Painting([annotation(shape, id="p")], replace(LABELS, point_radius_um=radius), downsample=1.0, mpp=1.0)
     distance = shapely.distance(centres(), shape)
     expect(painting.draw(WHOLE) == 2, distance <= radius, abs(distance - radius))
-    assert [(i.number, i.object_id) for i in painting.instances] == [(n, "p") for n in range(1, len(points) + 1)]
+    # A disc between the pixels is none: it has no number.
+    seen = sum((shapely.distance(centres(), shapely.Point(p)) < radius - 0.01).any() for p in points)
+    assert len(points) >= len(painting.instances) >= seen
+    assert [(i.number, i.object_id) for i in painting.instances] == [
+        (n + 1, "p") for n in range(len(painting.instances))
+    ]
     numbers, _ = painting.draw_instances(WHOLE)
     assert np.array_equal(numbers > 0, painting.draw(WHOLE) == 2)
 
@@ -409,12 +414,13 @@ def test_hard_shapes_pass_through_every_rule() -> None:
     mask, tally = painting.paint(WHOLE)
     assert painting.audit.mended == 1 and painting.audit.outside == 1 and painting.audit.without_area == 2
     assert {2, 3, 9} <= set(np.unique(mask).tolist()) and tally.pixels == mask.size
-    assert sum(painting.audit.drawn.values()) == 3
+    assert dict(painting.audit.drawn) == {"Tumor": 1}
+    assert painting.audit.too_small["Stroma"].objects == 1  # 0.01 px thin
 
 
 def test_slivers_are_drawn_and_counted() -> None:
-    """A long strip 0.8 px wide is none, one 0.4 px wide is, and so is a speck."""
-    strips = [shapely.box(2, 2, 60, 2.8), shapely.box(2, 12, 60, 12.4), shapely.box(5.1, 30.1, 5.9, 30.9)]
+    """A long strip 0.8 px wide is none, one 0.4 px wide is, and so is a speck, if they have pixels."""
+    strips = [shapely.box(2, 2, 60, 2.8), shapely.box(2, 12.3, 60, 12.7), shapely.box(5.1, 30.1, 5.9, 30.9)]
     drawn = [Annotation(geometry=shape, path_class=PathClass((LABELS.classes[0].sources[0],))) for shape in strips]
     audit = Painting(drawn, LABELS, downsample=1.0).audit
     assert (audit.slivers, sum(audit.drawn.values())) == (2, 3)

@@ -17,6 +17,7 @@ from small_project import HEIGHT, STROMA, TUMOR, WIDTH, small_project
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.provenance import provenance
+from qpkit.dataset.counts import single_value
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.splits import SplitRule
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
@@ -74,13 +75,22 @@ def test_a_class_that_is_nowhere_and_one_that_only_glass_shows_are_told_apart() 
     empty = replace(AUDIT, empty=("Tumor", "Stroma"))
     one = report(audit=empty, pixels={0: 3})
     other = report(audit=replace(AUDIT, empty=("Tumor",)), pixels={0: 3}, dropped_pixels={2: 1234})
-    assert notes_on_slides([one, other], LABELS) == [
+    assert notes_on_slides([one, other], LABELS)[1:] == [
         "nothing was drawn of 'Tumor' on any slide",
         "there are objects, but no tile shows 'Stroma' (1,234 px in glass tiles)",
     ]
-    assert notes_on_slides([report(pixels={1: 1})], LABELS) == [
+    assert notes_on_slides([report(pixels={0: 1, 1: 1})], LABELS) == [
         "there are objects, but no tile shows 'Stroma' (not a pixel)"
     ]
+
+
+@given(st.dictionaries(st.sampled_from([0, 1, 2, 255]), st.integers(0, 3)))
+def test_masks_of_a_single_value_are_told_in_export_and_in_training(pixels: dict[int, int]) -> None:
+    known = [value for value in (0, 1, 2) if pixels.get(value)]
+    told = [note for note in notes_on_slides([report(pixels=pixels)], LABELS) if note.startswith("EVERY LABELLED")]
+    assert told == ([single_value(pixels, LABELS)] if len(known) == 1 else [])
+    if told:
+        assert repr(LABELS.name_of(known[0])) in told[0]
 
 
 # Plan

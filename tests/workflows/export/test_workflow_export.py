@@ -354,7 +354,8 @@ def test_enlarged_slides_and_classes_that_no_tile_shows_are_told(tmp_path: Path)
     plain = slide_inputs([tmp_path / "s.tif"], annotations=tmp_path / "s.geojson")
     unknown = export_tiles(plain, tmp_path / "unknown", ExportSettings(tile_size=64, downsample=1, tissue=ALL))
     assert any(note.startswith("s.tif: no um/px is known: ") for note in unknown.notes)
-    assert "there are objects, but no tile shows 'Vessel' (not a pixel)" in same.notes
+    assert "nothing was drawn of 'Vessel' on any slide" in same.notes
+    assert same.slides[0].audit.too_small["Vessel"].objects == 1
     assert not any("enlarged" in note for note in same.notes)
     glass = export_tiles(inputs, tmp_path / "glass", ExportSettings(tile_size=256, mpp=0.125))
     assert "NO TILE WAS KEPT: look at --tissue and --only-annotated" in glass.notes

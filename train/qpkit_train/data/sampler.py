@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from qpkit.dataset import TileRecord
 from qpkit.errors import ConfigError, LabelError
 
 Balance = Literal["none", "slide", "group"]
+
+_TOO_OFTEN: Final = 20
+"""Times that an epoch may draw each tile of a group before the user is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,12 @@ class BalancedSampler:
             )
             for (name, members, _, wanted), draws in zip(found, drawn, strict=True)
             if draws
+        )
+        self.notes += tuple(
+            f"the {len(group.tiles)} {group.name!r} tiles are drawn {group.draws / len(group.tiles):.0f} times each in "
+            "an epoch: the model will know them by heart; annotate more of them, or change sampler.ratio"
+            for group in self.groups
+            if group.draws > _TOO_OFTEN * len(group.tiles)
         )
 
     def _by_content(self, ratio: Sequence[float]) -> list[_Found]:

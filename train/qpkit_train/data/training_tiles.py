@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet, read_tile_set
+from qpkit.dataset.counts import count_tiles, single_value
 from qpkit.errors import ConfigError, LabelError
 from qpkit_train.data.batches import class_index_table
 from qpkit_train.data.sampler import BalancedSampler
@@ -93,7 +94,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         hard_negatives=recipe.sampler.hard_negatives,
     )
     measured = there = _showing(val, labels.trained_values)
-    notes += [*sampler.notes, *_never_shown(train, labels)]
+    notes += [*_single_value(train, labels), *sampler.notes, *_never_shown(train, labels)]
     if not measured:
         notes.append(
             "no labelled tile is in the val split: the best epoch was chosen on training tiles, "
@@ -125,6 +126,11 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def _single_value(train: Sequence[TileRecord], labels: LabelMap) -> list[str]:
+    note = single_value(count_tiles(train, labels).pixels, labels)
+    return [note] if note else []
 
 
 def _never_shown(train: Sequence[TileRecord], labels: LabelMap) -> list[str]:
