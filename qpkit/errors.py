@@ -13,9 +13,29 @@
 The command line maps them to exit code 1 and prints the message without a traceback.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+_LONGEST: Final = 400
+"""Characters of a message: what is longer is cut in its middle, as what to do stands at its end."""
+
+_END: Final = 120
+
 
 class QpkitError(Exception):
-    """Base of every error that a user can cause."""
+    """Base of every error that a user can cause.
+
+    Args:
+        message: What, where, what to do; more than 400 characters are cut.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST - _END - 5]} ... {message[-_END:]}"
+        super().__init__(message)
 
 
 class FormatError(QpkitError, ValueError):
@@ -48,3 +68,24 @@ class ConfigError(QpkitError, ValueError):
 
 class MissingExtraError(QpkitError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def listed(items: Iterable[object], *, joint: str = ", ", most: int = 6) -> str:
+    """Name things in a message: "a, b and 7 more", "none" of none.
+
+    Args:
+        items: What is named, by its str().
+        joint: What stands between two.
+        most: How many are named at most.
+    """
+    names = [str(item) for item in items]
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return joint.join(names[:most]) + more if names else "none"
+
+
+def or_else(name: str, known: Iterable[str]) -> str:
+    """What to say after a name that is none: "did you mean 'Tumor'?", or what there is."""
+    names = list(known)
+    folded = {other.casefold(): other for other in reversed(names)}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"did you mean {folded[close[0]]!r}?" if close else f"there are {listed(map(repr, names))}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 
 _ARGUMENT = re.compile(r"(\w+(?:, \w+)*): (.*)")
 
@@ -169,7 +169,7 @@ class Settings:
         ]
         faults += self.faults()
         if faults:
-            raise ConfigError("; ".join(faults))
+            raise ConfigError(listed(faults, joint="; "))
 
     @classmethod
     def of(cls, **said: Any) -> Self:

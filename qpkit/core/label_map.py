@@ -21,11 +21,14 @@ from qpkit.core.label_rules import (
     derivation_faults,
     length_faults,
 )
-from qpkit.errors import LabelError
+from qpkit.errors import LabelError, listed
 
 Unannotated = Literal["ignore", "background"]
 Unlisted = Literal["skip", "ignore", "error"]
 
+
+MOST_CLASSES: Final = 254
+"""Values of a byte without those of background and ignore."""
 
 RESERVED: Final = ("background", "ignore")
 """What the two values without a class are called."""
@@ -98,9 +101,15 @@ class LabelMap:
     def __post_init__(self) -> None:
         faults = list(self._faults())
         if faults:
-            raise LabelError("label map: " + "; ".join(faults))
+            raise LabelError("label map: " + listed(faults, joint="; "))
 
     def _faults(self) -> Iterable[str]:
+        if len(self.classes) > MOST_CLASSES:
+            yield (
+                f"{len(self.classes):,} classes, and a mask holds {MOST_CLASSES}; write a labels.toml that merges "
+                "them ([[class]] with several names in from)"
+            )
+            return
         values = [self.background, self.ignore, *(c.value for c in self.classes)]
         for value, count in Counter(values).items():
             if count > 1:

@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from qpkit.dataset.record import TileRecord
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 
 LeakageKind = Literal["tile", "group", "image", "patient"]
 LEAKAGE_KINDS: Final[tuple[LeakageKind, ...]] = ("tile", "group", "image", "patient")
@@ -64,7 +64,7 @@ class Leakage:
 
 def _named(word: str, names: Sequence[str]) -> str:
     """ "3 slides (a, b, c)", the first five by name."""
-    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    shown = listed(names, most=5)
     return f"{len(names)} {word}{'' if len(names) == 1 else 's'} ({shown})"
 
 

@@ -17,7 +17,7 @@ from qpkit.core.labels import LabelMap, label_map_from_builtins
 from qpkit.dataset.record import Split, TileRecord
 from qpkit.dataset.stores.choice import open_store
 from qpkit.dataset.stores.store import TileStore
-from qpkit.errors import FormatError
+from qpkit.errors import FormatError, listed
 from qpkit.ops.masks.rasterize import one_value_each
 
 TABLE_NAME = "tiles.parquet"
@@ -81,7 +81,7 @@ class TileSet:
             FormatError: It is gone, damaged, or of another size than the table says, or the export has no such layer.
         """
         if layer not in self.layers:
-            raise FormatError(f"{self.root}: the tiles have no layer {layer!r}, only {', '.join(self.layers)}")
+            raise FormatError(f"{self.root}: the tiles have no layer {layer!r}, only {listed(self.layers)}")
         pixels = self.store.read(tile, layer)
         if layer.startswith("mask") and self.labels.masks == "multi-label" and pixels.ndim == 2:
             pixels = pixels[np.newaxis]  # TIFF does not tell one channel from none
@@ -162,7 +162,7 @@ def read_tile_set(root: Path) -> TileSet:
         raise FormatError(f"{info_path}: format is {info.get('format')!r}, this qpkit reads {FORMAT!r}")
     missing = set(_PLAIN_COLUMNS) - set(table.column_names)
     if missing:
-        raise FormatError(f"{table_path}: columns missing: {', '.join(sorted(missing))}")
+        raise FormatError(f"{table_path}: columns missing: {listed(sorted(missing))}")
     labels = label_map_from_builtins(info["labels"])
     layers = tuple(info.get("layers", _BASE_LAYERS))
     return TileSet(

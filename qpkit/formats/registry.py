@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.formats import plugins
 from qpkit.formats.format import Format
 from qpkit.formats.shared.json_files import read_json
@@ -65,7 +65,7 @@ def format_of(path: Path, formats: Sequence[Format], *, reading: bool) -> Format
         if any(item.recognises_json is not None for item in fitting):
             return _of_json(path, formats)
     if len(fitting) > 1:
-        names = ", ".join(item.name for item in fitting)
+        names = listed(item.name for item in fitting)
         raise ConfigError(f"{path}: the ending may be {names}; state which with {option} NAME")
     return fitting[0]
 

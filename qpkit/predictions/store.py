@@ -29,7 +29,7 @@ from rasterio.windows import Window
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
 from qpkit.core.tiles import Tile
-from qpkit.errors import FormatError, OutputError
+from qpkit.errors import FormatError, OutputError, listed
 from qpkit.files import replace_file
 
 INFO_NAME = "predictions.json"
@@ -73,6 +73,7 @@ class PredictionSet:
         label_map: What the rasters' values mean; a probability raster's band i is trained_values[i].
         slides: In the order predicted.
         info: Everything else that predictions.json says (settings, versions, provenance).
+        notes: What the user has to know about the rasters; not in the file.
     """
 
     root: Path
@@ -81,6 +82,7 @@ class PredictionSet:
     label_map: LabelMap
     slides: tuple[SlidePrediction, ...]
     info: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 class _PredictionsFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +126,7 @@ def read_predictions(root: Path) -> PredictionSet:
     named = [name for slide in record.slides for name in (slide.labels, slide.probabilities) if name]
     gone = [name for name in named if not (root / name).is_file()]
     if gone:
-        raise FormatError(f"{path}: rasters are gone: {', '.join(gone)}; predict again")
+        raise FormatError(f"{path}: rasters are gone: {listed(gone)}; predict again")
     labels = label_map_from_builtins(record.labels)
     for slide in record.slides:
         _check_raster(root / slide.labels, slide, bands=1)

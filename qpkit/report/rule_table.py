@@ -40,6 +40,7 @@ def _undrawn(tally: PixelCounts, labels: LabelMap) -> list[tuple[str, str, int]]
         ("eraser", "value: background or ignore", tally.erased),
         ("ignored object", f"ignored, unlisted: {labels.ignore}", tally.ignored),
         ("region, nothing drawn", f"regions: background {labels.background}", tally.region),
+        ("unreviewed prediction", f"unknown: ignore {labels.ignore}", tally.unknown),
         ("nothing drawn", f"unannotated: {labels.unannotated}", tally.unannotated),
         ("beside the slide", f"ignore {labels.ignore}", tally.outside),
     ]

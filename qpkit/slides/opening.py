@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
 from qpkit.slides.openslide import OpenSlideReader
 from qpkit.slides.raster import RasterReader
@@ -116,7 +116,7 @@ def _first_that_can(path: Path, known: dict[str, Callable[[], SlideReader]], nam
             raise
         except FormatError as err:
             reasons.append(str(err).removeprefix(f"{path}: "))
-    raise FormatError(f"{path}: cannot be opened as a slide: {'; '.join(reasons)}")
+    raise FormatError(f"{path}: cannot be opened as a slide: {listed(reasons, joint='; ')}")
 
 
 def _dicom_file(folder: Path) -> Path:

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,8 +15,15 @@ import shapely
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
-from qpkit.errors import ConfigError, ProjectError
+from qpkit.core.provenance import (
+    RUN_KEY,
+    is_prediction,
+    is_untouched,
+    prediction_id,
+    prediction_name,
+    provenance,
+)
+from qpkit.errors import ConfigError, ProjectError, listed
 from qpkit.files import new_folder, safe_names
 from qpkit.ops.masks.rasterize import count_values
 from qpkit.ops.vectors.merge import merge, simplify_together, to_slide
@@ -69,30 +76,37 @@ class SlideImport:
         name: Slide or entry name.
         objects: Objects of the prediction, by class.
         area_mm2: Their area by class; None without um per px.
+        raster_mm2: Area of the raster's pixels by class, that of what is too small included; None without um per px.
         too_small: Polygons under the minimum area, or of which QuPath's precision left nothing.
         mended: Polygons that rounding to QuPath's precision had made invalid, and that were mended.
         added, removed, unchanged: Objects in the project.
         kept_edited: Objects of earlier imports that a person has changed since; they stay.
+        recognised: Predictions in the project that have lost their metadata, known by their ids or names.
+        notes: What the user has to know about the rasters of all slides.
         seconds: Wall time.
     """
 
     name: str
     objects: Mapping[str, int]
     area_mm2: Mapping[str, float] | None
+    raster_mm2: Mapping[str, float] | None
     too_small: int
     mended: int
     added: int = 0
     removed: int = 0
     unchanged: int = 0
     kept_edited: int = 0
+    recognised: int = 0
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Polygons:
-    """Polygons of one slide, ready for QuPath."""
+    """Polygons of one slide, ready for QuPath, and how many raster px each class had."""
 
     objects: list[Annotation]
+    raster_px: Mapping[str, int]
     too_small: int
     mended: int
 
@@ -105,6 +119,7 @@ class _Change:
     removed: int = 0
     unchanged: int = 0
     kept_edited: int = 0
+    recognised: int = 0
 
 
 def import_predictions(
@@ -129,7 +144,7 @@ def import_predictions(
     for slide, entry in zip(predictions.slides, entries, strict=True):
         start = time.perf_counter()
         shapes = _shapes(predictions, slide, settings, tick)
-        reports.append(_report(slide, shapes, _replace(entry, shapes.objects), start))
+        reports.append(_report(predictions, slide, shapes, _replace(entry, shapes.objects), start))
     return reports
 
 
@@ -154,7 +169,7 @@ def predictions_to_geojson(
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
             write_geojson(root / name, shapes.objects)
-            reports.append(_report(slide, shapes, _Change(added=len(shapes.objects)), start))
+            reports.append(_report(predictions, slide, shapes, _Change(added=len(shapes.objects)), start))
         record = {
             "run": predictions.run,
             "model": predictions.model,
@@ -176,7 +191,9 @@ def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
     return Ticker(sum(strip_count(s, rows=STRIP_PX) + 1 for s in predictions.slides), on_progress)
 
 
-def _report(slide: SlidePrediction, shapes: _Polygons, change: _Change, start: float) -> SlideImport:
+def _report(
+    predictions: PredictionSet, slide: SlidePrediction, shapes: _Polygons, change: _Change, start: float
+) -> SlideImport:
     mm2: dict[str, float] = {}
     for item in shapes.objects:
         name = item.class_name or ""
@@ -185,28 +202,49 @@ def _report(slide: SlidePrediction, shapes: _Polygons, change: _Change, start: f
         name=slide.name,
         objects=Counter(o.class_name or "" for o in shapes.objects),
         area_mm2=None if slide.mpp is None else mm2,
+        raster_mm2=None
+        if slide.mpp is None
+        else {name: px * slide.mpp**2 / 1e6 for name, px in shapes.raster_px.items()},
+        notes=predictions.notes,
         too_small=shapes.too_small,
         mended=shapes.mended,
         added=change.added,
         removed=change.removed,
         unchanged=change.unchanged,
         kept_edited=change.kept_edited,
+        recognised=change.recognised,
         seconds=time.perf_counter() - start,
     )
 
 
 def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
     """Bring one entry's predictions up to date."""
-    there = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
+    made = {o.id: o for o in new}
+    # Of an object without metadata and with another name the id still tells that it was predicted.
+    there = [o for o in entry.objects() if is_prediction(o) or o.id in made] if entry.has_data else []
     # Without an id nothing tells that it is the same object: it counts as edited, and stays.
-    untouched = {o.id: o for o in there if o.id is not None and is_untouched(o)}
+    untouched = {o.id: o for o in there if o.id is not None and _is_untouched(o, made.get(o.id))}
     edited = {o.id for o in there if o.id not in untouched}
+    recognised = sum(not o.metadata.get(RUN_KEY) for o in there)
     unchanged = {o.id for o in new if o.id in untouched and _alike(o, untouched[o.id])}
     remove = set(untouched) - unchanged
     add = [o for o in new if o.id not in unchanged and o.id not in edited]
     if remove or add:
         entry.replace_objects(remove=remove, add=add)
-    return _Change(added=len(add), removed=len(remove), unchanged=len(unchanged), kept_edited=len(edited))
+    return _Change(
+        added=len(add),
+        removed=len(remove),
+        unchanged=len(unchanged),
+        kept_edited=len(edited),
+        recognised=recognised,
+    )
+
+
+def _is_untouched(old: Annotation, new: Annotation | None) -> bool:
+    """Whether nobody has changed an object since it was imported; `new` is the prediction with its id."""
+    if RUN_KEY in old.metadata or new is None:
+        return is_untouched(old)
+    return is_untouched(replace(new, geometry=old.geometry, path_class=old.path_class, locked=old.locked))
 
 
 def _alike(new: Annotation, old: Annotation) -> bool:
@@ -214,6 +252,7 @@ def _alike(new: Annotation, old: Annotation) -> bool:
     same_names = new.measurements.keys() == old.measurements.keys()
     return (
         new.kind == old.kind
+        and RUN_KEY in old.metadata
         and same_names
         # QuPath may have saved the measurements again, as floats.
         and all(math.isclose(value, old.measurements[name], rel_tol=1e-5) for name, value in new.measurements.items())
@@ -226,7 +265,7 @@ def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
     same = named or [e for e in project.entries if e.image_name == Path(slide.image).name]
     same = [e for e in same if str(e.id) == slide.entry] or same
     if len(same) != 1:
-        there = ", ".join(repr(e.name) for e in project.entries) or "none"
+        there = listed(repr(e.name) for e in project.entries)
         why = "several entries" if same else "no entry"
         raise ProjectError(f"{project.path}: {why} for predicted slide {slide.name!r} (entries: {there})")
     reason = unsupported_view(same[0])
@@ -245,9 +284,9 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
     labels = predictions.label_map
     skip = {labels.background, labels.ignore}
     pieces = []
+    found: Counter[int] = Counter()
     for y, values in read_strips(predictions.root / slide.labels, rows=STRIP_PX):
-        # For its error: a value that the label map does not have.
-        count_values(values[0], labels.values)
+        found.update(count_values(values[0], labels.values))
         pieces.append(vectorize(values[0], skip=skip, y=y))
         tick(slide.name)
     by_value = merge(pieces)
@@ -272,7 +311,8 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
             numbers[value] += 1
             objects.append(_object(predictions, slide, settings, value, part, mean, numbers[value]))
     tick(slide.name)
-    return _Polygons(objects=objects, too_small=len(flat) - len(large) + vanished, mended=mended)
+    raster_px = {str(PathClass.parse(c.name)): found[c.value] for c in labels.classes if found[c.value]}
+    return _Polygons(objects=objects, raster_px=raster_px, too_small=len(flat) - len(large) + vanished, mended=mended)
 
 
 def _require_mpp(slide: SlidePrediction) -> None:
@@ -320,7 +360,7 @@ def _object(
         path_class=path_class,
         kind=settings.kind,
         id=prediction_id(predictions.run, slide.name, str(path_class), polygon),
-        name=f"{name} {number} ({predictions.run})",
+        name=prediction_name(name, number, predictions.run),
         measurements=measurements,
         metadata=provenance(predictions.run, predictions.model, str(path_class), polygon),
     )

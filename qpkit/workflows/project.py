@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import FormatError, ProjectError, QpkitError
+from qpkit.errors import FormatError, ProjectError, QpkitError, listed
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Project, add_image, create_project
 from qpkit.qupath.project.edits import set_metadata
@@ -186,7 +186,9 @@ def _looked_at(images: Sequence[Path], on_progress: OnProgress) -> list[_Ready]:
         except QpkitError as err:
             faults.append(str(err))
     if faults:
-        raise FormatError(f"nothing was added, because {len(faults)} image(s) cannot be read: {'; '.join(faults)}")
+        raise FormatError(
+            f"nothing was added, because {len(faults)} image(s) cannot be read: {listed(faults, joint='; ')}"
+        )
     return ready
 
 
@@ -237,8 +239,8 @@ def write_metadata(project: Project, changes: Mapping[str, Mapping[str, str | No
         else:
             faults.append(f"{name!r} ({'none' if not found else 'several'})")
     if faults:
-        there = ", ".join(repr(entry.name) for entry in project.entries)
-        raise ProjectError(f"{project.path}: no single entry for {', '.join(faults)}; there are {there}")
+        there = listed(repr(entry.name) for entry in project.entries)
+        raise ProjectError(f"{project.path}: no single entry for {listed(faults)}; there are {there}")
     return set_metadata(project, by_id)
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,16 @@ from hypothesis import strategies as st
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.geometry import ellipse, level_to_slide, mend, polygons_of, round_for_qupath, slide_to_level
 from qpkit.core.labels import default_label_map, label_map_from_builtins, label_map_to_builtins, parse_label_map
-from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
+from qpkit.core.provenance import (
+    is_prediction,
+    is_recognised_by_name,
+    is_untouched,
+    origin_of,
+    prediction_id,
+    prediction_name,
+    provenance,
+    run_of,
+)
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import ConfigError, LabelError
 from strategies import shapes, stars
@@ -185,6 +196,31 @@ def test_a_prediction_is_untouched_until_a_person_changes_it(shape: shapely.Poly
     moved = shapely.transform(shape, lambda xy: xy + 0.5)
     meta = provenance("run-1", "unet", "Tumor", shape)
     assert not is_untouched(_predicted(moved, metadata=meta))
+
+
+@given(stars(), st.sampled_from(["Tumor", "Tumor: Positive", "Ki-67 (high) 3"]))
+def test_a_prediction_that_lost_its_metadata_is_recognised_by_id_and_name(shape: shapely.Polygon, label: str) -> None:
+    """As QuPath's own GeoJSON importer leaves it."""
+    made = prediction_id("run-1", "slide", label, shape)
+    path_class = PathClass.parse(label)
+    lost = Annotation(geometry=shape, path_class=path_class, id=made, name=prediction_name(label, 12, "run-1"))
+    former = replace(lost, name=f"{label} 12 (run-1)")
+    for item in (lost, former):
+        assert is_recognised_by_name(item) and run_of(item) == "run-1" and origin_of(item) == "untouched"
+        assert origin_of(replace(item, locked=True)) == "accepted"
+        assert origin_of(replace(item, path_class=PathClass(("Stroma",)))) == "edited"
+        for drawn in (replace(item, id=str(uuid.uuid4())), replace(item, id=None), replace(item, name="Tumor 12")):
+            assert not is_prediction(drawn) and origin_of(drawn) == "drawn"
+
+
+@given(stars())
+def test_where_an_object_comes_from(shape: shapely.Polygon) -> None:
+    shape = round_for_qupath(shape)
+    made = _predicted(shape)
+    assert run_of(made) == "run-1" and not is_recognised_by_name(made)
+    assert origin_of(made) == "untouched" and origin_of(replace(made, locked=True)) == "accepted"
+    assert origin_of(replace(made, locked=True, path_class=None)) == "edited"
+    assert origin_of(replace(made, metadata={})) == "drawn"
 
 
 @given(stars())

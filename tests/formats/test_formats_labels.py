@@ -71,6 +71,19 @@ def test_values_and_colours_without_a_name_are_listed_with_their_pixels(tmp_path
     assert [(o.class_name, o.geometry.bounds, o.shape) for o in found.objects] == [("tumor", (0, 0, 1, 1), "rectangle")]
 
 
+def test_pixels_that_mean_ignore_are_listed_and_an_image_of_nothing_else_is_refused(tmp_path: Path) -> None:
+    mask = np.zeros((6, 6), np.uint8)
+    mask[:2] = 255
+    with pytest.raises(FormatError, match=r"no pixel has a class: pixels of value 255, .* left out: 12"):
+        read(put_png(tmp_path / "a.png", mask))
+    mask[5] = 1
+    assert (
+        read(put_png(tmp_path / "b.png", mask)).notes["pixels of value 255, which the labels call ignore, left out"]
+        == 12
+    )
+    assert read(put_png(tmp_path / "c.png", np.zeros((6, 6), np.uint8))).objects == ()
+
+
 def test_a_palette_names_its_entries_by_number_and_colour(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 3]], dtype=np.uint8))
     image.putpalette([0, 0, 0, 1, 1, 1, 2, 2, 2, 10, 20, 30])

@@ -124,6 +124,26 @@ def test_what_a_reviewer_changed_is_kept(study: Path, tmp_path: Path) -> None:
         assert [o.id for o in predicted(study) if o.class_name == "Necrosis"] == [touched.id]
 
 
+@pytest.mark.parametrize("kept", ["id and name", "id"])
+def test_predictions_that_lost_their_metadata_are_brought_up_to_date_not_refused(
+    study: Path, tmp_path: Path, kept: str
+) -> None:
+    """QuPath's own GeoJSON importer drops metadata; a person has changed one of them."""
+    made = predict_truth(study, tmp_path / "a", LABELS)
+    import_predictions(made, open_project(study), ImportSettings())
+    entry, there = open_project(study).entry(name(4)), predicted(study)
+    lost = [replace(o, metadata={}, name=o.name if kept == "id and name" else None) for o in there]
+    lost[0] = replace(lost[0], path_class=PathClass(("Necrosis",), -1))
+    entry.replace_objects(remove={o.id or "" for o in there}, add=lost)
+    (report,) = import_predictions(made, open_project(study), ImportSettings())
+    assert (report.added, report.removed, report.kept_edited, report.recognised) == (6, 6, 1, 7)
+    after = {o.id: o for o in open_project(study).entry(name(4)).objects()}
+    assert [after[o.id] for o in there[1:]] == there[1:] and after[there[0].id].class_name == "Necrosis"
+    before = files(study)
+    import_predictions(made, open_project(study), ImportSettings())
+    assert files(study) == before
+
+
 def test_small_polygons_are_left_out_and_counted(study: Path, tmp_path: Path) -> None:
     made = predict_truth(study, tmp_path / "pred", LABELS, change=specks)
     (report,) = import_predictions(made, open_project(study), ImportSettings(min_area_um2=6.1))

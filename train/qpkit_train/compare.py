@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qpkit.errors import ConfigError, OutputError, QpkitError
+from qpkit.errors import ConfigError, OutputError, QpkitError, listed
 from qpkit.files import replace_file
 from qpkit.ops.scores.confusion import ClassScore
 from qpkit.progress import OnProgress, no_progress
@@ -91,7 +91,8 @@ def compare(
             continue
         _write(root, models)
     if not models:
-        raise ConfigError("no recipe could be trained: " + "; ".join(f"{name}: {reason}" for name, reason in failed))
+        names = listed(name for name, _ in failed)
+        raise ConfigError(f"no recipe could be trained ({names}); the first: {failed[0][1]}")
     return ComparisonReport(root=root, models=tuple(models), failed=tuple(failed))
 
 
@@ -103,7 +104,7 @@ def _check(root: Path, recipes: Sequence[Recipe]) -> None:
     if len(recipes) < 2:
         faults.append("there have to be at least two recipes")
     if faults:
-        raise ConfigError(f"--compare: {'; '.join(faults)}")
+        raise ConfigError(f"--compare: {listed(faults, joint='; ')}")
     if (root / RUN_NAME).is_file() or (root.exists() and not root.is_dir()):
         raise OutputError(f"{root}: is a run or a file; a comparison takes a folder of its own")
 

@@ -9,7 +9,7 @@ import typer
 
 from qpkit import api
 from qpkit.cli.shared.console import progress, say, table, took
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.report.rule_table import COLUMNS, rule_rows
 from qpkit.workflows.export.settings import ExportSettings
@@ -146,16 +146,14 @@ def _remarks(report: ExportReport) -> list[str]:
     remarks = [f"LEFT OUT, cannot be read: {name}: {reason}" for name, reason in report.failed.items()]
     remarks += report.notes
     if report.skipped:
-        remarks.append(f"{len(report.skipped)} slide(s) without annotations left out: {', '.join(report.skipped)}")
+        remarks.append(f"{len(report.skipped)} slide(s) without annotations left out: {listed(report.skipped)}")
     for slide in report.slides:
         audit = slide.audit
         if audit.unlisted:
-            names = ", ".join(f"{name} ({count})" for name, count in audit.unlisted.items())
+            names = listed(f"{name} ({count})" for name, count in audit.unlisted.items())
             remarks.append(f"{slide.name}: classes not in the label map, {report.labels.unlisted}: {names}")
         if audit.too_small:
-            names = ", ".join(
-                f"{name} {s.objects} (up to {s.largest_px2:.3g} px2)" for name, s in audit.too_small.items()
-            )
+            names = listed(f"{name} {s.objects} (up to {s.largest_px2:.3g} px2)" for name, s in audit.too_small.items())
             remarks.append(f"{slide.name}: NOT DRAWN, too small for a pixel at this resolution: {names}")
         counted = (
             (audit.without_area, "object(s) without area (points, lines) not drawn"),
@@ -167,7 +165,14 @@ def _remarks(report: ExportReport) -> list[str]:
             (slide.detections, "detection(s), cell(s) or tile(s) not drawn"),
             (slide.annotations_left_out, "annotation(s) not drawn, see objects = ..."),
             (slide.reviewed_predictions, "reviewed prediction(s) drawn"),
-            (slide.predictions_left_out, "imported prediction(s) not drawn"),
+            (
+                slide.predictions_left_out,
+                "unreviewed prediction(s) not drawn (what they cover is unknown)",
+            ),
+            (
+                slide.recognised_by_name,
+                "prediction(s) without metadata recognised by id and name (edits of their shapes cannot be seen)",
+            ),
         )
         remarks += [f"{slide.name}: {count} {what}" for count, what in counted if count]
     if report.labels.unannotated == "background" and not report.labels.regions:

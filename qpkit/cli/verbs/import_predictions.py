@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -51,8 +52,23 @@ def _show(reports: list[SlideImport], target: Path, start: float) -> None:
     rows = []
     for r in reports:
         objects = ", ".join(f"{name} {count:,}" for name, count in r.objects.items()) or "none"
-        area = "-" if r.area_mm2 is None else ", ".join(f"{n} {a:.4f}" for n, a in r.area_mm2.items())
-        rows.append((r.name, objects, area, r.too_small, r.mended, r.added, r.removed, r.unchanged, r.kept_edited))
-    columns = ("slide", "objects", "mm2", "too small", "mended", "added", "removed", "unchanged", "edited, kept")
+        areas = (_areas(r.raster_mm2), _areas(r.area_mm2))
+        rows.append((r.name, objects, *areas, r.too_small, r.mended, r.added, r.removed, r.unchanged, r.kept_edited))
+    columns = (
+        "slide", "objects", "mm2 in raster", "mm2", "too small", "mended", "added", "removed", "unchanged",
+        "edited, kept",
+    )  # fmt: skip
     table("Imported", columns, rows)
+    for r in reports:
+        if r.recognised:
+            say(
+                f"note: {r.name}: {r.recognised:,} prediction(s) there without metadata (QuPath's GeoJSON import drops "
+                "it) were recognised by their ids or names"
+            )
+    for note in dict.fromkeys(note for r in reports for note in r.notes):
+        say(f"note: {note}")
     say(f"{target} ({took(start)})")
+
+
+def _areas(mm2: Mapping[str, float] | None) -> str:
+    return "-" if mm2 is None else ", ".join(f"{name} {area:.4f}" for name, area in mm2.items())

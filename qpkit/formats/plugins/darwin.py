@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse, is_ellipse, mend
-from qpkit.errors import FormatError
+from qpkit.errors import FormatError, listed
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import UNCLASSIFIED, read_class
@@ -119,7 +119,7 @@ def _shape(item: Mapping[str, Any], where: str, notes: Counter[str]) -> _Made | 
         found = None if box is None else (box, "rectangle")
     else:
         kinds = sorted(set(item) - {"id", "name", "slot_names", "properties", "instance_id", "annotators", "reviewers"})
-        notes[f"annotations without a shape ({', '.join(kinds) or 'nothing'}) left out"] += 1
+        notes[f"annotations without a shape ({listed(kinds)}) left out"] += 1
         return None
     notes[TOO_FEW] += found is None
     return found

@@ -25,7 +25,7 @@ from qpkit.core.annotation import Annotation, argb
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
 from qpkit.core.pictures import DAMAGED_IMAGE, open_large_image
 from qpkit.core.tiles import Tile, level_size
-from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.files import replace_file
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
@@ -80,12 +80,27 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
         labels = _palette_labels(pixels, palette, path)
         notes[NUMBERED] += len(labels.classes)
     values = _values_of_colors(pixels, labels, notes) if pixels.ndim == 3 else _known(pixels, labels, path, notes)
+    _count_ignored(values, labels, notes)
+    # What stands beside the image says itself what is ignored, and an image of nothing else is one that qpkit wrote.
+    if choices.labels is not None and any(notes.values()) and not _shows_class(values, labels):
+        left_out = listed(f"{what}: {count:,}" for what, count in notes.items() if count)
+        raise FormatError(f"{path}: no pixel has a class: {left_out}; is it the right label map?")
     height, width = values.shape
     place = place_of(path, width=width, height=height, image=image, choices=choices, written=written, notes=notes)
     skip = {labels.background, labels.ignore}
     pieces = merge(vectorize(values[y : y + _STRIP_PX], skip=skip, y=y) for y in range(0, height, _STRIP_PX))
     objects = [_object(polygon, labels, value, place) for value, found in pieces.items() for polygon in found]
     return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+
+
+def _count_ignored(values: NDArray[np.uint8], labels: LabelMap, notes: Counter[str]) -> None:
+    ignored = int(np.count_nonzero(values == labels.ignore))
+    if ignored:
+        notes[f"pixels of value {labels.ignore}, which the labels call ignore, left out"] += ignored
+
+
+def _shows_class(values: NDArray[np.uint8], labels: LabelMap) -> bool:
+    return bool(np.isin(values, [item.value for item in labels.classes]).any())
 
 
 def _object(polygon: shapely.Polygon, labels: LabelMap, value: int, place: Place) -> Annotation:
@@ -120,7 +135,10 @@ def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
 
 def _palette_labels(pixels: NDArray[Any], palette: list[int] | None, path: Path) -> LabelMap:
     if palette is None:
-        raise ConfigError(f"{path}: say what its values mean with --labels FILE (a labels.toml, or a CSV or TSV table)")
+        raise ConfigError(
+            f"{path}: say what its values mean with --labels FILE (a labels.toml, or a CSV or TSV table of classes); "
+            "images in which each number is an object (instances) cannot be read yet"
+        )
     rgb = [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
     found = [int(value) for value in np.unique(pixels) if value != _NO_VALUE]
     classes = [LabelClass(str(v), v, (str(v),), argb(*rgb[v]) if v < len(rgb) else None) for v in found]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from qpkit.core.label_map import MOST_CLASSES
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins, parse_label_map
 from qpkit.errors import LabelError
 from qpkit.formats.shared.class_names import parse_color
@@ -50,6 +51,11 @@ def read_label_table(path: Path) -> LabelMap:
     if not rows or not set(rows[0]) & set(_VALUE) or not set(rows[0]) & set(_NAME):
         raise LabelError(
             f"{path}: no table with a column of names ({', '.join(_NAME)}) and values ({', '.join(_VALUE)})"
+        )
+    if len(rows) > MOST_CLASSES:
+        raise LabelError(
+            f"{path}: {len(rows):,} values, and a label image has at most {MOST_CLASSES} classes; images in which each "
+            "number is an object (instances) cannot be read yet"
         )
     classes = [_class(row, f"{path}: line {number}") for number, row in enumerate(rows, start=2)]
     order = sorted(range(len(rows)), key=lambda i: int(rows[i].get("overlay_order") or 0))

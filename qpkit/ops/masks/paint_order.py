@@ -178,8 +178,14 @@ class PaintPlan:
         self._instances: list[Instance] = []
         self._last = 0
 
-    def order(self, annotations: Sequence[Annotation]) -> PaintOrder:
+    def order(
+        self, annotations: Sequence[Annotation], unknown: Sequence[Annotation] = (), *, over_regions: bool = False
+    ) -> PaintOrder:
         """Order the objects of the slide; to be called once.
+
+        Args:
+            annotations: Slide frame; drawn by the label map, and counted.
+            unknown, over_regions: As for Painting.
 
         Raises:
             LabelError: A class is not in a map with unlisted = "error", or objects overlap in one with overlap =
@@ -192,6 +198,7 @@ class PaintPlan:
         if self._labels.overlap == "error":
             _refuse_overlaps([(o.item, s) for o in self._objects for s in o.shapes if s.category.role == "class"])
         audit, shown = self._account()
+        self._add_unknown(unknown, over_regions=over_regions)
         areas = self._areas()
         shown |= self._add_derived(areas)
         self._add_bands(areas)
@@ -225,6 +232,15 @@ class PaintPlan:
                 return
             self._shapes += filled
             self._objects.append(_Object(item, filled, any(mended for _, mended in shapes), not is_area))
+
+    def _add_unknown(self, objects: Sequence[Annotation], *, over_regions: bool) -> None:
+        category = Category("unknown", self._labels.ignore)
+        for position, item in enumerate(objects):
+            if on_plane(item.plane, self._plane) and has_area(item.geometry):
+                rank = (0.5 if over_regions else -0.5, 0, position, 0)
+                level, _ = level_shape(item.geometry, item.shape, downsample=self._downsample, rule=self._rule)
+                shape = _Shape(rank, category, level, item.geometry, fills_nonzero(item.shape, self._rule))
+                self._shapes += [] if level.is_empty else [shape]
 
     def _account(self) -> tuple[PaintAudit, set[str]]:
         """Count what has pixels and what has none, number the instances, and name the classes that have some."""
@@ -322,8 +338,8 @@ class PaintPlan:
         return _Shape(rank, category, level, geometry, fills_nonzero(kind, self._rule)), was_mended
 
     def _rank(self, category: Category, position: int, geometry: BaseGeometry) -> tuple[float, ...]:
-        # Region 0, class 1, band on top of all classes 2, ignored 3; then layer or size; the place in the project;
-        # last whether it is the band of the shape before it.
+        # Region 0 (unknown just below or above it), class 1, band on top of all classes 2, ignored 3; then layer or
+        # size; the place in the project; last whether it is the band of the shape before it.
         if category.role == "region":
             return (0, 0, position, 0)
         if category.role == "ignored":

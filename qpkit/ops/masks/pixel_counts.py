@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 Key = TypeVar("Key")
 
-Role = Literal["unannotated", "outside", "region", "class", "derived", "boundary", "erased", "ignored"]
+Role = Literal["unannotated", "outside", "region", "class", "derived", "boundary", "erased", "ignored", "unknown"]
 """What a pixel is: nothing was drawn there, it is beside the slide, or what lies on top there."""
 
 
@@ -34,8 +34,8 @@ class Category:
 class PixelCounts:
     """Mask pixels by the rule that decided them.
 
-    The sources, derived, boundary, erased, ignored, region, unannotated and outside ones are all pixels, each once. The
-    others tell what else was there.
+    The sources, derived, boundary, erased, ignored, region, unknown, unannotated and outside ones are all pixels,
+    each once. The others tell what else was there.
 
     Args:
         sources: Pixels drawn from objects, by class of the label map and within it by QuPath class.
@@ -45,6 +45,7 @@ class PixelCounts:
         erased: Pixels of erasers.
         ignored: Pixels of ignored objects.
         region: Pixels inside a region where nothing is drawn.
+        unknown: Pixels of predictions that are no truth (nobody looked at them), where nothing else is drawn.
         unannotated: Pixels outside every region where nothing is drawn.
         outside: Pixels beside the slide.
         overlap: Pixels covered by objects of different values, which the label map's overlap rule decided.
@@ -59,6 +60,7 @@ class PixelCounts:
     erased: int = 0
     ignored: int = 0
     region: int = 0
+    unknown: int = 0
     unannotated: int = 0
     outside: int = 0
     overlap: int = 0
@@ -70,7 +72,7 @@ class PixelCounts:
         """All pixels."""
         drawn = sum(sum(part.values()) for part in self.sources.values()) + sum(self.derived.values())
         drawn += self.boundary + self.erased
-        return drawn + self.ignored + self.region + self.unannotated + self.outside
+        return drawn + self.ignored + self.region + self.unknown + self.unannotated + self.outside
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
         names = dict.fromkeys((*self.sources, *other.sources))

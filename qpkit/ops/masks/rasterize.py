@@ -31,6 +31,8 @@ class Painting:
         slide_size: (width, height) of the slide in level-0 px; pixels outside are `ignore`. None: no edge.
         pixel_rule: Which pixels a shape has; see `qpkit.ops.masks.pixel_rule`.
         mpp: um per level-0 px; only needed where the label map states um.
+        unknown: Predictions that are no truth: their area is `ignore` where no class is drawn.
+        over_regions: Whether that holds inside regions, too, where all that is not drawn is background else.
 
     Raises:
         LabelError: An object's class is not in a label map with unlisted = "error", objects overlap in one with
@@ -52,6 +54,8 @@ class Painting:
         slide_size: tuple[int, int] | None = None,
         pixel_rule: PixelRule = "centre",
         mpp: float | None = None,
+        unknown: Sequence[Annotation] = (),
+        over_regions: bool = False,
     ) -> None:
         self.labels = labels
         self.downsample = downsample
@@ -59,7 +63,7 @@ class Painting:
         plan = PaintPlan(
             labels, downsample=downsample, plane=plane, slide_size=slide_size, pixel_rule=pixel_rule, mpp=mpp
         )
-        order = plan.order(annotations)
+        order = plan.order(annotations, unknown, over_regions=over_regions)
         self._tree = shapely.STRtree(order.geometries)
         self._shapes = pack(order.geometries, [category.value for category in order.categories], order.nonzero)
         self._corner = samples_corner(pixel_rule, downsample)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError
+from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError, listed
 from qpkit.qupath.project.backend import chosen_backend
 from qpkit.qupath.project.class_list import read_classes
 from qpkit.qupath.project.entry_files import EntryFiles, Stamp
@@ -59,7 +59,7 @@ def _project_file(path: Path) -> Path:
         return path
     found = sorted(item for item in path.glob("*.qpproj") if item.is_file())
     if len(found) != 1:
-        names = ", ".join(item.name for item in found) or "none"
+        names = listed(item.name for item in found)
         raise ProjectError(f"{path}: exactly one .qpproj file is expected there, found {names}; name the file")
     return found[0]
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.core.annotation import Annotation
-from qpkit.errors import FormatError, ProjectError
+from qpkit.errors import FormatError, ProjectError, listed
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.java import values as javavalues
 from qpkit.qupath.java.emitter import Edits, Emitter, Kept
@@ -265,7 +265,7 @@ class QpData:
         if self.unknown:
             raise FormatError(
                 f"{self.source}: not rewritten, because it holds something that qpkit does not know: "
-                f"{'; '.join(self.unknown)}; add the objects inside QuPath (GeoJSON import) instead"
+                f"{listed(self.unknown, joint='; ')}; add the objects inside QuPath (GeoJSON import) instead"
             )
         with self._named(), gc_paused(len(self._tape.data) + size):
             edits = HierarchyEdits(self._tape, self._objects)

@@ -14,7 +14,7 @@ import openslide
 import shapely
 
 from qpkit.core.annotation import Annotation
-from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
+from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError, listed
 from qpkit.formats.shared.drawing import Drawing, ImageFacts
 from qpkit.qupath import Entry, Project, QpData
 from qpkit.slides import open_slide
@@ -158,7 +158,7 @@ def entry_for(project: Project, drawing: Drawing, wanted: Sequence[str], stem: s
     if not found and not wanted and drawing.image.name is None and len(project.entries) == 1:
         found = list(project.entries)
     if len(found) != 1:
-        there = ", ".join(repr(e.name) for e in project.entries) or "none"
+        there = listed(repr(e.name) for e in project.entries)
         raise ProjectError(
             f"{project.path}: {len(found)} entries for the objects of {name!r}; "
             f"name one with --entry (there are {there})"

@@ -11,13 +11,14 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Region, Tile
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_window
 from qpkit.report.figures.overlays import Panel, save_overlay
 from qpkit.slides import Slide, open_source
+from qpkit.workflows.evaluate.settings import Accepted
+from qpkit.workflows.evaluate.truth import ground_truth
 from qpkit.workflows.inputs.slides import SlideInput
 
 WHOLE_PX: Final = 1400
@@ -26,7 +27,13 @@ MAX_ZOOMS: Final = 3
 
 
 def write_overlay(
-    predictions: PredictionSet, slide: SlidePrediction, item: SlideInput, rules: LabelMap, path: Path
+    predictions: PredictionSet,
+    slide: SlidePrediction,
+    item: SlideInput,
+    rules: LabelMap,
+    path: Path,
+    *,
+    accepted: Accepted = "ignore",
 ) -> None:
     """Draw truth outlines and predicted areas over a slide and save them as a PNG.
 
@@ -35,8 +42,9 @@ def write_overlay(
         item: The slide with its annotations.
         rules: How annotations become truth.
         path: PNG to write.
+        accepted: As in EvaluateSettings.
     """
-    annotations = drawn_by_people(item.objects(), rules)
+    annotations = ground_truth(item.objects(), rules, run=predictions.run, accepted=accepted).objects
     whole = Region(x=0, y=0, width=item.info.width, height=item.info.height)
     zooms = _places(annotations_of_interest(annotations, rules), item)
     with open_source(item.source) as pixels:

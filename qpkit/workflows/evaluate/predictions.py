@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError, LabelError, ProjectError
+from qpkit.errors import ConfigError, LabelError, ProjectError, listed
 from qpkit.files import new_folder, require_free, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import strip_count
@@ -26,6 +26,7 @@ from qpkit.workflows.evaluate.result import (
 )
 from qpkit.workflows.evaluate.settings import PATIENT_KEY, EvaluateSettings
 from qpkit.workflows.evaluate.slide import STRIP_PX, SlideCounts, add_up, count_slide
+from qpkit.workflows.evaluate.truth import origins_note
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.inputs.training_slides import training_notes
 
@@ -94,7 +95,7 @@ def evaluate(
         with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
             write_evaluation(result, root)
             for (slide, item), stem in zip(pairs, safe_names([s.name for s, _ in pairs]), strict=True):
-                write_overlay(predictions, slide, item, rules, root / f"{stem}.png")
+                write_overlay(predictions, slide, item, rules, root / f"{stem}.png", accepted=settings.accepted)
     return result
 
 
@@ -155,7 +156,7 @@ def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[s
     chosen = key or PATIENT_KEY
     without = [item.source.name for item in items if chosen not in item.metadata]
     if key is not None and without:
-        names = ", ".join(without)
+        names = listed(without)
         raise ConfigError(f"--patient {key!r}: no such metadata for {names} (there are: {_keys(items)})")
     if without:
         return "slide", [item.source.name for item in items]
@@ -163,7 +164,7 @@ def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[s
 
 
 def _keys(items: Sequence[SlideInput]) -> str:
-    return ", ".join(sorted({key for item in items for key in item.metadata})) or "none"
+    return listed(sorted({key for item in items for key in item.metadata}))
 
 
 def _notes(
@@ -176,9 +177,9 @@ def _notes(
     """What the figures do not say by themselves."""
     compared = {item.source.name for _, item in pairs}
     left_out = [item.source.name for item in inputs if item.source.name not in compared]
-    found = [f"no prediction for {', '.join(left_out)}: left out"] if left_out else []
+    found = [f"no prediction for {listed(left_out)}: left out"] if left_out else []
     if pooled.levels is None:
-        without = ", ".join(slide.name for slide, _ in pairs if slide.probabilities is None)
+        without = listed(slide.name for slide, _ in pairs if slide.probabilities is None)
         found.append(
             f"no probabilities for {without}: no AUC, average precision, calibration and thresholds; "
             "get them with qpkit predict --probabilities"
@@ -196,7 +197,13 @@ def _notes(
         found.append(
             f"{pooled.unannotated_px:,} of {known:,} px were annotated by nobody and count as background ({glass})"
         )
-    return (*found, *pooled.notes, *training_notes(predictions, [slide for slide, _ in pairs]))
+    return (
+        *predictions.notes,
+        *origins_note(pooled.origins),
+        *found,
+        *pooled.notes,
+        *training_notes(predictions, [slide for slide, _ in pairs]),
+    )
 
 
 def _patient_notes(means: PatientMeans) -> list[str]:
@@ -212,7 +219,7 @@ def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tup
     found = [(_prediction_of(item, predictions), item) for item in inputs]
     pairs = [(slide, item) for slide, item in found if slide is not None]
     if not pairs:
-        names = ", ".join(slide.name for slide in predictions.slides)
+        names = listed(slide.name for slide in predictions.slides)
         raise ProjectError(f"{predictions.root}: none of its slides ({names}) is among those given")
     return pairs
 
@@ -230,7 +237,7 @@ def _prediction_of(item: SlideInput, predictions: PredictionSet) -> SlidePredict
     both = [s for s in same_name if s in same_path]
     fits = both or same_name or same_path or same_file
     if len(fits) > 1:
-        names = ", ".join(s.name for s in fits)
+        names = listed(s.name for s in fits)
         raise ProjectError(f"{predictions.root}: several predictions fit slide {source.name!r}: {names}")
     if fits and (fits[0].width, fits[0].height) != (item.info.width, item.info.height):
         raise ProjectError(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from qpkit.core.labels import Unannotated
 from qpkit.ops.scores.bootstrap import RESAMPLES
 from qpkit.ops.scores.lesions import OVERLAP
 from qpkit.settings import Range, Settings
+
+Accepted = Literal["ignore", "truth"]
+"""What predictions of the evaluated run are that a person accepted as they were."""
 
 PATIENT_KEY: Final = "Patient"
 """Metadata key that names the patient, if no other is given and every slide has it."""
@@ -23,6 +26,7 @@ class EvaluateSettings(Settings):
         by: Figures for every value of a metadata key, e.g. Stain (repeatable).
         patient: Metadata key over which means are taken. Default: Patient if all slides have it, else the slide.
         unannotated: Count what nobody annotated as background, or ignore it. Default: as the label map says.
+        accepted: Predictions of the evaluated run that were accepted (locked) unchanged: ignore, or truth.
         only_tissue: Leave out glass (by the slide's thumbnail) that nobody annotated.
         lesion_overlap: Fraction of a lesion that has to be covered for it to be found, and the IoU from which a
             predicted lesion is a true one.
@@ -34,6 +38,7 @@ class EvaluateSettings(Settings):
     by: tuple[str, ...] = ()
     patient: str | None = None
     unannotated: Unannotated | None = None
+    accepted: Accepted = "ignore"
     only_tissue: bool = False
     lesion_overlap: Annotated[float, Range(above=0, at_most=1)] = OVERLAP
     min_lesion_um2: Annotated[float, Range(at_least=0)] = 0.0

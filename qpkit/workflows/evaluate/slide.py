@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final
 
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError
 from qpkit.ops.masks.rasterize import Painting, count_values
@@ -24,6 +24,7 @@ from qpkit.predictions.store import read_strips
 from qpkit.progress import Ticker
 from qpkit.slides import open_source
 from qpkit.workflows.evaluate.settings import EvaluateSettings
+from qpkit.workflows.evaluate.truth import GroundTruth, ground_truth
 from qpkit.workflows.inputs.slides import SlideInput
 
 STRIP_PX: Final = 512
@@ -42,6 +43,7 @@ class SlideCounts:
         outside_mm2: Area predicted as each class where nothing is known; None without um per px.
         unannotated_px: Pixels that nobody annotated and that count as background.
         glass_px: Pixels that nobody annotated and that were left out as glass.
+        origins: Objects of the truth, and those left out, by where they come from; see `truth.GroundTruth`.
         notes: What the user has to know.
     """
 
@@ -52,6 +54,7 @@ class SlideCounts:
     outside_mm2: Mapping[str, float] | None
     unannotated_px: int
     glass_px: int
+    origins: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __add__(self, other: SlideCounts) -> SlideCounts:
@@ -66,6 +69,7 @@ class SlideCounts:
             outside_mm2=areas,
             unannotated_px=self.unannotated_px + other.unannotated_px,
             glass_px=self.glass_px + other.glass_px,
+            origins=Counter(self.origins) + Counter(other.origins),
             notes=self.notes + other.notes,
         )
 
@@ -99,7 +103,8 @@ def count_slide(
     Raises:
         LabelError: The raster has a value that the label map does not know.
     """
-    truths = _Truth(slide, item, rules, only_tissue=settings.only_tissue)
+    truth_objects = ground_truth(item.objects(), rules, run=predictions.run, accepted=settings.accepted)
+    truths = _Truth(slide, item, rules, truth_objects, only_tissue=settings.only_tissue)
     values = rules.trained_values
     confusion, outside = empty_confusion(len(values)), np.zeros(256, np.int64)
     levels = confidence = None
@@ -130,6 +135,7 @@ def count_slide(
         outside_mm2=areas,
         unannotated_px=truths.unannotated_px,
         glass_px=truths.glass_px,
+        origins=truth_objects.origins,
         notes=truths.notes + _size_notes(slide, settings),
     )
 
@@ -137,15 +143,19 @@ def count_slide(
 class _Truth:
     """Draws what people annotated, and counts what nobody did."""
 
-    def __init__(self, slide: SlidePrediction, item: SlideInput, rules: LabelMap, *, only_tissue: bool) -> None:
+    def __init__(
+        self, slide: SlidePrediction, item: SlideInput, rules: LabelMap, truth: GroundTruth, *, only_tissue: bool
+    ) -> None:
         self._size = item.info.width, item.info.height
         self._rules = rules
         self._painting = Painting(
-            drawn_by_people(item.objects(), rules),
+            truth.objects,
             rules,
             downsample=slide.downsample,
             slide_size=self._size,
             mpp=item.info.mpp,
+            unknown=truth.unknown,
+            over_regions=True,
         )
         self.unannotated_px = self.glass_px = 0
         self.notes: tuple[str, ...] = ()
@@ -161,7 +171,7 @@ class _Truth:
         truth = self._painting.draw(tile)
         if self._rules.unannotated == "ignore":
             return truth
-        # The two drawings differ only where nothing was drawn.
+        # The two drawings differ only where nothing was drawn, not even what is unknown.
         unannotated = truth != self._painting.draw(tile, unannotated="ignore")
         if self._tissue is not None:
             glass = unannotated & ~tissue_of_tile(self._tissue, tile, *self._size)

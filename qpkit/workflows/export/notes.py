@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset.counts import single_value
+from qpkit.errors import listed
 from qpkit.workflows.export.slide import SlideReport
 
 _ENLARGED = 0.999
@@ -41,10 +42,10 @@ def _notes_on_classes(reports: Sequence[SlideReport], labels: LabelMap) -> list[
     """Say which classes of the label map are on no slide, and which of the others no tile shows."""
     nowhere = set.intersection(*(set(report.audit.empty) for report in reports))
     names = [name for name in reports[0].audit.empty if name in nowhere]
-    notes = [f"nothing was drawn of {', '.join(map(repr, names))} on any slide"] if names else []
+    notes = [f"nothing was drawn of {listed(map(repr, names))} on any slide"] if names else []
     unseen = [c for c in labels.classes if c.name not in nowhere and not any(r.pixels.get(c.value) for r in reports)]
     if unseen:
         glass = {c.name: sum(r.dropped_pixels.get(c.value, 0) for r in reports) for c in unseen}
         where = [f"{name!r} ({f'{px:,} px in glass tiles' if px else 'not a pixel'})" for name, px in glass.items()]
-        notes.append(f"there are objects, but no tile shows {', '.join(where)}")
+        notes.append(f"there are objects, but no tile shows {listed(where)}")
     return notes

@@ -16,7 +16,7 @@ from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
 from qpkit.dataset.stores.nnunet import consecutive_labels
-from qpkit.errors import ConfigError, LabelError, ProjectError
+from qpkit.errors import ConfigError, LabelError, ProjectError, listed
 from qpkit.files import safe_names
 from qpkit.slides.base import require_plane
 from qpkit.version import __version__
@@ -121,8 +121,8 @@ def _check_um(labels: LabelMap, inputs: Sequence[SlideInput]) -> None:
     without = [item.source.name for item in inputs if item.info.mpp is None]
     if labels.um_settings and without:
         raise LabelError(
-            f"the label map states um ({', '.join(labels.um_settings)}), but no um/px is known for "
-            f"{', '.join(without)}; state it with --slide-mpp or set the pixel size in QuPath"
+            f"the label map states um ({listed(labels.um_settings)}), but no um/px is known for "
+            f"{listed(without)}; state it with --slide-mpp or set the pixel size in QuPath"
         )
 
 
@@ -138,7 +138,7 @@ def _check_sources(inputs: Sequence[SlideInput], settings: ExportSettings) -> No
     if settings.tissue.by == "class":
         there = {item.class_name for one in inputs for item in one.objects() if item.class_name}
         if settings.tissue.source not in there:
-            names = ", ".join(map(repr, sorted(there))) or "none"
+            names = listed(map(repr, sorted(there)))
             raise ConfigError(f"--tissue {settings.tissue}: no object of any slide is of that class; there are {names}")
 
 
@@ -155,8 +155,8 @@ def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classe
 def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:
     """Raise if not one annotation would be drawn: masks of nothing but background teach the wrong thing."""
     if labels.class_of(None) is None and not any(labels.knows(name) for name in in_use):
-        there = ", ".join(map(repr, sorted(in_use))) or "none"
-        wanted = ", ".join(repr(source) for item in labels.order for source in item.sources) or "none"
+        there = listed(map(repr, sorted(in_use)))
+        wanted = listed(repr(source) for item in labels.order for source in item.sources)
         raise LabelError(
             f"no annotation with an area has a class that the label map draws (classes of the annotations: {there}; "
             f"of the label map: {wanted}); classify them in QuPath or name their classes in --labels"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction
+from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, origin_of
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.dataset.instances import write_instances
 from qpkit.dataset.record import TileRecord
@@ -49,8 +49,10 @@ class SlideReport:
             masks a pixel counts for every class that it shows.
         tally: Pixels of the kept tiles by the rule that decided them.
         audit: What became of its annotations.
-        predictions_left_out: Imported predictions that nobody has changed, which are not drawn.
+        predictions_left_out: Imported predictions that nobody has changed: they are not drawn, and outside regions
+            their area is unknown where nothing else is drawn.
         reviewed_predictions: Imported predictions that a person has changed or locked, which are drawn.
+        recognised_by_name: Of both, those that have lost their metadata and were recognised by id and name.
         detections: Detections, cells, tiles and TMA cores that the label map does not look at.
         annotations_left_out: Annotations of classes that the label map makes of other kinds of objects.
         tissue_fraction, pen_fraction, dark_fraction: Of the slide, as the thumbnail shows it, 0..1.
@@ -71,6 +73,7 @@ class SlideReport:
     audit: PaintAudit
     predictions_left_out: int
     reviewed_predictions: int
+    recognised_by_name: int
     detections: int
     annotations_left_out: int
     tissue_fraction: float
@@ -99,7 +102,7 @@ class SlideExport:
     def __init__(self, item: SlideInput, grid: TileGrid, labels: LabelMap, settings: ExportSettings) -> None:
         self._item, self._grid, self._settings = item, grid, settings
         self._objects = item.objects()
-        self._annotations, self._left_out = drawable(self._objects, settings)
+        self._annotations, self._unreviewed = drawable(self._objects, settings)
         self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, self._annotations))
         unseen = Counter(o.kind == "annotation" for o in self._objects if not is_looked_at(o, settings.labels))
         self._detections, self._annotations_left_out = unseen[False], unseen[True]
@@ -122,6 +125,7 @@ class SlideExport:
                 slide_size=(info.width, info.height),
                 pixel_rule=self._settings.pixel_rule,
                 mpp=info.mpp,
+                unknown=self._unreviewed if labels.unannotated == "background" else (),
             )
         except (LabelError, GeometryError) as err:
             raise type(err)(f"{self._item.source.name}: {err}") from err
@@ -159,7 +163,8 @@ class SlideExport:
             dropped_pixels=self._dropped_pixels,
             tally=self._tally,
             audit=self._painting[0].audit,
-            predictions_left_out=self._left_out,
+            predictions_left_out=len(self._unreviewed),
+            recognised_by_name=sum(map(is_recognised_by_name, (*self._unreviewed, *self._annotations))),
             reviewed_predictions=self._reviewed,
             detections=self._detections,
             annotations_left_out=self._annotations_left_out,
@@ -263,8 +268,8 @@ def _stored(record: TileRecord, stored: Stored) -> TileRecord:
     return replace(record, image=image, mask=mask, others=paths, shard=stored.shard, places=stored.places)
 
 
-def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], int]:
-    """Objects to draw, and how many of qpkit's own imports were left out.
+def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], list[Annotation]]:
+    """Objects to draw, and qpkit's own imports that nobody has looked at.
 
     Kinds that the label map does not look at are not drawn (without one only annotations are), nor is the class that
     only says where tissue is (--tissue class:NAME).
@@ -273,5 +278,6 @@ def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[l
     looked_at = [o for o in objects if is_looked_at(o, labels)]
     if settings.tissue.by == "class" and not (labels and labels.knows(settings.tissue.source)):
         looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
-    chosen = looked_at if settings.with_predictions else drawn_by_people(looked_at, labels)
-    return chosen, len(looked_at) - len(chosen)
+    if settings.with_predictions:
+        return looked_at, []
+    return drawn_by_people(looked_at, labels), [o for o in looked_at if origin_of(o) == "untouched"]

@@ -21,7 +21,7 @@ from qpkit.dataset.record import TileRecord
 from qpkit.dataset.splits import draw_splits
 from qpkit.dataset.stores.nnunet import finish_dataset, remarks_on
 from qpkit.dataset.stores.slides import StreamedSlide
-from qpkit.errors import ConfigError, FormatError
+from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.files import new_folder, quick_hash
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.export.cluster import run_on_cluster
@@ -124,7 +124,7 @@ def finish_export(
     results = list(results)
     failed = {result.name: result.failure for result in results if result.failure}
     if len(failed) == len(results):
-        raise FormatError(f"no slide could be exported: {'; '.join(failed.values())}")
+        raise FormatError(f"no slide could be exported ({listed(failed)}); the first: {next(iter(failed.values()))}")
     exported = [job for job in plan.jobs if job.item.source.name not in failed]
     every = [record for result in results for record in result.records]
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)

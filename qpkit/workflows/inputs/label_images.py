@@ -6,8 +6,8 @@ import csv
 import hashlib
 import math
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors, with_colors
 from qpkit.core.pictures import open_large_image
-from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.files import safe_names
 from qpkit.ops.masks.rasterize import count_values
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
@@ -76,7 +76,8 @@ def masks_as_predictions(
         nothing.
 
     Raises:
-        FormatError: A name or a row does not say where an image lies, or an image holds unknown values.
+        FormatError: A name or a row does not say where an image lies, an image holds unknown values, or all images
+            together nothing but ignore and background.
         ConfigError: Images of one slide do not lie on one pixel grid.
         ProjectError: A slide is not in the project.
     """
@@ -87,13 +88,15 @@ def masks_as_predictions(
         by_entry[_entry_named(project, mask.slide).id].append(mask)
     colored = with_colors(labels, project.classes)
     digest = hashlib.sha256()
+    found: Counter[int] = Counter()
     tick = Ticker(len(by_entry), on_progress)
     stems = safe_names([entries[entry_id].name for entry_id in sorted(by_entry)])
     slides = []
     for entry_id, stem in zip(sorted(by_entry), stems, strict=True):
         entry = entries[entry_id]
-        slides.append(_write_raster(entry, by_entry[entry_id], colored, out / f"{stem}.labels.tif", digest))
+        slides.append(_write_raster(entry, by_entry[entry_id], colored, out / f"{stem}.labels.tif", digest, found))
         tick(entry.name)
+    notes = _notes_on_ignored(folder, found, colored)
     predictions = PredictionSet(
         root=out,
         run=f"masks-{digest.hexdigest()[:8]}",
@@ -101,9 +104,24 @@ def masks_as_predictions(
         label_map=colored,
         slides=tuple(slides),
         info={"masks": len(masks)},
+        notes=notes,
     )
     write_predictions(predictions)
     return predictions
+
+
+def _notes_on_ignored(folder: Path, found: Mapping[int, int], labels: LabelMap) -> tuple[str, ...]:
+    """Say how many pixels mean ignore, of which nothing can be made; raise FormatError if that is all there is."""
+    ignored = found.get(labels.ignore, 0)
+    if not ignored:
+        return ()
+    said = f"{ignored:,} px have the value {labels.ignore}, which the label map calls ignore"
+    if not any(found.get(item.value) for item in labels.classes):
+        raise FormatError(
+            f"{folder}: {said}, and no px has a class: nothing can be made of them; if {labels.ignore} is a class, say "
+            f"ignore = {labels.ignore - 1 or 254} in the label map"
+        )
+    return (f"{said}: they count as background",)
 
 
 def _from_names(folder: Path) -> list[_Mask]:
@@ -193,14 +211,15 @@ def _entry_named(project: Project, slide: str) -> Entry:
     """The entry with this name, with or without the file's extension (QuPath's exporter strips it)."""
     found = [e for e in project.entries if slide in (e.name, Path(e.name).stem, _OME.sub("", e.name))]
     if len(found) != 1:
-        there = ", ".join(repr(e.name) for e in project.entries) or "none"
+        there = listed(repr(e.name) for e in project.entries)
         raise ProjectError(f"{project.path}: {len(found)} entries for masks of slide {slide!r} (entries: {there})")
     return found[0]
 
 
 def _write_raster(
-    entry: Entry, masks: Sequence[_Mask], labels: LabelMap, path: Path, digest: hashlib._Hash
+    entry: Entry, masks: Sequence[_Mask], labels: LabelMap, path: Path, digest: hashlib._Hash, found: Counter[int]
 ) -> SlidePrediction:
+    """Write a slide's raster; the images' values are added to `digest`, and counted in `found`."""
     downsample = masks[0].downsample
     width, height = entry.image_size or (0, 0)
     if not width or not height:
@@ -219,7 +238,7 @@ def _write_raster(
             for y in range(0, raster.height, BLOCK):
                 raster.write(np.full((BLOCK, raster.width), labels.background, dtype=np.uint8), x=0, y=y)
         for mask in masks:
-            pixels = _read(mask.path, labels)
+            pixels = _read(mask.path, labels, found)
             digest.update(f"{entry.name}/{mask.x}/{mask.y}/{mask.downsample}".encode() + pixels.tobytes())
             x, y = _on_grid(mask, mask.x, downsample), _on_grid(mask, mask.y, downsample)
             if x >= raster.width or y >= raster.height or x + pixels.shape[1] <= 0 or y + pixels.shape[0] <= 0:
@@ -237,17 +256,20 @@ def _write_raster(
     )
 
 
-def _read(path: Path, labels: LabelMap) -> NDArray[np.uint8]:
+def _read(path: Path, labels: LabelMap, found: Counter[int]) -> NDArray[np.uint8]:
     """Label values as background where the map says ignore; 8-bit grey or palette images."""
     try:
         with open_large_image(path) as image:
             if image.mode not in ("L", "P", "1"):
-                raise FormatError(f"{path}: mode {image.mode} is not a label image (8-bit grey or palette)")
+                raise FormatError(
+                    f"{path}: mode {image.mode} is not a label image (8-bit grey or palette); images in which each "
+                    "number is an object (instances) cannot be read yet"
+                )
             pixels = np.array(image, dtype=np.uint8)
     except OSError as err:
         raise FormatError(f"{path}: label image cannot be read ({err})") from err
     try:
-        count_values(pixels, labels.values)
+        found.update(count_values(pixels, labels.values))
     except ValueError as err:
         raise FormatError(f"{path}: {err}") from err
     pixels[pixels == labels.ignore] = labels.background

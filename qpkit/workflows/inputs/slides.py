@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.files import quick_hash, sha256
 from qpkit.qupath import Entry, open_project, read_geojson
 from qpkit.slides import SlideSource, open_source
@@ -96,11 +96,11 @@ def slide_inputs(
                     raise
                 failed[source.name] = str(err)
     if failed and not inputs:
-        raise FormatError(f"no slide can be read: {'; '.join(failed.values())}")
+        raise FormatError(f"no slide can be read ({listed(failed)}); the first: {next(iter(failed.values()))}")
     if broken is not None:
         broken.update(failed)
     if not inputs:
-        raise ProjectError(f"{', '.join(map(str, paths))}: no images in it; add images in QuPath first")
+        raise ProjectError(f"{listed(map(str, paths))}: no images in it; add images in QuPath first")
     return _unique_names([_with_mpp(item, settings.slide_mpp) for item in inputs])
 
 
@@ -164,7 +164,7 @@ def require_mpp(inputs: Sequence[SlideInput]) -> None:
     without = [f"{i.source.name} ({i.info.mpp_note or 'not stated'})" for i in inputs if i.info.mpp is None]
     if without:
         raise FormatError(
-            f"no um/px known for {'; '.join(without)}; state it with --slide-mpp, "
+            f"no um/px known for {listed(without, joint='; ')}; state it with --slide-mpp, "
             "set the pixel size in QuPath, or export at a --downsample"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qpkit.dataset import read_tile_set
-from qpkit.errors import ConfigError, FormatError
+from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.workflows.inputs.slides import SlideInput
 
@@ -39,7 +39,7 @@ def training_notes(predictions: PredictionSet, slides: Sequence[SlidePrediction]
     for split, words in (("train", "was trained on"), ("val", "was chosen (best epoch) on")):
         seen = [slide.name for slide in slides if split in splits.get(slide.name, set())]
         if seen:
-            notes.append(f"the run {words} {', '.join(seen)}: the figures of these say nothing about new slides")
+            notes.append(f"the run {words} {listed(seen)}: the figures of these say nothing about new slides")
     return notes
 
 
@@ -61,6 +61,6 @@ def test_slides(tiles: Path, inputs: Sequence[SlideInput]) -> list[SlideInput]:
         ) from err
     chosen = [item for item in inputs if splits.get(item.source.name) == {"test"}]
     if not chosen:
-        there = ", ".join(f"{name} {'/'.join(sorted(found))}" for name, found in sorted(splits.items()))
+        there = listed(f"{name} {'/'.join(sorted(found))}" for name, found in sorted(splits.items()))
         raise ConfigError(f"{tiles}: none of the slides given is a test slide of it ({there}); name one with --entry")
     return chosen

@@ -19,7 +19,7 @@ from qpkit.core.labels import LabelMap, label_colors
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.example_tiles import most_of_class, rarest, without_class
 from qpkit.dataset.stores.slides import exported_plane, open_exported_slide
-from qpkit.errors import FormatError, QpkitError
+from qpkit.errors import FormatError, QpkitError, listed
 from qpkit.files import replace_file
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.progress import OnProgress, Ticker, no_progress
@@ -149,7 +149,7 @@ def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
     for name, reason in (report.get("failed") or {}).items():
         lines.append({"tone": "bad", "text": f"{name} could not be read: {reason}"})
     if report.get("skipped"):
-        lines.append({"tone": "warn", "text": f"without annotations: {', '.join(report['skipped'])}"})
+        lines.append({"tone": "warn", "text": f"without annotations: {listed(report['skipped'])}"})
     lines += [{"tone": "warn", "text": note} for note in report.get("notes") or []]
     rows, unlisted = [], Counter[str]()
     for slide in report.get("slides") or []:

@@ -16,7 +16,7 @@ from qpkit.dataset.record import Split
 from qpkit.dataset.resplit import NewSplit, resplit_beside, resplit_in_place
 from qpkit.dataset.splits import SplitRule, draw_splits
 from qpkit.dataset.stratify import Amounts, Numbers, Parts, plain_folds, stratified, unevenness
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.workflows.tables.split_settings import SplitSettings
 from qpkit.workflows.tables.tile_facts import (
     context_of,
@@ -248,7 +248,7 @@ def _require_groups(names: Sequence[str], settings: SplitSettings) -> None:
     if len(names) >= len(wanted):
         return
     shown = ", ".join(names[:5])
-    what = f"{len(wanted)} folds" if settings.folds else f"the splits {', '.join(wanted)}"
+    what = f"{len(wanted)} folds" if settings.folds else f"the splits {listed(wanted)}"
     if len(names) == 1:
         advice = "a table of one group cannot be split without leakage"
     elif settings.folds:
@@ -309,8 +309,8 @@ def _require_allowed(leakage: Leakage, settings: SplitSettings) -> None:
     if refused:
         lines = [line for line in leakage.describe() if line.startswith(tuple(f"{kind}:" for kind in refused))]
         raise ConfigError(
-            f"this split leaks and was not made: {'; '.join(lines)}; keep them together with another --by, or if "
-            f"that is wanted, add --allow-leakage {','.join(refused)}"
+            f"this split leaks and was not made: {listed(lines, joint='; ')}; keep them together with another --by, or "
+            f"if that is wanted, add --allow-leakage {','.join(refused)}"
         )
 
 
@@ -357,5 +357,5 @@ def _empty_classes(tiles: TileSet, parts: Sequence[PartReport]) -> list[str]:
             continue
         missing = [c.name for c in tiles.labels.classes if not part.counts.pixels[c.value]]
         if missing:
-            notes.append(f"{what} shows no pixel of {', '.join(missing)}")
+            notes.append(f"{what} shows no pixel of {listed(missing)}")
     return notes

@@ -14,6 +14,7 @@ from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage
+from qpkit.errors import listed
 from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
 from qpkit.workflows.tables.tile_facts import context_of, images_of, patients_of, read_filled_table, record_of
 
@@ -179,7 +180,7 @@ def _notes(tiles: TileSet, splits: Sequence[PartStats], sizes: Sequence[float]) 
     for part in splits:
         missing = [c.name for c in tiles.labels.classes if not part.counts.pixels[c.value]]
         if missing:
-            notes.append(f"{part.name} shows no pixel of {', '.join(missing)}")
+            notes.append(f"{part.name} shows no pixel of {listed(missing)}")
     if sizes and max(sizes) > min(sizes) * _SPREAD:
         notes.append(f"the tiles are of different resolutions, {min(sizes):.4g} to {max(sizes):.4g} um/px")
     settings = tiles.info.get("settings")

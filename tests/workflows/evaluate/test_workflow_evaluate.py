@@ -20,11 +20,13 @@ from qpkit.ops.masks.rasterize import Painting
 from qpkit.predictions import PredictionSet
 from qpkit.predictions.store import read_strips
 from qpkit.qupath import open_project
+from qpkit.workflows.edit import Change, Selection, edit_objects
 from qpkit.workflows.evaluate import slide as evaluate_slide
 from qpkit.workflows.evaluate.files import evaluation_to_builtins
 from qpkit.workflows.evaluate.predictions import evaluate
 from qpkit.workflows.evaluate.result import Scope
 from qpkit.workflows.evaluate.settings import EvaluateSettings
+from qpkit.workflows.import_predictions import ImportSettings, import_predictions
 from qpkit.workflows.info import describe
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
@@ -46,6 +48,32 @@ def test_predicting_the_truth_is_perfect(study: Path, tmp_path: Path) -> None:
     assert result.pooled.scores["Tumor"].dice == 1.0
     assert result.pooled.lesions["Tumor"].found == result.pooled.lesions["Tumor"].total == 6
     assert result.pooled.outside_mm2 == {"Tumor": 0.0}
+
+
+def test_a_model_is_not_judged_by_what_it_said_itself(study: Path, tmp_path: Path) -> None:
+    """Junk that somebody accepted is neither truth nor a false alarm; what was edited and other runs' count, and are
+    said."""
+
+    def junk(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        changed = labels.copy()
+        changed[:100, :200] = 1
+        return changed
+
+    made = predict_truth(study, tmp_path / "pred", LABELS, change=junk)
+    plain = evaluate(made, slide_inputs([study]))
+    import_predictions(made, open_project(study), ImportSettings())
+    unreviewed = evaluate(made, slide_inputs([study]))
+    assert unreviewed.pooled.confusion == plain.pooled.confusion
+    edit_objects(open_project(study), Selection(names=("Tumor 1 (predicted by run-1)",)), Change(locked=True))
+    left_out = evaluate(made, slide_inputs([study]))
+    assert any("1 accepted from run run-1, left out" in note for note in left_out.notes)
+    wrong = np.array(plain.pooled.confusion) - np.array(left_out.pooled.confusion)
+    assert wrong.tolist() == [[0, 100 * 200], [0, 0]]
+    counted = evaluate(made, slide_inputs([study]), settings=EvaluateSettings(accepted="truth"))
+    assert counted.pooled.scores["Tumor"].dice == 1.0
+    assert any("1 accepted from run run-1," in f"{note}," for note in counted.notes)
+    other = evaluate(replace(made, run="another"), slide_inputs([study]))
+    assert other.pooled.confusion == counted.pooled.confusion
 
 
 def test_scores_lesions_and_pictures_follow_the_pixels(study: Path, tmp_path: Path) -> None:

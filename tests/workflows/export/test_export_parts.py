@@ -55,7 +55,8 @@ def report(name: str = "s", **changes: object) -> SlideReport:
     values: dict[str, object] = {
         "name": name, "reader": "tiff", "downsample": 1.0, "tiles_in_grid": 4, "tiles_kept": 2, "dropped": {},
         "unread": 0, "pixels": {1: 5, 2: 5}, "dropped_pixels": {}, "tally": PixelCounts(), "audit": AUDIT,
-        "predictions_left_out": 0, "reviewed_predictions": 0, "detections": 0, "annotations_left_out": 0,
+        "predictions_left_out": 0, "reviewed_predictions": 0, "recognised_by_name": 0, "detections": 0,
+        "annotations_left_out": 0,
         "tissue_fraction": 1.0, "pen_fraction": 0.0, "dark_fraction": 0.0, "tissue_picture": "", "seconds": 1.0,
     }  # fmt: skip
     return SlideReport(**(values | changes))  # type: ignore[arg-type]

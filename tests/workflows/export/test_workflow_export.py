@@ -12,7 +12,7 @@ import tifffile
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import parse_label_map
-from qpkit.core.provenance import provenance
+from qpkit.core.provenance import prediction_id, prediction_name, provenance
 from qpkit.core.tiles import Tile
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.dataset.splits import SplitRule
@@ -145,6 +145,35 @@ def test_imported_predictions_are_not_taken_for_annotations(study: Path, tmp_pat
     reviewed, _ = export(study, tmp_path / "reviewed")
     assert (reviewed.slides[0].predictions_left_out, reviewed.slides[0].reviewed_predictions) == (0, 1)
     assert reviewed.slides[0].audit.drawn == again.slides[0].audit.drawn
+
+
+def test_what_an_unreviewed_prediction_covers_is_unknown_and_no_background(study: Path, tmp_path: Path) -> None:
+    entry = open_project(study).entries[0]
+    before, _ = export(study, tmp_path / "before", tissue=ALL, unannotated="background")
+    free = shapely.box(40, 40, 140, 120)
+    assert not any(o.geometry.intersects(free) for o in entry.objects())
+    made = provenance("r", "m", "Tumor", free)
+    path_class = PathClass(("Tumor",))
+    entry.replace_objects(remove=(), add=[Annotation(geometry=free, path_class=path_class, metadata=made)])
+    after, _ = export(study, tmp_path / "after", tissue=ALL, unannotated="background")
+    one, other = before.slides[0], after.slides[0]
+    assert other.tally.unknown == 100 * 80 and other.audit == one.audit
+    assert other.pixels[0] == one.pixels[0] - 8000 and other.pixels[255] == one.pixels.get(255, 0) + 8000
+    # A region says that all in it was annotated.
+    region = Annotation(geometry=shapely.box(40, 40, 90, 120), path_class=PathClass(("Region*",)))
+    open_project(study).entries[0].replace_objects(remove=(), add=[region])
+    labels = replace(read_label_map(study / "labels.toml"), regions=("Region*",))
+    inside, _ = export(study, tmp_path / "inside", tissue=ALL, unannotated="background", labels=labels)
+    assert inside.slides[0].tally.unknown == 50 * 80
+
+
+def test_predictions_that_lost_their_metadata_are_no_annotations(study: Path, tmp_path: Path) -> None:
+    entry = open_project(study).entries[0]
+    tumour = next(o for o in entry.objects() if o.class_name == "Tumor")
+    made = prediction_id("r1", entry.name, "Tumor", tumour.geometry)
+    entry.replace_objects(remove=(), add=[replace(tumour, id=made, name=prediction_name("Tumor", 3, "r1"))])
+    report, _ = export(study, tmp_path / "out")
+    assert (report.slides[0].predictions_left_out, report.slides[0].recognised_by_name) == (1, 1)
 
 
 def test_a_slide_with_a_geojson_file_gives_the_projects_masks(study: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.predictions.store import read_strips
 from qpkit.qupath import open_project
+from qpkit.workflows.import_predictions import ImportSettings, import_predictions
 from qpkit.workflows.inputs.label_images import masks_as_predictions
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),), ignored=("Ignore*",))
@@ -64,6 +65,27 @@ def test_what_no_mask_covers_is_background(study: Path, tmp_path: Path) -> None:
     assert (bands[0] == 0).sum() == 4 * 8
     assert (bands[0][16:24, :4] == 0).all()
     assert (bands[0] != 0).sum() == (bands[0] == 5).sum()
+
+
+@pytest.mark.parametrize("class_px", [0, 3])
+def test_pixels_that_mean_ignore_are_counted_and_refused_where_they_are_all(
+    study: Path, tmp_path: Path, class_px: int
+) -> None:
+    for folder in ("masks", "out"):
+        (tmp_path / folder).mkdir()
+    mask = np.zeros((8, 8), dtype=np.uint8)
+    mask[2:4] = 255
+    mask[5, :class_px] = 1
+    Image.fromarray(mask).save(tmp_path / "masks/patient_D [x=0,y=16,w=8,h=8].png")
+    project = open_project(study)
+    if class_px:
+        found = masks_as_predictions(tmp_path / "masks", project, LABELS, tmp_path / "out")
+        assert found.notes == ("16 px have the value 255, which the label map calls ignore: they count as background",)
+        reports = import_predictions(found, project, ImportSettings())
+        assert reports[0].notes == found.notes and "16 px" in reports[0].notes[0]
+    else:
+        with pytest.raises(FormatError, match=r"16 px have the value 255, .* say ignore = 254"):
+            masks_as_predictions(tmp_path / "masks", project, LABELS, tmp_path / "out")
 
 
 def test_a_table_says_where_masks_lie(study: Path, tmp_path: Path) -> None:

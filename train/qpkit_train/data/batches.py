@@ -16,7 +16,7 @@ from torch import Tensor
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.stores.slides import SlideStore
-from qpkit.errors import LabelError
+from qpkit.errors import LabelError, listed
 from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.data.sampler import Epoch, Group
 
@@ -128,8 +128,8 @@ class TileReader:
             values = np.unique(mask[target == _UNKNOWN]).tolist()
             raise LabelError(
                 f"{self._tile_set.where(tile, 'mask')}: mask of tile {tile.key} has value "
-                f"{', '.join(map(str, values))}, "
-                f"the label map only {', '.join(map(str, self._tile_set.labels.values))}; export the tiles again"
+                f"{listed(map(str, values))}, "
+                f"the label map only {listed(map(str, self._tile_set.labels.values))}; export the tiles again"
             )
         return target
 

@@ -8,7 +8,6 @@ resumed training sees what an uninterrupted one sees.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord
-from qpkit.errors import ConfigError, LabelError
+from qpkit.errors import ConfigError, LabelError, listed, or_else
 
 Balance = Literal["none", "slide", "group"]
 
@@ -149,7 +148,7 @@ class BalancedSampler:
         positive, negative = np.flatnonzero(shown), np.flatnonzero(labelled & ~shown)
         if not len(positive):
             raise LabelError(
-                f"none of {len(shown)} training tiles shows a class ({', '.join(self._class_names())}); "
+                f"none of {len(shown)} training tiles shows a class ({listed(self._class_names())}); "
                 "check the label map's 'from' names, or give annotated slides to the train split"
             )
         classes = tuple(i for i in range(len(self._names)) if i != self._background)
@@ -184,12 +183,10 @@ class BalancedSampler:
         unknown = [name for name in ratio if name not in self._names]
         missing = [name for name in self._class_names() if name not in ratio]
         faults = []
-        for name in unknown:
-            close = difflib.get_close_matches(name, self._names, n=1)
-            faults.append(f"{name!r} is no class" + (f", did you mean {close[0]!r}?" if close else ""))
+        faults += [f"{name!r} is no class, {or_else(name, self._names)}" for name in unknown]
         faults += [f"{name!r} has no weight (0 leaves it out)" for name in missing]
         if faults:
-            raise ConfigError(f"sampler.ratio: {'; '.join(faults)}; the tiles have {', '.join(self._names)}")
+            raise ConfigError(f"sampler.ratio: {listed(faults, joint='; ')}")
 
     def _shows_class(self) -> NDArray[np.bool_]:
         return np.asarray(np.delete(self._counts, self._background, axis=1).sum(axis=1) > 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet, read_tile_set
 from qpkit.dataset.counts import count_tiles, single_value
-from qpkit.errors import ConfigError, LabelError
+from qpkit.errors import ConfigError, LabelError, listed
 from qpkit_train.data.batches import class_index_table
 from qpkit_train.data.sampler import BalancedSampler
 from qpkit_train.data.tile_labels import count_partly_labelled, tile_label_map, tile_label_table, tiles_with_label
@@ -200,7 +200,7 @@ def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int
     if isinstance(wanted, dict):
         unknown = [name for name in wanted if name not in names]
         if unknown:
-            raise ConfigError(f"loss.class_weights: no class {', '.join(unknown)}; the tiles have {', '.join(names)}")
+            raise ConfigError(f"loss.class_weights: no class {listed(unknown)}; the tiles have {listed(names)}")
         return [wanted.get(name, 1.0) for name in names]
     rarity = [1 / max(pixels[name], 1) if pixels[name] else 0.0 for name in names]
     return [value * len(names) / sum(rarity) for value in rarity]

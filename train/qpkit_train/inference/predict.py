@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from qpkit.errors import FormatError, OutputError, QpkitError
+from qpkit.errors import FormatError, OutputError, QpkitError, listed
 from qpkit.extras import extra
 from qpkit.files import new_folder, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
@@ -109,7 +109,7 @@ def predict(
             except QpkitError as err:
                 skipped.append((source.name, str(err)))
         if not slides:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped) or "no slides were given"
+            reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
         info = {
             "settings": asdict(replace(used, thresholds=thresholds)),

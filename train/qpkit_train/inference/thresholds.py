@@ -9,7 +9,6 @@ the epoch.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, or_else
 from qpkit.ops.scores.probability_levels import LEVELS, scores_at_thresholds
 from qpkit_train.models.card import ModelCard
 
@@ -136,9 +135,7 @@ def threshold_levels(thresholds: Mapping[str, float], labels: LabelMap) -> NDArr
     classes = [name for name in names if name != labels.name_of(labels.background)]
     for name in thresholds:
         if name not in classes:
-            close = difflib.get_close_matches(name, classes, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(classes)}"
-            raise ConfigError(f"threshold of {name!r}: the model has no such class{hint}")
+            raise ConfigError(f"threshold of {name!r}: the model has no such class; {or_else(name, classes)}")
     return np.array([round(255 * thresholds.get(name, 0.0)) for name in names], np.uint8)
 
 

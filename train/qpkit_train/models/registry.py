@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, or_else
 from qpkit_train.machine.torchvision_shim import ensure_torchvision
 from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.published import encoder_state
@@ -159,6 +158,4 @@ def _head_of(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Sequential
 def _check(name: str, known: Sequence[str], what: str) -> None:
     if name in known:
         return
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(sorted(known)[:20])} ..."
-    raise ConfigError(f"model.{what} {name!r} is unknown; {hint}")
+    raise ConfigError(f"model.{what} {name!r} is unknown; {or_else(name, sorted(known))}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed, or_else
 from qpkit_train.recipe.rules import recipe_faults
 from qpkit_train.recipe.settings import Recipe
 
@@ -67,10 +66,7 @@ def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    known = list_recipes()
-    close = difflib.get_close_matches(name_or_path, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(f"{name_or_path}: no such recipe or file; {hint}recipes that come with qpkit: {', '.join(known)}")
+    raise ConfigError(f"{name_or_path}: no such recipe or file; {or_else(name_or_path, list_recipes())}")
 
 
 def _override(tables: dict[str, Any], text: str) -> str | None:
@@ -112,7 +108,7 @@ def _parse(tables: Mapping[str, Any], *, source: str, faults: list[str]) -> Reci
         faults = list(recipe_faults(recipe))
         if not faults:
             return recipe
-    raise ConfigError(f"{source}: " + "; ".join(faults))
+    raise ConfigError(f"{source}: " + listed(faults, joint="; "))
 
 
 def _type_faults(tables: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
@@ -120,9 +116,7 @@ def _type_faults(tables: Mapping[str, Any], kind: type[msgspec.Struct], prefix: 
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for key, value in tables.items():
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else f" (known: {', '.join(fields)})"
-            yield f"unknown setting {prefix}{key}{hint}"
+            yield f"unknown setting {prefix}{key}, {or_else(key, fields)}"
         elif isinstance(wanted := fields[key].type, type) and issubclass(wanted, msgspec.Struct):
             if isinstance(value, Mapping):
                 yield from _type_faults(value, wanted, f"{prefix}{key}.")

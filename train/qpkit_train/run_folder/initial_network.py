@@ -14,7 +14,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from qpkit.errors import ConfigError, FormatError
+from qpkit.errors import ConfigError, FormatError, listed
 from qpkit_train.models.card import STRIDE
 from qpkit_train.models.published import encoder_part
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoder_of, load_encoder
@@ -148,8 +148,8 @@ def _from_model(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
         head = _head_tensors(config, len(names))
         state = {**state, **{name: network.state_dict()[name] for name in head}}
         notes += (
-            f"the head was made anew ({', '.join(head)}): run {run.id} has the classes {', '.join(theirs)}, these "
-            f"tiles {', '.join(names)}",
+            f"the head was made anew ({listed(head)}): run {run.id} has the classes {listed(theirs)}, these "
+            f"tiles {listed(names)}",
         )
     try:
         network.load_state_dict(state)

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from qpkit.core.labels import LabelMap, label_map_to_builtins
-from qpkit.errors import FormatError
+from qpkit.errors import FormatError, listed
 from qpkit.files import replace_file
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
@@ -184,7 +184,7 @@ def read_state(root: Path, *, run: str) -> State | None:
         raise FormatError(f"{where}: belongs to run {state.run}, not to {run}; train into another folder")
     gone = [name for name in (state.model, state.optimizer, BEST_NAME) if not (root / name).is_file()]
     if gone:
-        raise FormatError(f"{root}: {', '.join(gone)} named by {STATE_NAME} is gone; train into another folder")
+        raise FormatError(f"{root}: {listed(gone)} named by {STATE_NAME} is gone; train into another folder")
     return state
 
 
