@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from qpkit.core.annotation import Plane
+from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError
 
 
@@ -29,6 +30,8 @@ class SlideInfo:
         downsamples: Slide px per px of each level the file holds, ascending, the first is 1.0.
         mpp: um per level-0 px, or None where neither the file nor the project says it.
         mpp_note: Why mpp is None, or what it was averaged from, in words for the user.
+        pixel_size: What it was averaged from.
+        magnification: Of the objective, where the file says it.
         size_z, size_t: Number of planes.
     """
 
@@ -37,6 +40,8 @@ class SlideInfo:
     downsamples: tuple[float, ...] = (1.0,)
     mpp: float | None = None
     mpp_note: str = ""
+    pixel_size: PixelSize | None = None
+    magnification: float | None = None
     size_z: int = 1
     size_t: int = 1
 

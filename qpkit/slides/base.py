@@ -111,7 +111,9 @@ class Slide:
             self._view = self._view.then(step)
         self._check_view()
         shown = replace(reader.info, width=self._view.shown_width, height=self._view.shown_height)
-        self.info = shown if mpp is None else replace(shown, mpp=mpp, mpp_note="")
+        if shown.pixel_size is not None and self._view.transposed:
+            shown = replace(shown, pixel_size=shown.pixel_size.turned)
+        self.info = shown if mpp is None else replace(shown, mpp=mpp, mpp_note="", pixel_size=None)
 
     def _check_view(self) -> None:
         view, info = self._view, self.reader.info

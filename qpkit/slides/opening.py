@@ -77,7 +77,7 @@ def open_source(source: SlideSource) -> Slide:
         steps=source.steps,
     )
     if source.mpp_note:
-        slide.info = replace(slide.info, mpp=source.mpp, mpp_note=source.mpp_note)
+        slide.info = replace(slide.info, mpp=source.mpp, mpp_note=source.mpp_note, pixel_size=None)
     return slide
 
 

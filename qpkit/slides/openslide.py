@@ -14,7 +14,7 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import on_white, require_plane
-from qpkit.slides.pixel_size import nominal_downsamples, plausible_mpp
+from qpkit.slides.pixel_size import nominal_downsamples, with_pixel_size
 
 _MOST_STEPS: Final = 512
 _UNSEEN: Final = 1 / 600
@@ -56,8 +56,15 @@ class OpenSlideReader:
         downsamples = nominal_downsamples(sizes)
         inside = [(max(1, int(width / d)), max(1, int(height / d))) for d in downsamples]
         self._sizes = sizes if bounds == whole else inside
-        mpp, note = plausible_mpp(_number(properties, "openslide.mpp-x"), _number(properties, "openslide.mpp-y"))
-        self.info = SlideInfo(width=width, height=height, downsamples=downsamples, mpp=mpp, mpp_note=note)
+        info = SlideInfo(
+            width=width,
+            height=height,
+            downsamples=downsamples,
+            magnification=_number(properties, "openslide.objective-power"),
+        )
+        self.info = with_pixel_size(
+            info, _number(properties, "openslide.mpp-x"), _number(properties, "openslide.mpp-y")
+        )
 
     def level_size(self, level: int) -> tuple[int, int]:
         """(width, height) of a level in its own px, inside the bounds."""

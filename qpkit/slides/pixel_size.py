@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Final
+
+from qpkit.core.pixel_size import PixelSize
+from qpkit.core.tiles import SlideInfo
 
 _MAX_PLAUSIBLE_MPP: Final = 30.0
 _MIN_PLAUSIBLE_MPP: Final = 0.01
-_SAME: Final = 0.01
-_UNLIKE: Final = 1e-3
-"""Sides that differ by less, relatively, are one number: nothing is said about their mean."""
 
-UM_PER_UNIT: Final = {
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6,
-    "micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6,
+_METRES: Final = {
+    "y": 1e-24, "z": 1e-21, "a": 1e-18, "f": 1e-15, "p": 1e-12, "n": 1e-9, "µ": 1e-6, "μ": 1e-6, "u": 1e-6, "m": 1e-3,
+    "c": 1e-2, "d": 1e-1, "": 1.0, "da": 1e1, "h": 1e2, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "Z": 1e21, "Y": 1e24,
 }  # fmt: skip
+_NAMED_METRES: Final = {
+    "yocto": 1e-24, "zepto": 1e-21, "atto": 1e-18, "femto": 1e-15, "pico": 1e-12, "nano": 1e-9, "micro": 1e-6,
+    "milli": 1e-3, "centi": 1e-2, "deci": 1e-1, "": 1.0, "deca": 1e1, "hecto": 1e2, "kilo": 1e3, "mega": 1e6,
+    "giga": 1e9, "tera": 1e12, "peta": 1e15, "exa": 1e18, "zetta": 1e21, "yotta": 1e24,
+}  # fmt: skip
+
+UM_PER_UNIT: Final = (
+    {f"{prefix}m": 1e6 * metres for prefix, metres in _METRES.items()}
+    | {f"{prefix}meter": 1e6 * metres for prefix, metres in _NAMED_METRES.items()}
+    | dict.fromkeys(("\u00c5", "\u212b", "angstrom"), 1e-4)
+    | dict.fromkeys(("in", "inch"), 25.4e3)
+    | dict.fromkeys(("ft", "foot"), 304.8e3)
+    | dict.fromkeys(("yd", "yard"), 914.4e3)
+    | {"thou": 25.4, "li": 25.4e3 / 12, "pt": 25.4e3 / 72}
+)
 """um per unit of length, by the names that OME-XML and OME-Zarr use."""
 
 
@@ -23,31 +40,33 @@ MAP_NOTE: Final = "a map, whose pixels have metres on the ground and not um on a
 """Why a GeoTIFF has no um per px."""
 
 
-def plausible_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, str]:
-    """Turn what a file says about its pixel size into um per px and what the user should know about it.
+def plausible_size(mpp_x: float | None, mpp_y: float | None) -> tuple[PixelSize | None, str]:
+    """Turn what a file says about its pixel size into a size, or the reason why there is none.
 
     A size that no microscope has is refused: 72 dpi in a resolution tag reads as 352.8 um/px. Pixels that are not
-    square within 1 % are refused too; within 1 % the mean is taken and said.
-
-    Returns:
-        (um per px, note): without um per px the note is the reason; with it, it is "" or what was averaged.
+    square within 1 % are refused, too.
     """
-    if (
-        mpp_x is None
-        or mpp_y is None
-        or not math.isfinite(mpp_x)
-        or not math.isfinite(mpp_y)
-        or mpp_x <= 0
-        or mpp_y <= 0
-    ):
+    if mpp_x is None or mpp_y is None or not all(math.isfinite(mpp) and mpp > 0 for mpp in (mpp_x, mpp_y)):
         return None, "the file does not say it"
-    both = f"{mpp_x:.5g} x {mpp_y:.5g} um"
     if not (min(mpp_x, mpp_y) >= _MIN_PLAUSIBLE_MPP and max(mpp_x, mpp_y) <= _MAX_PLAUSIBLE_MPP):
         return None, f"the file says {mpp_x:.5g} um/px ({25400 / mpp_x:.0f} dpi), which no slide scanner has"
-    if abs(mpp_x - mpp_y) > _SAME * max(mpp_x, mpp_y):
-        return None, f"the file says {both}, pixels that are not square"
-    mean = (mpp_x + mpp_y) / 2
-    return mean, f"the mean of {both}" if abs(mpp_x - mpp_y) > _UNLIKE * mean else ""
+    size = PixelSize(mpp_x, mpp_y)
+    if size.mean is None:
+        return None, f"the file says {size}, pixels that are not square"
+    return size, ""
+
+
+def with_pixel_size(info: SlideInfo, mpp_x: float | None, mpp_y: float | None) -> SlideInfo:
+    """Add what a file says about its pixel size, as far as it can be believed; within 1 % the mean is taken and said.
+
+    Args:
+        info: A slide without um per px.
+        mpp_x, mpp_y: um per px in the file; None where it says none.
+    """
+    size, reason = plausible_size(mpp_x, mpp_y)
+    if size is None:
+        return replace(info, mpp_note=reason)
+    return replace(info, mpp=size.mean, mpp_note=size.mean_note(info.width, info.height), pixel_size=size)
 
 
 def ome_pixel_size(text: str, image: int = 0) -> tuple[float | None, float | None]:
@@ -65,6 +84,23 @@ def ome_pixel_size(text: str, image: int = 0) -> tuple[float | None, float | Non
             return None
 
     return size("X"), size("Y")
+
+
+def ome_magnification(text: str, image: int = 0) -> float | None:
+    """Read the nominal magnification of an image's objective out of OME-XML; None where it does not say one."""
+    try:
+        root = ET.fromstring(text)
+        node = [node for node in root.iter() if node.tag.endswith("}Image")][image]
+    except (ET.ParseError, IndexError):
+        return None
+    used = next((part.get("ID") for part in node if part.tag.endswith("}ObjectiveSettings")), None)
+    for objective in root.iter():
+        if objective.tag.endswith("}Objective") and objective.get("ID") == used:
+            try:
+                return float(objective.get("NominalMagnification") or "")
+            except ValueError:
+                return None
+    return None
 
 
 def nominal_downsamples(sizes: list[tuple[int, int]]) -> tuple[float, ...]:

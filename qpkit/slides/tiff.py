@@ -20,7 +20,7 @@ from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import OUTSIDE, require_plane
-from qpkit.slides.pixel_size import MAP_NOTE, nominal_downsamples, plausible_mpp
+from qpkit.slides.pixel_size import MAP_NOTE, nominal_downsamples, with_pixel_size
 from qpkit.slides.tiff_levels import TilePage, read_tiff_image
 
 _CACHE_BYTES: Final = 32 << 20
@@ -42,16 +42,16 @@ class TiffReader:
         image = read_tiff_image(path, series)
         self._levels = image.levels
         sizes = [(level[0].width, level[0].height) for level in image.levels]
-        mpp, note = (None, MAP_NOTE) if image.is_map else plausible_mpp(image.mpp_x, image.mpp_y)
-        self.info = SlideInfo(
+        info = SlideInfo(
             width=sizes[0][0],
             height=sizes[0][1],
             downsamples=nominal_downsamples(sizes),
-            mpp=mpp,
-            mpp_note=note,
+            mpp_note=MAP_NOTE,
             size_z=image.size_z,
             size_t=image.size_t,
+            magnification=image.magnification,
         )
+        self.info = info if image.is_map else with_pixel_size(info, image.mpp_x, image.mpp_y)
         self._file = _File(path)
         self._cache = _TileCache(_CACHE_BYTES)
         self._own = threading.local()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.errors import FormatError
 from qpkit.slides.base import NotRgbError, on_white
-from qpkit.slides.pixel_size import ome_pixel_size
+from qpkit.slides.pixel_size import ome_magnification, ome_pixel_size
 
 _JPEG_END: Final = b"\xff\xd9"
 
@@ -80,6 +80,7 @@ class TiffImage:
         size_z, size_t: Planes.
         mpp_x, mpp_y: um per px as the file says it.
         is_map: It lies on the ground: its pixels have metres, and what its resolution tags say means nothing.
+        magnification: Of the objective, as OME-XML or Aperio's description say it.
     """
 
     levels: tuple[tuple[TilePage, ...], ...]
@@ -88,6 +89,7 @@ class TiffImage:
     mpp_x: float | None
     mpp_y: float | None
     is_map: bool
+    magnification: float | None = None
 
 
 def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
@@ -133,7 +135,7 @@ def _image(tiff: Any, path: Path, vendor: str | None, series: int) -> TiffImage:
         raise FormatError(f"{path}: tiles are missing from its pyramid, which OpenSlide fills from the level above")
     is_map = _GEO_KEYS in first.tags and not tiff.is_ome
     mpp = (None, None) if is_map else _pixel_size(tiff, pages[0][0].keyframe, vendor, series)
-    return TiffImage(levels, size_z, size_t, *mpp, is_map)
+    return TiffImage(levels, size_z, size_t, *mpp, is_map, _magnification(tiff, pages[0][0].keyframe, vendor, series))
 
 
 def _tiled_pages(tiff: Any, first: Any, vendor: str | None) -> list[Any]:
@@ -296,3 +298,10 @@ def _pixel_size(tiff: Any, page: Any, vendor: str | None, series: int) -> tuple[
     if per_unit is None or not x or not y:
         return None, None
     return per_unit / x, per_unit / y
+
+
+def _magnification(tiff: Any, page: Any, vendor: str | None, series: int) -> float | None:
+    if tiff.is_ome and tiff.ome_metadata:
+        return ome_magnification(tiff.ome_metadata, series)
+    found = re.search(r"\|\s*AppMag\s*=\s*([0-9.]+)", str(page.description)) if vendor == "aperio" else None
+    return float(found[1]) if found else None

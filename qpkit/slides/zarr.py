@@ -16,7 +16,7 @@ from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.extras import extra
 from qpkit.slides.base import NotRgbError, require_plane
-from qpkit.slides.pixel_size import UM_PER_UNIT, nominal_downsamples, plausible_mpp
+from qpkit.slides.pixel_size import UM_PER_UNIT, nominal_downsamples, with_pixel_size
 
 _AXES: Final = frozenset("tczyx")
 _SEVERAL: Final = "bioformats2raw.layout"
@@ -53,17 +53,15 @@ class ZarrReader:
         self._levels = [self._array(group, entry) for entry in datasets]
         self._check()
         sizes = [self.level_size(level) for level in range(len(self._levels))]
-        mpp, note = plausible_mpp(*self._pixel_size(image, datasets[0]))
         first = self._levels[0]
-        self.info = SlideInfo(
+        info = SlideInfo(
             width=sizes[0][0],
             height=sizes[0][1],
             downsamples=nominal_downsamples(sizes),
-            mpp=mpp,
-            mpp_note=note,
             size_z=self._size(first, "z"),
             size_t=self._size(first, "t"),
         )
+        self.info = with_pixel_size(info, *self._pixel_size(image, datasets[0]))
 
     def _of_several(self, group: Any, series: int) -> Any:
         """One image of a folder as bioformats2raw writes it: a group per image, called 0, 1, ..."""

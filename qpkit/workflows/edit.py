@@ -229,9 +229,9 @@ def _class(project: Project, name: str) -> tuple[PathClass | None]:
     # In a tuple, which tells "no class" from "no change".
     if name == UNCLASSIFIED:
         return (None,)
-    known = [item for item in project.classes if str(item) == name]
     try:
-        return (known[0] if known else PathClass.parse(name),)
+        path_class = PathClass.parse(name)
+        return (project.known_classes({str(path_class)}).get(str(path_class), path_class),)
     except ValueError as err:
         raise ConfigError(f"class {name!r}: {err}") from err
 

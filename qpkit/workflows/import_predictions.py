@@ -139,6 +139,7 @@ def import_predictions(
         FormatError: A .qpdata cannot be read or must not be rewritten; entries before it are done.
     """
     entries = [_entry_of(slide, project) for slide in predictions.slides]
+    predictions = replace(predictions, label_map=_with_known_colors(predictions.label_map, project))
     tick = _ticker(predictions, on_progress)
     reports = []
     for slide, entry in zip(predictions.slides, entries, strict=True):
@@ -364,6 +365,14 @@ def _object(
         measurements=measurements,
         metadata=provenance(predictions.run, predictions.model, str(path_class), polygon),
     )
+
+
+def _with_known_colors(labels: LabelMap, project: Project) -> LabelMap:
+    """The classes in the colours that they have in the project; the others keep theirs."""
+    names = {item.name: str(PathClass.parse(item.name)) for item in labels.classes}
+    known = project.known_classes(set(names.values()))
+    colors = {name: known[full].color for name, full in names.items() if full in known}
+    return replace(labels, classes=tuple(replace(c, color=colors.get(c.name) or c.color) for c in labels.classes))
 
 
 def color_of(labels: LabelMap, value: int) -> int | None:

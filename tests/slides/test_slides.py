@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qpkit.core.pixel_size import PixelSize
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import FormatError, ProjectError
 from qpkit.slides import ArrayReader, Slide, open_slide
 from qpkit.slides.openslide import OpenSlideReader
-from qpkit.slides.pixel_size import nominal_downsamples, plausible_mpp
+from qpkit.slides.pixel_size import nominal_downsamples, ome_pixel_size, with_pixel_size
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
 
@@ -76,15 +77,31 @@ def test_a_thumbnail_covers_the_whole_slide_and_is_read_in_bands() -> None:
      ((None, None), None), ((float("nan"), 1), None), ((0.25, 0.0), None), ((400, 0.25), None)],
 )  # fmt: skip
 def test_pixel_sizes_are_believed_only_where_they_can_be(stated: tuple[float, float], taken: float | None) -> None:
-    mpp, note = plausible_mpp(*stated)
-    assert mpp == (None if taken is None else pytest.approx(taken))
-    assert bool(note) == (taken is None)
+    info = with_pixel_size(SlideInfo(width=1000, height=1000), *stated)
+    assert info.mpp == (None if taken is None else pytest.approx(taken))
+    assert bool(info.mpp_note) == (taken is None) == (info.pixel_size is None)
 
 
 def test_pixels_that_are_nearly_square_are_averaged_and_the_note_says_so() -> None:
-    mpp, note = plausible_mpp(0.2505, 0.2495)
-    assert mpp == pytest.approx(0.25)
-    assert note == "the mean of 0.2505 x 0.2495 um"
+    info = with_pixel_size(SlideInfo(width=51_200, height=38_144), 0.456413, 0.455063)
+    assert info.mpp == pytest.approx(0.455738)
+    assert info.pixel_size == PixelSize(0.456413, 0.455063)
+    assert info.mpp_note == (
+        "the mean of 0.45641 x 0.45506 um: over the slide, lengths are 76 px in x and 57 px in y off"
+    )
+    assert with_pixel_size(SlideInfo(width=900, height=900), 0.2501, 0.2499).mpp_note == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "um"),
+    [("2500", "\u00c5", 0.25), ("0.25", "µm", 0.25), ("250", "nm", 0.25), ("0.00025", "mm", 0.25),
+     ("250000", "pm", 0.25), ("0.00001", "in", 0.254), ("1", "pixel", None), ("1", "reference frame", None)],
+)  # fmt: skip
+def test_units_of_the_ome_schema_are_known(value: str, unit: str, um: float | None) -> None:
+    pixels = f'<Pixels PhysicalSizeX="{value}" PhysicalSizeXUnit="{unit}" PhysicalSizeY="0.25"/>'
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    found = ome_pixel_size(f'<OME xmlns="{schema}"><Image>{pixels}</Image></OME>')
+    assert found == (None if um is None else pytest.approx(um), 0.25)
 
 
 def test_downsamples_are_whole_numbers_where_sizes_allow_it() -> None:

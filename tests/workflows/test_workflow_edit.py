@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from qupath_files import comparable
 
 from command_line import run
-from qpkit.core.annotation import Annotation
+from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
 from qpkit.workflows.edit import Change
@@ -43,6 +44,27 @@ def test_objects_of_a_class_are_renamed_locked_coloured_measured_and_described(s
     before = everything(study)
     assert run("edit", study, "--class", "Tumor", "--measure", "Score=2.5", "--unlock", "--set-name", "") == 0
     expect(before, everything(study), locked=False, name=None, measurements={"Score": 2.5})
+
+
+def test_a_class_that_only_objects_have_keeps_their_colour(study: Path) -> None:
+    """QuPath gives every object of a class the colour that the class list has."""
+    hidden, color = PathClass(("Odd",), -12345678), -12345678
+    last = open_project(study).entries[-1]
+    objects = last.objects()
+    last.edit(lambda data: data.update({0: dataclasses.replace(objects[0], path_class=hidden)}))
+    listed = study / "classifiers/classes.json"
+    listed.write_text(json.dumps({"pathClasses": [{"name": "Tumor", "color": -3670016}]}), encoding="utf-8")
+    assert open_project(study).known_classes({"Odd", "Nowhere", "Tumor"}) == {
+        "Odd": hidden,
+        "Tumor": PathClass(("Tumor",), -3670016),
+    }
+    assert run("edit", study, "--class", "Tumor", "--set-class", "Odd", "--entry", "patient_A.tif") == 0
+    assert {o.path_class for o in everything(study)["patient_A.tif"] if o.class_name == "Odd"} == {hidden}
+    assert [c.color for c in open_project(study).classes if str(c) == "Odd"] == [color]
+    listed.write_text(json.dumps({"pathClasses": []}), encoding="utf-8")
+    plain = dataclasses.replace(objects[0], path_class=PathClass(("Odd",)), id=None)
+    open_project(study).entries[-1].replace_objects(remove=(), add=[plain])
+    assert [c.color for c in open_project(study).classes if str(c) == "Odd"] == [color]
 
 
 def test_objects_are_reclassified_with_the_colour_that_the_project_knows(study: Path) -> None:

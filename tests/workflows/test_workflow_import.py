@@ -218,6 +218,19 @@ def test_new_classes_reach_the_projects_class_list(study: Path, tmp_path: Path) 
     assert [str(c) for c in open_project(study).classes][:3] == ["Tumor", "Immune cells", "Ignore*"]
 
 
+def test_the_projects_own_colours_are_taken(study: Path, tmp_path: Path) -> None:
+    """Of classes that are listed, and of those that only objects have."""
+    last = open_project(study).entry(name(3))
+    objects = last.objects()
+    odd = PathClass(("Odd",), -12345678)
+    last.edit(lambda data: data.update({0: replace(objects[0], path_class=odd)}))
+    (study / "classifiers/classes.json").write_text('{"pathClasses": [{"name": "Tumor", "color": -3670016}]}')
+    labels = LabelMap(classes=(LabelClass("Odd", 1, ("Immune cells",), -1), LabelClass("Tumor", 2, ("Tumor",), -1)))
+    import_predictions(predict_truth(study, tmp_path / "pred", labels), open_project(study), ImportSettings())
+    assert {o.path_class for o in predicted(study)} == {odd, PathClass(("Tumor",), -3670016)}
+    assert set(open_project(study).classes) >= {odd, PathClass(("Tumor",), -3670016)}
+
+
 def test_geojson_files_hold_the_same_objects_and_touch_no_project(study: Path, tmp_path: Path) -> None:
     made = predict_truth(study, tmp_path / "pred", LABELS)
     before = files(study)

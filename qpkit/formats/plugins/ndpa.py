@@ -1,7 +1,8 @@
 """Hamamatsu NDP.view .ndpa: nanometres from the centre of the slide (the glass), not of the image.
 
-x_px = (x_nm - XOffsetFromSlideCentre) / (1000 mpp) + width / 2, and so for y. So a file can be read only together with
-the image's size, um per px and offset, which stand in the .ndpi.
+x_px = (x_nm - XOffsetFromSlideCentre) / (1000 mpp_x) + width / 2, and so for y, with its own um per px: they differ by
+0.3 % in real slides. So a file can be read only together with the image's size, um per px and offset, which stand in
+the .ndpi.
 
 Source: what public readers and writers of the format agree on: a <ndpviewstate> for each annotation with <title>
 (read as the class) and <details> (read as the name); types freehand (closed or not; specialtype rectangle), circle,
@@ -23,6 +24,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse
+from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
@@ -61,7 +63,7 @@ class _Frame:
 
     width: int
     height: int
-    nm_per_px: float
+    nm_per_px: tuple[float, float]
     centre_nm: tuple[float, float]
 
     @classmethod
@@ -79,7 +81,8 @@ class _Frame:
         width, height = image.size("an .ndpa")
         assert image.mpp is not None
         assert image.centre_nm is not None
-        return cls(width, height, image.mpp * _NM_PER_UM, image.centre_nm)
+        size = image.pixel_size or PixelSize(image.mpp, image.mpp)
+        return cls(width, height, (size.x * _NM_PER_UM, size.y * _NM_PER_UM), image.centre_nm)
 
     def to_px(self, nm: Points) -> Points:
         """Slide px of nm."""
@@ -89,7 +92,7 @@ class _Frame:
     def to_nm(self, px: Points) -> Points:
         """Whole nm of slide px."""
         half = np.array([self.width / 2, self.height / 2])
-        return np.asarray(np.round((px - half) * self.nm_per_px + self.centre_nm), dtype=np.float64)
+        return np.asarray(np.round((px - half) * np.array(self.nm_per_px) + self.centre_nm), dtype=np.float64)
 
 
 def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
@@ -128,8 +131,9 @@ def _shape(element: ET.Element, frame: _Frame, where: str, notes: Counter[str]) 
         return shapely.LineString(frame.to_px(_numbers(element, where, ("x1", "y1", "x2", "y2")))), "line"
     if kind == "circle":
         centre = frame.to_px(_numbers(element, where, ("x", "y")))[0]
-        radius = number(element.findtext("radius"), f"{where}: radius") / frame.nm_per_px
-        return (ellipse(*(centre - radius), *(centre + radius)), "ellipse") if radius > 0 else None
+        radius_nm = number(element.findtext("radius"), f"{where}: radius")
+        radii = radius_nm / np.array(frame.nm_per_px)
+        return (ellipse(*(centre - radii), *(centre + radii)), "ellipse") if radius_nm > 0 else None
     if kind != "freehand":
         notes[f"annotations of type {kind!r} left out"] += 1
         return None

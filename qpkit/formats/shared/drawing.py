@@ -9,6 +9,7 @@ from typing import Literal
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
+from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError
 
 Segmentation = Literal["auto", "polygon", "rle"]
@@ -23,6 +24,7 @@ class ImageFacts:
         name: The image's or entry's name.
         width, height: Level-0 px.
         mpp: um per level-0 px.
+        pixel_size: The same along x and along y, where they are not one number.
         centre_nm: Where the image's centre lies from the slide's centre, (x, y) in nm (Hamamatsu's
             XOffsetFromSlideCentre and YOffsetFromSlideCentre).
     """
@@ -31,11 +33,14 @@ class ImageFacts:
     width: int | None = None
     height: int | None = None
     mpp: float | None = None
+    pixel_size: PixelSize | None = None
     centre_nm: tuple[float, float] | None = None
 
     def filled(self, other: ImageFacts) -> ImageFacts:
-        """Take from `other` what is not known here."""
+        """Take from `other` what is not known here; an mpp that is stated here holds along both axes."""
         missing = {f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        if self.mpp is not None:
+            missing.pop("pixel_size", None)
         return replace(self, **missing)
 
     def size(self, why: str) -> tuple[int, int]:

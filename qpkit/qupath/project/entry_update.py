@@ -100,5 +100,12 @@ def _apart(annotation: Annotation) -> tuple[object, ...]:
 
 def _follow_up(files: EntryFiles, data: QpData, server: Mapping[str, Any], added: Sequence[Annotation]) -> None:
     """Bring summary.json and classes.json up to date."""
-    write_summary(files.summary, objects=data.objects(), image_type=data.image_type, server=server, data=files.data)
-    add_classes(files.project.parent, [item.path_class for item in added if item.path_class is not None])
+    objects = data.objects()
+    write_summary(files.summary, objects=objects, image_type=data.image_type, server=server, data=files.data)
+    used = [item.path_class for item in (*added, *objects) if item.path_class is not None]
+    # A class without a colour takes that of other objects of its class: QuPath gives all of them the list's.
+    colored = {item.names: item for item in reversed(used) if item.color is not None}
+    new = dict.fromkeys(item.path_class for item in added if item.path_class is not None)
+    add_classes(
+        files.project.parent, [item if item.color is not None else colored.get(item.names, item) for item in new]
+    )

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any
 
 from qpkit.core.annotation import Annotation, PathClass
-from qpkit.errors import ProjectError
+from qpkit.errors import ProjectError, QpkitError, listed, or_else
 from qpkit.qupath.project.entry_files import EntryFiles, Stamp
 from qpkit.qupath.project.entry_update import edit_data, replace_objects
 from qpkit.qupath.project.images.server import Server
 from qpkit.qupath.project.images.uris import file_path, rebased
 from qpkit.qupath.qpdata.file import QpData
-
-_MOST_NAMES: Final = 10
-"""That an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +55,27 @@ class Project:
             raise ProjectError(f"{self.path}: {len(found)} entries are called {name!r}; exactly one is needed")
         return found[0]
 
+    def known_classes(self, names: Collection[str]) -> dict[str, PathClass]:
+        """Find classes by their full names: in the class list, else as objects of any entry have them.
+
+        QuPath gives every object of a class one colour, that of the class list; so whoever adds a class that only
+        objects have has to add it with their colour.
+
+        Args:
+            names: "Tumor: Positive" each; data files are only read if one of them is not in the class list.
+
+        Returns:
+            By name; those that are nowhere are missing. Data files that cannot be read are passed over.
+        """
+        found = {str(item): item for item in self.classes if str(item) in names}
+        for entry in self.entries:
+            if len(found) == len(set(names)):
+                break
+            for item in _classes_of(entry):
+                if str(item) in names:
+                    found.setdefault(str(item), item)
+        return found
+
     def chosen(self, wanted: Sequence[str]) -> list[Entry]:
         """List the entries with these names or ids, in the project's order; all where nothing is wanted.
 
@@ -67,12 +85,8 @@ class Project:
         known = {str(entry.id) for entry in self.entries} | {entry.name for entry in self.entries}
         unknown = [name for name in wanted if name not in known]
         if unknown:
-            names = [repr(entry.name) for entry in self.entries[:_MOST_NAMES]]
-            more = f" and {len(self.entries) - _MOST_NAMES} more" if len(self.entries) > _MOST_NAMES else ""
-            raise ProjectError(
-                f"{self.path}: no entry {', '.join(map(repr, unknown[:_MOST_NAMES]))}; "
-                f"there are {', '.join(names) or 'none'}{more}"
-            )
+            named = [entry.name for entry in self.entries]
+            raise ProjectError(f"{self.path}: no entry {listed(map(repr, unknown))}; {or_else(unknown[0], named)}")
         return [entry for entry in self.entries if not wanted or entry.name in wanted or str(entry.id) in wanted]
 
 
@@ -130,7 +144,7 @@ class Entry:
         Raises:
             ProjectError: No such file; the message says where it was looked for.
         """
-        where = f"{self.project_path}: entry {self.id} ({self.name!r})"
+        where = f"entry {self.id} ({self.name!r:.60})"
         uri = self.server.innermost.uri
         stored = None if uri is None else file_path(uri)
         if stored is None:
@@ -142,8 +156,8 @@ class Entry:
                 return Path(candidate)
         places = " and ".join(str(candidate) for candidate in tried)
         raise ProjectError(
-            f"{where}: the image {uri} is not there (looked for {places}); put the image back, "
-            "or open the project in QuPath, which asks for the new place, and save it"
+            f"{where}: its image is not there (looked for {places}); put it back, or find it with: "
+            "qpkit doctor PROJECT --search FOLDER --fix"
         )
 
     def _moved(self, stored: PurePath) -> list[PurePath]:
@@ -212,3 +226,12 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def _classes_of(entry: Entry) -> list[PathClass]:
+    """Classes of an entry's objects, each once; none if its data cannot be read."""
+    try:
+        objects = entry.objects() if entry.has_data else []
+    except QpkitError:
+        return []
+    return list(dict.fromkeys(item.path_class for item in objects if item.path_class is not None))

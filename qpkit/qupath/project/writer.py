@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import OutputError, ProjectError
 from qpkit.files import replace_file
 from qpkit.qupath.project.class_list import add_classes
@@ -90,7 +91,8 @@ def add_image(
     *,
     width: int,
     height: int,
-    mpp: float | None,
+    mpp: float | PixelSize | None,
+    magnification: float | None = None,
     name: str | None = None,
     levels: Sequence[tuple[float, int, int]] = (),
     image_type: str = "BRIGHTFIELD_H_E",
@@ -110,7 +112,8 @@ def add_image(
         image: The file.
         width: Level-0 px.
         height: Level-0 px.
-        mpp: um per px, or None.
+        mpp: um per px, one number or one for each axis, or None.
+        magnification: Of the objective, or None.
         name: Shown in QuPath; the file's name by default.
         levels: Downsample, width and height of the pyramid's levels, largest first; one level by default.
         image_type: QuPath's enum name. "UNSET" lets QuPath ask or estimate; without objects no data file is written
@@ -131,9 +134,8 @@ def add_image(
     now = open_project(project.path)
     # As QuPath counts, so that the number of a removed image is not given again.
     number = max([0, _last_id(now.record), *(entry.id for entry in now.entries)]) + 1
-    builder = _builder(
-        image.absolute(), provider, args, _server_metadata(name or image.name, width, height, mpp, levels)
-    )
+    metadata_of_server = _server_metadata(name or image.name, width, height, mpp, magnification, levels)
+    builder = _builder(image.absolute(), provider, args, metadata_of_server)
     entry = {
         "serverBuilder": builder,
         "entryID": number,
@@ -184,10 +186,16 @@ def _builder(image: Path, provider: str | None, args: Sequence[str], metadata: d
 
 
 def _server_metadata(
-    name: str, width: int, height: int, mpp: float | None, levels: Sequence[tuple[float, int, int]]
+    name: str,
+    width: int,
+    height: int,
+    mpp: float | PixelSize | None,
+    magnification: float | None,
+    levels: Sequence[tuple[float, int, int]],
 ) -> dict[str, Any]:
     """Describe an 8-bit RGB pyramid; QuPath imposes this on the image when it opens it."""
-    size = {"value": 1.0, "unit": "px"} if mpp is None else {"value": mpp, "unit": "µm"}
+    sides = (mpp.x, mpp.y) if isinstance(mpp, PixelSize) else (mpp, mpp)
+    sizes = [{"value": 1.0, "unit": "px"} if side is None else {"value": side, "unit": "µm"} for side in sides]
     pyramid = [{"downsample": float(d), "width": w, "height": h} for d, w, h in levels or [(1.0, width, height)]]
     return {
         "name": name,
@@ -201,12 +209,13 @@ def _server_metadata(
         "levels": pyramid,
         "channels": [{"name": channel, "color": color} for channel, color in _RGB],
         "pixelCalibration": {
-            "pixelWidth": size,
-            "pixelHeight": size,
+            "pixelWidth": sizes[0],
+            "pixelHeight": sizes[1],
             "zSpacing": {"value": 1.0, "unit": "z-slice"},
             "timeUnit": "SECONDS",
             "timepoints": [],
         },
         "preferredTileWidth": 512,
         "preferredTileHeight": 512,
+        **({} if magnification is None else {"magnification": magnification}),
     }

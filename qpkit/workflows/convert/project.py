@@ -102,7 +102,9 @@ def project_drawings(
 
 def _entry_drawing(entry: Entry, facts: ImageFacts, *, alone: bool, with_offsets: bool) -> Drawing:
     width, height = entry.image_size or (None, None)
-    known = ImageFacts(name=entry.name, width=width, height=height, mpp=entry.mpp())
+    known = ImageFacts(
+        name=entry.name, width=width, height=height, mpp=entry.mpp(), pixel_size=entry.server.pixel_size()
+    )
     image = facts.filled(known) if alone else known.filled(facts)
     if with_offsets and image.centre_nm is None and entry.server.builder is not None:
         raise ConfigError(
@@ -126,7 +128,12 @@ def slide_facts(path: Path) -> ImageFacts:
     with open_slide(path) as slide:
         info = slide.info
     return ImageFacts(
-        name=path.name, width=info.width, height=info.height, mpp=info.mpp, centre_nm=_hamamatsu_offset(path)
+        name=path.name,
+        width=info.width,
+        height=info.height,
+        mpp=info.mpp,
+        pixel_size=info.pixel_size,
+        centre_nm=_hamamatsu_offset(path),
     )
 
 

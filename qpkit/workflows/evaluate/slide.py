@@ -136,7 +136,7 @@ def count_slide(
         unannotated_px=truths.unannotated_px,
         glass_px=truths.glass_px,
         origins=truth_objects.origins,
-        notes=truths.notes + _size_notes(slide, settings),
+        notes=truths.notes + _size_notes(slide, item, settings),
     )
 
 
@@ -201,7 +201,10 @@ def _check(labels: NDArray[np.uint8], slide: SlidePrediction, known: LabelMap) -
         raise LabelError(f"{slide.name}: {slide.labels}: {err}; predict again") from err
 
 
-def _size_notes(slide: SlidePrediction, settings: EvaluateSettings) -> tuple[str, ...]:
-    if slide.mpp is not None or not settings.min_lesion_um2:
-        return ()
-    return (f"{slide.name}: without um per px no predicted lesion is too small; all count",)
+def _size_notes(slide: SlidePrediction, item: SlideInput, settings: EvaluateSettings) -> tuple[str, ...]:
+    notes = []
+    if slide.mpp is None and settings.min_lesion_um2:
+        notes.append(f"{slide.name}: without um per px no predicted lesion is too small; all count")
+    if item.info.mpp is not None and item.info.mpp_note:
+        notes.append(f"{slide.name}: its um/px is {item.info.mpp_note}")
+    return tuple(notes)

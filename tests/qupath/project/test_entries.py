@@ -43,10 +43,12 @@ def test_a_name_stands_for_exactly_one_entry(tmp_path: Path) -> None:
     assert twice.chosen(["2"]) == [twice.entries[1]]
 
 
-def test_a_name_that_is_not_there_is_answered_with_ten_that_are(tmp_path: Path) -> None:
+def test_a_name_that_is_not_there_is_answered_with_some_that_are(tmp_path: Path) -> None:
     project = small_project(tmp_path, objects=[()] * 12)
-    with pytest.raises(ProjectError, match=r"no entry 'x', 'y'; there are 'a\.tif', .*'j\.tif' and 2 more$"):
+    with pytest.raises(ProjectError, match=r"no entry 'x', 'y'; there are 'a\.tif', .*'f\.tif' and 6 more$"):
         project.chosen(["x", "a.tif", "y"])
+    with pytest.raises(ProjectError, match=r"no entry 'A\.tiff'; did you mean 'a\.tif'\?$"):
+        project.chosen(["A.tiff"])
     assert project.chosen([]) == list(project.entries)
 
 

@@ -75,7 +75,7 @@ def test_a_missing_image_names_entry_uri_places_and_remedy(shared: Path) -> None
         project.entries[0].image_path()
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("TD_01_verysmall_mIF.ome.tif", "file:/Volumes/", "looked for", "open the project in QuPath"):
+    for part in ("TD_01_verysmall_mIF.ome.tif", "/Volumes/", "looked for", "qpkit doctor PROJECT --search"):
         assert part in message
 
 

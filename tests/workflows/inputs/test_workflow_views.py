@@ -296,7 +296,8 @@ def test_pixels_that_are_nearly_square_are_averaged_and_the_report_says_so(study
     wrap(study, pixel_size(0.498, 0.502))
     report, tiles = export(study, tmp_path / "out")
     assert tiles.tiles[0].mpp == pytest.approx(2.0)
-    assert "patient_A.tif: its um/px is the mean of 0.498 x 0.502 um" in report.notes
+    said = "the mean of 0.498 x 0.502 um: over the slide, lengths are 11 px in x and 8 px in y off"
+    assert f"patient_A.tif: its um/px is {said}" in report.notes
 
 
 def test_a_slide_opened_by_its_path_alone_is_the_files_own_frame(study: Path) -> None:

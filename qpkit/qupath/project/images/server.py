@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import FormatError
 
 _MICROMETRES: Final = ("µm", "μm", "um")  # micro sign, Greek mu, plain
-_SAME: Final = 0.01
-_UNLIKE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +40,27 @@ class Server:
         """The builder that opens the file."""
         return self if self.builder is None else self.builder.innermost
 
+    def pixel_size(self) -> PixelSize | None:
+        """um per px along x and y; None if QuPath does not know both in um."""
+        x, y = (_micrometres(self.metadata, key) for key in ("pixelWidth", "pixelHeight"))
+        if x is None or y is None:
+            return self.builder.pixel_size() if self.builder is not None and not self.metadata else None
+        return PixelSize(x, y)
+
     def mpp(self) -> float | None:
         """Pixel size in um; None if it is not stated in um or differs by more than 1 % between x and y."""
-        sizes = [_micrometres(self.metadata, key) for key in ("pixelWidth", "pixelHeight")]
-        if sizes[0] is None or sizes[1] is None:
-            return self.builder.mpp() if self.builder is not None and not self.metadata else None
-        return (sizes[0] + sizes[1]) / 2 if abs(sizes[0] / sizes[1] - 1) <= _SAME else None
+        size = self.pixel_size()
+        return None if size is None else size.mean
 
     def mpp_note(self) -> str:
         """What the user should know about `mpp`: that it is a mean, or that the sides are too unlike for one."""
-        sizes = [_micrometres(self.metadata, key) for key in ("pixelWidth", "pixelHeight")]
-        if sizes[0] is None or sizes[1] is None:
-            return self.builder.mpp_note() if self.builder is not None and not self.metadata else ""
-        both = f"{sizes[0]:.5g} x {sizes[1]:.5g} um"
-        if self.mpp() is None:
-            return f"QuPath states {both}, pixels that are not square"
-        return f"the mean of {both}" if abs(sizes[0] / sizes[1] - 1) > _UNLIKE else ""
+        size = self.pixel_size()
+        if size is None:
+            return ""
+        if size.mean is None:
+            return f"QuPath states {size}, pixels that are not square"
+        width, height = (self.metadata.get(key) for key in ("width", "height"))
+        return size.mean_note(width, height) if isinstance(width, int) and isinstance(height, int) else ""
 
 
 def parse_server(record: object, where: str, *, depth: int = 0) -> Server:
