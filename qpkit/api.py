@@ -33,8 +33,9 @@ from qpkit.workflows.export.tiles import ExportReport, export_tiles
 from qpkit.workflows.import_predictions import ImportSettings, SlideImport, predictions_to_geojson
 from qpkit.workflows.import_predictions import import_predictions as import_into_project
 from qpkit.workflows.inputs.label_images import masks_as_predictions
+from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
-from qpkit.workflows.inputs.slides import SlideInput, is_project, project_classes, slide_inputs
+from qpkit.workflows.inputs.slides import SlideInput, project_classes, slide_inputs
 from qpkit.workflows.inputs.training_slides import test_slides
 
 if TYPE_CHECKING:

@@ -70,6 +70,7 @@ class SlideSource:
         path: File, or folder for DICOM and OME-Zarr.
         entry: Id of the QuPath entry, or "" without a project.
         mpp: um per level-0 px if the project (or the user) says it; None leaves it to the file.
+        note: What the user has to know about how it is read.
         mpp_note: What the project's pixel size has to be told of; if it makes no `mpp`, the file is not asked either.
         reader: "auto", or the one reader to use.
         series: Which image of the file.
@@ -82,6 +83,7 @@ class SlideSource:
     entry: str = ""
     mpp: float | None = None
     mpp_note: str = ""
+    note: str = ""
     reader: str = "auto"
     series: int = 0
     to_bounds: bool = True

@@ -20,7 +20,7 @@ from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
 from qpkit.qupath import Entry, QpData, open_project, read_geojson
 from qpkit.slides import open_slide
 from qpkit.slides.opening import is_zarr
-from qpkit.workflows.inputs.slides import is_project
+from qpkit.workflows.inputs.paths import is_project
 
 RUN_INFO = "run.json"
 

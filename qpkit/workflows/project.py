@@ -23,6 +23,7 @@ from qpkit.qupath.project.writer import BIOFORMATS, OPENSLIDE, require_no_projec
 from qpkit.settings import Flag, Range, Settings, pairs_of
 from qpkit.slides import open_slide
 from qpkit.slides.openslide import is_openslides
+from qpkit.workflows.inputs.paths import slide_files
 
 ImageType = Literal["unset", "he", "hdab", "brightfield", "fluorescence", "other"]
 
@@ -73,10 +74,17 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What `add_images` did; `known` are files that the project had already."""
+    """What `add_images` did.
+
+    Args:
+        added: In the order of the files.
+        known: Files that the project had already.
+        refused: Files that cannot be opened, and why.
+    """
 
     added: tuple[Added, ...]
     known: tuple[Path, ...]
+    refused: Mapping[Path, str] = field(default_factory=dict)
 
 
 def new_project(folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0) -> Project:
@@ -92,15 +100,15 @@ def new_project_of(
     timestamp_ms: int = 0,
     on_progress: OnProgress = no_progress,
 ) -> tuple[Project, AddReport]:
-    """Make a project with slides; if one of them cannot be opened, none is made. See `add_images`.
+    """Make a project with slides; if none of them can be opened, none is made. See `add_images`.
 
     Raises:
         OutputError: There is a project already.
     """
     require_no_project(folder)
-    ready = _looked_at(_different(images), on_progress)
+    ready, refused = _looked_at(_different(images), on_progress)
     project = new_project(folder, timestamp_ms=timestamp_ms)
-    return project, AddReport(_added(project, ready, settings), ())
+    return project, AddReport(_added(project, ready, settings), (), refused)
 
 
 def add_images(
@@ -110,28 +118,28 @@ def add_images(
     *,
     on_progress: OnProgress = no_progress,
 ) -> AddReport:
-    """Add slides as new entries, with thumbnails. All are opened first; if one cannot be, none is added.
+    """Add slides as new entries, with thumbnails. All are opened first; those that cannot be are left out and reported.
 
     Args:
         project: QuPath has to be closed.
-        images: Slide files; those that are entries already are left out and named in the report.
+        images: Slide files, or folders of them; those that are entries already are left out and named in the report.
         settings: What is said of each of them.
         on_progress: Called with (done, total, name).
 
     Raises:
-        FormatError: Slides that cannot be opened, all of them named.
+        FormatError: None of the slides can be opened.
         ProjectError: A file is missing, or the project changed in the meantime.
     """
     there = {_same(path) for path in _paths_of(project)}
     wanted = _different(images)
-    ready = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
+    ready, refused = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
     added = _added(project, ready, settings)
-    return AddReport(added, tuple(image for image in wanted if _same(image) in there))
+    return AddReport(added, tuple(image for image in wanted if _same(image) in there), refused)
 
 
 def _different(images: Sequence[Path]) -> list[Path]:
     """Absolute paths, each file once, without "..": QuPath compares URIs as text."""
-    paths = [image.absolute() for image in images]
+    paths = [image.absolute() for image in slide_files(images)]
     plain = [path.parent.resolve() / path.name if ".." in path.parts else path for path in paths]
     # Turned round twice: of several paths to one file the first one stays, in its place.
     return list({_same(path): path for path in reversed(plain)}.values())[::-1]
@@ -170,13 +178,14 @@ class _Ready:
     thumbnail: bytes
 
 
-def _looked_at(images: Sequence[Path], on_progress: OnProgress) -> list[_Ready]:
-    """Open all slides and draw their thumbnails.
+def _looked_at(images: Sequence[Path], on_progress: OnProgress) -> tuple[list[_Ready], dict[Path, str]]:
+    """Open all slides and draw their thumbnails; gives those that can be opened, and why the others cannot.
 
     Raises:
-        FormatError: Names all that cannot be read.
+        FormatError: None can be opened.
     """
-    ready, faults = [], []
+    ready: list[_Ready] = []
+    refused: dict[Path, str] = {}
     for done, image in enumerate(images):
         on_progress(done, len(images), image.name)
         try:
@@ -185,12 +194,12 @@ def _looked_at(images: Sequence[Path], on_progress: OnProgress) -> list[_Ready]:
                 picture = _jpeg(slide.thumbnail(_THUMBNAIL_PX))
                 ready.append(_Ready(image, slide.info, slide.levels, by_openslide, picture))
         except QpkitError as err:
-            faults.append(str(err))
-    if faults:
-        raise FormatError(
-            f"nothing was added, because {len(faults)} image(s) cannot be read: {listed(faults, joint='; ')}"
-        )
-    return ready
+            refused[image] = str(err)
+    if len(refused) == 1 and not ready:
+        raise FormatError(next(iter(refused.values())))
+    if refused and not ready:
+        raise FormatError(f"none of {len(refused)} images can be opened; the first: {next(iter(refused.values()))}")
+    return ready, refused
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:

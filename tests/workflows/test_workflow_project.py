@@ -8,8 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from small_project import write_slide
 
 from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
@@ -48,23 +51,72 @@ def test_slides_of_all_kinds_become_entries_that_are_what_the_slides_are(shared:
     ]
 
 
-def test_a_slide_is_added_once_and_a_bad_one_adds_none(shared: Path, tmp_path: Path) -> None:
+def test_a_slide_is_added_once_and_a_bad_one_keeps_no_other_out(shared: Path, tmp_path: Path) -> None:
     good, other = (shared / "data/slides" / name for name in SLIDES[:2])
     bad = shared / "data/slides/openslide-python/unopenable.tiff"
     project = new_project(tmp_path / "p")
     report = add_images(project, [good, good])
     assert [item.path for item in report.added] == [good] and report.known == ()
     before = (tmp_path / "p/project.qpproj").read_bytes()
-    with pytest.raises(FormatError, match=r"nothing was added.*unopenable"):
-        add_images(open_project(tmp_path / "p"), [other, bad])
+    with pytest.raises(FormatError) as alone:
+        open_slide(bad)
+    with pytest.raises(FormatError) as refused:
+        add_images(open_project(tmp_path / "p"), [bad])
+    assert str(refused.value) == str(alone.value)
     assert (tmp_path / "p/project.qpproj").read_bytes() == before
+    report = add_images(open_project(tmp_path / "p"), [bad, other])
+    assert [item.path for item in report.added] == [other] and report.refused == {bad: str(alone.value)}
+    assert len(open_project(tmp_path / "p").entries) == 2
     report = add_images(open_project(tmp_path / "p"), [good, other])
-    assert ([item.path for item in report.added], report.known) == ([other], (good,))
+    assert (len(report.added), report.known) == (0, (good, other))
     assert [entry.has_data for entry in open_project(tmp_path / "p").entries] == [False, False]  # the type is not set
     with pytest.raises(ConfigError, match="--image-type 'banana'"):
         add_images(project, [], ImageSettings(image_type="banana"))
     with pytest.raises(OutputError, match="project already"):
         new_project(tmp_path / "p")
+
+
+def test_folders_and_patterns_are_the_slides_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("slides/b.tif", "slides/a.TIF", "slides/more/c.ome.tif"):
+        write_slide(tmp_path / name)
+    (tmp_path / "slides/notes.txt").write_text("no slide")
+    (tmp_path / "slides/broken.svs").write_bytes(b"no slide")
+    assert run("project", "create", tmp_path / "p", tmp_path / "slides") == 2
+    assert "NOT ADDED" in capsys.readouterr().err
+    assert [entry.name for entry in open_project(tmp_path / "p").entries] == ["a.TIF", "b.tif", "c.ome.tif"]
+    assert run("project", "create", tmp_path / "q", str(tmp_path / "slides/*.tif")) == 0
+    assert [entry.name for entry in open_project(tmp_path / "q").entries] == ["b.tif"]
+    assert run("project", "create", tmp_path / "r", str(tmp_path / "slides/*.ndpi")) == 1
+    assert "there is no such file or folder" in capsys.readouterr().err
+
+
+def test_what_a_file_says_of_its_objective_and_of_each_axis_stands_in_the_project(tmp_path: Path) -> None:
+    xml = {
+        "axes": "YXS",
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeY": 0.502,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeYUnit": "µm",
+    }
+    pixels = np.full((128, 128, 3), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, tile=(64, 64), photometric="rgb", metadata=xml)
+    text = tifffile.tiffcomment(tmp_path / "a.ome.tif")
+    objective = (
+        '<Instrument ID="Instrument:0"><Objective ID="Objective:1" NominalMagnification="40"/></Instrument><Image'
+    )
+    text = text.replace("<Image", objective, 1).replace("<Pixels", '<ObjectiveSettings ID="Objective:1"/><Pixels', 1)
+    tifffile.tiffcomment(tmp_path / "a.ome.tif", text.encode())
+    assert run("project", "create", tmp_path / "p", tmp_path / "a.ome.tif") == 0
+    (entry,) = open_project(tmp_path / "p").entries
+    calibration = entry.server.metadata["pixelCalibration"]
+    assert entry.server.metadata["magnification"] == 40.0
+    assert (calibration["pixelWidth"]["value"], calibration["pixelHeight"]["value"]) == (0.5, 0.502)
+
+
+def test_aperios_magnification_is_quPaths(shared: Path, tmp_path: Path) -> None:
+    report = add_images(new_project(tmp_path / "p"), [shared / "data/slides" / SLIDES[0]])
+    assert len(report.added) == 1
+    assert open_project(tmp_path / "p").entries[0].server.metadata["magnification"] == 20.0
 
 
 @pytest.mark.parametrize("option", [["no.svs"], ["--image-type", "banana"], ["--mpp", "-1"], ["--mpp", "nan"]])

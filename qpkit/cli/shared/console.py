@@ -23,6 +23,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+BROKEN = 2
+"""Exit code of work that was done without some of its slides, because they cannot be read."""
+
 _LINE_SECONDS = 10.0
 """Between two plain progress lines when nobody watches."""
 

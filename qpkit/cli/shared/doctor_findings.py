@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import typer
 
 from qpkit.cli.shared.console import progress, say, table
-from qpkit.errors import ConfigError
+from qpkit.cli.shared.stamps import warn_of_stamps
+from qpkit.errors import ConfigError, QpkitError
+from qpkit.qupath import open_project
 from qpkit.settings import fields_of
 from qpkit.workflows.doctor.findings import Finding, ProjectReport, Spot
 from qpkit.workflows.doctor.fix import FixReport, fix_project
@@ -42,6 +45,9 @@ def _fix(path: Path, settings: DoctorSettings, *, as_json: bool) -> None:
         if not as_json:
             _show_plan(plan)
 
+    # A project that cannot be opened has no other files to warn of.
+    with contextlib.suppress(QpkitError):
+        warn_of_stamps(open_project(path))
     with progress("examine") as update:
         fixed = fix_project(path, settings, on_plan=on_plan, on_progress=update)
     if as_json:

@@ -10,14 +10,17 @@ import msgspec
 import typer
 
 from qpkit.cli.shared.console import progress, say, table
+from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.formats.tables import HEAD
+from qpkit.qupath import open_project
 from qpkit.workflows.convert.convert import ConvertReport, convert
 from qpkit.workflows.convert.formats import format_rows
 from qpkit.workflows.convert.settings import ConvertSettings
+from qpkit.workflows.inputs.paths import is_project
 
 
 def command(
-    source: Path | None = typer.Argument(None, metavar="A", help="File of any format, or a QuPath project."),
+    source: Path | None = typer.Argument(None, metavar="A", help="File of any format, folder of files, or project."),
     target: Path | None = typer.Argument(None, metavar="B", help="File, folder (for several images) or project."),
     *,
     settings: ConvertSettings,
@@ -30,6 +33,8 @@ def command(
         return
     if source is None or target is None:
         raise typer.BadParameter("A and B are needed (or --list)")
+    if is_project(target):
+        warn_of_stamps(open_project(target))
     with progress("convert") as update:
         report = convert(source, target, settings, on_progress=update)
     _show(report, as_json=as_json)

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
 from qpkit.workflows.edit import Change, Selection, edit_objects
@@ -27,6 +28,8 @@ def command(
     if everything != (selection == Selection()):
         raise ConfigError("say which objects: --class, --kind, --name or --id, or --all")
     opened = open_project(project)
+    if not dry_run:
+        warn_of_stamps(opened)
     with progress("edit") as update:
         done = edit_objects(opened, selection, change, entries=entry, dry_run=dry_run, on_progress=update)
     if not any(item.selected for item in done):

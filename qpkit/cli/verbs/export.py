@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from qpkit import api
-from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.console import BROKEN, progress, say, table, took
 from qpkit.errors import ConfigError, listed
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.report.rule_table import COLUMNS, rule_rows
@@ -17,12 +17,11 @@ from qpkit.workflows.export.shard import ShardReport, parse_shard
 from qpkit.workflows.export.tiles import ExportReport
 from qpkit.workflows.inputs.settings import SlideSettings
 
-_BROKEN = 2
-"""Exit code of an export without some of its slides."""
-
 
 def command(
-    paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
+    paths: list[Path] = typer.Argument(
+        ..., metavar="PROJECT|SLIDE...", help="Projects, slide files, or folders of them."
+    ),
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
     *,
     settings: ExportSettings,
@@ -74,7 +73,7 @@ def command(
     else:
         _show(report, out, start)
     if done.failed if part else report.failed:
-        raise typer.Exit(_BROKEN)
+        raise typer.Exit(BROKEN)
 
 
 def _show_part(report: ShardReport, out: Path, start: float) -> None:

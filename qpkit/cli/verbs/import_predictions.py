@@ -10,7 +10,9 @@ import typer
 
 from qpkit import api
 from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError
+from qpkit.qupath import open_project
 from qpkit.workflows.import_predictions import ImportSettings, SlideImport
 from qpkit.workflows.inputs.label_maps import read_label_map
 
@@ -34,6 +36,8 @@ def command(
         raise ConfigError("--labels and --table go with --from-masks")
     if from_masks and labels is None:
         raise ConfigError("--from-masks needs --labels labels.toml: what the values mean")
+    if geojson_only is None:
+        warn_of_stamps(open_project(project))
     with progress("import") as update:
         reports = api.import_predictions(
             predictions,

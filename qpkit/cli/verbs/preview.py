@@ -12,7 +12,7 @@ from qpkit.errors import ConfigError
 from qpkit.extras import extra
 from qpkit.report.pages.augmentations import AugmentedSettings, preview_augmented
 from qpkit.workflows.inputs.label_maps import read_label_map
-from qpkit.workflows.inputs.slides import is_project
+from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.pages.preview import preview_tiles
 from qpkit.workflows.pages.project import preview_project
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.console import BROKEN, progress, say, table, took
 from qpkit.cli.shared.flags import with_options
 from qpkit.errors import ConfigError
 from qpkit.qupath import Entry, Project, open_project
@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 @with_options
 def create(
     folder: Path = typer.Argument(..., help="Folder to make; the project is project.qpproj in it."),
-    images: list[Path] = typer.Argument(None, metavar="[IMAGE]...", help="Slides to add."),
+    images: list[Path] = typer.Argument(None, metavar="[IMAGE|FOLDER]...", help="Slides to add, or folders of them."),
     *,
     settings: ImageSettings,
 ) -> None:
@@ -46,7 +46,7 @@ def create(
 @with_options
 def add_images_command(
     project: Path = typer.Argument(..., help="QuPath project. Close it in QuPath first."),
-    images: list[Path] = typer.Argument(..., metavar="IMAGE...", help="Slides to add."),
+    images: list[Path] = typer.Argument(..., metavar="IMAGE|FOLDER...", help="Slides to add, or folders of them."),
     *,
     settings: ImageSettings,
 ) -> None:
@@ -101,4 +101,8 @@ def _show(project: Project, report: AddReport, start: float) -> None:
     for item in report.added:
         if item.mpp is None:
             say(f"note: {item.name} has no um/px; state it with --mpp, or set it in QuPath")
+    for path, reason in report.refused.items():
+        say(f"note: NOT ADDED: {reason if str(path) in reason else f'{path}: {reason}'}")
     say(f"{len(rows)} image(s) added ({took(start)})")
+    if report.refused:
+        raise typer.Exit(BROKEN)

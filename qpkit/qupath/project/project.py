@@ -55,6 +55,25 @@ class Project:
             raise ProjectError(f"{self.path}: {len(found)} entries are called {name!r}; exactly one is needed")
         return found[0]
 
+    def stamps(self) -> list[Path]:
+        """List the files of qTrace in the project's folder, which hold signed hashes of its data files.
+
+        A data file that changes, whoever changes it, no longer fits its stamp.
+
+        Source: qTrace 1.0 writes PROJECT/qTrace/trace/IMAGE.qtrace with "qpdata_sha256".
+        """
+        return sorted(self.folder.rglob("*.qtrace"))
+
+    def called(self, name: str) -> list[Entry]:
+        """List the entries that a name can mean: their own, or without the endings of a file ("P3" for "P3.ome.tif").
+
+        The name may have an ending of its own ("P3.geojson"); entries of exactly this name come alone.
+        """
+        exact = [entry for entry in self.entries if entry.name == name]
+        shorter = exact or [entry for entry in self.entries if name in _without_endings(entry.name)]
+        wanted = _without_endings(name)
+        return shorter or [entry for entry in self.entries if wanted & _without_endings(entry.name)]
+
     def known_classes(self, names: Collection[str]) -> dict[str, PathClass]:
         """Find classes by their full names: in the class list, else as objects of any entry have them.
 
@@ -226,6 +245,12 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def _without_endings(name: str) -> set[str]:
+    """A file's name, and what is left of it without its ending, and without ".ome" before that."""
+    stem = PurePath(name).stem
+    return {name, stem, stem[:-4]} if stem.lower().endswith(".ome") else {name, stem}
 
 
 def _classes_of(entry: Entry) -> list[PathClass]:

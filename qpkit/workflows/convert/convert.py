@@ -26,7 +26,7 @@ from qpkit.workflows.convert.formats import ALL_FORMATS, PROJECT, PROJECT_CANNOT
 from qpkit.workflows.convert.project import THERE, add_missing, entry_for, project_drawings, slide_facts
 from qpkit.workflows.convert.qupath_shapes import count_float_losses, split
 from qpkit.workflows.convert.settings import ConvertSettings
-from qpkit.workflows.inputs.slides import is_project
+from qpkit.workflows.inputs.paths import is_project
 
 INFO_NAME: Final = "convert.json"
 """In every folder that convert makes: its files, and what was lost."""
@@ -76,7 +76,7 @@ def convert(
     """Convert annotations.
 
     Args:
-        source: A file of any format, or a project.
+        source: A file of any format, a folder of such files (each named like its image), or a project.
         target: A file; a folder for several images; or a project, to whose entries the objects are added.
         settings: What the user stated.
         on_progress: Called for each image.
@@ -101,9 +101,7 @@ def convert(
         )
         origin = PROJECT
     else:
-        input_ = _source_format(source, settings)
-        drawings = input_.read(source, facts, choices)
-        origin = input_.name
+        drawings, origin = _read(source, settings, facts, choices)
     tick = Ticker(len(drawings), on_progress)
     notes = _sum([drawing.notes for drawing in drawings])
     if output is None:
@@ -111,7 +109,7 @@ def convert(
             open_project(target), drawings, () if several else settings.entries, source, tick
         )
     else:
-        drawings = [_with_name(drawing, source) for drawing in drawings]
+        drawings = [_with_name(drawing, source.stem) for drawing in drawings]
         if output.needs_labels and choices.labels is None:
             choices = replace(choices, labels=_labels_of(drawings))
         places, losses = _into_files(target, drawings, output, choices, settings, tick)
@@ -132,9 +130,25 @@ def convert(
     )
 
 
+def _read(source: Path, settings: ConvertSettings, facts: ImageFacts, choices: Choices) -> tuple[list[Drawing], str]:
+    """Read a file, or all files of a folder that are of a known format; gives also what they are."""
+    if not source.is_dir():
+        format_ = _source_format(source, settings)
+        return format_.read(source, facts, choices), format_.name
+    endings = tuple(suffix for item in ALL_FORMATS for suffix in item.suffixes)
+    files = sorted(path for path in source.iterdir() if path.is_file() and path.name.lower().endswith(endings))
+    if not files:
+        raise ProjectError(f"{source}: neither a QuPath project nor files of annotations in this folder")
+    drawings: list[Drawing] = []
+    origins: dict[str, None] = {}
+    for path in files:
+        format_ = _source_format(path, settings)
+        origins[format_.name] = None
+        drawings += [_with_name(drawing, path.stem) for drawing in format_.read(path, facts, choices)]
+    return drawings, " and ".join(origins)
+
+
 def _source_format(source: Path, settings: ConvertSettings) -> Format:
-    if source.is_dir():
-        raise ProjectError(f"{source}: is a folder without a QuPath project; give a file")
     if settings.source_format is not None:
         return named(settings.source_format, ALL_FORMATS)
     return format_of(source, ALL_FORMATS, reading=True)
@@ -168,10 +182,10 @@ def _labels_of(drawings: Sequence[Drawing]) -> LabelMap:
     return default_label_map(classes)
 
 
-def _with_name(drawing: Drawing, source: Path) -> Drawing:
+def _with_name(drawing: Drawing, stem: str) -> Drawing:
     if drawing.image.name is not None:
         return drawing
-    return replace(drawing, image=replace(drawing.image, name=source.stem))
+    return replace(drawing, image=replace(drawing.image, name=stem))
 
 
 def _into_project(

@@ -160,8 +160,7 @@ def entry_for(project: Project, drawing: Drawing, wanted: Sequence[str], stem: s
         FormatError: The image is of another size than the entry's.
     """
     name = wanted[0] if len(wanted) == 1 else drawing.image.name or stem
-    found = [e for e in project.entries if name in (e.name, str(e.id))]
-    found = found or [e for e in project.entries if Path(e.name).stem in (name, Path(name).stem)]
+    found = [e for e in project.entries if name in (e.name, str(e.id))] or project.called(name)
     if not found and not wanted and drawing.image.name is None and len(project.entries) == 1:
         found = list(project.entries)
     if len(found) != 1:

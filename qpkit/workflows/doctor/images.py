@@ -13,7 +13,7 @@ from qpkit.qupath.project.images.relocation import Relocation, find_by_name, is_
 from qpkit.qupath.project.images.uris import file_path, file_uri
 from qpkit.slides import open_slide
 from qpkit.workflows.doctor.findings import EXAMPLES, Finding, SetUri
-from qpkit.workflows.inputs.entry_view import is_opened_specially, unsupported_view
+from qpkit.workflows.inputs.entry_view import is_opened_specially, unknown_arguments, unsupported_view
 
 _SAME_MPP: Final = 0.01
 _STATE_MPP: Final = "set the pixel size in QuPath (Image tab), or give qpkit --slide-mpp"
@@ -86,6 +86,9 @@ def image_findings(entry: Entry, places: ImagePlaces) -> list[Finding]:
     found = (
         [Finding(kind="image-unsupported", what=f"QuPath {reason}; qpkit export cannot read it yet")] if reason else []
     )
+    if strange := unknown_arguments(entry):
+        what = f"QuPath opens its image with {strange}, which qpkit does not follow: its pixels are the file's"
+        found.append(Finding(kind="image-arguments", what=what))
     if stored is None:
         return found + _elsewhere(entry)
     present = present_path(entry)

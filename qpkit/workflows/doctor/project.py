@@ -103,7 +103,7 @@ def _findings(
     renames = [parse_rename(text, project.classes) for text in settings.rename]
     chosen = {entry.id for entry in entries}
     found = [item for item in record_findings(project) if item.entry is None or item.entry in chosen]
-    found += folder_findings(project, now=time.time())
+    found += [*_stamps(project), *folder_findings(project, now=time.time())]
     use, objects = ClassUse(), 0
     for done, entry in enumerate(entries):
         on_progress(done, len(entries), entry.name)
@@ -114,6 +114,15 @@ def _findings(
     found += class_findings(project, use)
     found += rename_listed(project, renames, use, entries=entries)
     return found + _unused(settings.relocate, entries), objects
+
+
+def _stamps(project: Project) -> list[Finding]:
+    stamps = project.stamps()
+    if not stamps:
+        return []
+    what = f"{len(stamps)} qTrace stamp(s): data files that change no longer fit them"
+    remedy = "work on a copy of the project if they matter"
+    return [Finding(kind="stamped", what=what, where=str(stamps[0].parent), remedy=remedy, count=len(stamps))]
 
 
 def _entry_findings(

@@ -129,6 +129,7 @@ def finish_export(
     every = [record for result in results for record in result.records]
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
     notes += [_note_on_mpp(job.item) for job in exported if job.item.info.mpp_note]
+    notes += [f"{job.item.source.name}: {job.item.source.note}" for job in exported if job.item.source.note]
     if plan.settings.store == "nnunet":
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
         notes += remarks_on(out.resolve())

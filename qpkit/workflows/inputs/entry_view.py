@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from qpkit.errors import ProjectError
+from qpkit.errors import ProjectError, listed
 from qpkit.qupath import Entry
 from qpkit.qupath.project.images.server import Server
 from qpkit.slides import Crop, Flip, SlideSource, Step, Turn
@@ -30,6 +30,22 @@ def unsupported_view(entry: Entry) -> str:
     return ""
 
 
+def unknown_arguments(entry: Entry) -> str:
+    """Name the arguments with which QuPath opens an image and that qpkit does not follow; "" if there are none.
+
+    QuPath 0.7 writes --icc-profile, --icc-profile-source and --icc-profile-dest, 0.8 --background-color: they change
+    the pixels that it shows.
+    """
+    args = list(entry.server.innermost.args)
+    strange = []
+    for number, arg in enumerate(args):
+        is_value = number > 0 and args[number - 1].lower() == "--series"
+        if arg.startswith("-") and arg.lower() not in ("--series", "--no-crop") and not is_value:
+            value = args[number + 1 : number + 2]
+            strange.append(" ".join([arg, *(v for v in value if not v.startswith("-"))]))
+    return listed(strange) if strange else ""
+
+
 def is_opened_specially(entry: Entry) -> bool:
     """Whether QuPath opens another image of the file than the first, or more of it than its bounds."""
     return _series(entry.server) != 0 or not _to_bounds(entry.server)
@@ -46,6 +62,7 @@ def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
         raise ProjectError(
             f"entry {entry.name!r}: QuPath {reason}, which qpkit does not do yet; leave it out with --entry"
         )
+    strange = unknown_arguments(entry)
     steps = [_step(server) for server in _outside_in(entry.server) if server.type != "uri"]
     return SlideSource(
         name=entry.name,
@@ -53,6 +70,9 @@ def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
         entry=str(entry.id),
         mpp=entry.mpp(),
         mpp_note=entry.server.mpp_note(),
+        note=f"QuPath opens it with {strange}, which qpkit does not follow: its pixels are those of the file"
+        if strange
+        else "",
         reader=reader,
         series=_series(entry.server) or 0,
         to_bounds=_to_bounds(entry.server),

@@ -38,9 +38,6 @@ _TILE_NAME: Final = re.compile(
 slide px; label tiles may have more behind the bracket. Source: TileExporter, same in 0.2-0.7."""
 
 
-_OME: Final = re.compile(r"\.ome\.tiff?$", re.IGNORECASE)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mask:
     """One label image: which slide, its corner in slide px, slide px per px."""
@@ -209,7 +206,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 def _entry_named(project: Project, slide: str) -> Entry:
     """The entry with this name, with or without the file's extension (QuPath's exporter strips it)."""
-    found = [e for e in project.entries if slide in (e.name, Path(e.name).stem, _OME.sub("", e.name))]
+    found = project.called(slide)
     if len(found) != 1:
         there = listed(repr(e.name) for e in project.entries)
         raise ProjectError(f"{project.path}: {len(found)} entries for masks of slide {slide!r} (entries: {there})")

@@ -14,6 +14,7 @@ from qpkit.files import quick_hash, sha256
 from qpkit.qupath import Entry, open_project, read_geojson
 from qpkit.slides import SlideSource, open_source
 from qpkit.workflows.inputs.entry_view import entry_source
+from qpkit.workflows.inputs.paths import is_project, projects_or_slides
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 
 
@@ -54,11 +55,6 @@ class SlideInput:
         return found if file is None else found | {"annotations_sha256": sha256(file)}
 
 
-def is_project(path: Path) -> bool:
-    """Say whether a path looks like a QuPath project: a .qpproj file or a folder that holds one."""
-    return path.suffix == ".qpproj" or (path.is_dir() and any(path.glob("*.qpproj")))
-
-
 def slide_inputs(
     paths: Sequence[Path],
     settings: SlideSettings = ALL_SLIDES,
@@ -69,7 +65,7 @@ def slide_inputs(
     """List the slides behind projects and slide files; each is opened once to see that it can be.
 
     Args:
-        paths: QuPath projects and slide files, in any mix.
+        paths: QuPath projects and slide files, in any mix, and folders of either.
         settings: Which of them, and how they are read.
         annotations: GeoJSON with the objects of the one slide in `paths`.
         broken: Takes up slides whose file cannot be read (name to reason), which then are left out; None raises.
@@ -78,13 +74,14 @@ def slide_inputs(
         ProjectError: An image is missing, an entry does not exist, or nothing is left.
         FormatError: A file cannot be read (with `broken`: none can).
     """
-    if settings.entries and not any(map(is_project, paths)):
+    places = projects_or_slides(paths)
+    if settings.entries and not any(map(is_project, places)):
         raise ConfigError("--entry goes with a QuPath project; there is none")
-    if annotations is not None and (len(paths) != 1 or is_project(paths[0])):
+    if annotations is not None and (len(places) != 1 or is_project(places[0])):
         raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
     inputs: list[SlideInput] = []
     failed: dict[str, str] = {}
-    for path in paths:
+    for path in places:
         sources: list[Entry | Path] = [path]
         if is_project(path):
             sources = [*open_project(path).chosen(settings.entries)]
@@ -106,7 +103,8 @@ def slide_inputs(
 
 def project_classes(paths: Sequence[Path]) -> list[PathClass]:
     """Classes of the projects' class lists, in their order, without repetition."""
-    classes = [c for path in paths if is_project(path) for c in open_project(path).classes]
+    places = projects_or_slides(paths)
+    classes = [c for path in places if is_project(path) for c in open_project(path).classes]
     # Turned round twice: of several classes of one name the first one stays, in its place.
     return list({str(c): c for c in reversed(classes)}.values())[::-1]
 

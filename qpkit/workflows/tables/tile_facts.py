@@ -9,7 +9,7 @@ from qpkit.dataset import TileSet, read_tile_set
 from qpkit.dataset.resplit import SPLIT_KEY
 from qpkit.errors import ConfigError, FormatError
 from qpkit.qupath import open_project
-from qpkit.workflows.inputs.slides import is_project
+from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.project import read_metadata_table
 
 _SPLITS = ("train", "val", "test")

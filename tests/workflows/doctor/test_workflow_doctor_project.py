@@ -233,8 +233,23 @@ def test_wrong_unreadable_and_unscaled_images_are_named(blank: Path, tmp_path: P
     assert the(examine_project(blank), "no-mpp").severity == "error"
     edit_json(blank, lambda image: image["serverBuilder"].update(args=["--series", "1"]))
     assert "--series 1" in the(examine_project(blank), "image-unsupported").what
+    edit_json(blank, lambda image: image["serverBuilder"].update(args=["--icc-profile"]))
+    assert "--icc-profile" in the(examine_project(blank), "image-arguments").what
     edit_json(blank, lambda image: image["serverBuilder"].update(uri="https://omero.org/1", args=[]))
     assert the(examine_project(blank), "image-elsewhere").severity == "note"
+
+
+def test_a_signed_project_is_named_before_it_is_changed(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As qTrace lays its stamps."""
+    stamp = study / "qTrace/trace/patient_A.tif.qtrace"
+    stamp.parent.mkdir(parents=True)
+    stamp.write_text('{"qpdata_sha256": "00"}')
+    assert the(examine_project(study), "stamped").count == 1
+    for arguments in (["edit", study, "--class", "Tumor", "--lock"], ["doctor", study, "--fix"]):
+        run(*arguments)
+        assert "1 qTrace stamp(s)" in capsys.readouterr().err
+    run("edit", study, "--class", "Tumor", "--unlock", "--dry-run")
+    assert "qTrace" not in capsys.readouterr().err
 
 
 def edit_json(folder: Path, change: Callable[[Any], object], *, project: bool = False) -> None:

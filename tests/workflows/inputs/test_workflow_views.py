@@ -300,6 +300,24 @@ def test_pixels_that_are_nearly_square_are_averaged_and_the_report_says_so(study
     assert f"patient_A.tif: its um/px is {said}" in report.notes
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--icc-profile"], "--icc-profile"),
+        (["--series", "0", "--icc-profile-source", "a.icc"], "--icc-profile-source a.icc"),
+        (["--background-color=WHITE", "--no-crop"], "--background-color=WHITE"),
+        (["--Series", "0", "--no-crop"], ""),
+    ],
+)
+def test_arguments_that_change_pixels_and_are_not_followed_are_named(
+    study: Path, tmp_path: Path, args: list[str], said: str
+) -> None:
+    wrap(study, lambda server: {**server, "args": args})
+    report, _ = export(study, tmp_path / "out")
+    told = [note for note in report.notes if "does not follow" in note]
+    assert len(told) == bool(said) and (not said or f"QuPath opens it with {said}, which" in told[0])
+
+
 def test_a_slide_opened_by_its_path_alone_is_the_files_own_frame(study: Path) -> None:
     wrap(study, rotated)
     with open_slide(study / "slides/patient_A.tif") as slide:

@@ -134,12 +134,13 @@ class SlidePredictor:
             seconds=round(seconds, 3),
             mm2_per_second=self._speed(len(wanted), seconds),
             pixels={self.card.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
-            notes=(*self._pixel_size_note(), *notes, *self._nothing_left(likeliest, kept)),
+            notes=(*self._notes_on_source(), *notes, *self._nothing_left(likeliest, kept)),
         )
 
-    def _pixel_size_note(self) -> tuple[str, ...]:
+    def _notes_on_source(self) -> tuple[str, ...]:
         is_mean = self.info.mpp is not None and self.info.mpp_note
-        return (f"its um/px is {self.info.mpp_note}",) if is_mean else ()
+        size = f"its um/px is {self.info.mpp_note}" if is_mean else ""
+        return tuple(note for note in (self.source.note, size) if note)
 
     def _count(self, tiles: Sequence[Tile], indices: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Pixels by class index that lie on the slide."""
