@@ -15,6 +15,7 @@ from qpkit.core.provenance import is_prediction
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES_INFO
 from qpkit.errors import FormatError, ProjectError, QpkitError
+from qpkit.ops.vectors.areas import class_of, cover
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
 from qpkit.qupath import Entry, QpData, open_project, read_geojson
@@ -27,7 +28,7 @@ RUN_INFO = "run.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """What a path holds.
+    """What a path holds. Values are numbers, texts, (width, height) in px, lists of texts, or dicts.
 
     Args:
         kind: "QuPath project", "slide", "QuPath data", "GeoJSON", "tiles", "run" or "predictions".
@@ -75,7 +76,7 @@ def _folder(path: Path) -> Info:
 
 def _project(path: Path) -> Info:
     project = open_project(path)
-    classes = ", ".join(str(c) for c in project.classes)
+    classes = [str(c) for c in project.classes]
     facts = {"file": str(project.path), "QuPath": project.version, "entries": len(project.entries), "classes": classes}
     return Info(kind="QuPath project", facts=facts, rows=[_entry(e) for e in project.entries])
 
@@ -85,10 +86,10 @@ def _entry(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": entry.id,
         "name": entry.name,
-        "px": "-" if size is None else f"{size[0]} x {size[1]}",
+        "px": size,
         "shown": _shown(entry),
         "mpp": entry.mpp(),
-        "metadata": ", ".join(f"{k}={v}" for k, v in entry.metadata.items()) or "-",
+        "metadata": dict(entry.metadata),
     }
     try:
         objects = entry.objects() if entry.has_data else []
@@ -111,9 +112,8 @@ def _shown(entry: Entry) -> str:
     return ", ".join(types) or "-"
 
 
-def _class_counts(objects: Sequence[Annotation]) -> str:
-    counts = Counter(o.class_name or "(none)" for o in objects)
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
+def _class_counts(objects: Sequence[Annotation]) -> dict[str, int]:
+    return dict(sorted(Counter(map(class_of, objects)).items()))
 
 
 def _qpdata(path: Path) -> Info:
@@ -123,14 +123,13 @@ def _qpdata(path: Path) -> Info:
 
 
 def _objects(kind: str, facts: dict[str, Any], objects: Sequence[Annotation]) -> Info:
-    groups = Counter((o.kind, o.class_name or "(none)") for o in objects)
-    area = Counter[tuple[str, str]]()
-    for item in objects:
-        area[item.kind, item.class_name or "(none)"] += round(item.geometry.area)
-    rows = [
-        {"type": key[0], "class": key[1], "objects": count, "area px2": area[key]}
-        for key, count in sorted(groups.items())
-    ]
+    rows: list[dict[str, Any]] = []
+    for type_ in sorted({o.kind for o in objects}):
+        for name, own in sorted(cover([o for o in objects if o.kind == type_]).items()):
+            row = {"type": type_, "class": name, "objects": own.objects, "area px2": round(own.area, 1)}
+            rows.append(row | {"added up px2": round(own.total, 1) if own.overlaps else None})
+    if not any(row["added up px2"] for row in rows):
+        rows = [{key: value for key, value in row.items() if key != "added up px2"} for row in rows]
     predicted = sum(map(is_prediction, objects))
     return Info(kind=kind, facts=facts | {"objects": len(objects), "imported by qpkit": predicted}, rows=rows)
 
@@ -142,9 +141,12 @@ def _slide(path: Path) -> Info:
         kind="slide",
         facts={
             "file": str(path),
-            "px": f"{info.width} x {info.height}",
-            "um/px": info.mpp if info.mpp is not None else f"unknown: {info.mpp_note}",
-            "planes": f"{info.size_z} z, {info.size_t} t",
+            "px": (info.width, info.height),
+            "um/px": info.mpp,
+            **({"um/px is": info.mpp_note} if info.mpp_note else {}),
+            "magnification": info.magnification,
+            "z planes": info.size_z,
+            "time points": info.size_t,
             "reader": reader,
         },
         rows=[{"level": i, "downsample": d} for i, d in enumerate(info.downsamples)],
@@ -172,14 +174,14 @@ def _predictions(path: Path) -> Info:
     rows = [
         {
             "slide": s.name,
-            "px": f"{s.width} x {s.height}",
+            "px": (s.width, s.height),
             "downsample": s.downsample,
             "um/px": s.mpp,
             "labels": s.labels,
         }
         for s in found.slides
     ]
-    classes = ", ".join(f"{c.value} {c.name}" for c in found.label_map.classes)
+    classes = {c.name: c.value for c in found.label_map.classes}
     facts = {"folder": str(path), "run": found.run, "model": found.model, "labels": classes}
     return Info(kind="predictions", facts=facts, rows=rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -27,9 +27,19 @@ def command(
     if as_json:
         typer.echo(msgspec.json.encode({"kind": info.kind, **info.facts, "rows": info.rows}).decode())
         return
-    table(info.kind, ("", ""), [(name, value) for name, value in info.facts.items()])
+    table(info.kind, ("", ""), [(name, _text(value)) for name, value in info.facts.items()])
     if info.rows:
-        table("", tuple(info.rows[0]), [tuple(row.values()) for row in info.rows])
+        table("", tuple(info.rows[0]), [tuple(map(_text, row.values())) for row in info.rows])
+
+
+def _text(value: Any) -> Any:
+    """As people read it: 640 x 480, Tumor 3, Patient=A."""
+    if isinstance(value, tuple):
+        return " x ".join(map(str, value))
+    if isinstance(value, dict):
+        parts = [f"{key} {part:,}" if isinstance(part, int) else f"{key}={part}" for key, part in value.items()]
+        return ", ".join(parts) or "-"
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def _model(path: Path) -> Info:

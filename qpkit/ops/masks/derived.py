@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from qpkit.core.geometry import polygons_of
 from qpkit.core.label_rules import Derivation
 from qpkit.ops.masks.strokes import arc_steps
-
-_NOTHING: Final = shapely.MultiPolygon()
+from qpkit.ops.vectors.areas import only_areas, united
 
 _ARC_ERROR_PX: Final = 1 / 32
 """Level px. GEOS fills dents of up to 1 % of the distance before it buffers (real outlines at 200 px: 0.15 px), so
@@ -74,19 +71,3 @@ class ClassAreas:
         steps = arc_steps(abs(distance), self._downsample, tolerance=_ARC_ERROR_PX)
         parts = shapely.buffer(shapely.get_parts(geometry), distance, quad_segs=steps)  # far faster than all at once
         return united(parts.tolist())
-
-
-def united(areas: Sequence[BaseGeometry]) -> BaseGeometry:
-    """Unite areas, valid ones; the result is empty if there are none."""
-    filled = [area for area in areas if not area.is_empty]
-    if not filled:
-        return _NOTHING
-    parts = shapely.get_parts(np.array([shapely.GeometryCollection(filled)], dtype=object))
-    return only_areas(shapely.disjoint_subset_union_all(parts)) if len(parts) > 1 else filled[0]
-
-
-def only_areas(geometry: BaseGeometry) -> BaseGeometry:
-    """Leave out the lines and points that touching areas have in common."""
-    return (
-        geometry if geometry.geom_type in ("Polygon", "MultiPolygon") else shapely.MultiPolygon(polygons_of(geometry))
-    )

@@ -17,16 +17,14 @@ from qpkit.core.label_rules import Derivation, Eraser
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import level_size
 from qpkit.errors import GeometryError, LabelError
-from qpkit.ops.masks.derived import ClassAreas, united
+from qpkit.ops.masks.derived import ClassAreas
 from qpkit.ops.masks.pixel_counts import Category
 from qpkit.ops.masks.pixel_rule import PixelRule, fills_nonzero, level_bands, level_shape, samples_corner
 from qpkit.ops.masks.strokes import outline_bands, stroke
 from qpkit.ops.masks.visible import have_pixels
+from qpkit.ops.vectors.areas import NO_CLASS, united
 from qpkit.ops.vectors.overlaps import overlapping_pairs
 from qpkit.ops.vectors.shape_faults import are_slivers, shape_array
-
-NO_CLASS = "(none)"
-"""What an object without a class is called in reports."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
+from qpkit.ops.vectors.areas import filled_area
 from qpkit.ops.vectors.overlaps import Overlap, find_overlaps
 from qpkit.ops.vectors.shape_faults import (
     SLIVER_AREA_PX2,
@@ -143,8 +144,8 @@ def _invalid(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding
         change: dict[int, Callable[[Annotation], Annotation]] = {}
         for number in sorted({*shapes, *nuclei}):
             change[number] = _with_shapes(shapes.get(number), nuclei.get(number))
-        areas = {n: f"{objects[n].geometry.area:,.0f} -> {shape.area:,.0f} px2" for n, shape in shapes.items()}
-        before = sum(objects[n].geometry.area for n in shapes)
+        areas = {n: f"{filled_area(objects[n].geometry):,.0f} -> {shape.area:,.0f} px2" for n, shape in shapes.items()}
+        before = sum(filled_area(objects[n].geometry) for n in shapes)
         after = sum(shape.area for shape in shapes.values())
         what = f"{_crossing(len(shapes), len(nuclei))}; QuPath 0.6 refuses such shapes in GeoJSON"
         what += f"; area {before:,.0f} px2 as drawn, {after:,.0f} px2 mended" if shapes else ""
@@ -189,7 +190,7 @@ def _with_shapes(shape: BaseGeometry | None, nucleus: BaseGeometry | None) -> Ca
 def _small(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding]:
     found = []
     if faults.slivers:
-        areas = {n: f"{objects[n].geometry.area:.3g} px2" for n in faults.slivers}
+        areas = {n: f"{filled_area(objects[n].geometry):.3g} px2" for n in faults.slivers}
         what = (
             f"{counted(len(faults.slivers), 'annotation')} smaller than {SLIVER_AREA_PX2:g} px2 "
             f"or thinner than {SLIVER_THICKNESS_PX:g} px"

@@ -15,8 +15,8 @@ from qpkit.core.labels import Eraser, LabelMap, default_label_map, label_colors,
 from qpkit.core.tiles import Tile
 from qpkit.errors import QpkitError
 from qpkit.files import replace_file
-from qpkit.ops.masks.paint_order import NO_CLASS
 from qpkit.ops.masks.rasterize import Painting
+from qpkit.ops.vectors.areas import NO_CLASS, Cover, cover
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.report.figures.tiles import tinted
@@ -88,27 +88,23 @@ def _rules(project: Project, objects: Sequence[Sequence[Annotation]], labels: La
 
 
 def _classes(entries: Sequence[Entry], objects: dict[int, list[Annotation]], rules: LabelMap) -> dict[str, Any]:
-    """Objects and area by QuPath class; areas are of the shapes, overlaps count in each."""
-    counts, slides, areas = Counter[str](), Counter[str](), Counter[str]()
-    unknown = set()
-    for entry in entries:
-        mpp = entry.mpp()
-        for name in {_name(o) for o in objects[entry.id]}:
-            slides[name] += 1
-        for item in objects[entry.id]:
-            counts[_name(item)] += 1
-            areas[_name(item)] += item.geometry.area * (mpp or 0) ** 2 / 1e6
-            if mpp is None:
-                unknown.add(_name(item))
-    rows = [
-        (name, f"{count:,}", slides[name], "unknown" if name in unknown else f"{areas[name]:.3f}", _use(name, rules))
-        for name, count in counts.most_common()
-    ]
+    """Objects and area by QuPath class."""
+    covers = [(entry.mpp(), cover(objects[entry.id])) for entry in entries]
+    counts = sum((Counter({name: own.objects for name, own in part.items()}) for _, part in covers), Counter[str]())
+    rows = []
+    for name, count in counts.most_common():
+        own = [(mpp, part[name]) for mpp, part in covers if name in part]
+        rows.append((name, f"{count:,}", len(own), _mm2(own), _use(name, rules)))
     return {"columns": ("class", "annotations", "slides", "mm²", "drawn as"), "rows": rows}
 
 
-def _name(item: Annotation) -> str:
-    return item.class_name or NO_CLASS
+def _mm2(parts: Sequence[tuple[float | None, Cover]]) -> str:
+    """The area of a class on some slides, with that of its objects added up where they overlap."""
+    known = [(mpp**2 / 1e6, own) for mpp, own in parts if mpp is not None]
+    if len(known) < len(parts):
+        return "unknown"
+    area, total = (sum(mm2 * getattr(own, part) for mm2, own in known) for part in ("area", "total"))
+    return f"{area:.3f} ({total:.3f} added up)" if f"{area:.3f}" != f"{total:.3f}" else f"{area:.3f}"
 
 
 def _use(name: str, rules: LabelMap) -> str:
@@ -129,12 +125,9 @@ def _line(finding: Finding) -> dict[str, str]:
 
 
 def _slide(entry: Entry, objects: Sequence[Annotation], rules: LabelMap, notes: list[str]) -> dict[str, Any]:
-    counts = Counter(_name(o) for o in objects)
     mpp = entry.mpp()
-    areas = Counter[str]()
-    for item in objects:
-        areas[_name(item)] += item.geometry.area * (mpp or 0) ** 2 / 1e6
-    rows = [(name, f"{n:,}", f"{areas[name]:.3f}" if mpp else "unknown") for name, n in counts.most_common()]
+    parts = sorted(cover(objects).items(), key=lambda part: -part[1].objects)
+    rows = [(name, f"{own.objects:,}", _mm2([(mpp, own)])) for name, own in parts]
     facts = [f"{key}: {value}" for key, value in entry.metadata.items()]
     shown: dict[str, Any] = {"picture": None, "missing": "", "caption": ""}
     try:

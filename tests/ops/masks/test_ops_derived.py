@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.label_rules import Derivation
-from qpkit.ops.masks.derived import ClassAreas, only_areas, united
+from qpkit.ops.masks.derived import ClassAreas
+from qpkit.ops.vectors.areas import only_areas, united
 from strategies import boxes
 
 lists = st.lists(boxes(), min_size=1, max_size=5)

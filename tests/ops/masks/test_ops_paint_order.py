@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from qpkit.core.annotation import DEFAULT_PLANE, Annotation, PathClass, Plane
 from qpkit.core.labels import Boundary, Derivation, LabelClass, LabelMap
 from qpkit.errors import GeometryError, LabelError
-from qpkit.ops.masks.paint_order import NO_CLASS, PaintOrder, PaintPlan, on_plane
+from qpkit.ops.masks.paint_order import PaintOrder, PaintPlan, on_plane
+from qpkit.ops.vectors.areas import NO_CLASS
 from strategies import shapes
 
 LABELS = LabelMap(

@@ -412,7 +412,7 @@ def test_info_tells_what_a_path_holds(study: Path, tmp_path: Path) -> None:
     assert project.kind == "QuPath project"
     assert [row["name"] for row in project.rows] == [f"patient_{p}.tif" for p in "ABCD"]
     assert project.rows[0]["classes"] == "Ignore* 1, Immune cells 4, Tumor 4"
-    assert describe(study / "slides/patient_A.tif").facts["px"] == "2816 x 2048"
+    assert describe(study / "slides/patient_A.tif").facts["px"] == (2816, 2048)
     data = describe(study / "data/1/data.qpdata")
     assert data.kind == "QuPath data"
     assert data.facts["image type"] == "BRIGHTFIELD_H_E"
