@@ -24,10 +24,11 @@ import typer
 from qpkit.cli import app
 from qpkit.cli.shared.verbs import verbs
 from qpkit.formats.tables import markdown_table
-from qpkit.settings import Field, Range, Settings, bounds_of, fields_of, help_of
+from qpkit.settings import Field, Range, Settings, fields_of
 from qpkit.workflows.convert.formats import formats_markdown, rules_markdown
 from qpkit_train.augment.transforms import transforms
 from qpkit_train.losses.terms import loss_terms
+from qpkit_train.recipe.described import settings_of as settings_of_section
 from qpkit_train.recipe.load import list_recipes, load_recipe
 from qpkit_train.recipe.settings import LossTerms, Recipe
 from qpkit_train.section import Section
@@ -179,24 +180,10 @@ def _registered(columns: Sequence[str], kinds: Iterable[tuple[str, type[Section]
 
 def _settings(kind: type[Section]) -> Iterator[Row]:
     """Name, default, bounds and help of each setting; tables below a table are left out."""
-    helps = help_of(kind)
-    for field in msgspec.structs.fields(kind):
-        if inspect.isclass(field.type) and issubclass(field.type, Section):
-            continue
-        default = _toml(field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
-        choices = typing.get_args(field.type) if typing.get_origin(field.type) is typing.Literal else ()
-        yield field.name, default, _bounds(bounds_of(field.type), choices), _plain(helps[field.name])
-
-
-def _toml(value: Any) -> str:
-    """A default as one writes it in a recipe."""
-    if value is msgspec.NODEFAULT:
-        return "required"
-    if isinstance(value, bool):
-        return _code("true" if value else "false")
-    if isinstance(value, list):
-        return _code(f"[{', '.join(f'{part:g}' for part in value)}]")
-    return _code(f"{value:g}" if _is_number(value) else "{}" if value == {} else f'"{value}"')
+    for setting in settings_of_section(kind):
+        choices = setting.allowed.split(", ") if setting.is_choice else ()
+        default = setting.default if setting.default == "required" else _code(setting.default)
+        yield setting.name, default, ", ".join(map(_code, choices)) or setting.allowed, _plain(setting.help)
 
 
 def _bounds(bounds: Range | None, choices: Sequence[object]) -> str:
@@ -236,7 +223,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "format rules": rules_markdown,
     "commands": functools.partial(verbs_markdown, "docs/cli.md"),
     "commands of this page": functools.partial(verbs_markdown, ""),
-    **{f"options of {verb}": functools.partial(options_markdown, verb) for verb in verbs() if verb != "recipes"},
+    **{f"options of {verb}": functools.partial(options_markdown, verb) for verb in verbs()},
     "recipes": recipes_markdown,
     "augmentations": augmentations_markdown,
     "loss terms": loss_terms_markdown,

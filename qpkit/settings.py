@@ -111,7 +111,7 @@ class Field:
     @property
     def choices(self) -> tuple[Any, ...]:
         """What it may be, if that is a list."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
+        return choices_of(self.kind)
 
     def read(self, said: Any) -> Any:
         """Turn what a user wrote into a value; what is no text (or list of texts) is one already.
@@ -214,6 +214,12 @@ def _fields(kind: Hashable) -> tuple[Field, ...]:
             )
         )
     return tuple(found)
+
+
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """The words that a value can be, where its type lists them; () where it does not."""
+    kind = _taken_apart(hint)[0]
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
 def bounds_of(hint: Any) -> Range | None:

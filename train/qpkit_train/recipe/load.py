@@ -11,11 +11,14 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.errors import ConfigError, listed, or_else
+from qpkit.settings import choices_of
 from qpkit_train.recipe.rules import recipe_faults
 from qpkit_train.recipe.settings import Recipe
 
 FORMER_NAMES: Final = {"loss": {"ohem_share": "ohem_fraction"}}
 """Settings that were called otherwise before, by section; recipes and runs of then still open."""
+
+_UNKNOWN: Final = "unknown setting "
 
 RECIPES: Final = Path(__file__).parent / "shipped"
 
@@ -35,13 +38,22 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: No such recipe, not TOML, or unknown or wrong settings: all of them in one message.
     """
+    tables = read_recipe_file(name_or_path)
+    faults = [fault for text in overrides if (fault := _override(tables, text))]
+    return _parse(tables, source=str(_find(name_or_path)), overrides=overrides, faults=faults)
+
+
+def read_recipe_file(name_or_path: str) -> dict[str, Any]:
+    """Read the tables of a recipe as its file has them, for `load_recipe`.
+
+    Raises:
+        ConfigError: No such recipe, or not TOML.
+    """
     path = _find(name_or_path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as err:
         raise ConfigError(f"{path}: not valid TOML: {err}") from err
-    faults = [fault for text in overrides if (fault := _override(tables, text))]
-    return _parse(tables, source=str(path), faults=faults)
 
 
 def recipe_from_builtins(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -57,7 +69,7 @@ def recipe_from_builtins(tables: Mapping[str, Any], *, source: str, overrides: S
     """
     own = copy.deepcopy(dict(tables))
     faults = [fault for text in overrides if (fault := _override(own, text))]
-    return _parse(own, source=source, faults=faults)
+    return _parse(own, source=source, overrides=overrides, faults=faults)
 
 
 def _find(name_or_path: str) -> Path:
@@ -100,7 +112,7 @@ def _with_present_names(tables: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _parse(tables: Mapping[str, Any], *, source: str, faults: list[str]) -> Recipe:
+def _parse(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str], faults: list[str]) -> Recipe:
     tables = _with_present_names(tables)
     faults = [*faults, *_type_faults(tables, Recipe, prefix="")]
     if not faults:
@@ -108,15 +120,23 @@ def _parse(tables: Mapping[str, Any], *, source: str, faults: list[str]) -> Reci
         faults = list(recipe_faults(recipe))
         if not faults:
             return recipe
-    raise ConfigError(f"{source}: " + listed(faults, joint="; "))
+    said = {text.partition("=")[0].strip() for text in overrides}
+    own = [f"--set {fault}" for fault in faults if _about(fault) in said]
+    others = [fault for fault in faults if _about(fault) not in said]
+    raise ConfigError(listed(own + ([f"{source}: {others[0]}", *others[1:]] if others else []), joint="; "))
+
+
+def _about(fault: str) -> str:
+    """The setting that a fault is about, which it begins with."""
+    return fault.removeprefix(_UNKNOWN).partition(" ")[0].rstrip(",")
 
 
 def _type_faults(tables: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
     """Name every unknown key and every value of a wrong type; msgspec alone stops at the first."""
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for key, value in tables.items():
         if key not in fields:
-            yield f"unknown setting {prefix}{key}, {or_else(key, fields)}"
+            yield f"{_UNKNOWN}{prefix}{key}{_meant(key, prefix, fields)}"
         elif isinstance(wanted := fields[key].type, type) and issubclass(wanted, msgspec.Struct):
             if isinstance(value, Mapping):
                 yield from _type_faults(value, wanted, f"{prefix}{key}.")
@@ -126,7 +146,23 @@ def _type_faults(tables: Mapping[str, Any], kind: type[msgspec.Struct], prefix: 
             try:
                 msgspec.convert(value, fields[key].type)
             except msgspec.ValidationError as err:
-                yield f"{prefix}{key} = {repr(value)[:60]}: {err}"
+                choices = listed(choices_of(fields[key].type), most=12)
+                why = str(err) if choices == "none" else f"has to be one of {choices}"
+                yield f"{prefix}{key} = {repr(value)[:60]}: {why}"
     for name, field in fields.items():
         if field.required and name not in tables:
             yield f"{prefix}{name} is missing"
+
+
+def _meant(key: str, prefix: str, fields: Mapping[str, Any]) -> str:
+    """What a setting may have been meant to be, in its own table or by its name in another."""
+    tables = {name: field.type for name, field in _fields(Recipe).items()}
+    elsewhere = [f"{name}.{key}" for name, kind in tables.items() if key in _fields(kind)]
+    hint = f"did you mean {elsewhere[0]!r}?" if elsewhere and not prefix else or_else(key, fields)
+    # A list of all would be long: qpkit recipes --settings has it.
+    return f", {hint}" if hint.startswith("did you mean") else ""
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    is_table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return {field.name: field for field in msgspec.structs.fields(kind)} if is_table else {}
