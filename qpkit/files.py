@@ -42,7 +42,7 @@ def replace_file(path: Path, content: bytes) -> None:
                 beside.chmod(stat.S_IMODE(path.stat().st_mode))
         beside.replace(path)
     except OSError as err:
-        raise OutputError(f"{path}: cannot be written ({err.strerror or err}); nothing was changed") from err
+        raise OutputError(f"{path}: cannot be written ({err.strerror or err}); it is as it was") from err
     finally:
         beside.unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ class _ClassTable(msgspec.Struct, forbid_unknown_fields=True):
     value: int | Erased
     source: list[str] = msgspec.field(default_factory=list, name="from")
     color: list[int] | None = None
+    optional: bool = False
     of: _Names = []
     inside: _Names = msgspec.field(default_factory=list, name="and")
     outside: _Names = msgspec.field(default_factory=list, name="not")
@@ -153,7 +154,7 @@ def _erased(item: _ClassTable, table: _LabelTable) -> Erased | None:
 def _eraser(item: _ClassTable, leaves: Erased, place: int) -> Eraser:
     if _is_derived(item):
         raise LabelError(f"label map: class {item.name!r} has the value of {leaves}, which no derived class can have")
-    return Eraser(item.name, leaves, tuple(item.source or [item.name]), place)
+    return Eraser(item.name, leaves, tuple(item.source or [item.name]), place, item.optional)
 
 
 def _is_derived(item: _ClassTable) -> bool:
@@ -163,7 +164,8 @@ def _is_derived(item: _ClassTable) -> bool:
 def _label_class(item: _ClassTable) -> LabelClass:
     assert isinstance(item.value, int)  # the words are those of erasers
     if not _is_derived(item):
-        return LabelClass(item.name, item.value, tuple(item.source or [item.name]), _argb(item.color))
+        sources = tuple(item.source or [item.name])
+        return LabelClass(item.name, item.value, sources, _argb(item.color), optional=item.optional)
     for key, um in (("grow_um", item.grow_um), ("within_um", item.within_um)):
         if um == 0:
             raise LabelError(f"label map: class {item.name!r}: {key} = 0 does nothing")
@@ -212,8 +214,9 @@ def label_map_to_builtins(labels: LabelMap) -> dict[str, Any]:
 
 
 def _class_to_builtins(item: LabelClass | Eraser) -> dict[str, Any]:
+    optional = {"optional": True} if item.optional else {}
     if isinstance(item, Eraser):
-        return {"name": item.name, "value": item.leaves, "from": list(item.sources)}
+        return {"name": item.name, "value": item.leaves, "from": list(item.sources)} | optional
     row: dict[str, Any] = {"name": item.name, "value": item.value}
     if item.derivation is None:
         row["from"] = list(item.sources)
@@ -222,7 +225,7 @@ def _class_to_builtins(item: LabelClass | Eraser) -> dict[str, Any]:
         lists = {"of": rule.of, "and": rule.inside, "not": rule.outside, "around": rule.around}
         row |= {key: list(names) for key, names in lists.items() if names}
         row |= {key: um for key, um in (("grow_um", rule.grow_um), ("within_um", rule.within_um)) if um}
-    return row | _color_to_builtins(item)
+    return row | _color_to_builtins(item) | optional
 
 
 def _boundary_to_builtins(boundary: Boundary, labels: LabelMap, own: LabelClass | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class LabelClass:
             name, "" for objects without a class. None for derived classes and for the boundary.
         color: Signed ARGB for predictions, or None.
         derivation: How its area follows from other classes.
+        optional: Whether it is fine if no object anywhere has one of the QuPath classes.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LabelClass:
     sources: tuple[str, ...]
     color: int | None = None
     derivation: Derivation | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

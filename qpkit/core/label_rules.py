@@ -72,12 +72,14 @@ class Eraser:
         leaves: What its pixels are.
         sources: Names of the QuPath classes that are drawn with it.
         place: Its place in the order of painting, counted among classes and erasers from 0.
+        optional: Whether it is fine if no object anywhere has one of the QuPath classes.
     """
 
     name: str
     leaves: Erased
     sources: tuple[str, ...]
     place: int
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

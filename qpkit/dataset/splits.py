@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 
 from qpkit.dataset.record import Split
-from qpkit.errors import ConfigError, listed
+from qpkit.errors import ConfigError, or_else
 
 FRACTIONS: Final[tuple[float, float, float]] = (8.0, 1.0, 1.0)
 """train : val : test, as in the published pipeline's neighbours: 8:2 and 80/10/10."""
@@ -84,8 +84,8 @@ class SplitRule:
 
     def _value(self, slide: str, metadata: Mapping[str, str]) -> str:
         if self.key not in metadata:
-            there = listed(sorted(metadata))
-            raise ConfigError(f"{slide}: no metadata {self.key!r} for {self.option} {self} (there are: {there})")
+            there = or_else(self.key, sorted(metadata))
+            raise ConfigError(f"{slide}: no metadata {self.key!r} for {self.option} {self}; {there}")
         return metadata[self.key]
 
 

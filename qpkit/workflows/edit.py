@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from qpkit.core.annotation import Annotation, PathClass, argb
-from qpkit.errors import ConfigError, ProjectError, QpkitError
+from qpkit.core.provenance import is_prediction, run_of
+from qpkit.errors import ConfigError, ProjectError, QpkitError, or_else
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, QpData
 from qpkit.settings import Flag, Settings, pairs_of
@@ -62,12 +63,23 @@ class Selection(Settings):
         kinds: annotation, detection, cell, tile or tma_core (repeatable).
         names: Objects of this name (repeatable).
         ids: The object with this id (repeatable).
+        runs: Objects that this run predicted, whatever became of them (repeatable).
+        imported: Predictions, whether or not a person has changed or locked them since.
+        drawn: Objects that people drew.
     """
 
     classes: Annotated[Sequence[str], Flag(name="--class", many=True)] = ()
     kinds: Annotated[Sequence[str], Flag(name="--kind", parse=_kinds, many=True)] = ()
     names: Annotated[Sequence[str], Flag(name="--name", many=True)] = ()
     ids: Annotated[Sequence[str], Flag(name="--id", many=True)] = ()
+    runs: Annotated[Sequence[str], Flag(name="--run", many=True)] = ()
+    imported: bool = False
+    drawn: bool = False
+
+    def faults(self) -> Iterator[str]:
+        """Name what does not go together."""
+        if self.imported and self.drawn:
+            yield "--imported and --drawn exclude each other; --all selects both"
 
     def fits(self, item: Annotation) -> bool:
         """Whether an object is meant."""
@@ -76,6 +88,9 @@ class Selection(Settings):
             and (not self.kinds or item.kind in self.kinds)
             and (not self.names or item.name in self.names)
             and (not self.ids or item.id in self.ids)
+            and (not self.runs or run_of(item) in self.runs)
+            and (not self.imported or is_prediction(item))
+            and (not self.drawn or not is_prediction(item))
         )
 
 
@@ -146,11 +161,13 @@ def edit_objects(
     Raises:
         ProjectError: An entry does not exist, no chosen entry has the object to move to, or the files changed since
             they were read.
+        ConfigError: No object of the chosen entries is selected, and its class, name, id or run is nowhere.
         FormatError: A file cannot be edited; entries before it are done, and it is named.
     """
     chosen = project.chosen(entries)
     if change.move_to not in (None, ROOT) and not any(_has(entry, change.move_to or "") for entry in chosen):
         raise ProjectError(f"{project.path}: no object has the id {change.move_to!r}, so nothing was moved")
+    _require_known(chosen, selection)
     made = []
     for done, entry in enumerate(chosen):
         on_progress(done, len(chosen), entry.name)
@@ -160,6 +177,25 @@ def edit_objects(
             except QpkitError as err:
                 raise type(err)(f"{_so_far(made)}{err}") from err
     return made
+
+
+def _require_known(entries: Sequence[Entry], selection: Selection) -> None:
+    """Raise if something is selected by a class, name, id or run that no object has: it is misspelt."""
+    wanted = {"--class": selection.classes, "--name": selection.names, "--id": selection.ids, "--run": selection.runs}
+    if not any(wanted.values()):
+        return
+    objects = [item for entry in entries if entry.has_data for item in entry.objects()]
+    there: dict[str, set[str]] = {
+        "--class": {item.class_name or UNCLASSIFIED for item in objects},
+        "--name": {item.name or "" for item in objects},
+        "--id": {item.id or "" for item in objects},
+        "--run": {run_of(item) or "" for item in objects},
+    }
+    for option, names in wanted.items():
+        for name in names:
+            if name not in there[option]:
+                known = sorted(there[option] - {""})
+                raise ConfigError(f"{option} {name!r}: no object has it; {or_else(name, known)}")
 
 
 def _has(entry: Entry, identity: str) -> bool:

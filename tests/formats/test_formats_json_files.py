@@ -59,7 +59,7 @@ def test_what_is_no_json_is_named(content: bytes, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_and_one_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"gone\.json"):
         read_json(tmp_path / "gone.json")
-    with pytest.raises(OutputError, match="nothing was changed"):
+    with pytest.raises(OutputError, match="it is as it was"):
         write_json(tmp_path / "gone" / "a.json", {})
 
 

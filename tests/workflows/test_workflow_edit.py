@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import shapely
 from qupath_files import comparable
 
 from command_line import run
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.provenance import provenance
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
 from qpkit.workflows.edit import Change
@@ -107,11 +109,34 @@ def test_objects_are_moved_below_another_and_back(project_copy: Callable[[str], 
     assert sorted(str(o.id) for o in flat) == sorted(str(o.id) for o in objects)
 
 
-def test_a_selection_that_fits_nothing_is_noted(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("edit", study, "--class", "tumor", "--set-name", "x") == 0
+def test_a_selection_that_fits_nothing_is_noted_and_a_misspelt_one_refused(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("edit", study, "--class", "tumor", "--set-name", "x") == 1
+    assert "no object has it; did you mean 'Tumor'?" in capsys.readouterr().err
+    assert run("edit", study, "--class", "Tumor", "--kind", "cell", "--set-name", "x") == 0
     assert "no object fits" in capsys.readouterr().err
     assert run("edit", study, "--class", "Tumor", "--set-name", "x") == 0
     assert "no object fits" not in capsys.readouterr().err
+
+
+def test_objects_are_selected_by_where_they_come_from(study: Path) -> None:
+    before = everything(study)["patient_A.tif"]
+    box = shapely.box(30, 30, 60, 60)
+    made = [
+        Annotation(
+            geometry=box, path_class=PathClass(("Tumor",)), metadata=provenance(name, "m", "Tumor", box), name=name
+        )
+        for name in ("run-1", "run-2")
+    ]
+    open_project(study).entries[0].replace_objects(remove=(), add=made)
+    assert run("edit", study, "--run", "run-1", "--set-metadata", "Seen=yes") == 0
+    assert [o.name for o in everything(study)["patient_A.tif"] if o.metadata.get("Seen")] == ["run-1"]
+    assert run("edit", study, "--imported", "--lock") == 0
+    assert {o.name for o in everything(study)["patient_A.tif"] if o.locked} == {"run-1", "run-2"}
+    assert run("edit", study, "--drawn", "--set-metadata", "Drawn=yes") == 0
+    assert sum("Drawn" in o.metadata for o in everything(study)["patient_A.tif"]) == len(before)
+    assert run("edit", study, "--run", "run-3", "--lock") == run("edit", study, "--drawn", "--imported", "--lock") == 1
 
 
 def test_a_dry_run_and_an_edit_that_changes_nothing_touch_no_byte(

@@ -26,7 +26,7 @@ def command(
     """Change objects of a project: reclassify, rename, lock, measure, describe, remove, move."""
     start = time.perf_counter()
     if everything != (selection == Selection()):
-        raise ConfigError("say which objects: --class, --kind, --name or --id, or --all")
+        raise ConfigError("say which objects: --class, --kind, --name, --id, --run, --imported or --drawn, or --all")
     opened = open_project(project)
     if not dry_run:
         warn_of_stamps(opened)

@@ -155,7 +155,7 @@ class GeoJsonWriter:
         self._beside.replace(self._path)
 
     def _failed(self, err: OSError) -> OutputError:
-        return OutputError(f"{self._path}: cannot be written ({err.strerror or err}); nothing was changed")
+        return OutputError(f"{self._path}: cannot be written ({err.strerror or err}); it is as it was")
 
     def _features(self, objects: Sequence[Annotation]) -> tuple[list[dict[str, Any]], int, list[int]]:
         first = self._written + self._left_out

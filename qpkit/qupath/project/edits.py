@@ -97,7 +97,7 @@ def write_project(project: Project, record: Mapping[str, Any]) -> None:
         # Under the lock: of two writers that read the same state only the first may go on.
         if Stamp.of(project.path) != project.stamp:
             raise ProjectError(
-                f"{project.path}: changed since it was read, so nothing was written; close QuPath and try again"
+                f"{project.path}: changed since it was read, and was not written; close QuPath and try again"
             )
         replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
         replace_file(project.path, pretty(record))

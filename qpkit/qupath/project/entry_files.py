@@ -98,7 +98,7 @@ class EntryFiles:
         for path, stamp in ((self.project, self.project_stamp), (self.data, expected)):
             if Stamp.of(path) != stamp:
                 raise ProjectError(
-                    f"{path}: changed since it was read, so nothing was written; close QuPath and run this again"
+                    f"{path}: changed since it was read, and was not written; close QuPath and run this again"
                 )
 
     def replace_data(self, content: bytes) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError, LabelError, ProjectError, listed
+from qpkit.errors import ConfigError, LabelError, ProjectError, listed, or_else
 from qpkit.files import new_folder, require_free, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import strip_count
@@ -143,7 +143,7 @@ def _values(items: Sequence[SlideInput], key: str) -> list[str]:
         ConfigError: No slide has it.
     """
     if not any(key in item.metadata for item in items):
-        raise ConfigError(f"--by {key!r}: no slide has this metadata key (there are: {_keys(items)})")
+        raise ConfigError(f"--by {key!r}: no slide has this metadata key; {or_else(key, _keys(items))}")
     return [item.metadata.get(key, NOT_STATED) for item in items]
 
 
@@ -157,14 +157,14 @@ def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[s
     without = [item.source.name for item in items if chosen not in item.metadata]
     if key is not None and without:
         names = listed(without)
-        raise ConfigError(f"--patient {key!r}: no such metadata for {names} (there are: {_keys(items)})")
+        raise ConfigError(f"--patient {key!r}: no such metadata for {names}; {or_else(key, _keys(items))}")
     if without:
         return "slide", [item.source.name for item in items]
     return chosen, [item.metadata[chosen] for item in items]
 
 
-def _keys(items: Sequence[SlideInput]) -> str:
-    return listed(sorted({key for item in items for key in item.metadata}))
+def _keys(items: Sequence[SlideInput]) -> list[str]:
+    return sorted({key for item in items for key in item.metadata})
 
 
 def _notes(

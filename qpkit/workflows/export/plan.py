@@ -23,6 +23,7 @@ from qpkit.version import __version__
 from qpkit.workflows.export.jobs import SlideJob
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import drawable
+from qpkit.workflows.inputs.label_maps import require_known_classes
 from qpkit.workflows.inputs.slides import SlideInput, require_mpp
 from qpkit.workflows.inputs.tissue_rule import mask_file
 
@@ -64,6 +65,9 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
         require_mpp(inputs)
     used, skipped, in_use = _survey(inputs, settings)
     _check_sources(used, settings)
+    if settings.labels is not None:
+        there = {item.class_name for one in used for item in one.objects() if item.class_name}
+        require_known_classes(settings.labels, there | {str(item) for item in classes})
     labels = _label_map(in_use, settings, classes)
     _require_drawn(labels, in_use)
     _check_um(labels, used)

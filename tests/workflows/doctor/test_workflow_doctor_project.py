@@ -429,7 +429,7 @@ def test_every_fault_of_shapes_is_found_and_mended_if_it_can_be(blank: Path) -> 
         "unclassified": 1,
     }  # fmt: skip
     assert "2 polygons and 1 nucleus" in the(report, "invalid-shape").what
-    assert the(report, "invalid-shape").spots[0].text == "0 -> 5,000 px2"
+    assert the(report, "invalid-shape").spots[0].text == "5,000 -> 5,000 px2"
     assert (the(report, "outside").spots[0].x, the(report, "over-edge").what) == (
         525.0,
         "1 annotation over the edge of the image, by 10.0 px at most",
