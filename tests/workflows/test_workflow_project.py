@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from small_project import set_image_uris
 
 from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.qupath import open_project
-from qpkit.qupath.project.edits import set_image_uris
 from qpkit.slides import open_slide
 from qpkit.workflows.project import ImageSettings, add_images, new_project, read_metadata_table, write_metadata
 

@@ -41,32 +41,16 @@ def set_metadata(project: Project, changes: Mapping[int, Mapping[str, str | None
     return changed
 
 
-def set_image_uris(project: Project, new_uris: Mapping[int, str]) -> int:
-    """Say where the images of entries are now.
+def relocated_record(project: Project, new_uris: Mapping[int, str]) -> dict[str, Any]:
+    """The project file's content with the images of entries elsewhere.
 
     If every image of the project is where it says afterwards, the project's own `uri` becomes its present place, too;
     before that QuPath needs the old one to find images that moved along.
 
     Args:
-        project: As it was opened; open it again to see the change.
+        project: As it was opened.
         new_uris: The image's URI by entry id.
-
-    Returns:
-        How many entries are different now.
-
-    Raises:
-        ProjectError: The project file changed since it was opened.
-        OutputError: It cannot be written.
     """
-    record = relocated_record(project, new_uris)
-    changed: int = sum(new != old for new, old in zip(record["images"], project.record.get("images", []), strict=True))
-    if changed:
-        write_project(project, record)
-    return changed
-
-
-def relocated_record(project: Project, new_uris: Mapping[int, str]) -> dict[str, Any]:
-    """The project file's content with other image URIs; see `set_image_uris`, which writes it."""
     images = [
         {**image, "serverBuilder": _with_uri(image["serverBuilder"], new_uris[image["entryID"]])}
         if image["entryID"] in new_uris
