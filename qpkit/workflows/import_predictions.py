@@ -17,7 +17,7 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import is_prediction, is_untouched, prediction_id, provenance
 from qpkit.errors import ConfigError, ProjectError
-from qpkit.files import new_folder, safe_names
+from qpkit.files import new_folder, pretty_json, safe_names
 from qpkit.ops.masks.rasterize import count_values
 from qpkit.ops.vectors.merge import merge, simplify_together, to_slide
 from qpkit.ops.vectors.vectorize import mean_inside, vectorize
@@ -97,16 +97,6 @@ class _Polygons:
     mended: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
-    """What became of one entry's objects; as in SlideImport."""
-
-    added: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    kept_edited: int = 0
-
-
 def import_predictions(
     predictions: PredictionSet,
     project: Project,
@@ -154,14 +144,14 @@ def predictions_to_geojson(
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
             write_geojson(root / name, shapes.objects)
-            reports.append(_report(slide, shapes, _Change(added=len(shapes.objects)), start))
+            reports.append(_report(slide, shapes, {"added": len(shapes.objects)}, start))
         record = {
             "run": predictions.run,
             "model": predictions.model,
             "files": [_file(slide, name) for slide, name in zip(predictions.slides, names, strict=True)],
             "slides": msgspec.to_builtins(reports),
         }
-        (root / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        (root / INFO_NAME).write_bytes(pretty_json(record) + b"\n")
     return reports
 
 
@@ -176,7 +166,7 @@ def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
     return Ticker(sum(strip_count(s, rows=STRIP_PX) + 1 for s in predictions.slides), on_progress)
 
 
-def _report(slide: SlidePrediction, shapes: _Polygons, change: _Change, start: float) -> SlideImport:
+def _report(slide: SlidePrediction, shapes: _Polygons, change: Mapping[str, int], start: float) -> SlideImport:
     mm2: dict[str, float] = {}
     for item in shapes.objects:
         name = item.class_name or ""
@@ -187,15 +177,12 @@ def _report(slide: SlidePrediction, shapes: _Polygons, change: _Change, start: f
         area_mm2=None if slide.mpp is None else mm2,
         too_small=shapes.too_small,
         mended=shapes.mended,
-        added=change.added,
-        removed=change.removed,
-        unchanged=change.unchanged,
-        kept_edited=change.kept_edited,
         seconds=time.perf_counter() - start,
+        **change,
     )
 
 
-def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
+def _replace(entry: Entry, new: Sequence[Annotation]) -> dict[str, int]:
     """Bring one entry's predictions up to date."""
     there = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
     # Without an id nothing tells that it is the same object: it counts as edited, and stays.
@@ -206,7 +193,7 @@ def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
     add = [o for o in new if o.id not in unchanged and o.id not in edited]
     if remove or add:
         entry.replace_objects(remove=remove, add=add)
-    return _Change(added=len(add), removed=len(remove), unchanged=len(unchanged), kept_edited=len(edited))
+    return {"added": len(add), "removed": len(remove), "unchanged": len(unchanged), "kept_edited": len(edited)}
 
 
 def _alike(new: Annotation, old: Annotation) -> bool:

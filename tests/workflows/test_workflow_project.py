@@ -14,9 +14,9 @@ from small_project import set_image_uris
 
 from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
-from qpkit.qupath import open_project
+from qpkit.qupath import create_project, open_project
 from qpkit.slides import open_slide
-from qpkit.workflows.project import ImageSettings, add_images, new_project, read_metadata_table, write_metadata
+from qpkit.workflows.project import ImageSettings, add_images, read_metadata_table, write_metadata
 
 SLIDES = (
     "openslide-testdata/CMU-1-Small-Region.svs",
@@ -51,7 +51,7 @@ def test_slides_of_all_kinds_become_entries_that_are_what_the_slides_are(shared:
 def test_a_slide_is_added_once_and_a_bad_one_adds_none(shared: Path, tmp_path: Path) -> None:
     good, other = (shared / "data/slides" / name for name in SLIDES[:2])
     bad = shared / "data/slides/openslide-python/unopenable.tiff"
-    project = new_project(tmp_path / "p")
+    project = create_project(tmp_path / "p")
     report = add_images(project, [good, good])
     assert [item.path for item in report.added] == [good] and report.known == ()
     before = (tmp_path / "p/project.qpproj").read_bytes()
@@ -64,7 +64,7 @@ def test_a_slide_is_added_once_and_a_bad_one_adds_none(shared: Path, tmp_path: P
     with pytest.raises(ConfigError, match="--image-type 'banana'"):
         add_images(project, [], ImageSettings(image_type="banana"))
     with pytest.raises(OutputError, match="project already"):
-        new_project(tmp_path / "p")
+        create_project(tmp_path / "p")
 
 
 @pytest.mark.parametrize("option", [["no.svs"], ["--image-type", "banana"], ["--mpp", "-1"], ["--mpp", "nan"]])
@@ -83,7 +83,7 @@ def test_uris_have_no_dots_and_a_link_is_its_file(
     (tmp_path / "link.jpeg").symlink_to(tmp_path / "slide.jpeg")
     monkeypatch.chdir(tmp_path / "a")
     images = [Path("../slide.jpeg"), Path("../a/../link.jpeg"), tmp_path / "slide.jpeg"]
-    report = add_images(new_project(tmp_path / "p"), images)
+    report = add_images(create_project(tmp_path / "p"), images)
     assert [item.path for item in report.added] == [tmp_path / "slide.jpeg"]
     (entry,) = open_project(tmp_path / "p").entries
     assert entry.server.innermost.uri == (tmp_path / "slide.jpeg").as_uri()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from qpkit.errors import ProjectError
-from qpkit.files import one_at_a_time, replace_file
+from qpkit.files import one_at_a_time, pretty_json, replace_file
 from qpkit.qupath.project.entry_files import Stamp
 from qpkit.qupath.project.images.uris import file_uri
 from qpkit.qupath.project.project import Project
@@ -84,9 +82,4 @@ def write_project(project: Project, record: Mapping[str, Any]) -> None:
                 f"{project.path}: changed since it was read, so nothing was written; close QuPath and try again"
             )
         replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
-        replace_file(project.path, pretty(record))
-
-
-def pretty(record: Mapping[str, Any]) -> bytes:
-    """Encode a project as QuPath lays it out."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2)
+        replace_file(project.path, pretty_json(record))

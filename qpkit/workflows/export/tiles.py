@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -234,12 +234,6 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
 
 def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
     """The report as plain values; the label map stands beside it."""
-    return {
-        "mpp": report.mpp,
-        "slides": msgspec.to_builtins(report.slides, str_keys=True),  # JSON knows no integers as keys
-        "skipped": list(report.skipped),
-        "failed": dict(report.failed),
-        "splits": {name: dict(counts) for name, counts in report.splits.items()},
-        "notes": list(report.notes),
-        "seconds": report.seconds,
-    }
+    told = {field.name: getattr(report, field.name) for field in fields(report) if field.name != "labels"}
+    plain: dict[str, Any] = msgspec.to_builtins(told, str_keys=True)  # JSON knows no integers as keys
+    return plain

@@ -15,7 +15,14 @@ from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage
 from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
-from qpkit.workflows.tables.tile_facts import context_of, images_of, patients_of, read_filled_table, record_of
+from qpkit.workflows.tables.tile_facts import (
+    context_of,
+    exported_rule,
+    images_of,
+    patients_of,
+    read_filled_table,
+    record_of,
+)
 
 _SPLITS = ("train", "val", "test")
 _SPREAD = 1.01
@@ -167,11 +174,11 @@ def _class_stats(
 
 def _rule(tiles: TileSet) -> str:
     """ "patient:Case, 5 folds (fold 2)" as export.json has it; "" if it says nothing."""
-    record, settings = record_of(tiles), tiles.info.get("settings")
+    record = record_of(tiles)
     if record:
         folds = f", {record['folds']} folds (fold {record['fold']})" if record.get("folds") else ""
         return f"{record.get('by', '')}{folds}"
-    return str(settings.get("split", "")) if isinstance(settings, dict) else ""
+    return exported_rule(tiles)
 
 
 def _notes(tiles: TileSet, splits: Sequence[PartStats], sizes: Sequence[float]) -> list[str]:

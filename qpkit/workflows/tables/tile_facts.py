@@ -45,20 +45,24 @@ def images_of(tiles: TileSet) -> dict[str, str]:
     }
 
 
+def exported_rule(tiles: TileSet) -> str:
+    """By which rule the export split the tiles; "" if the table does not say it."""
+    settings = tiles.info.get("settings")
+    return str(settings.get("split", "")) if isinstance(settings, dict) else ""
+
+
 def patients_of(tiles: TileSet) -> dict[str, str]:
     """Patients by slide, as far as an export or a split by patient has written them down."""
     found = record_of(tiles).get("patients")
     if isinstance(found, dict):
         return {str(slide): str(patient) for slide, patient in found.items()}
-    settings = tiles.info.get("settings")
-    rule = str(settings.get("split", "")) if isinstance(settings, dict) else ""
+    rule = exported_rule(tiles)
     return {t.slide: t.group for t in tiles.tiles} if rule.startswith("patient:") else {}
 
 
 def patient_key(tiles: TileSet) -> str:
     """The metadata key that `patients_of` comes from, or ""."""
-    settings = tiles.info.get("settings")
-    rule = str(settings.get("split", "")) if isinstance(settings, dict) else ""
+    rule = exported_rule(tiles)
     return str(record_of(tiles).get("patient_key", "")) or rule.partition("patient:")[2]
 
 
