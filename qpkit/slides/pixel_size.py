@@ -32,14 +32,7 @@ def plausible_mpp(mpp_x: float | None, mpp_y: float | None) -> tuple[float | Non
     Returns:
         (um per px, note): without um per px the note is the reason; with it, it is "" or what was averaged.
     """
-    if (
-        mpp_x is None
-        or mpp_y is None
-        or not math.isfinite(mpp_x)
-        or not math.isfinite(mpp_y)
-        or mpp_x <= 0
-        or mpp_y <= 0
-    ):
+    if not (mpp_x and mpp_y and mpp_x > 0 and mpp_y > 0 and math.isfinite(max(mpp_x, mpp_y))):
         return None, "the file does not say it"
     both = f"{mpp_x:.5g} x {mpp_y:.5g} um"
     if not (min(mpp_x, mpp_y) >= _MIN_PLAUSIBLE_MPP and max(mpp_x, mpp_y) <= _MAX_PLAUSIBLE_MPP):

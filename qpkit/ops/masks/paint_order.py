@@ -46,10 +46,10 @@ class PaintAudit:
 
     drawn: Mapping[str, int]
     unlisted: Mapping[str, int]
-    without_area: int
-    other_plane: int
-    mended: int
-    outside: int
+    without_area: int = 0
+    other_plane: int = 0
+    mended: int = 0
+    outside: int = 0
     stroked: int = 0
     without_nucleus: int = 0
     slivers: int = 0
@@ -170,7 +170,7 @@ class PaintPlan:
         drawn |= self._add_derived(areas)
         self._add_bands(areas)
         self._shapes.sort(key=lambda shape: shape.rank)
-        counts, others = self._counts, self._counts.others
+        counts = self._counts
         return PaintOrder(
             geometries=[s.level for s in self._shapes],
             categories=[s.category for s in self._shapes],
@@ -179,16 +179,11 @@ class PaintPlan:
             audit=PaintAudit(
                 drawn=counts.drawn,
                 unlisted=counts.unlisted,
-                without_area=others["without area"],
-                other_plane=others["other plane"],
-                mended=others["mended"],
-                outside=others["outside"],
-                stroked=others["stroked"],
-                without_nucleus=others["without nucleus"],
                 slivers=slivers,
                 empty=tuple(
                     c.name for c in self._labels.classes if (c.sources or c.derivation) and c.name not in drawn
                 ),
+                **counts.others,
             ),
         )
 
@@ -196,11 +191,11 @@ class PaintPlan:
         counts, name = self._counts, item.class_name
         category = self._category(item)
         if not on_plane(item.plane, self._plane):
-            counts.others["other plane"] += 1
+            counts.others["other_plane"] += 1
         elif category is None:
             counts.unlisted[name or NO_CLASS] += 1
         elif (geometry := self._geometry(item)) is None:
-            counts.others["without nucleus"] += 1
+            counts.others["without_nucleus"] += 1
         else:
             is_area = has_area(geometry)
             areas = [self._refined(geometry, item)] if is_area else self._stroked(geometry, category)
@@ -208,7 +203,7 @@ class PaintPlan:
             shapes = [self._shape(area, kind, category, position) for area in areas]
             filled = [shape for shape, _ in shapes if not shape.level.is_empty]
             if not filled:
-                counts.others["without area"] += 1
+                counts.others["without_area"] += 1
                 return
             counts.others["mended"] += any(was_mended for _, was_mended in shapes)
             counts.others["stroked"] += not is_area

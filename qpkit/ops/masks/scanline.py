@@ -10,8 +10,7 @@ ring the same way round first, so that of a shape's two edges on centre lines th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
+
+from qpkit.compiled import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +117,7 @@ def fill_shapes(
     chosen = shapes.values if values is None else values
     noted, group = (_NO_MARKS, _NO_GROUPS) if marks is None else (marks.pixels, marks.group)
     picked = numbers.astype(np.int64)
-    _compiled()(mask, noted, group, shapes.edges, shapes.first, chosen, picked, float(x), float(y), corner)
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    import numba
-
-    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True)(_fill)
-    return compiled
+    compiled(_fill)(mask, noted, group, shapes.edges, shapes.first, chosen, picked, float(x), float(y), corner)
 
 
 def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays

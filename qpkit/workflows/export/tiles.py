@@ -16,7 +16,7 @@ import msgspec
 from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.dataset.manifest import INFO_NAME, write_tile_set
-from qpkit.dataset.record import TileRecord
+from qpkit.dataset.record import SPLITS, TileRecord
 from qpkit.dataset.splits import draw_splits
 from qpkit.dataset.stores.nnunet import finish_dataset, remarks_on
 from qpkit.dataset.stores.slides import StreamedSlide
@@ -177,7 +177,7 @@ def _split_counts(records: Sequence[TileRecord], labels: LabelMap) -> dict[str, 
     """Per split: groups, tiles, positive tiles (any class pixel)."""
     values = {c.value for c in labels.classes}
     counts: dict[str, dict[str, int]] = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         part = [r for r in records if r.split == split]
         positive = sum(1 for r in part if values & r.pixels.keys())
         counts[split] = {"groups": len({r.group for r in part}), "tiles": len(part), "positive": positive}
