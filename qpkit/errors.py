@@ -13,6 +13,11 @@
 The command line maps them to exit code 1 and prints the message without a traceback.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class QpkitError(Exception):
     """Base of every error that a user can cause."""
@@ -48,3 +53,9 @@ class ConfigError(QpkitError, ValueError):
 
 class MissingExtraError(QpkitError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the name that is nearest to an unknown one, and a blank behind it; nothing where none is near."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Final
 
-from qpkit.errors import LabelError
+from qpkit.errors import LabelError, did_you_mean
 
 _FOLDER: Final = Path(__file__).parent / "label_maps"
 
@@ -27,6 +26,5 @@ def labels_file(path: Path) -> Path:
     known = shipped_labels()
     if path.name in known:
         return _FOLDER / f"{path.name}.toml"
-    close = difflib.get_close_matches(path.name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(path.name, known)
     raise LabelError(f"{path}: no such file; {hint}label maps that come with qpkit: {', '.join(known)}")

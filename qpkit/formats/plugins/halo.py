@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
@@ -31,18 +31,7 @@ ROOT: Final = "Annotations"
 _ENDING: Final = ".annotations"
 
 CANNOT_HOLD: Final = cannot_hold(
-    "odd class name",
-    "no class colour",
-    "own colour",
-    "opacity",
-    "name",
-    "control characters",
-    "id",
-    *ONLY_QUPATH,
-    "no shape",
-    "parts",
-    "mixed shapes",
-    "many points",
+    "odd class name", "no class colour", "own colour", "opacity", "name", *NOT_IN_XML, "many points"
 )
 
 ROUNDED: Final = "objects rounded to whole px"

@@ -25,7 +25,7 @@ from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
@@ -39,12 +39,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "own colour",
     "opacity",
     "blank name",
-    "control characters",
-    "id",
-    *ONLY_QUPATH,
-    "no shape",
-    "parts",
-    "mixed shapes",
+    *NOT_IN_XML,
     "many points",
     "ellipse",
     instead={"holes": "holes written as cuts in the outline"},

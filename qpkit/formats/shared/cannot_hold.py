@@ -23,6 +23,9 @@ ONLY_QUPATH: Final = (
 )  # fmt: skip
 """What hardly any other program's files hold."""
 
+NOT_IN_XML: Final = ("control characters", "id", *ONLY_QUPATH, "no shape", "parts", "mixed shapes")
+"""What the XML files of other viewers do not hold."""
+
 CannotHold = Mapping[str, str]
 """What a format cannot hold, with what happens to it instead."""
 
