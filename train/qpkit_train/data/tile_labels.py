@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.dataset import TileRecord
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, did_you_mean
 from qpkit.ops.scores.confusion import IGNORE_INDEX
 
 ANY_CLASS = "any class"
@@ -70,8 +69,7 @@ def _chosen(labels: LabelMap, positive: Sequence[str]) -> list[LabelClass]:
     names = [item.name for item in labels.classes]
     for name in positive:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            hint = did_you_mean(name, names)
             raise ConfigError(f"positive: no class {name!r}; {hint}the tiles have {', '.join(names)}")
     return [item for item in labels.classes if not positive or item.name in positive]
 

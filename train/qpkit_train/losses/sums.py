@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, did_you_mean
 from qpkit_train.losses.terms import loss_terms
 
 
@@ -20,8 +19,7 @@ def parse_terms(text: str) -> list[tuple[float, str]]:
         factor, star, name = part.rpartition("*")
         name = name.strip()
         if name not in there:
-            close = difflib.get_close_matches(name, there, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            hint = did_you_mean(name, there)
             raise ConfigError(f"loss.terms = {text!r}: no term {name!r}; {hint}there are {', '.join(there)}")
         try:
             weight = float(factor) if star else 1.0

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, did_you_mean
 from qpkit_train.recipe.rules import recipe_faults
 from qpkit_train.recipe.settings import Recipe
 
@@ -68,8 +68,7 @@ def _find(name_or_path: str) -> Path:
     if path.is_file():
         return path
     known = list_recipes()
-    close = difflib.get_close_matches(name_or_path, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name_or_path, known)
     raise ConfigError(f"{name_or_path}: no such recipe or file; {hint}recipes that come with qpkit: {', '.join(known)}")
 
 
