@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from qpkit.cli.shared.console import progress, say, table
+from qpkit.cli.shared.console import progress, say, say_all, table
 from qpkit.errors import ConfigError
 from qpkit.settings import fields_of
 from qpkit.workflows.doctor.findings import Finding, ProjectReport, Spot
@@ -74,10 +74,8 @@ def _show_plan(plan: Sequence[Finding]) -> None:
 
 
 def _show_fixed(fixed: FixReport) -> None:
-    for text in fixed.failed:
-        say(f"not done: {text}")
-    for path in fixed.kept:
-        say(f"kept: {path}")
+    say_all("not done: ", fixed.failed)
+    say_all("kept: ", fixed.kept)
     say(f"{len(fixed.done)} done" if fixed.done else "nothing to mend; no file was touched")
     _show(fixed.left)
 

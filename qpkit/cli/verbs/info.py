@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qpkit.cli.shared.console import table
+from qpkit.cli.shared.console import table, table_of
 from qpkit.extras import extra
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command(
         return
     table(info.kind, ("", ""), [(name, value) for name, value in info.facts.items()])
     if info.rows:
-        table("", tuple(info.rows[0]), [tuple(row.values()) for row in info.rows])
+        table_of("", info.rows)
 
 
 def _model(path: Path) -> Info:
