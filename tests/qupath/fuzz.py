@@ -131,6 +131,7 @@ def read_qpdata(content: bytes) -> None:
     """Read everything that a .qpdata can show, edit it, and read it again."""
     data = QpData.parse(content, source="x.qpdata")
     _ = data.properties, data.workflow, data.stains, data.server, data.tma_grid, data.image_type
+    data.set_property("k", "v")
     data.add([Annotation(geometry=shapely.box(0, 0, 5, 5))])
     data.remove([0] if data.objects()[0].kind != "tma_core" else [])
 

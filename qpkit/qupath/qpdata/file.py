@@ -25,13 +25,13 @@ from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, ProjectError
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.java import values as javavalues
-from qpkit.qupath.java.emitter import Edits
+from qpkit.qupath.java.emitter import Edits, Emitter, Kept
 from qpkit.qupath.java.tape import StreamValue, Tape
 from qpkit.qupath.java.values import Plain
 from qpkit.qupath.qpdata.edits import HierarchyEdits
 from qpkit.qupath.qpdata.hierarchy import find_objects
 from qpkit.qupath.qpdata.image_data import FILE_END, WorkflowStep, find_places, find_root, read_header, read_step
-from qpkit.qupath.qpdata.java_classes import block
+from qpkit.qupath.qpdata.java_classes import Vocabulary, block
 from qpkit.qupath.qpdata.object_reader import read_annotations
 from qpkit.qupath.qpdata.object_writer import identified
 
@@ -252,6 +252,14 @@ class QpData:
             self._edit(change)
         return sum(before[n - 1].comparable() != self._annotations[n - 1].comparable() for n in new)
 
+    def set_property(self, key: str, value: str) -> None:
+        """Set a text property of the image.
+
+        Raises:
+            FormatError: The file cannot be edited.
+        """
+        self._edit(lambda edits: self._put_property(key, value, edits.edits))
+
     def _edit(self, change: Callable[[HierarchyEdits], None], *, size: int = 0) -> None:
         """Collect edits, write the file anew in memory and take it over; a file without edits stays as it is."""
         if self.unknown:
@@ -295,6 +303,22 @@ class QpData:
                 name = self._annotations[number - 1].id
                 raise FormatError(f"{self.source}: {name} is a TMA core and cannot be {verb}; do it in QuPath")
 
+    def _put_property(self, key: str, value: str, edits: Edits) -> None:
+        view = self._places.properties
+        if view is None:
+            assert self._places.end is not None
+            # QuPath reads nothing behind the end mark.
+            row = self._places.end.row
+            edits.replace[row] = [lambda emitter: Vocabulary(emitter).hash_map({key: value}), Kept(row)]
+            return
+        own = javavalues.map_contents(view)
+        for name, old in zip(own[1::2], own[2::2], strict=False):
+            if name.is_text and name.text == key:
+                edits.replace[self._row_in(view, old)] = [_text(value)]
+                return
+        edits.replace[own[0].row] = [_counted(own[0], 1)]
+        edits.put_behind(self._row_in(view, own[-1]), [_text(key), _text(value)])
+
     def _drop_property(self, key: str, edits: Edits) -> None:
         view = self._places.properties
         own = [] if view is None else javavalues.map_contents(view)
@@ -307,6 +331,10 @@ class QpData:
     def _row_in(self, owner: StreamValue, value: StreamValue) -> int:
         """The place of a value among the children of its owner, where a reference may stand."""
         return next(row for row in self._tape.children(owner.row) if self._tape.resolved(row) == value.row)
+
+
+def _text(text: str) -> Callable[[Emitter], None]:
+    return lambda emitter: Vocabulary(emitter).text(text)
 
 
 def _counted(size_block: StreamValue, change: int) -> bytes:

@@ -85,4 +85,4 @@ def test_an_entry_without_data_has_no_objects_until_it_gets_some(tmp_path: Path)
     assert drawn.geometry.equals(TUMOR.geometry)
     again = open_project(project.path).entries[0]
     assert not again.edit(lambda data: None)
-    assert again.edit(lambda data: data.add([TUMOR]))
+    assert again.edit(lambda data: data.set_property("key", "value"))

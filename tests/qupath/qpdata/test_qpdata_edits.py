@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from javatree_nodes import Obj
 from javatree_reader import parse, write
 from qupath_files import VERSIONS, comparable
-from qupath_strategies import annotations, lists
+from qupath_strategies import annotations, lists, path_classes
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError
@@ -160,8 +160,10 @@ def test_what_is_equal_is_not_written(shared: Path) -> None:
     data = fixture(shared, "v0.5.1", 3)
     content = data.to_bytes()
     assert data.update(dict(enumerate(data.objects()))) == 0
+    data.set_property("another", "x")
     data.move([], to=None)
     assert data.remove(["no such id"]) == 0
+    assert data.properties["another"] == "x"
     again = QpData.parse(content, source="x")
     assert again.update({}) == 0 and again.to_bytes() == content
 
@@ -241,6 +243,17 @@ def test_tma_cores_stay_in_their_grid(shared: Path) -> None:
     data.update({0: dataclasses.replace(core, is_missing=not core.is_missing, name="renamed")})
     assert (data.objects()[0].name, data.objects()[0].is_missing) == ("renamed", not core.is_missing)
     assert data.tma_grid == fixture(shared, "v0.5.1", 4).tma_grid
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(path_classes, min_size=1, max_size=4), lists())
+def test_a_property_is_set_over_and_over(classes: list[PathClass], objects: list[Annotation]) -> None:
+    data = new_qpdata(image_type="OTHER", objects=objects, properties={"a": "b"})
+    for number, path_class in enumerate(classes):
+        data.set_property("key", str(path_class))
+        data.set_property(f"key {number}", "v")
+        assert data.properties == {"a": "b", "key": str(path_class), **{f"key {k}": "v" for k in range(number + 1)}}
+    check(data, tree(objects))
 
 
 def test_another_nucleus_is_a_change(shared: Path) -> None:
