@@ -44,9 +44,8 @@ def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress
     tile_set = _tiles_of(run, root)
     data = training_tiles_of(tile_set, run.recipe)
     judging = _Evaluation(run, data)
-    batches = WholeTiles(
-        TileReader(tile_set, table=data.table), data.measured, batch_size=measuring_batch(run.recipe, data)
-    )  # fmt: skip
+    reader = TileReader(tile_set, table=data.table)
+    batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(run.recipe, data))
     for batch in Prefetcher(batches, workers=run.recipe.data.workers):
         judging.add(batch)
         on_progress(len(judging.losses), len(data.measured), "measure")

@@ -55,9 +55,10 @@ def command(
     chosen = load_recipe(recipe or _DEFAULT, setting)
     if dry_run:
         with extra("train"):
-            from qpkit_train.data.training_tiles import describe_training_tiles
+            from qpkit.dataset import read_tile_set
+            from qpkit_train.data.training_tiles import training_tiles_of
 
-        _show_epoch(describe_training_tiles(tiles, chosen))
+        _show_epoch(training_tiles_of(read_tile_set(tiles), chosen))
         return
     if find_lr:
         _find_lr(tiles, chosen, out, start)

@@ -55,8 +55,7 @@ def patients_of(tiles: TileSet) -> dict[str, str]:
     found = record_of(tiles).get("patients")
     if isinstance(found, dict):
         return {str(slide): str(patient) for slide, patient in found.items()}
-    rule = exported_rule(tiles)
-    return {t.slide: t.group for t in tiles.tiles} if rule.startswith("patient:") else {}
+    return {t.slide: t.group for t in tiles.tiles} if exported_rule(tiles).startswith("patient:") else {}
 
 
 def patient_key(tiles: TileSet) -> str:
