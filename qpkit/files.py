@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import glob
 import hashlib
+import io
 import os
 import re
 import shutil
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from qpkit.errors import OutputError
 
@@ -45,6 +49,18 @@ def replace_file(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: cannot be written ({err.strerror or err}); it is as it was") from err
     finally:
         beside.unlink(missing_ok=True)
+
+
+def pretty_json(value: object) -> bytes:
+    """Encode as JSON of one key a line."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
+def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Encode as CSV, the head first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 @contextlib.contextmanager

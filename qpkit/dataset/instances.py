@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from qpkit.errors import FormatError
 from qpkit.ops.masks.paint_order import Instance
 
 _COLUMNS: Final = ("number", "object", "class", "label", "value")
@@ -20,19 +19,3 @@ def write_instances(path: Path, instances: Sequence[Instance]) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_COLUMNS)
         rows.writerows((i.number, i.object_id, i.class_name, i.label, i.value) for i in instances)
-
-
-def read_instances(path: Path) -> list[Instance]:
-    """Read what write_instances wrote.
-
-    Raises:
-        FormatError: It is gone or no such table.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                Instance(int(row["number"]), row["object"], row["class"], row["label"], int(row["value"]))
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError) as err:
-        raise FormatError(f"{path}: table of instances cannot be read ({err}); export the tiles again") from err

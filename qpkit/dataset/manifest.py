@@ -18,6 +18,7 @@ from qpkit.dataset.record import Split, TileRecord
 from qpkit.dataset.stores.choice import open_store
 from qpkit.dataset.stores.store import TileStore
 from qpkit.errors import FormatError, listed
+from qpkit.files import pretty_json
 from qpkit.ops.masks.rasterize import one_value_each
 
 TABLE_NAME = "tiles.parquet"
@@ -138,8 +139,7 @@ def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, A
             for i, part in enumerate(("at", "bytes")):
                 columns[f"{layer}_{part}"] = pa.array([tile.places[layer][i] for tile in tiles], type=pa.int64())
     pq.write_table(pa.table(columns), root / TABLE_NAME)
-    text = msgspec.json.format(msgspec.json.encode({"format": FORMAT, **info}), indent=2)
-    (root / INFO_NAME).write_bytes(text + b"\n")
+    (root / INFO_NAME).write_bytes(pretty_json({"format": FORMAT, **info}) + b"\n")
 
 
 def read_tile_set(root: Path) -> TileSet:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 Split = Literal["train", "val", "test"]
+
+SPLITS: Final[tuple[Split, Split, Split]] = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

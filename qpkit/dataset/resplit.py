@@ -10,14 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qpkit.dataset.manifest import INFO_NAME, TABLE_NAME, TileSet
 from qpkit.dataset.record import Split
 from qpkit.errors import ConfigError, OutputError
-from qpkit.files import new_folder, replace_file
+from qpkit.files import new_folder, pretty_json, replace_file
 
 BACKUP_SUFFIX: Final = ".qpkit-backup"
 SPLIT_KEY: Final = "split"
@@ -133,5 +132,4 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _info(tiles: TileSet, new: NewSplit, changed: Mapping[str, Any] = MappingProxyType({})) -> bytes:
-    text = msgspec.json.encode({**tiles.info, **changed, SPLIT_KEY: dict(new.record)})
-    return msgspec.json.format(text, indent=2) + b"\n"
+    return pretty_json({**tiles.info, **changed, SPLIT_KEY: dict(new.record)}) + b"\n"

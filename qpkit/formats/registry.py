@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, TypeVar
 
 from qpkit.errors import ConfigError, listed
 from qpkit.formats import plugins
 from qpkit.formats.format import Format
 from qpkit.formats.shared.json_files import read_json
 from qpkit.formats.shared.xml_files import read_xml
+
+_Content = TypeVar("_Content")
 
 
 def formats_in(folder: ModuleType) -> tuple[Format, ...]:
@@ -61,35 +63,24 @@ def format_of(path: Path, formats: Sequence[Format], *, reading: bool) -> Format
         raise ConfigError(f"{path}: the ending says no format ({known}); state it with {option} NAME")
     if reading and (len(fitting) > 1 or not fitting[0].ending_is_enough):
         if any(item.recognises_xml is not None for item in fitting):
-            return _of_xml(path, formats)
+            root = read_xml(path)
+            return _recognised(path, root, [(i, i.recognises_xml) for i in formats], f" (root <{root.tag}>)")
         if any(item.recognises_json is not None for item in fitting):
-            return _of_json(path, formats)
+            return _recognised(path, read_json(path), [(i, i.recognises_json) for i in formats], "")
     if len(fitting) > 1:
         names = listed(item.name for item in fitting)
         raise ConfigError(f"{path}: the ending may be {names}; state which with {option} NAME")
     return fitting[0]
 
 
-def _of_xml(path: Path, formats: Sequence[Format]) -> Format:
-    """Ask every format that is XML: a file may be of another one than its ending says."""
-    root = read_xml(path)
-    asked = [(item, item.recognises_xml) for item in formats if item.recognises_xml is not None]
-    for item, recognises in asked:
-        if recognises(root, path):
+def _recognised(
+    path: Path, content: _Content, asked: Iterable[tuple[Format, Callable[[_Content, Path], bool] | None]], said: str
+) -> Format:
+    """Ask every format that is XML, or JSON: a file may be of another one than its ending says."""
+    able = [(item, recognises) for item, recognises in asked if recognises is not None]
+    for item, recognises in able:
+        if recognises(content, path):
             return item
-    raise _no_format(path, f" (root <{root.tag}>)", [item for item, _ in asked])
-
-
-def _of_json(path: Path, formats: Sequence[Format]) -> Format:
-    record: object = read_json(path)
-    asked = [(item, item.recognises_json) for item in formats if item.recognises_json is not None]
-    for item, recognises in asked:
-        if recognises(record, path):
-            return item
-    raise _no_format(path, "", [item for item, _ in asked])
-
-
-def _no_format(path: Path, content: str, asked: Sequence[Format]) -> ConfigError:
-    *names, last = (item.name for item in asked)
+    *names, last = (item.name for item, _ in able)
     either = f"{', '.join(names)} or {last}" if names else last
-    return ConfigError(f"{path}: its content says no format{content}; state it with --from {either}")
+    raise ConfigError(f"{path}: its content says no format{said}; state it with --from {either}")

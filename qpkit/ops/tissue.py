@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +13,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.morphology import dilation, opening
 
+from qpkit.compiled import compiled
 from qpkit.core.tiles import Region, SlideInfo, Tile
 
 _DARK: Final = 51
@@ -143,17 +142,9 @@ def tissue_of_tile(mask: NDArray[np.bool_], tile: Tile, slide_width: int, slide_
 
 def rgb_std(pixels: NDArray[np.uint8]) -> float:
     """Standard deviation over all values of an RGB tile, grey levels (the published tissue filter's measure)."""
-    total, squares = _sums()(pixels)
+    total, squares = compiled(_sum_and_squares)(pixels)
     # Python's integers: exact, and the product leaves 64 bits in tiles of 2,000 px and more.
     return math.sqrt(pixels.size * int(squares) - int(total) ** 2) / pixels.size
-
-
-@functools.cache
-def _sums() -> Callable[[NDArray[np.uint8]], tuple[int, int]]:
-    import numba
-
-    compiled: Callable[[NDArray[np.uint8]], tuple[int, int]] = numba.njit(cache=True, nogil=True)(_sum_and_squares)
-    return compiled
 
 
 def _sum_and_squares(pixels):  # type: ignore[no-untyped-def]  # compiled for arrays

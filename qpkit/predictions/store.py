@@ -30,7 +30,7 @@ from rasterio.windows import Window
 from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, OutputError, listed
-from qpkit.files import replace_file
+from qpkit.files import pretty_json, replace_file
 
 INFO_NAME = "predictions.json"
 FORMAT = "qpkit predictions 1"
@@ -104,8 +104,7 @@ def write_predictions(predictions: PredictionSet) -> None:
         slides=list(predictions.slides),
         info=dict(predictions.info),
     )
-    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
-    replace_file(predictions.root / INFO_NAME, text + b"\n")
+    replace_file(predictions.root / INFO_NAME, pretty_json(record) + b"\n")
 
 
 def read_predictions(root: Path) -> PredictionSet:

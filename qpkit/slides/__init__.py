@@ -1,18 +1,16 @@
 """Pixels of every slide format, always RGB, always in the slide frame that QuPath uses."""
 
 from qpkit.slides.array import ArrayReader
-from qpkit.slides.base import Slide, SlideReader, SlideSource
-from qpkit.slides.opening import READERS, ReaderName, open_slide, open_source
+from qpkit.slides.base import Slide, SlideSource
+from qpkit.slides.opening import ReaderName, open_slide, open_source
 from qpkit.slides.views import Crop, Flip, Step, Turn, parse_step
 
 __all__ = [
-    "READERS",
     "ArrayReader",
     "Crop",
     "Flip",
     "ReaderName",
     "Slide",
-    "SlideReader",
     "SlideSource",
     "Step",
     "Turn",

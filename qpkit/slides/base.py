@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Protocol
 
 import numpy as np
@@ -129,9 +128,7 @@ class Slide:
     def __enter__(self) -> Slide:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -238,3 +235,9 @@ def require_plane(plane: Plane, info: SlideInfo, where: str) -> None:
         raise FormatError(
             f"{where}: there is no plane z {plane.z}, t {plane.t}; it has {info.size_z} z and {info.size_t} t, from 0"
         )
+
+
+def not_rgb(path: Path, channels: int, dtype: object) -> NotRgbError:
+    """The error of a file that holds something else than RGB or grey of 8 bits."""
+    what = f"{channels} channel{'s' * (channels != 1)} of {dtype}"
+    return NotRgbError(f"{path}: {what} cannot be shown as 8-bit RGB or grey; convert it to RGB first")

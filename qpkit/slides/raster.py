@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import rasterio
@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import NotRgbError, on_white, require_plane
+from qpkit.slides.base import not_rgb, on_white, require_plane
 from qpkit.slides.pixel_size import MAP_NOTE
 
 
@@ -39,16 +39,15 @@ class RasterReader:
             raise FormatError(f"{path}: no picture that GDAL knows ({err})") from err
         alpha = self._dataset.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
         if self._dataset.dtypes[0] != "uint8" or self._dataset.count - alpha not in (1, 3):
-            count = self._dataset.count
-            kind = f"{count} channel{'s' * (count != 1)} of {self._dataset.dtypes[0]}"
+            count, dtype = self._dataset.count, self._dataset.dtypes[0]
             self._dataset.close()
-            raise NotRgbError(f"{path}: {kind} cannot be shown as 8-bit RGB or grey; convert it to RGB first")
+            raise not_rgb(path, count, dtype)
         self._palette = self._read_palette()
         self.info = SlideInfo(
             width=self._dataset.width,
             height=self._dataset.height,
             mpp=None,
-            mpp_note=_note(self._dataset),
+            mpp_note="a plain picture does not say it" if self._dataset.crs is None else MAP_NOTE,
         )
 
     def _read_palette(self) -> NDArray[np.uint8] | None:
@@ -83,10 +82,3 @@ class RasterReader:
     def close(self) -> None:
         """Release the file."""
         self._dataset.close()
-
-
-def _note(dataset: Any) -> str:
-    """Why there is no um per px."""
-    if dataset.crs is not None:
-        return MAP_NOTE
-    return "a plain picture does not say it"

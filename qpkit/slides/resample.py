@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qpkit.compiled import compiled
 
 _TIE: Final = 1e-6
 """Grey levels: a mean this little below one half is one half that float arithmetic missed, so tiles agree."""
@@ -31,16 +31,8 @@ def area_resample(
     """
     result = np.empty((len(y_edges) - 1, len(x_edges) - 1, 3), np.uint8)
     height, width = pixels.shape[:2]
-    _compiled()(np.ascontiguousarray(pixels), np.clip(x_edges, 0, width), np.clip(y_edges, 0, height), result)
+    compiled(_average)(np.ascontiguousarray(pixels), np.clip(x_edges, 0, width), np.clip(y_edges, 0, height), result)
     return result
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    import numba
-
-    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True)(_average)
-    return compiled
 
 
 def _average(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.errors import FormatError
-from qpkit.slides.base import NotRgbError, on_white
+from qpkit.slides.base import not_rgb, on_white
 from qpkit.slides.pixel_size import ome_magnification, ome_pixel_size
 
 _JPEG_END: Final = b"\xff\xd9"
@@ -170,17 +170,12 @@ def _require_stack(outer: Sequence[tuple[str, int]], dtype: Any, path: Path) -> 
     """Only z and t may come on top of a picture: channels have no colours of their own."""
     others = [size for axis, size in outer if axis not in "ZT"]
     if others:
-        raise _not_rgb(path, int(np.prod(others)), dtype)
-
-
-def _not_rgb(path: Path, channels: int, dtype: Any) -> NotRgbError:
-    what = f"{channels} channel{'s' * (channels != 1)} of {dtype}"
-    return NotRgbError(f"{path}: {what} cannot be shown as 8-bit RGB or grey; convert it to RGB first")
+        raise not_rgb(path, int(np.prod(others)), dtype)
 
 
 def _tile_page(page: Any, keyframe: Any, path: Path, *, by_tag: bool) -> TilePage:
     if keyframe.dtype not in (np.uint8, np.bool_) or keyframe.samplesperpixel not in (1, 2, 3, 4):
-        raise _not_rgb(path, keyframe.samplesperpixel, keyframe.dtype)
+        raise not_rgb(path, keyframe.samplesperpixel, keyframe.dtype)
     if not keyframe.is_tiled:
         raise FormatError(f"{path}: a TIFF without tiles")
     planar = int(keyframe.planarconfig) != 1 and keyframe.samplesperpixel > 1

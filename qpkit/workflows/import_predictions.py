@@ -24,7 +24,7 @@ from qpkit.core.provenance import (
     provenance,
 )
 from qpkit.errors import ConfigError, ProjectError, listed
-from qpkit.files import new_folder, safe_names
+from qpkit.files import new_folder, pretty_json, safe_names
 from qpkit.ops.masks.rasterize import count_values
 from qpkit.ops.vectors.merge import merge, simplify_together, to_slide
 from qpkit.ops.vectors.vectorize import mean_inside, vectorize
@@ -111,17 +111,6 @@ class _Polygons:
     mended: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
-    """What became of one entry's objects; as in SlideImport."""
-
-    added: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    kept_edited: int = 0
-    recognised: int = 0
-
-
 def import_predictions(
     predictions: PredictionSet,
     project: Project,
@@ -170,14 +159,14 @@ def predictions_to_geojson(
             start = time.perf_counter()
             shapes = _shapes(predictions, slide, settings, tick)
             write_geojson(root / name, shapes.objects)
-            reports.append(_report(predictions, slide, shapes, _Change(added=len(shapes.objects)), start))
+            reports.append(_report(predictions, slide, shapes, {"added": len(shapes.objects)}, start))
         record = {
             "run": predictions.run,
             "model": predictions.model,
             "files": [_file(slide, name) for slide, name in zip(predictions.slides, names, strict=True)],
             "slides": msgspec.to_builtins(reports),
         }
-        (root / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        (root / INFO_NAME).write_bytes(pretty_json(record) + b"\n")
     return reports
 
 
@@ -193,7 +182,7 @@ def _ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
 
 
 def _report(
-    predictions: PredictionSet, slide: SlidePrediction, shapes: _Polygons, change: _Change, start: float
+    predictions: PredictionSet, slide: SlidePrediction, shapes: _Polygons, change: Mapping[str, int], start: float
 ) -> SlideImport:
     mm2: dict[str, float] = {}
     for item in shapes.objects:
@@ -209,16 +198,12 @@ def _report(
         notes=predictions.notes,
         too_small=shapes.too_small,
         mended=shapes.mended,
-        added=change.added,
-        removed=change.removed,
-        unchanged=change.unchanged,
-        kept_edited=change.kept_edited,
-        recognised=change.recognised,
         seconds=time.perf_counter() - start,
+        **change,
     )
 
 
-def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
+def _replace(entry: Entry, new: Sequence[Annotation]) -> dict[str, int]:
     """Bring one entry's predictions up to date."""
     made = {o.id: o for o in new}
     # Of an object without metadata and with another name the id still tells that it was predicted.
@@ -232,13 +217,13 @@ def _replace(entry: Entry, new: Sequence[Annotation]) -> _Change:
     add = [o for o in new if o.id not in unchanged and o.id not in edited]
     if remove or add:
         entry.replace_objects(remove=remove, add=add)
-    return _Change(
-        added=len(add),
-        removed=len(remove),
-        unchanged=len(unchanged),
-        kept_edited=len(edited),
-        recognised=recognised,
-    )
+    return {
+        "added": len(add),
+        "removed": len(remove),
+        "unchanged": len(unchanged),
+        "kept_edited": len(edited),
+        "recognised": recognised,
+    }
 
 
 def _is_untouched(old: Annotation, new: Annotation | None) -> bool:

@@ -18,7 +18,6 @@ from qpkit.errors import FormatError, ProjectError, QpkitError, listed
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Project, add_image, create_project
 from qpkit.qupath.project.edits import set_metadata
-from qpkit.qupath.project.images.uris import file_path
 from qpkit.qupath.project.writer import BIOFORMATS, OPENSLIDE, require_no_project
 from qpkit.settings import Flag, Range, Settings, pairs_of
 from qpkit.slides import open_slide
@@ -87,11 +86,6 @@ class AddReport:
     refused: Mapping[Path, str] = field(default_factory=dict)
 
 
-def new_project(folder: Path, *, version: str = "0.5.1", timestamp_ms: int = 0) -> Project:
-    """Make an empty project. See `qpkit.qupath.create_project`."""
-    return create_project(folder, version=version, timestamp_ms=timestamp_ms)
-
-
 def new_project_of(
     folder: Path,
     images: Sequence[Path],
@@ -107,7 +101,7 @@ def new_project_of(
     """
     require_no_project(folder)
     ready, refused = _looked_at(_different(images), on_progress)
-    project = new_project(folder, timestamp_ms=timestamp_ms)
+    project = create_project(folder, timestamp_ms=timestamp_ms)
     return project, AddReport(_added(project, ready, settings), (), refused)
 
 
@@ -211,10 +205,8 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
 def _paths_of(project: Project) -> list[Path]:
     found = []
     for entry in project.entries:
-        uri = entry.server.innermost.uri
-        path = None if uri is None else file_path(uri)
-        if path is not None:
-            found.append(Path(path))
+        if entry.server.path is not None:
+            found.append(Path(entry.server.path))
         try:
             found.append(entry.image_path())
         except ProjectError:

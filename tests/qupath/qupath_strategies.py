@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import ellipse
-from qpkit.qupath.qpdata.roi_reader import box_polygon
 
 _COORDINATE = st.integers(-20_000_00, 100_000_00).map(lambda n: float(np.float32(n / 100)))
 _SIZE = st.integers(16, 5000).map(lambda n: n / 4)
@@ -39,8 +38,9 @@ def stars(draw: st.DrawFn) -> shapely.Polygon:
 def shapes(draw: st.DrawFn) -> tuple[shapely.Geometry, str]:
     kind = draw(st.sampled_from(["rectangle", "ellipse", "line", "polygon", "polyline", "points", "geometry"]))
     if kind in ("rectangle", "ellipse"):
-        box = draw(boxes())
-        return (box_polygon(*box) if kind == "rectangle" else ellipse(*box)), kind
+        x, y, x2, y2 = draw(boxes())
+        corners = [(x, y), (x2, y), (x2, y2), (x, y2)]
+        return (shapely.Polygon(corners) if kind == "rectangle" else ellipse(x, y, x2, y2)), kind
     if kind == "polygon":
         return draw(stars()), kind
     if kind == "geometry":

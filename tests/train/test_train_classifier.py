@@ -20,7 +20,7 @@ from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.classify import area_under_roc, baseline_classifiers, fit_classifier
 from qpkit_train.data.batches import TileReader
 from qpkit_train.data.tile_labels import tile_label_map, tile_label_table, tile_labels
-from qpkit_train.data.training_tiles import describe_training_tiles
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.preview import augmented_batches
@@ -63,7 +63,7 @@ def test_the_question_is_about_any_class_or_the_named_ones() -> None:
 
 def test_tiles_are_counted_and_read_by_the_question(make_tiles: MakeTiles) -> None:
     root = make_tiles(train={0: 4, 1: 3, 3: 2})
-    data = describe_training_tiles(root, classifier('positive=["Other"]'))
+    data = training_tiles_of(read_tile_set(root), classifier('positive=["Other"]'))
     assert data.names == ("background", "Other")
     assert [(g.name, len(g.tiles)) for g in data.sampler.groups] == [("positive", 2), ("negative", 7)]
     reader = TileReader(data.tile_set, table=data.table)
@@ -76,12 +76,12 @@ def test_tiles_are_counted_and_read_by_the_question(make_tiles: MakeTiles) -> No
 
 def test_tiles_that_are_unknown_in_part_are_reported(make_tiles: MakeTiles) -> None:
     root = make_tiles(train={0: 2, 1: 2}, val={0: 1})
-    assert not any("in part" in note for note in describe_training_tiles(root, classifier()).notes)
+    assert not any("in part" in note for note in training_tiles_of(read_tile_set(root), classifier()).notes)
     rng = np.random.default_rng(0)
     part = np.zeros((64, 64), np.uint8)
     part[:10] = 255
     masks = [("train", square_mask(rng, 1)), ("train", np.zeros((64, 64), np.uint8)), ("train", part), ("val", part)]
-    notes = describe_training_tiles(write_tiles(root.parent / "part", masks), classifier()).notes
+    notes = training_tiles_of(read_tile_set(write_tiles(root.parent / "part", masks)), classifier()).notes
     assert "2 tiles without it are known in part only: what is unknown counts as without" in notes
 
 
@@ -196,7 +196,7 @@ def test_any_pixel_counts_whatever_the_mask_is_stored_as(make_tiles: MakeTiles) 
     root = make_tiles(train={0: 1, 1: 1}, val={})
     tile_set = read_tile_set(root)
     Image.fromarray(np.full((64, 64), 9, np.uint8)).save(root / tile_set.tiles[0].mask)
-    data = describe_training_tiles(root, classifier())
+    data = training_tiles_of(read_tile_set(root), classifier())
     with pytest.raises(ValueError, match="has value 9"):
         TileReader(data.tile_set, table=data.table).read(data.train[0])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import tifffile
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.qupath import Project, add_image, create_project, open_project
+from qpkit.qupath.project.edits import relocated_record, write_project
 
 WIDTH, HEIGHT, MPP = 320, 256, 0.5
 
@@ -43,3 +44,12 @@ def small_project(folder: Path, objects: Sequence[Sequence[Annotation]] = ((TUMO
             project, slide, width=WIDTH, height=HEIGHT, mpp=MPP, objects=own, metadata={"Split": split, "Patient": name}
         )
     return open_project(project.path)
+
+
+def set_image_uris(project: Project, new_uris: Mapping[int, str]) -> int:
+    """Say where the images of entries are now; gives how many entries are different."""
+    record = relocated_record(project, new_uris)
+    changed: int = sum(new != old for new, old in zip(record["images"], project.record.get("images", []), strict=True))
+    if changed:
+        write_project(project, record)
+    return changed

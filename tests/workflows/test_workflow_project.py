@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from small_project import write_slide
+from small_project import set_image_uris, write_slide
 
 from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
-from qpkit.qupath import open_project
-from qpkit.qupath.project.edits import set_image_uris
+from qpkit.qupath import create_project, open_project
 from qpkit.slides import open_slide
-from qpkit.workflows.project import ImageSettings, add_images, new_project, read_metadata_table, write_metadata
+from qpkit.workflows.project import ImageSettings, add_images, read_metadata_table, write_metadata
 
 SLIDES = (
     "openslide-testdata/CMU-1-Small-Region.svs",
@@ -54,7 +53,7 @@ def test_slides_of_all_kinds_become_entries_that_are_what_the_slides_are(shared:
 def test_a_slide_is_added_once_and_a_bad_one_keeps_no_other_out(shared: Path, tmp_path: Path) -> None:
     good, other = (shared / "data/slides" / name for name in SLIDES[:2])
     bad = shared / "data/slides/openslide-python/unopenable.tiff"
-    project = new_project(tmp_path / "p")
+    project = create_project(tmp_path / "p")
     report = add_images(project, [good, good])
     assert [item.path for item in report.added] == [good] and report.known == ()
     before = (tmp_path / "p/project.qpproj").read_bytes()
@@ -73,7 +72,7 @@ def test_a_slide_is_added_once_and_a_bad_one_keeps_no_other_out(shared: Path, tm
     with pytest.raises(ConfigError, match="--image-type 'banana'"):
         add_images(project, [], ImageSettings(image_type="banana"))
     with pytest.raises(OutputError, match="project already"):
-        new_project(tmp_path / "p")
+        create_project(tmp_path / "p")
 
 
 def test_folders_and_patterns_are_the_slides_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +113,7 @@ def test_what_a_file_says_of_its_objective_and_of_each_axis_stands_in_the_projec
 
 
 def test_aperios_magnification_is_quPaths(shared: Path, tmp_path: Path) -> None:
-    report = add_images(new_project(tmp_path / "p"), [shared / "data/slides" / SLIDES[0]])
+    report = add_images(create_project(tmp_path / "p"), [shared / "data/slides" / SLIDES[0]])
     assert len(report.added) == 1
     assert open_project(tmp_path / "p").entries[0].server.metadata["magnification"] == 20.0
 
@@ -135,7 +134,7 @@ def test_uris_have_no_dots_and_a_link_is_its_file(
     (tmp_path / "link.jpeg").symlink_to(tmp_path / "slide.jpeg")
     monkeypatch.chdir(tmp_path / "a")
     images = [Path("../slide.jpeg"), Path("../a/../link.jpeg"), tmp_path / "slide.jpeg"]
-    report = add_images(new_project(tmp_path / "p"), images)
+    report = add_images(create_project(tmp_path / "p"), images)
     assert [item.path for item in report.added] == [tmp_path / "slide.jpeg"]
     (entry,) = open_project(tmp_path / "p").entries
     assert entry.server.innermost.uri == (tmp_path / "slide.jpeg").as_uri()

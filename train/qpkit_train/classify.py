@@ -6,8 +6,6 @@ segmentation. Only the answer is one per tile.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from scipy.stats import rankdata
 
 from qpkit.dataset import TileRecord, read_tile_set
 from qpkit.errors import ConfigError
-from qpkit.files import replace_file
+from qpkit.files import csv_bytes, replace_file
 from qpkit.ops.scores.baselines import ALL_BACKGROUND, ALL_THIS_CLASS, RANDOM, baseline_scores
 from qpkit.ops.scores.confusion import ClassScore, accuracy, class_scores, confusion_of
 from qpkit.progress import OnProgress, no_progress
@@ -194,12 +192,9 @@ def _tiles_csv(
     predicted: NDArray[np.uint8],
 ) -> bytes:
     """One row per tile, the most doubtful positives and the surest mistakes easy to sort out."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["slide", "col", "row", "x", "y", "split", "shows_it", "probability", "answer"])
-    for tile, known, probability, answer in zip(
-        tiles, truth.tolist(), probabilities.tolist(), predicted.tolist(), strict=True
-    ):
-        place: list[Any] = [tile.slide, tile.col, tile.row, tile.x, tile.y, tile.split]
-        writer.writerow([*place, known, round(probability, 6), answer])
-    return text.getvalue().encode()
+    rows: list[list[Any]] = [["slide", "col", "row", "x", "y", "split", "shows_it", "probability", "answer"]]
+    columns = truth.tolist(), probabilities.tolist(), predicted.tolist()
+    for tile, known, probability, answer in zip(tiles, *columns, strict=True):
+        place = [tile.slide, tile.col, tile.row, tile.x, tile.y, tile.split]
+        rows.append([*place, known, round(probability, 6), answer])
+    return csv_bytes(rows)

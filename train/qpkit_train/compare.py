@@ -6,8 +6,6 @@ cannot be trained is named, and the others go on.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qpkit.errors import ConfigError, OutputError, QpkitError, listed
-from qpkit.files import replace_file
+from qpkit.files import csv_bytes, replace_file
 from qpkit.ops.scores.confusion import ClassScore
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures import curves as figures
@@ -137,15 +135,13 @@ def _write(root: Path, models: Sequence[Compared]) -> None:
 
 def _csv(models: Sequence[Compared]) -> bytes:
     names = [score.name for score in models[0].fit.scores]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     plain = ["recipe", "run", "architecture", "encoder", "mean_dice", "mean_iou", "accuracy"]
     sizes = ["parameters", "learning", "epochs", "best_epoch", "steps", "seconds", "seconds_per_step"]
     by_class = [f"{metric}_{name}" for metric in ("dice", "iou") for name in names]
-    writer.writerow([*plain, *sizes, "device", "precision", "measured_on", "taken_over", *by_class])
+    rows: list[list[Any]] = [[*plain, *sizes, "device", "precision", "measured_on", "taken_over", *by_class]]
     for model in models:
         fitted = model.fit
-        writer.writerow(
+        rows.append(
             [
                 *(fitted.recipe, fitted.run, model.architecture, model.encoder),
                 *(fitted.mean_dice, fitted.mean_iou, fitted.accuracy),
@@ -156,7 +152,7 @@ def _csv(models: Sequence[Compared]) -> bytes:
                 *_of_classes(fitted.scores, "iou"),
             ]
         )
-    return text.getvalue().encode()
+    return csv_bytes(rows)
 
 
 def _of_classes(scores: Sequence[ClassScore], metric: str) -> list[float | None]:

@@ -16,7 +16,7 @@ from qpkit.errors import FormatError
 from qpkit.files import sha256
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_scores, confusion_of, empty_confusion
 from qpkit.ops.scores.probability_levels import LEVELS, confidence_of, empty_levels, levels_of
-from qpkit.progress import OnProgress
+from qpkit.progress import OnProgress, no_progress
 from qpkit.report.values.tiles import RunEvaluation, ScoredTile
 from qpkit_train.data.batches import MiniBatch, Prefetcher, TileReader, WholeTiles, mask_values
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
@@ -29,7 +29,7 @@ SHOWN: Final = 8
 """Tiles with the highest and with the lowest loss that are kept with their pixels; of few tiles half of them."""
 
 
-def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress | None = None) -> RunEvaluation:
+def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress = no_progress) -> RunEvaluation:
     """Measure a run's best weights tile by tile.
 
     Args:
@@ -44,13 +44,11 @@ def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress
     tile_set = _tiles_of(run, root)
     data = training_tiles_of(tile_set, run.recipe)
     judging = _Evaluation(run, data)
-    batches = WholeTiles(
-        TileReader(tile_set, table=data.table), data.measured, batch_size=measuring_batch(run.recipe, data)
-    )  # fmt: skip
+    reader = TileReader(tile_set, table=data.table)
+    batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(run.recipe, data))
     for batch in Prefetcher(batches, workers=run.recipe.data.workers):
         judging.add(batch)
-        if on_progress is not None:
-            on_progress(len(judging.losses), len(data.measured), "measure")
+        on_progress(len(judging.losses), len(data.measured), "measure")
     return judging.result()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ import numpy as np
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
+from qpkit.progress import OnProgress, no_progress
 from qpkit_train.data.batches import Prefetcher
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
@@ -54,7 +55,7 @@ class RangeTest:
 
 
 def find_learning_rate(
-    tiles_root: Path, recipe: Recipe, *, steps: int = STEPS, on_progress: Callable[[int, int, str], None] | None = None
+    tiles_root: Path, recipe: Recipe, *, steps: int = STEPS, on_progress: OnProgress = no_progress
 ) -> RangeTest:
     """Train for a few steps from 1e-6 up to 1, on what the sampler draws, and keep nothing.
 
@@ -87,8 +88,7 @@ def find_learning_rate(
             break
         rates.append(rate)
         losses.append(value)
-        if on_progress:
-            on_progress(step + 1, steps, f"lr {rate:.1e} loss {value:.4f}")
+        on_progress(step + 1, steps, f"lr {rate:.1e} loss {value:.4f}")
     return RangeTest(rates=tuple(rates), losses=tuple(losses), suggestion=steepest(rates, losses))
 
 

@@ -210,8 +210,7 @@ class Training:
 
     def _train_epoch(self, on_progress: OnProgress) -> tuple[list[float], list[float]]:
         """Train one epoch; gives learning rate and loss of each step."""
-        batches = self.batches_of(self.epoch)
-        source = Prefetcher(batches, workers=self.recipe.data.workers)
+        source = Prefetcher(self.batches_of(self.epoch), workers=self.recipe.data.workers)
         total = self.recipe.optim.epochs * self.steps_per_epoch
         rates: list[float] = []
         losses: list[Tensor] = []

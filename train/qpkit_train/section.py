@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -14,6 +14,11 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def faults(self) -> Iterator[str]:
         """Name what a type and bounds cannot say, each with the whole name of the setting."""
         yield from ()
+
+    @classmethod
+    def of(cls, config: object) -> Self:
+        """Take the own settings out of a table that has them all."""
+        return cls(**{name: getattr(config, name) for name in cls.__struct_fields__})
 
 
 def section_of(name: str, base: type[Section], parts: Iterable[type[Section]], *, module: str) -> type[Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qpkit.cli.shared.console import progress, say, table, took
-from qpkit.cli.shared.trainer import report_after_training
+from qpkit.cli.shared.console import progress, say, say_all, table, took
+from qpkit.cli.shared.trainer import measured_on, report_after_training
 from qpkit.extras import extra
 
 if TYPE_CHECKING:
@@ -46,13 +46,11 @@ def _show(report: ComparisonReport) -> None:
         epochs = f"{fit.best_epoch} of {fit.epochs}"
         rows.append((fit.recipe, fit.mean_dice, fit.mean_iou, fit.parameters["all"], fit.parameters["learning"],
                      epochs, fit.steps, fit.seconds))  # fmt: skip
-    where = "validation" if report.models[0].fit.validated_on == "val" else "TRAINING (there is no validation split)"
     columns = ("recipe", "Dice", "IoU", "parameters", "learning", "best epoch", "steps", "seconds")
-    table(f"Best epochs on the {where} tiles", columns, rows)
+    table(f"Best epochs on the {measured_on(report.models[0].fit)} tiles", columns, rows)
     for model in report.models:
         if model.taken_over:
             say(f"{model.fit.recipe}: was finished before, taken over from {model.fit.root}")
         elif model.fit.resumed_from:
             say(f"{model.fit.recipe}: went on after epoch {model.fit.resumed_from}")
-        for line in model.fit.notes:
-            say(f"note: {model.fit.recipe}: {line}")
+        say_all(f"note: {model.fit.recipe}: ", model.fit.notes)

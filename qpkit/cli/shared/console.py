@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -38,6 +38,12 @@ def out() -> Console:
 def say(text: str) -> None:
     """Tell a person something (stderr)."""
     typer.echo(text, err=True)
+
+
+def say_all(beginning: str, texts: Iterable[object]) -> None:
+    """Say each text on a line of its own, all with the same beginning."""
+    for text in texts:
+        say(f"{beginning}{text}")
 
 
 def fail(text: str) -> NoReturn:
@@ -107,6 +113,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for row in rows:
         grid.add_row(*(Text(_cell(value)) for value in row))
     out().print(grid)
+
+
+def table_of(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table on stdout; the keys of the rows, which are the same for all, head the columns."""
+    table(title, tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def _is_number(value: Any) -> bool:

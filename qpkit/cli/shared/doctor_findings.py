@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from qpkit.cli.shared.console import progress, say, table
+from qpkit.cli.shared.console import progress, say, say_all, table
 from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError, QpkitError
 from qpkit.qupath import open_project
@@ -80,10 +80,8 @@ def _show_plan(plan: Sequence[Finding]) -> None:
 
 
 def _show_fixed(fixed: FixReport) -> None:
-    for text in fixed.failed:
-        say(f"not done: {text}")
-    for path in fixed.kept:
-        say(f"kept: {path}")
+    say_all("not done: ", fixed.failed)
+    say_all("kept: ", fixed.kept)
     say(f"{len(fixed.done)} done" if fixed.done else "nothing to mend; no file was touched")
     _show(fixed.left)
 

@@ -11,6 +11,7 @@ from qpkit.ops.scores.bootstrap import Interval
 from qpkit.workflows.evaluate.result import Evaluation, Scope
 
 _SCORES = ("dice", "iou", "precision", "recall", "specificity")
+_NAMES = ("Dice", "IoU", "precision", "recall", "specificity")
 
 
 def show(result: Evaluation) -> None:
@@ -35,18 +36,7 @@ def _show_pixels(title: str, kind: str, scopes: Sequence[Scope]) -> None:
             baseline = best_baseline(scope.baselines[name], "dice")
             numbers = [getattr(score, metric) for metric in _SCORES]
             rows.append((scope.name, name, score.support, numbers[0], baseline, *numbers[1:]))
-    columns = (
-        kind,
-        "class",
-        "pixels",
-        "Dice",
-        "Dice of the best baseline",
-        "IoU",
-        "precision",
-        "recall",
-        "specificity",
-    )
-    table(title, columns, rows)
+    table(title, (kind, "class", "pixels", "Dice", "Dice of the best baseline", *_NAMES[1:]), rows)
 
 
 def _show_baselines(scope: Scope) -> None:
@@ -55,7 +45,7 @@ def _show_baselines(scope: Scope) -> None:
         for predictor, found in {"this run": score, **scope.baselines[name]}.items():
             rows.append((name, predictor, *(getattr(found, metric) for metric in _SCORES)))
     title = f"{scope.name}: beside baselines"
-    table(title, ("class", "predictor", "Dice", "IoU", "precision", "recall", "specificity"), rows)
+    table(title, ("class", "predictor", *_NAMES), rows)
 
 
 def _show_ranking(scope: Scope) -> None:
@@ -66,18 +56,11 @@ def _show_ranking(scope: Scope) -> None:
         prior = scope.baselines[name]["all this class"].precision
         row = (name, rank.auc, rank.average_precision, prior, rank.calibration_error)
         rows.append((*row, rank.best_dice, rank.best_threshold))
-    columns = (
-        "class",
-        "AUC",
-        "average precision",
-        "of the best baseline",
-        "calibration error",
-        "best Dice",
-        "at probability",
-    )
+    columns = ("class", "AUC", "average precision", "of the best baseline", "calibration error")
     error = scope.confidence_error
     told = "" if error is None else f"; calibration error of the predicted class: {error:.4f}"
-    table(f"{scope.name}: probabilities (the best Dice is chosen on these pixels{told})", columns, rows)
+    title = f"{scope.name}: probabilities (the best Dice is chosen on these pixels{told})"
+    table(title, (*columns, "best Dice", "at probability"), rows)
 
 
 def _show_lesions(result: Evaluation, scopes: Sequence[Scope]) -> None:
@@ -115,8 +98,7 @@ def _show_patients(result: Evaluation) -> None:
         f"Mean over {means.units} x {what}, 95 % interval "
         f"({result.settings.resamples:,} resamples, seed {result.settings.seed})"
     )
-    columns = ("class", "Dice", "IoU", "precision", "recall", "specificity", "AUC", "lesion F1")
-    table(title, columns, rows)
+    table(title, ("class", *_NAMES, "AUC", "lesion F1"), rows)
 
 
 def _interval(found: Interval, units: int) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qpkit.cli.shared.console import progress, say
+from qpkit.cli.shared.console import progress, say, say_all, table
 from qpkit.errors import QpkitError
 from qpkit.extras import extra
+
+if TYPE_CHECKING:
+    from qpkit_train.run_folder.fit_report import FitReport
 
 
 def start_processes(devices: int) -> bool:
@@ -25,9 +29,25 @@ def start_processes(devices: int) -> bool:
     return rank() == 0
 
 
-def parameters_line(parameters: Mapping[str, int]) -> str:
-    """Say how many parameters a network has, and how many of them learn."""
-    return f"{parameters['all']:,} parameters, {parameters['learning']:,} of them learn"
+def show_draws(sampler: Mapping[str, Any]) -> None:
+    """Print what an epoch shows, by kind of tile."""
+    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in sampler["groups"]]
+    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+
+
+def measured_on(fit: FitReport) -> str:
+    """The tiles that the figures of a training are of."""
+    return "validation" if fit.validated_on == "val" else "TRAINING (there is no validation split)"
+
+
+def say_how_it_ran(fit: FitReport) -> None:
+    """Say the notes of a training, how many parameters the network has, and the speed."""
+    say_all("note: ", fit.notes)
+    say(f"{fit.parameters['all']:,} parameters, {fit.parameters['learning']:,} of them learn")
+    say(
+        f"{fit.recipe} on {fit.device}, {fit.precision}: {fit.steps:,} steps of "
+        f"{fit.seconds_per_step:.2f} s, {fit.waiting_fraction:.0%} of it waiting for tiles"
+    )
 
 
 def report_after_training(run: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from qpkit.cli.shared.console import say, table
+from qpkit.cli.shared.console import say, say_all, table
 from qpkit.cli.shared.doctor_findings import doctor_project, require_no_project_options
 from qpkit.errors import ConfigError
 from qpkit.workflows.doctor.geojson import GeoJsonDiagnosis, GeoJsonFix, RuleFinding, diagnose_geojson, fix_geojson
@@ -120,8 +120,7 @@ def _show_fix(fixed: GeoJsonFix) -> None:
     if fixed.left_out:
         left_out = [(item.reason, _where(item.features, item.examples)) for item in fixed.left_out]
         table("Left out", ("why", "features"), left_out)
-    for text in fixed.unread:
-        say(f"not read to its end: {text}")
+    say_all("not read to its end: ", fixed.unread)
 
 
 def _text(finding: RuleFinding, diagnosis: GeoJsonDiagnosis) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from qpkit import api
 from qpkit.cli.shared import evaluation_tables
-from qpkit.cli.shared.console import progress, say, took
+from qpkit.cli.shared.console import progress, say, say_all, took
 from qpkit.extras import extra
 from qpkit.workflows.evaluate.files import evaluation_to_builtins
 from qpkit.workflows.evaluate.settings import EvaluateSettings
@@ -71,6 +71,5 @@ def command(
         typer.echo(msgspec.json.encode(evaluation_to_builtins(result)).decode())
     else:
         evaluation_tables.show(result)
-    for note in result.notes:
-        say(f"note: {note}")
+    say_all("note: ", result.notes)
     say(f"{f'{out} ' if out else ''}({took(start)})")

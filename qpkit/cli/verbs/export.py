@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from qpkit import api
-from qpkit.cli.shared.console import BROKEN, progress, say, table, took
+from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, table_of, took
 from qpkit.errors import ConfigError, listed
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.report.rule_table import COLUMNS, rule_rows
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport, parse_shard
+from qpkit.workflows.export.slide import SlideReport
 from qpkit.workflows.export.tiles import ExportReport
 from qpkit.workflows.inputs.settings import SlideSettings
 
@@ -43,36 +46,23 @@ def command(
         raise ConfigError("--shard and --scheduler exclude each other; give one")
     if scheduler and workers != 1:
         raise ConfigError("--workers is for this machine; with --scheduler the cluster says how many there are")
+    run = partial(api.export_shard, shard=part) if part else partial(api.export, scheduler=scheduler)
     with progress("export") as update:
-        if part:
-            done = api.export_shard(
-                paths,
-                out,
-                settings,
-                shard=part,
-                slides=slides,
-                annotations=annotations,
-                overwrite=overwrite,
-                workers=workers,
-                on_progress=update,
-            )
-        else:
-            report = api.export(
-                paths,
-                out,
-                settings,
-                slides=slides,
-                annotations=annotations,
-                overwrite=overwrite,
-                workers=workers,
-                scheduler=scheduler,
-                on_progress=update,
-            )
-    if part:
-        _show_part(done, out, start)
+        report = run(
+            paths,
+            out,
+            settings,
+            slides=slides,
+            annotations=annotations,
+            overwrite=overwrite,
+            workers=workers,
+            on_progress=update,
+        )
+    if isinstance(report, ShardReport):
+        _show_part(report, out, start)
     else:
         _show(report, out, start)
-    if done.failed if part else report.failed:
+    if report.failed:
         raise typer.Exit(BROKEN)
 
 
@@ -93,34 +83,7 @@ def _show_part(report: ShardReport, out: Path, start: float) -> None:
 
 def _show(report: ExportReport, out: Path, start: float) -> None:
     labels = report.labels
-    rows = [
-        (
-            s.name,
-            s.downsample,
-            s.tiles_in_grid,
-            s.tiles_kept,
-            s.dropped.get("glass", 0),
-            s.unread,
-            s.dropped.get("without annotation", 0),
-            sum(s.audit.drawn.values()),
-            s.audit.mended,
-            round(s.seconds, 1),
-        )
-        for s in report.slides
-    ]
-    columns = (
-        "slide",
-        "downsample",
-        "grid",
-        "kept",
-        "glass",
-        "of it never read",
-        "no annotation",
-        "objects drawn",
-        "mended",
-        "s",
-    )
-    table(f"Tiles ({_resolution(report.mpp)})", columns, rows)
+    table_of(f"Tiles ({_resolution(report.mpp)})", [_row(slide) for slide in report.slides])
     pixel_rows = []
     for value in labels.values:
         kept = sum(s.pixels.get(value, 0) for s in report.slides)
@@ -131,9 +94,23 @@ def _show(report: ExportReport, out: Path, start: float) -> None:
     table("Which rule decided the pixels", COLUMNS, rule_rows(tally, labels))
     split_rows = [(name, c["groups"], c["tiles"], c["positive"]) for name, c in report.splits.items()]
     table("Splits", ("split", "groups", "tiles", "with a class"), split_rows)
-    for line in _remarks(report):
-        say(f"note: {line}")
+    say_all("note: ", _remarks(report))
     say(f"{report.tiles_kept:,} tiles in {out} ({took(start)})")
+
+
+def _row(slide: SlideReport) -> dict[str, Any]:
+    return {
+        "slide": slide.name,
+        "downsample": slide.downsample,
+        "grid": slide.tiles_in_grid,
+        "kept": slide.tiles_kept,
+        "glass": slide.dropped.get("glass", 0),
+        "of it never read": slide.unread,
+        "no annotation": slide.dropped.get("without annotation", 0),
+        "objects drawn": sum(slide.audit.drawn.values()),
+        "mended": slide.audit.mended,
+        "s": round(slide.seconds, 1),
+    }
 
 
 def _resolution(mpp: float | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from qpkit import api
-from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.extras import extra
 from qpkit.workflows.inputs.settings import SlideSettings
 
@@ -38,14 +38,12 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
     for slide in report.slides:
         pixels = ", ".join(f"{name} {count:,}" for name, count in slide.pixels.items())
         rows.append((slide.name, slide.tiles, slide.predicted, pixels, slide.mm2_per_second, slide.seconds))
-        for line in slide.notes:
-            say(f"note: {slide.name}: {line}")
+        say_all(f"note: {slide.name}: ", slide.notes)
     table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
     if report.thresholds:
         limits = ", ".join(f"{name} {limit:g}" for name, limit in report.thresholds.items())
         say(f"background below these probabilities: {limits}")
-    for line in report.notes:
-        say(f"note: {line}")
+    say_all("note: ", report.notes)
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")

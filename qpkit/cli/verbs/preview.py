@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from qpkit.cli.shared.console import progress, say
+from qpkit.cli.shared.console import progress, say, say_all
 from qpkit.dataset.manifest import INFO_NAME
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
@@ -57,8 +57,7 @@ def command(
                 f"{source}: neither a QuPath project nor a folder that qpkit export made; "
                 "for a run or a recipe name its tiles, too"
             )
-    for note in report.notes[:_MOST_NOTES]:
-        say(f"note: {note}")
+    say_all("note: ", report.notes[:_MOST_NOTES])
     if len(report.notes) > _MOST_NOTES:
         say(f"note: and {len(report.notes) - _MOST_NOTES} more like these; the page has them all")
     shown = f", {report.tiles} tiles" if report.tiles else ""
@@ -79,8 +78,7 @@ def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], setting
     shown = augmented_batches(tiles, recipe, count=settings.count, versions=settings.versions)
     with progress("preview") as update:
         preview_augmented(shown, out, on_progress=update)
-    for note in shown.notes:
-        say(f"note: {note}")
+    say_all("note: ", shown.notes)
     if len(shown.tiles) < settings.count:
         say(f"note: an epoch shows {len(shown.tiles)} tiles, not {settings.count}")
     on = ", ".join(name for name, *_ in shown.settings) or "no change"

@@ -10,7 +10,7 @@ import typer
 from qpkit.cli.shared.console import BROKEN, progress, say, table, took
 from qpkit.cli.shared.flags import with_options
 from qpkit.errors import ConfigError
-from qpkit.qupath import Entry, Project, open_project
+from qpkit.qupath import Project, open_project
 from qpkit.settings import pairs_of
 from qpkit.workflows.project import (
     AddReport,
@@ -51,7 +51,10 @@ def add_images_command(
     settings: ImageSettings,
 ) -> None:
     """Add slides to a project, with thumbnails; those it has already are left out."""
-    _add(open_project(project), images, settings)
+    opened, start = open_project(project), time.perf_counter()
+    with progress("add") as update:
+        report = add_images(opened, images, settings, on_progress=update)
+    _show(opened, report, start)
 
 
 @app.command("set-metadata")
@@ -76,20 +79,10 @@ def set_metadata_command(
         values = {key: value or None for key, value in pairs_of(pairs).items()}
         changes = dict.fromkeys(entry or [str(item.id) for item in opened.entries], values)
     changed = write_metadata(opened, changes)
-    rows = [(item.id, item.name, ", ".join(f"{k}={v}" for k, v in item.metadata.items())) for item in _again(opened)]
+    entries = open_project(opened.path).entries
+    rows = [(item.id, item.name, ", ".join(f"{k}={v}" for k, v in item.metadata.items())) for item in entries]
     table(f"{opened.path}", ("id", "entry", "metadata"), rows)
     say(f"{changed} of {len(rows)} entries changed ({took(start)})")
-
-
-def _again(project: Project) -> tuple[Entry, ...]:
-    return open_project(project.path).entries
-
-
-def _add(project: Project, images: list[Path], settings: ImageSettings) -> None:
-    start = time.perf_counter()
-    with progress("add") as update:
-        report = add_images(project, images, settings, on_progress=update)
-    _show(project, report, start)
 
 
 def _show(project: Project, report: AddReport, start: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from qpkit.cli.shared.console import say, table, took
+from qpkit.cli.shared.console import say, say_all, table, took
 from qpkit.errors import ConfigError
 from qpkit.workflows.tables.split import SplitReport, split_tiles
 from qpkit.workflows.tables.split_settings import SplitSettings
@@ -60,10 +60,8 @@ def _show(report: SplitReport, folds: int | None) -> None:
             if value is not None
         ]
         table("Deviation of the fractions from the wished ones", ("", "root mean square"), rows)
-    for line in report.leakage.describe():
-        say(f"warning: leakage, allowed: {line}")
-    for line in report.notes:
-        say(f"note: {line}")
+    say_all("warning: leakage, allowed: ", report.leakage.describe())
+    say_all("note: ", report.notes)
 
 
 def _percent(part: int, total: int) -> str:

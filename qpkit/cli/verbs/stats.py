@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qpkit.cli.shared.console import say, table
+from qpkit.cli.shared.console import say, say_all, table, table_of
 from qpkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qpkit.workflows.tables.stats import PartStats, StatsReport
+    from qpkit.core.labels import LabelMap
+    from qpkit.workflows.tables.stats import ClassStats, PartStats, StatsReport
 
 _MOST_ROWS = 40
 
@@ -57,50 +58,43 @@ def _show(report: StatsReport) -> None:
     table("Tiles", ("", ""), [(name, str(value)) for name, value in facts])
     for title, parts in (("Splits", report.splits), ("Groups", report.groups), ("Slides", report.slides)):
         _parts(title, parts, report)
-    rows = [
-        (
-            c.value,
-            c.name,
-            c.tiles,
-            _ratio(c.others_per_tile),
-            c.pixels,
-            c.area_mm2,
-            "-" if c.fraction is None else f"{c.fraction:.2%}",
-            *(f"{c.split_fractions[p.name]:.1%}" if c.split_fractions else "-" for p in report.splits),
-        )
-        for c in report.classes
-    ]
-    columns = ("value", "class", "tiles", "with : without", "px", "mm2", "of labelled")
-    table("Classes", (*columns, *(f"in {p.name}" for p in report.splits)), rows)
-    for line in report.leakage.describe() or ["none found"]:
-        say(f"leakage: {line}")
-    for line in report.notes:
-        say(f"note: {line}")
+    table_of("Classes", [_class_row(item, report.splits) for item in report.classes])
+    say_all("leakage: ", report.leakage.describe() or ["none found"])
+    say_all("note: ", report.notes)
 
 
 def _parts(title: str, parts: Sequence[PartStats], report: StatsReport) -> None:
-    rows: list[tuple[Any, ...]] = []
-    for part in parts[:_MOST_ROWS]:
-        counts = part.counts
-        areas = [counts.area_mm2[c.value] if counts.area_mm2 else None for c in report.labels.classes]
-        where = (part.groups, part.slides) if title == "Splits" else ("/".join(part.splits),)
-        rows.append(
-            (
-                part.name,
-                *where,
-                counts.tiles,
-                counts.positive,
-                _ratio(counts.negatives_per_positive),
-                counts.unknown,
-                f"{counts.tissue:.0%}",
-                *areas,
-            )
-        )
-    where_columns = ("groups", "slides") if title == "Splits" else ("split",)
-    areas_columns = [f"{c.name} mm2" for c in report.labels.classes]
-    columns = ("", *where_columns, "tiles", "with a class", "with : without", "only ignore", "tissue", *areas_columns)
     more = f", first {_MOST_ROWS} of {len(parts)} (all: --json)" if len(parts) > _MOST_ROWS else ""
-    table(title + more, columns, rows)
+    table_of(title + more, [_part_row(title, part, report.labels) for part in parts[:_MOST_ROWS]])
+
+
+def _class_row(item: ClassStats, splits: Sequence[PartStats]) -> dict[str, Any]:
+    shown = {f"in {p.name}": f"{item.split_fractions[p.name]:.1%}" if item.split_fractions else "-" for p in splits}
+    return {
+        "value": item.value,
+        "class": item.name,
+        "tiles": item.tiles,
+        "with : without": _ratio(item.others_per_tile),
+        "px": item.pixels,
+        "mm2": item.area_mm2,
+        "of labelled": "-" if item.fraction is None else f"{item.fraction:.2%}",
+        **shown,
+    }
+
+
+def _part_row(title: str, part: PartStats, labels: LabelMap) -> dict[str, Any]:
+    counts = part.counts
+    where = {"groups": part.groups, "slides": part.slides} if title == "Splits" else {"split": "/".join(part.splits)}
+    return {
+        "": part.name,
+        **where,
+        "tiles": counts.tiles,
+        "with a class": counts.positive,
+        "with : without": _ratio(counts.negatives_per_positive),
+        "only ignore": counts.unknown,
+        "tissue": f"{counts.tissue:.0%}",
+        **{f"{c.name} mm2": counts.area_mm2[c.value] if counts.area_mm2 else None for c in labels.classes},
+    }
 
 
 def _ratio(others: float | None) -> str:

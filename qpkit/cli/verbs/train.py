@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from qpkit.cli.shared.comparison import run_comparison
-from qpkit.cli.shared.console import progress, say, table, took
-from qpkit.cli.shared.trainer import parameters_line, report_after_training, start_processes
+from qpkit.cli.shared.console import progress, say, say_all, table, took
+from qpkit.cli.shared.trainer import measured_on, report_after_training, say_how_it_ran, show_draws, start_processes
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
 from qpkit.files import replace_file
@@ -56,9 +56,10 @@ def command(
     chosen = load_recipe(recipe or _DEFAULT, setting)
     if dry_run:
         with extra("train"):
-            from qpkit_train.data.training_tiles import describe_training_tiles
+            from qpkit.dataset import read_tile_set
+            from qpkit_train.data.training_tiles import training_tiles_of
 
-        _show_epoch(describe_training_tiles(tiles, chosen))
+        _show_epoch(training_tiles_of(read_tile_set(tiles), chosen))
         return
     if find_lr:
         _find_lr(tiles, chosen, out, start)
@@ -110,16 +111,14 @@ def _find_lr(tiles: Path, recipe: Recipe, out: Path | None, start: float) -> Non
 def _show_epoch(data: TrainingTiles) -> None:
     """Show what the first epoch holds: kinds of tiles, classes, patients."""
     drawn = data.sampler.describe()
-    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
-    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+    show_draws(drawn)
     pixels, total = drawn["pixels_per_epoch"], sum(drawn["pixels_per_epoch"].values())
     classes = [(name, drawn["tiles_with_class"][name], n, f"{n / max(total, 1):.2%}") for name, n in pixels.items()]
     table("Classes in an epoch (whole tiles)", ("class", "tiles", "pixels", "of labelled"), classes)
     kinds = [g["name"] for g in drawn["groups"]]
     groups = [(name, row["tiles"], *(row[kind] for kind in kinds)) for name, row in drawn["by_group"].items()]
     table("Patients (or slides) in an epoch", ("group", "tiles", *(f"{kind} drawn" for kind in kinds)), groups)
-    for line in data.notes:
-        say(f"note: {line}")
+    say_all("note: ", data.notes)
     say(
         f"{drawn['batches']:,} batches, {drawn['tiles_per_epoch']:,} tiles an epoch; left out: "
         f"{drawn['unlabelled_tiles_left_out']:,} without a label, {drawn['other_tiles_left_out']:,} that the "
@@ -128,12 +127,9 @@ def _show_epoch(data: TrainingTiles) -> None:
 
 
 def _show(report: FitReport, out: Path, start: float, said: Sequence[str]) -> None:
-    drawn = report.sampler
-    rows = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in drawn["groups"]]
-    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), rows)
+    show_draws(report.sampler)
     scores = [(s.name, s.support, s.dice, s.iou, s.precision, s.recall) for s in report.scores]
-    where = "validation" if report.validated_on == "val" else "TRAINING (there is no validation split)"
-    title = f"Epoch {report.best_epoch} of {report.epochs}, best on the {where} tiles"
+    title = f"Epoch {report.best_epoch} of {report.epochs}, best on the {measured_on(report)} tiles"
     table(title, ("class", "pixels", "Dice", "IoU", "precision", "recall"), scores)
     probabilities = ", ".join(f"{name} {probability:g}" for name, probability in report.thresholds.items())
     if probabilities:
@@ -141,9 +137,5 @@ def _show(report: FitReport, out: Path, start: float, said: Sequence[str]) -> No
     for line in report.notes:
         if line not in said:
             say(f"note: {line}")
-    say(parameters_line(report.parameters))
-    say(
-        f"{report.recipe} on {report.device}, {report.precision}: {report.steps:,} steps of "
-        f"{report.seconds_per_step:.2f} s, {report.waiting_fraction:.0%} of it waiting for tiles"
-    )
+    say_how_it_ran(report)
     say(f"run {report.run} in {out} ({took(start)})")

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from qpkit.cli.shared.console import progress, say, table, took
-from qpkit.cli.shared.trainer import parameters_line, start_processes
+from qpkit.cli.shared.trainer import measured_on, say_how_it_ran, show_draws, start_processes
 from qpkit.extras import extra
 
 if TYPE_CHECKING:
@@ -47,13 +47,12 @@ def command(
 
 def _show(report: ClassifierReport, out: Path, start: float) -> None:
     trained = report.fit
-    groups = [(g["name"], g["tiles"], g["per_epoch"], g["repeats"]) for g in trained.sampler["groups"]]
-    table("What an epoch shows", ("tiles", "there are", "drawn", "times each"), groups)
-    where = "validation" if trained.validated_on == "val" else "TRAINING (there is no validation split)"
+    show_draws(trained.sampler)
     scores = {"the model": report.model, **report.baselines}
     rows = [(name, j.accuracy, j.precision, j.recall, j.f1, j.auc) for name, j in scores.items()]
-    title = f"Does a tile show {report.asked}? Epoch {trained.best_epoch} of {trained.epochs} on the {where} tiles"
-    table(title, ("predictor", "accuracy", "precision", "recall", "F1", "AUC"), rows)
+    epoch = f"Epoch {trained.best_epoch} of {trained.epochs} on the {measured_on(trained)} tiles"
+    columns = ("predictor", "accuracy", "precision", "recall", "F1", "AUC")
+    table(f"Does a tile show {report.asked}? {epoch}", columns, rows)
     shown = [
         (name, *counts, *(count / max(sum(counts), 1) for count in counts))
         for name, counts in zip(("without", "with"), report.confusion.tolist(), strict=True)
@@ -63,11 +62,5 @@ def _show(report: ClassifierReport, out: Path, start: float) -> None:
         ("", "predicted without", "predicted with", "fraction without", "fraction with"),
         shown,
     )
-    for line in trained.notes:
-        say(f"note: {line}")
-    say(parameters_line(trained.parameters))
-    say(
-        f"{trained.recipe} on {trained.device}, {trained.precision}: {trained.steps:,} steps of "
-        f"{trained.seconds_per_step:.2f} s, {trained.waiting_fraction:.0%} of it waiting for tiles"
-    )
+    say_how_it_ran(trained)
     say(f"run {trained.run} in {out} ({took(start)}); its encoder: --set model.encoder_weights=run:{out}")

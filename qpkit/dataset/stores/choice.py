@@ -12,7 +12,7 @@ from qpkit.dataset.stores.layers import ImageFormat
 from qpkit.dataset.stores.nnunet import nnunet_paths
 from qpkit.dataset.stores.shards import ShardStore, ShardWriter
 from qpkit.dataset.stores.slides import SlideStore
-from qpkit.dataset.stores.store import NoWriter, StoreKind, TileStore, TileWriter
+from qpkit.dataset.stores.store import StoreKind, TileStore, TileWriter
 
 
 def open_writer(kind: StoreKind, root: Path, stem: str, image_format: ImageFormat) -> TileWriter:
@@ -27,7 +27,7 @@ def open_writer(kind: StoreKind, root: Path, stem: str, image_format: ImageForma
     if kind == "shards":
         return ShardWriter(root, stem, image_format)
     if kind == "none":
-        return NoWriter()
+        return TileWriter()
     return FilesWriter(root, nnunet_paths if kind == "nnunet" else paths_by_slide(stem), image_format)
 
 

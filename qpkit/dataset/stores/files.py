@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.stores.layers import ImageFormat, Layers, decode, encode, folder_of, suffix_of
-from qpkit.dataset.stores.store import InTheBackground, Stored
+from qpkit.dataset.stores.store import BackgroundWriter, Stored
 from qpkit.errors import FormatError
 
 PathOf = Callable[[str, str, str], str]
@@ -23,43 +22,32 @@ def paths_by_slide(stem: str) -> PathOf:
     return lambda layer, name, suffix: f"{folder_of(layer)}/{stem}/{name}{suffix}"
 
 
-class FilesWriter:
+class FilesWriter(BackgroundWriter[Stored]):
     """Writes tiles as files; use as a context manager.
 
     Args:
         root: The folder.
         path_of: Where each file goes.
         image_format: Of the pixels.
-        threads: Encoders side by side.
 
     Attributes:
         stored: Where the tiles are, in the order they were added.
     """
 
-    def __init__(self, root: Path, path_of: PathOf, image_format: ImageFormat, *, threads: int = 2) -> None:
+    def __init__(self, root: Path, path_of: PathOf, image_format: ImageFormat) -> None:
+        super().__init__()
         self._root, self._path_of, self._format = root, path_of, image_format
-        self.stored: list[Stored] = []
-        self._jobs = InTheBackground(self._write, self.stored.append, threads=threads)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._jobs.finish(is_wanted=kind is None)
-
-    def add(self, name: str, layers: Layers) -> None:
-        """Hand over a tile; see TileWriter."""
-        self._jobs.add(name, layers)
-
-    def _write(self, name: str, layers: Layers) -> Stored:
+    def _encode(self, name: str, layers: Layers) -> Stored:
         paths = {}
         for layer, pixels in layers.items():
             suffix = suffix_of(layer, pixels, self._format)
             paths[layer] = self._path_of(layer, name, suffix)
             _save(self._root / paths[layer], encode(pixels, suffix, quality=self._format.quality))
         return Stored(paths=paths)
+
+    def _collect(self, tile: Stored) -> None:
+        self.stored.append(tile)
 
 
 def _save(path: Path, content: bytes) -> None:

@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import msgspec
-
 from qpkit.core.labels import LabelMap
 from qpkit.dataset.record import TileRecord
 from qpkit.errors import LabelError
+from qpkit.files import pretty_json
 
 _FOLDER_NAME = re.compile(r"Dataset\d{3}_\w+")
 
@@ -102,4 +101,4 @@ def _moved(root: Path, record: TileRecord) -> TileRecord:
 
 
 def _write(path: Path, content: object) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    path.write_bytes(pretty_json(content) + b"\n")

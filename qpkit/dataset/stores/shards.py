@@ -8,15 +8,14 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 from numpy.typing import NDArray
 
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.stores.layers import ImageFormat, Layers, decode, encode, suffix_of
-from qpkit.dataset.stores.store import InTheBackground, Stored
+from qpkit.dataset.stores.store import BackgroundWriter, Stored
 from qpkit.errors import FormatError
 
 SHARD_BYTES: Final = 256_000_000
@@ -26,42 +25,31 @@ Encoded = tuple[str, dict[str, tuple[str, bytes]]]
 """Key of a tile; by layer the member's name and content."""
 
 
-class ShardWriter:
+class ShardWriter(BackgroundWriter[Encoded]):
     """Writes the tiles of one slide as shards/STEM-0000.tar and so on; use as a context manager.
 
     Args:
         root: The folder.
         stem: How file names begin.
         image_format: Of the pixels.
-        threads: Encoders side by side.
 
     Attributes:
         stored: Where the tiles are, in the order they were added.
     """
 
-    def __init__(self, root: Path, stem: str, image_format: ImageFormat, *, threads: int = 2) -> None:
+    def __init__(self, root: Path, stem: str, image_format: ImageFormat) -> None:
+        super().__init__()
         self._root, self._stem, self._format = root, stem, image_format
         self._tar: tarfile.TarFile | None = None
         self._shard = ""
         self._number = 0
-        self.stored: list[Stored] = []
-        self._jobs = InTheBackground(self._encode, self._append, threads=threads)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._jobs.finish(is_wanted=kind is None)
+            super().__exit__(kind)
         finally:
             if self._tar is not None:
                 self._tar.close()
-
-    def add(self, name: str, layers: Layers) -> None:
-        """Hand over a tile; see TileWriter."""
-        self._jobs.add(name, layers)
 
     def _encode(self, name: str, layers: Layers) -> Encoded:
         key = name.replace(".", "_")  # WebDataset takes everything behind the first dot for the suffix
@@ -71,7 +59,7 @@ class ShardWriter:
             members[layer] = f"{key}.{layer}{suffix}", encode(pixels, suffix, quality=self._format.quality)
         return key, members
 
-    def _append(self, tile: Encoded) -> None:
+    def _collect(self, tile: Encoded) -> None:
         key, members = tile
         tar = self._open_tar()
         places = {}

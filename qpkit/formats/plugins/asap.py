@@ -17,9 +17,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
-from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
@@ -33,12 +32,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "no class colour",
     "opacity",
     "blank name",
-    "control characters",
-    "id",
-    *ONLY_QUPATH,
-    "no shape",
-    "parts",
-    "mixed shapes",
+    *NOT_IN_XML,
     "ellipse",
     instead={"holes": "holes written as cuts in the outline"},
 )
@@ -50,16 +44,13 @@ _SAME_COLOR: Final = "objects' own colours that are their class's left out"
 _OPEN: Final[dict[str, RoiShape]] = {"Measurement": "line", "PolyLine": "polyline"}
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an ASAP file.
 
     Raises:
         FormatError: Not XML, not ASAP's, or a coordinate that is no number.
     """
-    del choices
-    root = read_xml(path)
-    if root.tag != ROOT:
-        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    root = read_xml(path, ROOT)
     colors = {group.get("Name"): parse_color(group.get("Color")) for group in root.iter("Group")}
     notes: Counter[str] = Counter()
     found = (
@@ -113,9 +104,8 @@ def _shape(kind: str, points: Points, notes: Counter[str]) -> tuple[BaseGeometry
     return polygon, "rectangle" if kind == "Rectangle" else "polygon"
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects; returns what was lost."""
-    del choices
     (drawing,) = drawings
     losses = count_losses(drawing.objects, CANNOT_HOLD)
     root = ET.Element(ROOT)

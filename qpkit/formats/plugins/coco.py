@@ -56,13 +56,12 @@ NO_PIXEL: Final = "areas that cover no pixel's centre left out"
 _RESERVED: Final = f"classes called {UNCLASSIFIED!r} read as no class"
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a COCO file: one drawing for each image that it lists, also those without annotations.
 
     Raises:
         FormatError: Not COCO, or an annotation that cannot be understood (with its position).
     """
-    del choices
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise FormatError(f"{path}: not COCO (no list of annotations)")

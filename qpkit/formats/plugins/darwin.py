@@ -48,13 +48,12 @@ _SPLIT: Final = "objects of several lines split into one for each line"
 _Made = tuple[BaseGeometry, RoiShape]
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a Darwin file (2.0, or 1.0).
 
     Raises:
         FormatError: Not Darwin's, or an annotation that cannot be understood (with its position).
     """
-    del choices
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise FormatError(f"{path}: not Darwin JSON (no list of annotations)")
@@ -74,11 +73,7 @@ def _image(record: Mapping[str, Any]) -> ImageFacts:
     sized = slots[0] if isinstance(slots, list) and slots and isinstance(slots[0], dict) else item
     width, height = (sized.get(key) if isinstance(sized, dict) else None for key in ("width", "height"))
     name = item.get("name", item.get("filename")) if isinstance(item, dict) else None
-    return ImageFacts(
-        name=name if isinstance(name, str) else None,
-        width=width if isinstance(width, int) else None,
-        height=height if isinstance(height, int) else None,
-    )
+    return ImageFacts.stated(name, width, height)
 
 
 def _annotation(item: Mapping[str, Any], made: _Made, where: str) -> Annotation:
@@ -193,9 +188,8 @@ def _ellipse(record: Any, where: str, notes: Counter[str]) -> _Made | None:
     return rotate(drawn, angle, origin=(x, y), use_radians=True), "polygon"
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects as Darwin JSON 2.0; returns what was lost."""
-    del choices
     (drawing,) = drawings
     losses = count_losses(drawing.objects, CANNOT_HOLD)
     annotations = []

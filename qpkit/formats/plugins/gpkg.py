@@ -17,31 +17,27 @@ from qpkit.formats.shared.vector_files import (
     RULE,
     SOURCE,
     layers_of,
-    read_objects,
+    read_whole,
     save_layer,
     write_whole,
 )
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read all layers of a file as one drawing.
 
     Raises:
-        MissingExtraError, FormatError, ProjectError: As for `read_objects`.
+        MissingExtraError, FormatError, ProjectError: As for `read_whole`.
     """
-    del choices
-    notes: Counter[str] = Counter()
-    objects = read_objects(path, layers_of, notes)
-    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+    return read_whole(path, image, layers_of)
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects; returns what was lost.
 
     Raises:
         MissingExtraError, OutputError: As for `write_whole`.
     """
-    del choices
     return write_whole(path, drawings, _save)
 
 

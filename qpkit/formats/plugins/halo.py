@@ -18,9 +18,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
-from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
@@ -32,18 +31,7 @@ ROOT: Final = "Annotations"
 _ENDING: Final = ".annotations"
 
 CANNOT_HOLD: Final = cannot_hold(
-    "odd class name",
-    "no class colour",
-    "own colour",
-    "opacity",
-    "name",
-    "control characters",
-    "id",
-    *ONLY_QUPATH,
-    "no shape",
-    "parts",
-    "mixed shapes",
-    "many points",
+    "odd class name", "no class colour", "own colour", "opacity", "name", *NOT_IN_XML, "many points"
 )
 
 ROUNDED: Final = "objects rounded to whole px"
@@ -52,16 +40,13 @@ VANISHED: Final = "outlines of which rounding to whole px left nothing"
 _Found = tuple[BaseGeometry, RoiShape]
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a HALO file; the layer's name is the class.
 
     Raises:
         FormatError: Not XML, not HALO's, or a coordinate that is no number.
     """
-    del choices
-    root = read_xml(path)
-    if root.tag != ROOT:
-        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    root = read_xml(path, ROOT)
     notes: Counter[str] = Counter()
     objects: list[Annotation] = []
     for index, layer in enumerate(root.findall("Annotation")):
@@ -105,13 +90,12 @@ def _region(element: ET.Element, where: str, notes: Counter[str]) -> _Found | No
     return None if polygon is None else (polygon, shape)
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects, a layer for each class.
 
     Returns:
         What was lost, with the objects that were rounded and the outlines of which nothing was left.
     """
-    del choices
     (drawing,) = drawings
     losses = count_losses(drawing.objects, CANNOT_HOLD)
     root = ET.Element(ROOT)

@@ -20,9 +20,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
-from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
@@ -37,12 +36,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "own colour",
     "opacity",
     "blank name",
-    "control characters",
-    "id",
-    *ONLY_QUPATH,
-    "no shape",
-    "parts",
-    "mixed shapes",
+    *NOT_IN_XML,
     instead={"polyline": "lines of more than two points left out (ImageScope would close them)"},
 )
 
@@ -50,7 +44,7 @@ _OUTLINE, _BOX, _ELLIPSE, _ARROW, _RULER, _COUNTED = "0", "1", "2", "3", "4", "5
 _TYPE: Final[dict[RoiShape, str]] = {"rectangle": _BOX, "ellipse": _ELLIPSE, "line": _RULER, "points": _COUNTED}
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an ImageScope file.
 
     The layer's name is the class, a region's text its name. MicronsPerPixel becomes the image's mpp if nothing else
@@ -59,10 +53,7 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
     Raises:
         FormatError: Not XML, not ImageScope's, or a coordinate that is no number.
     """
-    del choices
-    root = read_xml(path)
-    if root.tag != ROOT:
-        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    root = read_xml(path, ROOT)
     notes: Counter[str] = Counter()
     objects: list[Annotation] = []
     for index, layer in enumerate(root.findall("Annotation")):
@@ -114,9 +105,8 @@ def _region(element: ET.Element, where: str, notes: Counter[str]) -> tuple[BaseG
     return None if polygon is None else (polygon, shape)
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects, a layer for each class; returns what was lost."""
-    del choices
     (drawing,) = drawings
     root = ET.Element(ROOT, MicronsPerPixel="" if drawing.image.mpp is None else as_text(drawing.image.mpp))
     layers: dict[PathClass | None, ET.Element] = {}

@@ -43,11 +43,9 @@ CANNOT_HOLD: Final = cannot_hold(
     "name",
     "id",
     *ONLY_QUPATH,
-    instead={
-        "no shape": "objects without an area (lines, points, empty ones) left out",
-        "line": "objects without an area (lines, points, empty ones) left out",
-        "points": "objects without an area (lines, points, empty ones) left out",
-    },
+    instead=dict.fromkeys(
+        ("no shape", "line", "points"), "objects without an area (lines, points, empty ones) left out"
+    ),
 )
 
 AS_PIXELS: Final = "areas written as pixels; where they overlap the later class covers the earlier"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from qpkit.core.geometry import ellipse
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
@@ -41,12 +41,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "own colour",
     "opacity",
     "blank name",
-    "control characters",
-    "id",
-    *ONLY_QUPATH,
-    "no shape",
-    "parts",
-    "mixed shapes",
+    *NOT_IN_XML,
     "many points",
     "ellipse",
     instead={"holes": "holes written as cuts in the outline"},
@@ -73,16 +68,13 @@ class _Frame:
         Raises:
             ConfigError: Something is not known.
         """
-        if None in (image.width, image.height, image.mpp, image.centre_nm):
+        if image.width is None or image.height is None or image.mpp is None or image.centre_nm is None:
             raise ConfigError(
                 "an .ndpa counts nanometres from the centre of the glass: give the slide with --image SLIDE.ndpi, or "
                 "--size WxH, --mpp and --offset-nm X,Y (hamamatsu.XOffsetFromSlideCentre and Y)"
             )
-        width, height = image.size("an .ndpa")
-        assert image.mpp is not None
-        assert image.centre_nm is not None
         size = image.pixel_size or PixelSize(image.mpp, image.mpp)
-        return cls(width, height, (size.x * _NM_PER_UM, size.y * _NM_PER_UM), image.centre_nm)
+        return cls(image.width, image.height, (size.x * _NM_PER_UM, size.y * _NM_PER_UM), image.centre_nm)
 
     def to_px(self, nm: Points) -> Points:
         """Slide px of nm."""
@@ -95,17 +87,14 @@ class _Frame:
         return np.asarray(np.round((px - half) * np.array(self.nm_per_px) + self.centre_nm), dtype=np.float64)
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an .ndpa.
 
     Raises:
         ConfigError: The image's size, um per px or offset is not known.
         FormatError: Not XML, not NDP.view's, in other units, or a coordinate that is no number.
     """
-    del choices
-    root = read_xml(path)
-    if root.tag != ROOT:
-        raise FormatError(f"{path}: the root is <{root.tag}>, not <{ROOT}>")
+    root = read_xml(path, ROOT)
     frame = _Frame.of(image)
     notes: Counter[str] = Counter()
     objects: list[Annotation] = []
@@ -137,11 +126,8 @@ def _shape(element: ET.Element, frame: _Frame, where: str, notes: Counter[str]) 
     if kind != "freehand":
         notes[f"annotations of type {kind!r} left out"] += 1
         return None
-    points = frame.to_px(
-        np.array(
-            [[number(p.findtext(key), f"{where}: {key}") for key in ("x", "y")] for p in element.iter("point")]
-        ).reshape(-1, 2)
-    )
+    found = [_numbers(point, where, ("x", "y")) for point in element.iter("point")]
+    points = frame.to_px(np.array(found).reshape(-1, 2))
     if element.findtext("closed") == "0" and len(points) > 1:
         return shapely.LineString(points), "polyline"
     return _area(points, element.findtext("specialtype") == "rectangle", notes)
@@ -163,13 +149,12 @@ def _numbers(element: ET.Element, where: str, keys: Sequence[str]) -> Points:
     return np.array([number(element.findtext(key), f"{where}: {key}") for key in keys]).reshape(-1, 2)
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects; returns what was lost.
 
     Raises:
         ConfigError: The image's size, um per px or offset is not known.
     """
-    del choices
     (drawing,) = drawings
     frame = _Frame.of(drawing.image)
     losses = count_losses(drawing.objects, CANNOT_HOLD)
@@ -186,8 +171,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
 def _add(root: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape, frame: _Frame) -> None:
     view = ET.SubElement(root, "ndpviewstate", id=str(len(root) + 1))
     texts = {"title": item.class_name or "", "details": item.name or "", "coordformat": "nanometers"}
-    for tag, text in texts.items():
-        ET.SubElement(view, tag).text = printable(text)
+    _add_texts(view, {tag: printable(text) for tag, text in texts.items()})
     color = to_hex(color_of(item.path_class))
     if shape == "points":
         _numbered(view, "pin", "AnnotatePin", color, ("x", "y"), frame.to_nm(shapely.get_coordinates(geometry)))
@@ -203,22 +187,23 @@ def _add(root: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiS
 
 def _numbered(view: ET.Element, kind: str, displayed: str, color: str, keys: Sequence[str], nm: Points) -> None:
     element = ET.SubElement(view, "annotation", type=kind, displayname=displayed, color=color)
-    for key, value in zip(keys, nm.ravel().tolist(), strict=True):
-        ET.SubElement(element, key).text = str(int(value))
+    _add_texts(element, dict(zip(keys, map(int, nm.ravel().tolist()), strict=True)))
+
+
+def _add_texts(element: ET.Element, texts: Mapping[str, object]) -> None:
+    for tag, text in texts.items():
+        ET.SubElement(element, tag).text = str(text)
 
 
 def _freehand(view: ET.Element, color: str, nm: Points, *, closed: bool, is_rectangle: bool) -> None:
     displayed = "AnnotateRectangle" if is_rectangle else "AnnotateFreehand" if closed else "AnnotateFreehandLine"
     element = ET.SubElement(view, "annotation", type="freehand", displayname=displayed, color=color)
-    ET.SubElement(element, "measuretype").text = "0"
-    ET.SubElement(element, "closed").text = "1" if closed else "0"
+    _add_texts(element, {"measuretype": 0, "closed": int(closed)})
     points = ET.SubElement(element, "pointlist")
     for x, y in nm.tolist():
-        point = ET.SubElement(points, "point")
-        ET.SubElement(point, "x").text = str(int(x))
-        ET.SubElement(point, "y").text = str(int(y))
+        _add_texts(ET.SubElement(points, "point"), {"x": int(x), "y": int(y)})
     if is_rectangle:
-        ET.SubElement(element, "specialtype").text = "rectangle"
+        _add_texts(element, {"specialtype": "rectangle"})
 
 
 def _recognises(root: ET.Element, _: Path) -> bool:

@@ -18,21 +18,18 @@ from qpkit.formats.shared.vector_files import (
     SOURCE,
     Layer,
     geopandas_and_pyogrio,
-    read_objects,
+    read_whole,
     write_whole,
 )
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a table.
 
     Raises:
-        MissingExtraError, FormatError, ProjectError: As for `read_objects`.
+        MissingExtraError, FormatError, ProjectError: As for `read_whole`.
     """
-    del choices
-    notes: Counter[str] = Counter()
-    objects = read_objects(path, _load, notes)
-    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+    return read_whole(path, image, _load)
 
 
 def _load(path: Path, _: Counter[str]) -> list[Layer]:
@@ -40,13 +37,12 @@ def _load(path: Path, _: Counter[str]) -> list[Layer]:
     return [(None, geopandas.read_parquet(path))]
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects; returns what was lost.
 
     Raises:
         MissingExtraError, OutputError: As for `write_whole`.
     """
-    del choices
     return write_whole(path, drawings, _save)
 
 

@@ -53,13 +53,12 @@ _LEFT_OUT: Final = ("parent", "nucleus", "metadata", "more")
 _FAMILIES: Final = {"Polygon": "", "MultiPolygon": "", "LineString": "_lines", "MultiLineString": "_lines"}
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a shapefile, and those of lines and points beside it, as one drawing.
 
     Raises:
         MissingExtraError, FormatError, ProjectError: As for `read_objects`.
     """
-    del choices
     notes: Counter[str] = Counter()
     objects = read_objects(path, layers_of, notes)
     for beside in _beside(path):
@@ -74,13 +73,12 @@ def _beside(path: Path) -> list[Path]:
     return [path.with_name(f"{path.stem}{ending}.shp") for ending in ("_lines", "_points")]
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects: areas into `path`, lines and points beside it; returns what was lost.
 
     Raises:
         MissingExtraError, OutputError: As for `write_table`; or there are files beside it that are not its own.
     """
-    del choices
     (drawing,) = drawings
     losses = count_losses(drawing.objects, CANNOT_HOLD)
     _clear_beside(path)

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Literal, get_args
+from typing import Final
 
 import shapely
 
@@ -18,91 +18,25 @@ from qpkit.core.annotation import Annotation, Plane
 from qpkit.core.geometry import is_ellipse, is_rectangle, polygons_of
 from qpkit.formats.shared.outlines import is_box
 
-Feature = Literal[
-    "class",
-    "odd class name",
-    "class colour",
-    "no class colour",
-    "own colour",
-    "opacity",
-    "name",
-    "blank name",
-    "padded name",
-    "control characters",
-    "id",
-    "type",
-    "measurements",
-    "not finite measurements",
-    "metadata",
-    "plane",
-    "lock",
-    "hierarchy",
-    "nucleus",
-    "missing core",
-    "no shape",
-    "holes",
-    "parts",
-    "ellipse",
-    "rectangle",
-    "line",
-    "polyline",
-    "points",
-    "many points",
-    "mixed shapes",
-    "box polygon",
-]
-"""One thing that an object may have."""
-
-ONLY_QUPATH: Final[tuple[Feature, ...]] = (
+ONLY_QUPATH: Final = (
     "type", "measurements", "metadata", "plane", "lock", "hierarchy", "nucleus", "missing core",
 )  # fmt: skip
 """What hardly any other program's files hold."""
 
-CannotHold = Mapping[Feature, str]
+NOT_IN_XML: Final = ("control characters", "id", *ONLY_QUPATH, "no shape", "parts", "mixed shapes")
+"""What the XML files of other viewers do not hold."""
+
+CannotHold = Mapping[str, str]
 """What a format cannot hold, with what happens to it instead."""
 
 _BAD_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 """What XML cannot hold, and the carriage return, which it turns into a line feed."""
 
-_USUALLY: Final[CannotHold] = {
-    "class": "classes left out",
-    "odd class name": "class names with blanks at their ends or colons inside read differently",
-    "class colour": "class colours left out",
-    "no class colour": "classes without a colour given one",
-    "own colour": "objects' own colours left out",
-    "opacity": "colours made opaque",
-    "name": "names left out",
-    "blank name": "blank names left out",
-    "padded name": "blanks at the ends of names left out",
-    "control characters": "control characters left out of names and classes",
-    "id": "ids left out",
-    "type": "detections, cells, tiles and cores written as annotations",
-    "measurements": "measurements left out",
-    "not finite measurements": "measurements that are not finite left out",
-    "metadata": "metadata left out",
-    "plane": "planes (z, t, channel) left out",
-    "lock": "locks left out",
-    "hierarchy": "places in the hierarchy left out",
-    "nucleus": "nuclei of cells left out",
-    "missing core": "marks of missing cores left out",
-    "no shape": "objects without a shape left out",
-    "holes": "holes left out",
-    "parts": "objects of several parts split into one for each part",
-    "ellipse": "ellipses written as polygons",
-    "rectangle": "rectangles written as polygons",
-    "line": "lines left out",
-    "polyline": "lines of more than two points left out",
-    "points": "points left out",
-    "many points": "objects of several points split into one for each point",
-    "mixed shapes": "objects of mixed shapes split into their parts",
-    "box polygon": "polygons that are boxes read as rectangles",
-}
-"""What usually happens."""
 
-
-def cannot_hold(*features: Feature, instead: CannotHold | None = None) -> CannotHold:
+def cannot_hold(*features: str, instead: CannotHold | None = None) -> CannotHold:
     """Name what a format cannot hold: features of which the usual happens, and those with a sentence of their own."""
-    return {feature: _USUALLY[feature] for feature in features} | dict(instead or {})
+    own = dict(instead or {})
+    return {feature: _FEATURES[feature][0] for feature in (*features, *own)} | own
 
 
 def count_losses(objects: Iterable[Annotation], left_out: CannotHold) -> Counter[str]:
@@ -117,9 +51,9 @@ def count_losses(objects: Iterable[Annotation], left_out: CannotHold) -> Counter
     return losses
 
 
-def features_of(item: Annotation) -> list[Feature]:
+def features_of(item: Annotation) -> list[str]:
     """List what an object has."""
-    return [feature for feature in get_args(Feature) if _HAS[feature](item)]
+    return [feature for feature, (_, has) in _FEATURES.items() if has(item)]
 
 
 def printable(text: str) -> str:
@@ -127,9 +61,18 @@ def printable(text: str) -> str:
     return _BAD_XML.sub("", text)
 
 
-def _names(item: Annotation) -> list[str]:
-    """The class's names as they are read from one text again."""
-    return [part.strip() for part in str(item.path_class).split(":") if part.strip()]
+def _has_odd_class_name(item: Annotation) -> bool:
+    """Whether the class's names would be others, read from one text again."""
+    names = [part.strip() for part in str(item.path_class).split(":") if part.strip()]
+    return item.path_class is not None and tuple(names) != item.path_class.names
+
+
+def _has_colorless_class(item: Annotation) -> bool:
+    return item.path_class is not None and item.path_class.color is None
+
+
+def _has_control_characters(item: Annotation) -> bool:
+    return _BAD_XML.search(f"{item.name or ''}{item.class_name or ''}") is not None
 
 
 def _colors(item: Annotation) -> list[int]:
@@ -151,40 +94,53 @@ def _has_parts(item: Annotation) -> bool:
     return len(polygons_of(item.geometry)) + len(_lines(item)) > 1
 
 
+def _is_a(item: Annotation, *types: str) -> bool:
+    return item.geometry.geom_type in types and not item.geometry.is_empty
+
+
+def _has_many_points(item: Annotation) -> bool:
+    return item.geometry.geom_type == "MultiPoint" and len(shapely.get_parts(item.geometry)) > 1
+
+
+def _is_box_polygon(item: Annotation) -> bool:
+    return item.shape == "polygon" and isinstance(item.geometry, shapely.Polygon) and is_box(item.geometry)
+
+
 def _finite(item: Annotation) -> list[bool]:
     return [math.isfinite(value) for value in item.measurements.values()]
 
 
-_HAS: Final[Mapping[Feature, Callable[[Annotation], bool]]] = {
-    "class": lambda o: o.path_class is not None,
-    "odd class name": lambda o: o.path_class is not None and tuple(_names(o)) != o.path_class.names,
-    "class colour": lambda o: o.path_class is not None and o.path_class.color is not None,
-    "no class colour": lambda o: o.path_class is not None and o.path_class.color is None,
-    "own colour": lambda o: o.color is not None,
-    "opacity": lambda o: any((color >> 24) & 255 != 255 for color in _colors(o)),
-    "name": lambda o: o.name is not None,
-    "blank name": lambda o: o.name is not None and not printable(o.name),
-    "padded name": lambda o: o.name is not None and o.name != o.name.strip(" "),
-    "control characters": lambda o: _BAD_XML.search(f"{o.name or ''}{o.class_name or ''}") is not None,
-    "id": lambda o: o.id is not None,
-    "type": lambda o: o.kind != "annotation",
-    "measurements": lambda o: bool(o.measurements),
-    "not finite measurements": lambda o: not all(_finite(o)),
-    "metadata": lambda o: bool(o.metadata),
-    "plane": lambda o: o.plane != Plane(),
-    "lock": lambda o: o.locked,
-    "hierarchy": lambda o: o.parent is not None,
-    "nucleus": lambda o: o.nucleus is not None,
-    "missing core": lambda o: o.is_missing,
-    "no shape": lambda o: o.geometry.is_empty,
-    "holes": _has_holes,
-    "parts": _has_parts,
-    "ellipse": lambda o: o.shape == "ellipse" and is_ellipse(o.geometry),
-    "rectangle": lambda o: o.shape == "rectangle" and is_rectangle(o.geometry),
-    "line": lambda o: bool(_lines(o)),
-    "polyline": lambda o: any(len(line.coords) > 2 for line in _lines(o)),
-    "points": lambda o: o.geometry.geom_type in ("Point", "MultiPoint") and not o.geometry.is_empty,
-    "many points": lambda o: o.geometry.geom_type == "MultiPoint" and len(shapely.get_parts(o.geometry)) > 1,
-    "mixed shapes": lambda o: o.geometry.geom_type == "GeometryCollection" and not o.geometry.is_empty,
-    "box polygon": lambda o: o.shape == "polygon" and isinstance(o.geometry, shapely.Polygon) and is_box(o.geometry),
+_FEATURES: Final[Mapping[str, tuple[str, Callable[[Annotation], bool]]]] = {
+    "class": ("classes left out", lambda o: o.path_class is not None),
+    "odd class name": ("class names with blanks at their ends or colons inside read differently", _has_odd_class_name),
+    "class colour": ("class colours left out", lambda o: o.path_class is not None and o.path_class.color is not None),
+    "no class colour": ("classes without a colour given one", _has_colorless_class),
+    "own colour": ("objects' own colours left out", lambda o: o.color is not None),
+    "opacity": ("colours made opaque", lambda o: any((color >> 24) & 255 != 255 for color in _colors(o))),
+    "name": ("names left out", lambda o: o.name is not None),
+    "blank name": ("blank names left out", lambda o: o.name is not None and not printable(o.name)),
+    "padded name": ("blanks at the ends of names left out", lambda o: (o.name or "").strip(" ") != (o.name or "")),
+    "control characters": ("control characters left out of names and classes", _has_control_characters),
+    "id": ("ids left out", lambda o: o.id is not None),
+    "type": ("detections, cells, tiles and cores written as annotations", lambda o: o.kind != "annotation"),
+    "measurements": ("measurements left out", lambda o: bool(o.measurements)),
+    "not finite measurements": ("measurements that are not finite left out", lambda o: not all(_finite(o))),
+    "metadata": ("metadata left out", lambda o: bool(o.metadata)),
+    "plane": ("planes (z, t, channel) left out", lambda o: o.plane != Plane()),
+    "lock": ("locks left out", lambda o: o.locked),
+    "hierarchy": ("places in the hierarchy left out", lambda o: o.parent is not None),
+    "nucleus": ("nuclei of cells left out", lambda o: o.nucleus is not None),
+    "missing core": ("marks of missing cores left out", lambda o: o.is_missing),
+    "no shape": ("objects without a shape left out", lambda o: o.geometry.is_empty),
+    "holes": ("holes left out", _has_holes),
+    "parts": ("objects of several parts split into one for each part", _has_parts),
+    "ellipse": ("ellipses written as polygons", lambda o: o.shape == "ellipse" and is_ellipse(o.geometry)),
+    "rectangle": ("rectangles written as polygons", lambda o: o.shape == "rectangle" and is_rectangle(o.geometry)),
+    "line": ("lines left out", lambda o: bool(_lines(o))),
+    "polyline": ("lines of more than two points left out", lambda o: any(len(line.coords) > 2 for line in _lines(o))),
+    "points": ("points left out", lambda o: _is_a(o, "Point", "MultiPoint")),
+    "many points": ("objects of several points split into one for each point", _has_many_points),
+    "mixed shapes": ("objects of mixed shapes split into their parts", lambda o: _is_a(o, "GeometryCollection")),
+    "box polygon": ("polygons that are boxes read as rectangles", _is_box_polygon),
 }
+"""What an object may have: what usually happens to it in a file that cannot hold it, and whether an object has it."""

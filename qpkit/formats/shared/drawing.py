@@ -36,6 +36,15 @@ class ImageFacts:
     pixel_size: PixelSize | None = None
     centre_nm: tuple[float, float] | None = None
 
+    @classmethod
+    def stated(cls, name: object, width: object, height: object) -> ImageFacts:
+        """Take what a file states where it is of the right type."""
+        return cls(
+            name=name if isinstance(name, str) else None,
+            width=width if isinstance(width, int) else None,
+            height=height if isinstance(height, int) else None,
+        )
+
     def filled(self, other: ImageFacts) -> ImageFacts:
         """Take from `other` what is not known here; an mpp that is stated here holds along both axes."""
         missing = {f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None}

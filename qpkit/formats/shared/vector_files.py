@@ -20,7 +20,7 @@ from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, OutputError, ProjectError
 from qpkit.extras import extra
 from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
-from qpkit.formats.shared.drawing import Drawing
+from qpkit.formats.shared.drawing import Drawing, ImageFacts
 from qpkit.formats.shared.table_rows import OWN, columns_of, foreign_object, object_of
 
 CANNOT_HOLD: Final = cannot_hold("no shape", "odd class name", "opacity", "control characters")
@@ -123,6 +123,13 @@ def _checked(geometry: BaseGeometry, where: str) -> BaseGeometry:
 
 def _is_finite(value: float) -> bool:
     return value - value == 0  # for infinities NaN
+
+
+def read_whole(path: Path, image: ImageFacts, load: Callable[[Path, Counter[str]], Iterable[Layer]]) -> list[Drawing]:
+    """Read all tables of a file as one drawing; arguments and errors as for `read_objects`."""
+    notes: Counter[str] = Counter()
+    objects = read_objects(path, load, notes)
+    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
 
 
 def write_whole(path: Path, drawings: Sequence[Drawing], save: Callable[[Any, Path], None]) -> Counter[str]:

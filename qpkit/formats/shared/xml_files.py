@@ -32,25 +32,28 @@ def read_bytes(path: Path) -> bytes:
         raise ProjectError(f"{path}: cannot be read ({err.strerror or err})") from err
 
 
-def read_xml(path: Path) -> ET.Element:
-    """Read an XML file.
+def read_xml(path: Path, tag: str | None = None) -> ET.Element:
+    """Read an XML file, whose root has to have the tag if one is stated.
 
     A document type declaration is refused: no annotation file needs one, and entities declared in it can grow without
     end or name other files.
 
     Raises:
-        FormatError: Not well-formed (with line and column), or with a document type declaration.
+        FormatError: Not well-formed (with line and column), with a document type declaration, or of another root.
         ProjectError: There is no such file.
     """
     content = read_bytes(path)
     try:
         _refuse_doctype(content, path)
-        return ET.fromstring(content)
+        root = ET.fromstring(content)
     except (ET.ParseError, expat.ExpatError, ValueError, LookupError) as err:
         # Of `_refuse_doctype`: a ValueError, too.
         if isinstance(err, FormatError):
             raise
         raise FormatError(f"{path}: not well-formed XML ({err})") from err
+    if tag not in (None, root.tag):
+        raise FormatError(f"{path}: the root is <{root.tag}>, not <{tag}>")
+    return root
 
 
 def _refuse_doctype(content: bytes, path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.compiled import compiled
 from qpkit.core.labels import LabelMap
 from qpkit.ops.masks.pixel_counts import Category, PixelCounts, tally_of
 
@@ -81,19 +82,11 @@ class Kinds:
         """Turn an (h, w) image of category numbers and its marks into the mask and the tally of its pixels."""
         mask = np.empty(found.shape, dtype=np.uint8)
         counts, noted = np.zeros(len(self._categories), np.int64), np.zeros(4, np.int64)
-        _compiled()(found, marks, self.values, mask, counts, noted)
+        compiled(_count)(found, marks, self.values, mask, counts, noted)
         pixels = {self._categories[k]: int(counts[k]) for k in np.flatnonzero(counts)}
         # The marks are bits: 1, 2, or both.
         tally = tally_of(pixels, overlap=int(noted[1] + noted[3]), ignored_over_class=int(noted[2] + noted[3]))
         return mask, tally
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    import numba
-
-    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True)(_count)
-    return compiled
 
 
 def _count(found, marks, values, mask, counts, noted):  # type: ignore[no-untyped-def]  # compiled for arrays

@@ -60,10 +60,10 @@ class PaintAudit:
 
     drawn: Mapping[str, int]
     unlisted: Mapping[str, int]
-    without_area: int
-    other_plane: int
-    mended: int
-    outside: int
+    without_area: int = 0
+    other_plane: int = 0
+    mended: int = 0
+    outside: int = 0
     too_small: Mapping[str, TooSmall] = field(default_factory=dict)
     stroked: int = 0
     without_nucleus: int = 0

@@ -21,7 +21,6 @@ from qpkit.core.geometry import is_ellipse, is_rectangle, mend, slide_to_level, 
 
 PixelRule = Literal["centre", "qupath"]
 
-PIXEL_RULES: Final[tuple[PixelRule, ...]] = ("centre", "qupath")
 
 _FIXED_POINT: Final = 1024
 """Java2D keeps coordinates in 1/1024 px where it does not round them."""

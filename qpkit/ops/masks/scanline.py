@@ -14,8 +14,7 @@ start has no hole there.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
+
+from qpkit.compiled import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +129,7 @@ def fill_shapes(
     noted, group = (_NO_MARKS, _NO_GROUPS) if marks is None else (marks.pixels, marks.group)
     picked = numbers.astype(np.int64)
     edges = (shapes.edges, shapes.first, shapes.nonzero)
-    _compiled()(mask, noted, group, *edges, chosen, picked, float(x), float(y), corner)
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    import numba
-
-    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True)(_fill)
-    return compiled
+    compiled(_fill)(mask, noted, group, *edges, chosen, picked, float(x), float(y), corner)
 
 
 def _fill(  # type: ignore[no-untyped-def]  # compiled for arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -37,13 +37,7 @@ class LesionCounts:
     too_small: int = 0
 
     def __add__(self, other: LesionCounts) -> LesionCounts:
-        return LesionCounts(
-            total=self.total + other.total,
-            found=self.found + other.found,
-            matched=self.matched + other.matched,
-            predicted=self.predicted + other.predicted,
-            too_small=self.too_small + other.too_small,
-        )
+        return LesionCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
     @property
     def precision(self) -> float | None:

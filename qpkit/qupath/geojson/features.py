@@ -12,20 +12,12 @@ from typing import Any, Final
 
 from qpkit.core.annotation import DEFAULT_PLANE, Annotation, Kind, PathClass
 from qpkit.errors import FormatError
-from qpkit.qupath.geojson.geometry_reader import read_shape
+from qpkit.qupath.geojson.geometry_reader import READERS, read_shape
 from qpkit.qupath.geojson.properties import parse_class, parse_color, parse_measurements, parse_metadata, parse_uuid
 from qpkit.qupath.geojson.simple_polygons import read_simple_polygons
 from qpkit.qupath.object_values import Roi
 
-GEOMETRIES: Final = (
-    "Polygon",
-    "MultiPolygon",
-    "LineString",
-    "MultiLineString",
-    "Point",
-    "MultiPoint",
-    "GeometryCollection",
-)
+GEOMETRIES: Final = (*READERS, "GeometryCollection")
 
 UNKNOWN_TYPE: Final = "object type unknown, read as an annotation as QuPath does"
 
@@ -73,9 +65,9 @@ class FeatureReader:
                 reached = number
                 self._flatten(number, feature, None, flat)
             rois = read_simple_polygons([feature.get("geometry") for _, feature, _, _, _ in flat])
-            for (number, feature, properties, kind, parent), roi in zip(flat, rois, strict=True):
-                reached = number
-                made.append(self._annotation(feature, properties, kind, parent, roi))
+            for item, roi in zip(flat, rois, strict=True):
+                reached = item[0]
+                made.append(self._annotation(item, roi))
         except FormatError as err:
             raise FormatError(f"{source}: feature {reached}: {err}") from err
         self._objects += len(made)
@@ -107,14 +99,8 @@ class FeatureReader:
             self._notes[UNKNOWN_TYPE] += 1
         return _KINDS.get(plain, "annotation")
 
-    def _annotation(
-        self,
-        feature: Mapping[str, Any],
-        properties: Mapping[str, Any],
-        kind: Kind,
-        parent: int | None,
-        simple: Roi | None,
-    ) -> Annotation:
+    def _annotation(self, flat: _Flat, simple: Roi | None) -> Annotation:
+        _, feature, properties, kind, parent = flat
         is_core = kind == "tma_core"
         roi = simple
         if roi is None or is_core:

@@ -56,7 +56,7 @@ def read_shape(record: object, *, is_ellipse: bool = False, notes: Counter[str] 
 
 def _read_plain(record: Mapping[str, Any]) -> tuple[BaseGeometry, RoiShape | None]:
     kind = record.get("type")
-    read = _READERS.get(kind) if isinstance(kind, str) else None
+    read = READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         raise FormatError(f"its geometry is of type {str(kind)[:60]!r}, which QuPath does not import")
     try:
@@ -176,7 +176,7 @@ def _read_points(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
     return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), "points"
 
 
-_READERS: Final[Mapping[str, Callable[[Any], tuple[BaseGeometry, RoiShape | None]]]] = {
+READERS: Final[Mapping[str, Callable[[Any], tuple[BaseGeometry, RoiShape | None]]]] = {
     "Polygon": _read_polygon,
     "MultiPolygon": _read_multi_polygon,
     "LineString": _read_line,

@@ -13,11 +13,9 @@ import json
 import math
 import os
 import re
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import orjson
@@ -26,6 +24,7 @@ from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import FormatError, OutputError
 from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.geojson.geometry_writer import SafeShape, safe_shapes
+from qpkit.qupath.geojson.properties import parse_uuid
 from qpkit.qupath.object_values import OBJECT_ID
 
 DEFAULT_CLASS_COLOR: Final = argb(128, 128, 128)
@@ -36,7 +35,6 @@ _BATCH: Final = 250
 """Objects made at once; some 200 kB of text, which stays in the processor's cache."""
 _GZIP_LEVEL: Final = 1
 """Four times as fast as level 6, and a fifth larger."""
-_CANONICAL_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NOT_ASCII: Final = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
 
 
@@ -107,9 +105,7 @@ class GeoJsonWriter:
             raise self._failed(err) from err
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._finish()
@@ -257,9 +253,7 @@ def _rgb(color: int) -> list[int]:
 
 
 def _uuid(text: str) -> str:
-    if _CANONICAL_UUID.fullmatch(text):
-        return text
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as err:
-        raise FormatError(f"object id {text!r} is not a UUID, which QuPath 0.4 and later need") from err
+    made = parse_uuid(text)
+    if made is None:
+        raise FormatError(f"object id {text!r} is not a UUID, which QuPath 0.4 and later need")
+    return made

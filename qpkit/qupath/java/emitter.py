@@ -76,11 +76,11 @@ class Emitter:
             tape: Where kept rows come from.
             edits: Of that tape.
         """
-        self._tape = tape
+        self.tape = Tape(MAGIC) if tape is None else tape
         self._edits = Edits() if edits is None else edits
         self._rows = self._edits.rows()
         self._places = np.asarray(self._rows, np.int64)
-        self._new: NDArray[np.int64] = np.full(0 if tape is None else len(tape.defined), -1, np.int64)
+        self._new: NDArray[np.int64] = np.full(len(self.tape.defined), -1, np.int64)
         self.out: list[bytes | memoryview] = []
         self.next = 0
         self._settled: list[bytes] = []
@@ -88,9 +88,9 @@ class Emitter:
     def whole(self) -> bytes:
         """Write the whole stream with its edits, and what follows its end."""
         # A reset starts the handles anew, which copied runs do not; such a file is never edited (`find_places`).
-        assert self._tape is not None and not self._tape.resets
-        self._work(self._siblings(list(self._tape.top())))
-        return self.content(tail=self._tape.data[self._tape.end :])
+        assert not self.tape.resets
+        self._work(self._siblings(list(self.tape.top())))
+        return self.content(tail=self.tape.data[self.tape.end :])
 
     def content(self, *, tail: bytes = b"") -> bytes:
         """Give everything written so far as a stream, with what follows its end."""
@@ -104,9 +104,8 @@ class Emitter:
 
     def keep(self, row: int) -> int:
         """Write a value of the tape, or a reference to it if it is there already; gives its handle."""
-        assert self._tape is not None
         self._work([row])
-        return int(self._new[self._tape.link[row]])
+        return int(self._new[self.tape.link[row]])
 
     def define(self) -> int:
         """Take the next handle for something new."""
@@ -131,8 +130,7 @@ class Emitter:
             elif isinstance(piece, Kept):
                 stack.extend(reversed(self._value(piece.row)))
             elif isinstance(piece, _Define):
-                assert self._tape is not None
-                self._new[self._tape.link[piece.row]] = self.define()
+                self._new[self.tape.link[piece.row]] = self.define()
             else:
                 piece(self)
 
@@ -142,8 +140,7 @@ class Emitter:
 
     def _value(self, row: int) -> list[Any]:
         """Write a row, or give the pieces it has to be written in."""
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         if tape.kind[row] == TC_REFERENCE:
             if self._new[tape.link[row]] < 0:
                 return [Kept(int(tape.defined[tape.link[row]]))]  # its edit, if any, was meant for its old place
@@ -166,8 +163,7 @@ class Emitter:
 
     def _opened(self, row: int) -> list[Any]:
         """Take a value apart: its own bytes, and what is inside it."""
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         children = list(tape.children(row))
         pos, stop = int(tape.start[row]), int(tape.stop[row])
         if tape.kind[row] in (TC_CLASSDESC, TC_PROXYCLASSDESC):
@@ -186,15 +182,13 @@ class Emitter:
         return [*pieces, tape.data[pos:stop]]
 
     def _bytes(self, part: int | _Run) -> tuple[int, int]:
-        assert self._tape is not None
         if isinstance(part, _Run):
             return part.start_byte, part.stop_byte
-        return int(self._tape.start[part]), int(self._tape.stop[part])
+        return int(self.tape.start[part]), int(self.tape.stop[part])
 
     def _siblings(self, rows: Sequence[int]) -> list[Any]:
         """Put neighbours without edits together."""
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         parts: list[Any] = []
         begin = 0
         starts, stops = tape.start[rows].tolist(), tape.stop[rows].tolist()
@@ -219,8 +213,7 @@ class Emitter:
         """Copy a run; if that cannot be, everything up to the value that hinders, and that one opened."""
         if self._copied(run):
             return []
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         hindrance = self._hindrance(run)
         row = run.first
         while tape.after[row] <= hindrance:
@@ -236,8 +229,7 @@ class Emitter:
 
     def _copied(self, run: _Run) -> bool:
         """Copy the bytes of a run with new references, if that can be."""
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         if self._hindrance(run) < run.stop:
             return False
         low, high = self._handles(run)
@@ -261,16 +253,14 @@ class Emitter:
 
     def _handles(self, run: _Run) -> tuple[int, int]:
         """The handles that a run defines: they follow each other."""
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         own = tape.link[run.first : run.stop][tape.kind[run.first : run.stop] != TC_REFERENCE]
         own = own[own >= 0]
         return (int(own.min()), int(own.max()) + 1) if len(own) else (0, 0)
 
     def _hindrance(self, run: _Run) -> int:
         """The first row of a run that forbids to copy it; `run.stop` if there is none."""
-        tape = self._tape
-        assert tape is not None
+        tape = self.tape
         low, high = self._handles(run)
         links = tape.link[run.first : run.stop]
         is_reference = tape.kind[run.first : run.stop] == TC_REFERENCE

@@ -39,16 +39,7 @@ from qpkit.qupath.java.scanning.state import C_NODE, C_SUPER
 
 Primitive: TypeAlias = int | float | bool
 
-_STRUCT_CODE: Final[Mapping[str, str]] = {
-    "B": "b",
-    "C": "H",
-    "D": "d",
-    "F": "f",
-    "I": "i",
-    "J": "q",
-    "S": "h",
-    "Z": "?",
-}
+_STRUCT_CODE: Final = dict(zip("BCDFIJSZ", "bHdfiqh?", strict=True))
 _USHORT: Final = struct.Struct(">H")
 _TITLES: Final[Mapping[int, str]] = {TC_STRING: "a string", TC_LONGSTRING: "a string", TC_CLASS: "java.lang.Class"}
 
@@ -240,18 +231,12 @@ class Tape:
         return JavaClass(name, suid, flags, tuple(fields), superclass, row)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class StreamValue:
     """One value of a stream. Make it with `Tape.view`."""
 
     tape: Tape
     row: int
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StreamValue) and other.tape is self.tape and other.row == self.row
-
-    def __hash__(self) -> int:
-        return self.row
 
     @property
     def kind(self) -> int:
@@ -305,12 +290,6 @@ class StreamValue:
     def elements(self) -> list[StreamValue]:
         """Elements of an object array."""
         return [self.tape.view(row) for row in list(self.tape.children(self.row))[1:]]
-
-    def numbers(self) -> NDArray[np.float64]:
-        """Elements of a [F or [D as doubles, shape (n,)."""
-        code = ">f4" if self.class_name == "[F" else ">f8"
-        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-            return np.frombuffer(self.data, code).astype(np.float64)
 
     def fields(self) -> dict[str, StreamValue | Primitive]:
         """All fields by name; a derived class hides a field of the same name above it. Objects may be null views."""

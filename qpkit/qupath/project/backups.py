@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from qpkit.errors import QpkitError
 from qpkit.files import replace_file
 from qpkit.qupath.project.entry_files import BACKUP
 from qpkit.qupath.project.opening import open_project
+from qpkit.qupath.project.summary import loose_json
 from qpkit.qupath.qpdata.file import QpData
 
 QUPATH_BACKUP: Final = "data.qpdata.bkp"
@@ -40,7 +39,7 @@ class Backup:
 def data_backups(folder: Path) -> list[Backup]:
     """Read the backups of a data file that are there: QuPath's, then qpkit's."""
     paths = [folder / QUPATH_BACKUP, folder / BACKUP]
-    return [_data_backup(path) for path in paths if path.is_file()]
+    return [_backup(path, _count_objects) for path in paths if path.is_file()]
 
 
 def best_backup(backups: Sequence[Backup]) -> Backup | None:
@@ -49,31 +48,27 @@ def best_backup(backups: Sequence[Backup]) -> Backup | None:
     return next((item for item in readable if item.count), next(iter(readable), None))
 
 
-def _data_backup(path: Path) -> Backup:
-    try:
-        return Backup(path, len(QpData.parse(path.read_bytes(), source=str(path)).objects()), "")
-    except (QpkitError, OSError) as err:
-        return Backup(path, None, str(err))
+def _count_objects(path: Path) -> int:
+    return len(QpData.parse(path.read_bytes(), source=str(path)).objects())
 
 
 def project_backup(file: Path) -> Backup | None:
     """Read the previous version that QuPath keeps of a project file; None if there is none."""
     path = file.with_name(file.name + ".backup")
-    if not path.is_file():
-        return None
+    return _backup(path, lambda file: len(open_project(file).entries)) if path.is_file() else None
+
+
+def _backup(path: Path, count: Callable[[Path], int]) -> Backup:
     try:
-        return Backup(path, len(open_project(path).entries), "")
+        return Backup(path, count(path), "")
     except (QpkitError, OSError) as err:
         return Backup(path, None, str(err))
 
 
 def loose_record(file: Path) -> dict[str, Any] | None:
     """The JSON of a project that does not open, if it is a project's JSON at all; None if not a list of images."""
-    try:
-        record = msgspec.json.decode(file.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("images"), list) else None
+    record = loose_json(file)
+    return record if isinstance(record.get("images"), list) else None
 
 
 def put_back(target: Path, backup: Path) -> Path | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from qpkit.core.annotation import PathClass
 from qpkit.errors import FormatError
-from qpkit.files import replace_file
+from qpkit.files import pretty_json, replace_file
 
 
 def classes_path(folder: Path) -> Path:
@@ -52,7 +52,7 @@ def add_classes(folder: Path, classes: Iterable[PathClass]) -> int:
     if new:
         document["pathClasses"] = [*_records(document, path), *new]
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2))
+        replace_file(path, pretty_json(document))
     return len(new)
 
 
@@ -86,7 +86,7 @@ def rename_classes(folder: Path, rename: Callable[[PathClass], PathClass]) -> in
         if not backup.exists():
             replace_file(backup, path.read_bytes())
         document["pathClasses"] = kept
-        replace_file(path, msgspec.json.format(msgspec.json.encode(document), indent=2))
+        replace_file(path, pretty_json(document))
     return renamed
 
 

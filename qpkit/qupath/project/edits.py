@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from qpkit.errors import ProjectError
-from qpkit.files import one_at_a_time, replace_file
+from qpkit.files import one_at_a_time, pretty_json, replace_file
 from qpkit.qupath.project.entry_files import Stamp
 from qpkit.qupath.project.images.uris import file_uri
 from qpkit.qupath.project.project import Project
@@ -41,32 +39,16 @@ def set_metadata(project: Project, changes: Mapping[int, Mapping[str, str | None
     return changed
 
 
-def set_image_uris(project: Project, new_uris: Mapping[int, str]) -> int:
-    """Say where the images of entries are now.
+def relocated_record(project: Project, new_uris: Mapping[int, str]) -> dict[str, Any]:
+    """The project file's content with the images of entries elsewhere.
 
     If every image of the project is where it says afterwards, the project's own `uri` becomes its present place, too;
     before that QuPath needs the old one to find images that moved along.
 
     Args:
-        project: As it was opened; open it again to see the change.
+        project: As it was opened.
         new_uris: The image's URI by entry id.
-
-    Returns:
-        How many entries are different now.
-
-    Raises:
-        ProjectError: The project file changed since it was opened.
-        OutputError: It cannot be written.
     """
-    record = relocated_record(project, new_uris)
-    changed: int = sum(new != old for new, old in zip(record["images"], project.record.get("images", []), strict=True))
-    if changed:
-        write_project(project, record)
-    return changed
-
-
-def relocated_record(project: Project, new_uris: Mapping[int, str]) -> dict[str, Any]:
-    """The project file's content with other image URIs; see `set_image_uris`, which writes it."""
     images = [
         {**image, "serverBuilder": _with_uri(image["serverBuilder"], new_uris[image["entryID"]])}
         if image["entryID"] in new_uris
@@ -100,9 +82,4 @@ def write_project(project: Project, record: Mapping[str, Any]) -> None:
                 f"{project.path}: changed since it was read, and was not written; close QuPath and try again"
             )
         replace_file(project.path.with_name(project.path.name + ".backup"), project.path.read_bytes())
-        replace_file(project.path, pretty(record))
-
-
-def pretty(record: Mapping[str, Any]) -> bytes:
-    """Encode a project as QuPath lays it out."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2)
+        replace_file(project.path, pretty_json(record))

@@ -22,10 +22,7 @@ def replace_objects(
     files: EntryFiles, *, remove: Collection[str], add: Sequence[Annotation], server: Server, entry_id: int
 ) -> None:
     """See `Entry.replace_objects`."""
-    if files.data_stamp is not None:
-        files.check_unchanged()
-    old = files.read() if files.data.exists() else None
-    data = _opened(files, old, server, entry_id)
+    data, old = _opened(files, server, entry_id)
     gone = set(remove)
     kept = [annotation for annotation in data.objects() if annotation.id is None or annotation.id not in gone]
     # Before the edit, so that `_check` can tell the new objects by their ids.
@@ -42,10 +39,7 @@ def replace_objects(
 
 def edit_data(files: EntryFiles, change: Callable[[QpData], object], *, server: Server, entry_id: int) -> bool:
     """See `Entry.edit`."""
-    if files.data_stamp is not None:
-        files.check_unchanged()
-    old = files.read() if files.data.exists() else None
-    data = _opened(files, old, server, entry_id)
+    data, old = _opened(files, server, entry_id)
     known = {item.path_class for item in data.objects()}
     change(data)
     content = data.to_bytes()
@@ -67,15 +61,20 @@ def project_entry_id(project: Path, entry_id: int) -> str:
     return f"{project}::{entry_id}"
 
 
-def _opened(files: EntryFiles, old: bytes | None, server: Server, entry_id: int) -> QpData:
-    if old is not None:
-        return QpData.parse(old, source=str(files.data))
-    return new_qpdata(
+def _opened(files: EntryFiles, server: Server, entry_id: int) -> tuple[QpData, bytes | None]:
+    """The data and the file's bytes; new data where there is no file."""
+    if files.data_stamp is not None:
+        files.check_unchanged()
+    if files.data.exists():
+        old = files.read()
+        return QpData.parse(old, source=str(files.data)), old
+    data = new_qpdata(
         image_type="UNSET",
         server=server.record,
         properties={"PROJECT_ENTRY_ID": project_entry_id(files.project, entry_id)},
         source=str(files.data),
     )
+    return data, None
 
 
 def _check(data: QpData, kept: Sequence[Annotation], added: Sequence[Annotation]) -> None:

@@ -143,15 +143,12 @@ class Entry:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """(width, height) in level-0 px as QuPath shows the image, or None where the project does not say it."""
-        width, height = self.server.metadata.get("width"), self.server.metadata.get("height")
-        return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+        return self.server.size
 
     @property
     def image_name(self) -> str:
         """The image file's name as stored, wherever it is now; "" for an image that is no file."""
-        uri = self.server.innermost.uri
-        stored = None if uri is None else file_path(uri)
-        return "" if stored is None else stored.name
+        return "" if self.server.path is None else self.server.path.name
 
     def mpp(self) -> float | None:
         """Pixel size in um, None if QuPath does not know one (or x and y differ by more than 1 %)."""
@@ -164,8 +161,7 @@ class Entry:
             ProjectError: No such file; the message says where it was looked for.
         """
         where = f"entry {self.id} ({self.name!r:.60})"
-        uri = self.server.innermost.uri
-        stored = None if uri is None else file_path(uri)
+        uri, stored = self.server.innermost.uri, self.server.path
         if stored is None:
             raise ProjectError(f"{where}: its image is no file ({uri or self.server.innermost.type}); export it first")
         tried = [stored, *self._moved(stored)]

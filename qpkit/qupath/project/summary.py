@@ -33,7 +33,7 @@ def write_summary(
         server: Server metadata as in project.qpproj, for a new summary.
         data: The data file; its modification time is the timestamp.
     """
-    record = _read(path)
+    record = loose_json(path)  # a damaged one is made anew, as nothing depends on it
     record["timestamp"] = data.stat().st_mtime_ns // 1_000_000
     if image_type is not None:
         record["imageType"] = image_type
@@ -44,8 +44,8 @@ def write_summary(
     replace_file(path, msgspec.json.encode(record))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read the old summary; a damaged one is made anew, as nothing depends on it."""
+def loose_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; {} for a file that is damaged or not there."""
     try:
         record = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -16,9 +16,9 @@ import msgspec
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import OutputError, ProjectError
-from qpkit.files import replace_file
+from qpkit.files import pretty_json, replace_file
 from qpkit.qupath.project.class_list import add_classes
-from qpkit.qupath.project.edits import pretty, write_project
+from qpkit.qupath.project.edits import write_project
 from qpkit.qupath.project.entry_update import project_entry_id, write_new_data
 from qpkit.qupath.project.images.uris import file_uri
 from qpkit.qupath.project.opening import open_project
@@ -68,7 +68,7 @@ def create_project(
         "lastID": 0,
         "images": [],
     }
-    replace_file(file, pretty(record))
+    replace_file(file, pretty_json(record))
     add_classes(file.parent, classes)
     return open_project(file)
 

@@ -29,10 +29,9 @@ from qpkit.qupath.qpdata.hierarchy import (
     TAIL,
     PathObjects,
 )
-from qpkit.qupath.qpdata.java_classes import NULL, Vocabulary, block
+from qpkit.qupath.qpdata.java_classes import Vocabulary, block
 from qpkit.qupath.qpdata.object_reader import read_classes_of
 from qpkit.qupath.qpdata.object_writer import ObjectWriter, children_of
-from qpkit.qupath.qpdata.roi_writer import RoiWriter
 
 _COUNT: Final = struct.Struct(">i")
 
@@ -67,10 +66,7 @@ class HierarchyEdits:
                 count = _COUNT.unpack(self._tape.bytes_of(slot))[0] + more
                 self.edits.replace[slot] = [block(_COUNT.pack(count))]
         emitter = Emitter(self._tape, self.edits)
-        words = Vocabulary(emitter, self._tape)
-        classes = self._class_rows()
-        self._writer = ObjectWriter(words, tape=self._tape, classes=classes)
-        self._words = words
+        self._writer = ObjectWriter(Vocabulary(emitter), classes=self._class_rows())
         return emitter.whole()
 
     def _class_rows(self) -> dict[PathClass, int]:
@@ -138,43 +134,30 @@ class HierarchyEdits:
         row = self._table[number]
         self._put(row[NAME], old.name != new.name, lambda w: w.name(new.name))
         self._put(row[COLOR], old.color != new.color, lambda w: w.color(new.color))
-        if (dict(old.metadata), old.id) != (dict(new.metadata), new.id):
-            piece = self._late(lambda w: w.metadata(new.metadata, new.id))
-            if row[METADATA] >= 0:
-                self.edits.replace[int(row[METADATA])] = [piece]
-            else:  # left out by v0.2/v0.3 if empty
-                self.edits.put_behind(int(row[COLOR]), [piece])
+        different = (dict(old.metadata), old.id) != (dict(new.metadata), new.id)
+        # Metadata are left out by v0.2/v0.3 if empty, the lock is missing in the oldest files.
+        self._put(row[METADATA], different, lambda w: w.metadata(new.metadata, new.id), behind=row[COLOR])
         different = not _same_numbers(old.measurements, new.measurements)
         self._put(row[MEASUREMENTS], different, lambda w: w.measurements(new.measurements))
-        if old.locked != new.locked:
-            lock = self._late(lambda _: self._words.boolean(new.locked))
-            if row[LOCKED] >= 0:
-                self.edits.replace[int(row[LOCKED])] = [lock]
-            else:  # missing in the oldest files
-                self.edits.put_behind(int(row[LAST]), [lock])
+        self._put(row[LOCKED], old.locked != new.locked, lambda w: w.lock(new.locked), behind=row[LAST])
         self._put(row[PATH_CLASS], old.path_class != new.path_class, lambda w: w.path_class(new.path_class))
-        self._change_shapes(row.tolist(), old, new)
+        # Every ROI carries its plane, so a new plane needs ROI and nucleus anew.
+        replaned = old.plane != new.plane
+        different = replaned or old.shape != new.shape or old.geometry.wkb != new.geometry.wkb
+        self._put(row[ROI], different, lambda w: w.roi(new.geometry, new.shape, new.plane))
+        different = row[NUCLEUS] >= 0 and (replaned or _wkb(old) != _wkb(new))
+        self._put(row[NUCLEUS], different, lambda w: w.roi(new.nucleus, None, new.plane))
         if old.is_missing != new.is_missing:
             # The class probability before the last byte stays.
             tail = self._tape.bytes_of(int(row[TAIL]))
             self.edits.replace[int(row[TAIL])] = [block(tail[:-1] + bytes([new.is_missing]))]
 
-    def _change_shapes(self, row: Sequence[int], old: Annotation, new: Annotation) -> None:
-        replaned = old.plane != new.plane
-        # Every ROI carries its plane, so a new plane needs ROI and nucleus anew.
-        if replaned or old.shape != new.shape or old.geometry.wkb != new.geometry.wkb:
-            rois = RoiWriter([new.geometry], [new.shape])
-            self.edits.replace[row[ROI]] = [self._late(lambda _: rois.write(0, new.plane, self._words))]
-        if row[NUCLEUS] >= 0 and (replaned or _wkb(old) != _wkb(new)):
-            if new.nucleus is None:
-                self.edits.replace[row[NUCLEUS]] = [NULL]
-            else:
-                nuclei = RoiWriter([new.nucleus], [None])
-                self.edits.replace[row[NUCLEUS]] = [self._late(lambda _: nuclei.write(0, new.plane, self._words))]
-
-    def _put(self, row: int, different: bool, write: Callable[[ObjectWriter], None]) -> None:
-        if different:
+    def _put(self, row: int, different: bool, write: Callable[[ObjectWriter], None], *, behind: int = -1) -> None:
+        """Write something in the place of a row, or, where the file has no such row, behind another."""
+        if different and row >= 0:
             self.edits.replace[int(row)] = [self._late(write)]
+        elif different:
+            self.edits.put_behind(int(behind), [self._late(write)])
 
     def _late(self, write: Callable[[ObjectWriter], None]) -> Callable[[Emitter], None]:
         """Write something when its place in the file has come: handles are numbered in that order."""

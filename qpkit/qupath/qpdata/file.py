@@ -309,21 +309,15 @@ class QpData:
             assert self._places.end is not None
             # QuPath reads nothing behind the end mark.
             row = self._places.end.row
-            edits.replace[row] = [lambda emitter: Vocabulary(emitter, self._tape).hash_map({key: value}), Kept(row)]
+            edits.replace[row] = [lambda emitter: Vocabulary(emitter).hash_map({key: value}), Kept(row)]
             return
         own = javavalues.map_contents(view)
         for name, old in zip(own[1::2], own[2::2], strict=False):
             if name.is_text and name.text == key:
-                edits.replace[self._row_in(view, old)] = [lambda emitter: Vocabulary(emitter).text(value)]
+                edits.replace[self._row_in(view, old)] = [_text(value)]
                 return
         edits.replace[own[0].row] = [_counted(own[0], 1)]
-
-        def write(emitter: Emitter) -> None:
-            words = Vocabulary(emitter)
-            words.text(key)
-            words.text(value)
-
-        edits.put_behind(self._row_in(view, own[-1]), [write])
+        edits.put_behind(self._row_in(view, own[-1]), [_text(key), _text(value)])
 
     def _drop_property(self, key: str, edits: Edits) -> None:
         view = self._places.properties
@@ -337,6 +331,10 @@ class QpData:
     def _row_in(self, owner: StreamValue, value: StreamValue) -> int:
         """The place of a value among the children of its owner, where a reference may stand."""
         return next(row for row in self._tape.children(owner.row) if self._tape.resolved(row) == value.row)
+
+
+def _text(text: str) -> Callable[[Emitter], None]:
+    return lambda emitter: Vocabulary(emitter).text(text)
 
 
 def _counted(size_block: StreamValue, change: int) -> bytes:

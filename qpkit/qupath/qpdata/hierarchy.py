@@ -5,7 +5,6 @@ Source: writeExternal/readExternal of PathObject, PathROIObject, PathCellObject 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.compiled import compiled
 from qpkit.core.annotation import Kind
 from qpkit.qupath.java.grammar import TC_BLOCKDATA, TC_BLOCKDATALONG, TC_NULL, TC_OBJECT, TC_REFERENCE
 from qpkit.qupath.java.tape import Tape
@@ -107,7 +107,7 @@ def find_objects(tape: Tape, root: int) -> PathObjects:
     if len(tape.kind) < _COMPILE_FROM:
         data, columns = tape.data, [column.tolist() for column in columns]
     else:
-        walk = _compiled()
+        walk = compiled(_walk)
     stack, unknown = np.zeros(3 * (count + 1), np.int64), np.zeros(_UNKNOWN_MAX, np.int64)
     seen = np.zeros(len(tape.kind), np.bool_)
     failure, at, x, found, strange = walk(data, *columns, root, table, stack, seen, unknown)
@@ -125,14 +125,6 @@ def _strangers(tape: Tape, rows: NDArray[np.int64], count: int) -> list[str]:
 def _rests(tape: Tape, table: NDArray[np.int64]) -> list[str]:
     rest = table[table[:, REST] >= 0][:_UNKNOWN_MAX]
     return [f"values behind a {tape.java_class(int(r)).name} at byte {tape.start[r]}" for r in rest[:, ROW]]
-
-
-@functools.cache
-def _compiled() -> Callable[..., Any]:
-    import numba
-
-    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(_walk)
-    return compiled
 
 
 def _walk(  # type: ignore[no-untyped-def]  # lists or arrays: numba compiles it for arrays

@@ -24,19 +24,21 @@ from qpkit.qupath.java.grammar import (
     TC_STRING,
 )
 from qpkit.qupath.java.modified_utf8 import encode
-from qpkit.qupath.java.tape import JavaClass, Tape
+from qpkit.qupath.java.tape import JavaClass
 
 MEASUREMENTS: Final = "qupath.lib.measurements."
 OBJECTS: Final = "qupath.lib.objects."
 ROI: Final = "qupath.lib.roi."
 
-_STRING: Final = "Ljava/lang/String;"
-_BOX: Final = (
-    "I c, I t, D x, D x2, D y, D y2, I z, L name Ljava/lang/String;",
-    "I c, I t, I z, L name Ljava/lang/String;, [ x [F, [ y [F",
-)
-# serialVersionUID (0 for every enum), SC_* flags (2 serializable, 3 with a writeObject, 12 externalizable,
-# 18 enum), fields in the order of the stream, superclass.
+_NUMBERS: Final = MEASUREMENTS + "NumericMeasurementList$"
+_NAME: Final = "L name Ljava/lang/String;"
+_LIST: Final = "Z isClosed, L map Ljava/util/Map;, L names Ljava/util/List;"
+_CLASS: Final = f"L colorRGB Ljava/lang/Integer;, {_NAME}, L parentClass Lqupath/lib/objects/classes/PathClass;"
+_HIERARCHY: Final = "L rootObject Lqupath/lib/objects/PathObject;, L tmaGrid Lqupath/lib/objects/hierarchy/TMAGrid;"
+_BOX: Final = f"I c, I t, D x, D x2, D y, D y2, I z, {_NAME}"
+_POINTS: Final = f"I c, I t, I z, {_NAME}, [ x [F, [ y [F"
+_POLYGON: Final = f"I c, I t, I z, {_NAME}, L stats Lqupath/lib/roi/ClosedShapeStatistics;, [ x [F, [ y [F"
+_WKB: Final = "I c, I t, I z, L stats Lqupath/lib/roi/GeometryROI$GeometryStats;, [ wkb [B"
 _LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
     "[B": (-5984413125824719648, 2, "", ""),
     "[D": (4514449696888150558, 2, "", ""),
@@ -50,18 +52,8 @@ _LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
     "java.util.HashMap": (362498820763181265, 3, "F loadFactor, I threshold", ""),
     "qupath.lib.color.ColorDeconvolutionStains": (1, 12, "", ""),
     "qupath.lib.images.ImageData$ImageType": (0, 18, "", "java.lang.Enum"),
-    MEASUREMENTS + "NumericMeasurementList$AbstractNumericMeasurementList": (
-        1,
-        2,
-        "Z isClosed, L map Ljava/util/Map;, L names Ljava/util/List;",
-        "",
-    ),
-    MEASUREMENTS + "NumericMeasurementList$DoubleList": (
-        1,
-        2,
-        "[ values [D",
-        MEASUREMENTS + "NumericMeasurementList$AbstractNumericMeasurementList",
-    ),
+    _NUMBERS + "AbstractNumericMeasurementList": (1, 2, _LIST, ""),
+    _NUMBERS + "DoubleList": (1, 2, "[ values [D", _NUMBERS + "AbstractNumericMeasurementList"),
     OBJECTS + "MetadataMap": (1, 12, "", ""),
     OBJECTS + "PathObject": (1, 12, "", ""),
     OBJECTS + "PathROIObject": (1, 12, "", OBJECTS + "PathObject"),
@@ -71,37 +63,16 @@ _LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
     OBJECTS + "PathCellObject": (1, 12, "", OBJECTS + "PathDetectionObject"),
     OBJECTS + "PathTileObject": (1, 12, "", OBJECTS + "PathDetectionObject"),
     OBJECTS + "TMACoreObject": (1, 12, "", OBJECTS + "PathROIObject"),
-    OBJECTS + "classes.PathClass": (
-        1,
-        2,
-        "L colorRGB Ljava/lang/Integer;, L name Ljava/lang/String;, "
-        "L parentClass Lqupath/lib/objects/classes/PathClass;",
-        "",
-    ),
-    OBJECTS + "hierarchy.PathObjectHierarchy": (
-        1,
-        2,
-        "L rootObject Lqupath/lib/objects/PathObject;, L tmaGrid Lqupath/lib/objects/hierarchy/TMAGrid;",
-        "",
-    ),
+    OBJECTS + "classes.PathClass": (1, 2, _CLASS, ""),
+    OBJECTS + "hierarchy.PathObjectHierarchy": (1, 2, _HIERARCHY, ""),
     "qupath.lib.plugins.workflow.Workflow": (1, 12, "", ""),
-    ROI + "RectangleROI$SerializationProxy": (1, 2, _BOX[0], ""),
-    ROI + "EllipseROI$SerializationProxy": (1, 2, _BOX[0], ""),
-    ROI + "LineROI$SerializationProxy": (1, 2, _BOX[0], ""),
-    ROI + "PointsROI$SerializationProxy": (1, 2, _BOX[1], ""),
-    ROI + "PolygonROI$SerializationProxy": (
-        1,
-        2,
-        "I c, I t, I z, L name Ljava/lang/String;, L stats Lqupath/lib/roi/ClosedShapeStatistics;, [ x [F, [ y [F",
-        "",
-    ),
+    ROI + "RectangleROI$SerializationProxy": (1, 2, _BOX, ""),
+    ROI + "EllipseROI$SerializationProxy": (1, 2, _BOX, ""),
+    ROI + "LineROI$SerializationProxy": (1, 2, _BOX, ""),
+    ROI + "PointsROI$SerializationProxy": (1, 2, _POINTS, ""),
+    ROI + "PolygonROI$SerializationProxy": (1, 2, _POLYGON, ""),
     ROI + "PolylineROI$SerializationProxy": (1, 2, "I c, I t, I z, [ x [F, [ y [F", ""),
-    ROI + "GeometryROI$WKBSerializationProxy": (
-        1,
-        2,
-        "I c, I t, I z, L stats Lqupath/lib/roi/GeometryROI$GeometryStats;, [ wkb [B",
-        "",
-    ),
+    ROI + "GeometryROI$WKBSerializationProxy": (1, 2, _WKB, ""),
 }
 
 
@@ -114,14 +85,13 @@ class Vocabulary:
     """Writes new values of known classes into an output; class descriptions and small constants are shared.
 
     Args:
-        emitter: Where to write.
-        tape: Of the file that is edited; its class descriptions are used again.
+        emitter: Where to write; the class descriptions of the file that it edits are used again.
     """
 
-    def __init__(self, emitter: Emitter, tape: Tape | None = None) -> None:
+    def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
         # Reversed: where a class is described twice, the first one counts.
-        self._known = {} if tape is None else {desc.name: desc for desc in reversed(tape.classes)}
+        self._known = {desc.name: desc for desc in reversed(emitter.tape.classes)}
         self._heads: dict[str, bytes] = {}
         self._shared: dict[object, bytes] = {}
         self._repeats: dict[object, tuple[bytes, int] | None] = {}

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
-from qpkit.core.annotation import Annotation, PathClass
-from qpkit.qupath.java.tape import Tape
+from qpkit.core.annotation import Annotation, PathClass, Plane, RoiShape
 from qpkit.qupath.object_values import OBJECT_ID
 from qpkit.qupath.qpdata.hierarchy import KINDS
 from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block
@@ -57,34 +57,24 @@ def _content_id(annotation: Annotation, used: Collection[str], copies: Counter[s
 
 
 class _Shapes:
-    """ROIs and nuclei of a list of objects, made ready some at a time: all at once would take too much memory."""
+    """ROIs or nuclei of a list of objects, made ready some at a time: all at once would take too much memory."""
 
-    def __init__(self, objects: Sequence[Annotation]) -> None:
+    def __init__(self, objects: Sequence[Annotation], *, nuclei: bool) -> None:
         self._objects = objects
-        self._rois: tuple[int, RoiWriter | None] = (-1, None)
-        self._nuclei: tuple[int, RoiWriter | None] = (-1, None)
+        self._nuclei = nuclei
+        self._ready: tuple[int, RoiWriter] | None = None
 
-    def rois(self, number: int) -> RoiWriter:
-        """The writer that has the ROI of an object, at the place `number % _AT_ONCE`."""
-        part, ready = self._rois
-        if ready is None or part != number // _AT_ONCE:
-            some = self._some(number)
-            ready = RoiWriter([item.geometry for item in some], [item.shape for item in some])
-            self._rois = (number // _AT_ONCE, ready)
-        return ready
-
-    def nuclei(self, number: int) -> RoiWriter:
-        """The same for nuclei."""
-        part, ready = self._nuclei
-        if ready is None or part != number // _AT_ONCE:
-            some = self._some(number)
-            ready = RoiWriter([item.nucleus or _NO_SHAPE for item in some], [None] * len(some))
-            self._nuclei = (number // _AT_ONCE, ready)
-        return ready
-
-    def _some(self, number: int) -> Sequence[Annotation]:
+    def write(self, number: int, words: Vocabulary) -> None:
+        """Write the shape of an object."""
         first = number // _AT_ONCE * _AT_ONCE
-        return self._objects[first : first + _AT_ONCE]
+        if self._ready is None or self._ready[0] != first:
+            some = self._objects[first : first + _AT_ONCE]
+            if self._nuclei:
+                writer = RoiWriter([item.nucleus or _NO_SHAPE for item in some], [None] * len(some))
+            else:
+                writer = RoiWriter([item.geometry for item in some], [item.shape for item in some])
+            self._ready = first, writer
+        self._ready[1].write(number - first, self._objects[number].plane, words)
 
 
 class ObjectWriter:
@@ -92,13 +82,11 @@ class ObjectWriter:
 
     Args:
         words: Of the file.
-        tape: The file that is edited, if any.
-        classes: Class objects of that file (rows), to be used again.
+        classes: Class objects of the file that is edited (rows), to be used again.
     """
 
-    def __init__(self, words: Vocabulary, *, tape: Tape | None = None, classes: Mapping[PathClass, int] | None = None):
+    def __init__(self, words: Vocabulary, *, classes: Mapping[PathClass, int] | None = None):
         self._words = words
-        self._tape = tape
         self._rows = dict(classes or {})
         self._classes: dict[PathClass, bytes] = {}
 
@@ -112,7 +100,7 @@ class ObjectWriter:
         Raises:
             GeometryError: A shape that QuPath has no ROI for.
         """
-        shapes = _Shapes(objects)
+        shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
         flat: dict[int | None, list[int]] = {None: list(range(len(objects)))}
         children = children_of(objects) if nested else flat
         waiting = [*reversed(children.get(None, ()))]
@@ -121,7 +109,7 @@ class ObjectWriter:
             if number < 0:
                 self._end(objects[~number], ~number, shapes)
                 continue
-            below = children.get(number, ()) if nested else ()
+            below = children.get(number, ())
             self._begin(objects[number], len(below))
             if below:
                 waiting += [~number, *reversed(below)]
@@ -138,18 +126,18 @@ class ObjectWriter:
         self.measurements(annotation.measurements)
         words.raw(block(struct.pack(">i", children)) if children else _NO_CHILDREN)
 
-    def _end(self, annotation: Annotation, number: int, shapes: _Shapes) -> None:
+    def _end(self, annotation: Annotation, number: int, shapes: tuple[_Shapes, _Shapes]) -> None:
         """Write what stands behind the children."""
         words = self._words
         words.boolean(annotation.locked)
         self.path_class(annotation.path_class)
-        shapes.rois(number).write(number % _AT_ONCE, annotation.plane, words)
+        shapes[0].write(number, words)
         words.raw(block(_NO_PROBABILITY + bytes([annotation.is_missing])) if annotation.kind == "tma_core" else _TAIL)
         if annotation.kind == "cell":
             if annotation.nucleus is None:
                 words.raw(NULL)
             else:
-                shapes.nuclei(number).write(number % _AT_ONCE, annotation.plane, words)
+                shapes[1].write(number, words)
         words.raw(END)
         words.emitter.settle()
 
@@ -166,6 +154,17 @@ class ObjectWriter:
             self._words.raw(NULL)
         else:
             self._words.integer(color)
+
+    def roi(self, geometry: BaseGeometry | None, shape: RoiShape | None, plane: Plane) -> None:
+        """Write a shape, null for None."""
+        if geometry is None:
+            self._words.raw(NULL)
+        else:
+            RoiWriter([geometry], [shape]).write(0, plane, self._words)
+
+    def lock(self, locked: bool) -> None:
+        """Write whether an object is locked."""
+        self._words.boolean(locked)
 
     def metadata(self, metadata: Mapping[str, str], identity: str | None) -> None:
         """Write a MetadataMap, the id behind everything else."""

@@ -149,11 +149,6 @@ def _boxes(tape: Tape, rows: _Rows) -> NDArray[np.float64]:
     return boxes
 
 
-def box_polygon(x: float, y: float, x2: float, y2: float) -> shapely.Polygon:
-    """Draw a rectangle from its corner (x, y), first along x; may be degenerate."""
-    return shapely.Polygon([(x, y), (x2, y), (x2, y2), (x, y2), (x, y)])
-
-
 def _read_rectangles(tape: Tape, rows: _Rows) -> _Geometries:
     boxes = _boxes(tape, rows)
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])

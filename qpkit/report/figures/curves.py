@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from qpkit.files import csv_bytes
 from qpkit.ops.scores.confusion import row_normalized
 from qpkit.report.figures.names import add_legend, numbers, plain_text, png_of
 
@@ -24,7 +23,7 @@ def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> by
     plain = ["epoch", "lr", "train_loss", "val_loss", "mean_dice", "mean_iou"]
     rows: list[list[Any]] = [[*plain, *(f"dice_{name}" for name in names)]]
     rows += [[*(row[key] for key in plain), *(row["dice"][name] for name in names)] for row in history]
-    return _csv(rows)
+    return csv_bytes(rows)
 
 
 def curves_png(history: Sequence[Mapping[str, Any]], names: Sequence[str], *, where: str) -> bytes:
@@ -101,7 +100,7 @@ def confusion_csv(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
     rows: list[list[Any]] = [["true \\ predicted", *names, *(f"fraction_{name}" for name in names)]]
     for name, counts, fractions in zip(names, confusion, row_normalized(confusion), strict=True):
         rows.append([name, *counts.tolist(), *(round(fraction, 6) for fraction in fractions.tolist())])
-    return _csv(rows)
+    return csv_bytes(rows)
 
 
 def confusion_png(confusion: NDArray[np.int64], names: Sequence[str], *, unit: str = "pixels") -> bytes:
@@ -122,9 +121,3 @@ def confusion_png(confusion: NDArray[np.int64], names: Sequence[str], *, unit: s
             color = "white" if fraction > 0.5 else "black"
             axes.text(col, row, text[row, col], ha="center", va="center", color=color, fontsize="small")
     return png_of(figure)
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.report.figures.names import plain_text, png_of
+from qpkit.report.figures.tiles import edge_of
 
 _TINT: Final = 0.45
 _TRUTH_INK: Final = (10, 10, 10)
@@ -50,9 +51,7 @@ def overlay(panel: Panel, labels: LabelMap) -> NDArray[np.uint8]:
 
 def _outline(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels of an area that touch its outside, two px wide."""
-    padded = np.pad(area, 1, mode="edge")
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    edge = area & ~inner
+    edge = edge_of(area)
     wide: NDArray[np.bool_] = edge.copy()
     wide[1:] |= edge[:-1]
     wide[:, 1:] |= edge[:, :-1]

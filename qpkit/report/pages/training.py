@@ -109,15 +109,9 @@ def _scores(facts: TrainingFacts) -> Table:
     rows = []
     for index, score in enumerate(scores):
         baselines = baseline_scores(facts.confusion, index, background=background, name=score.name)
-        shown = (
-            score.dice,
-            best_baseline(baselines, "dice"),
-            score.iou,
-            score.precision,
-            score.recall,
-            score.specificity,
-        )
-        rows.append((score.name, f"{score.support:,}", *map(_figure, shown)))
+        others = score.iou, score.precision, score.recall, score.specificity
+        shown = map(_figure, (score.dice, best_baseline(baselines, "dice"), *others))
+        rows.append((score.name, f"{score.support:,}", *shown))
     dice, iou = (_figure(mean_score(scores, metric, background=background)) for metric in ("dice", "iou"))
     rows.append(("mean of the classes", "", dice, "", iou, "", "", ""))
     columns = ("class", "px", "Dice", "Dice of the best baseline", "IoU", "precision", "recall", "specificity")

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, default_label_map
 from qpkit.errors import ConfigError, OutputError, ProjectError
-from qpkit.files import new_folder, require_free, safe_names
+from qpkit.files import new_folder, pretty_json, require_free, safe_names
 from qpkit.formats.format import Format
 from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses
@@ -90,7 +88,7 @@ def convert(
         raise ProjectError(f"{source}: there is no such file or folder")
     to_project = settings.target_format == PROJECT or (settings.target_format is None and is_project(target))
     several = is_project(source)
-    output = None if to_project else _target_format(target, settings)
+    output = None if to_project else _format(target, settings.target_format, reading=False)
     if settings.entries and not several and (output is not None or len(settings.entries) > 1):
         raise ConfigError("--entry chooses images of a project to convert, or the one image of a project to add to")
     choices = _choices(settings)
@@ -103,7 +101,7 @@ def convert(
     else:
         drawings, origin = _read(source, settings, facts, choices)
     tick = Ticker(len(drawings), on_progress)
-    notes = _sum([drawing.notes for drawing in drawings])
+    notes = sum((Counter(drawing.notes) for drawing in drawings), Counter[str]())
     if output is None:
         places, losses = _into_project(
             open_project(target), drawings, () if several else settings.entries, source, tick
@@ -133,7 +131,7 @@ def convert(
 def _read(source: Path, settings: ConvertSettings, facts: ImageFacts, choices: Choices) -> tuple[list[Drawing], str]:
     """Read a file, or all files of a folder that are of a known format; gives also what they are."""
     if not source.is_dir():
-        format_ = _source_format(source, settings)
+        format_ = _format(source, settings.source_format, reading=True)
         return format_.read(source, facts, choices), format_.name
     endings = tuple(suffix for item in ALL_FORMATS for suffix in item.suffixes)
     files = sorted(path for path in source.iterdir() if path.is_file() and path.name.lower().endswith(endings))
@@ -142,22 +140,15 @@ def _read(source: Path, settings: ConvertSettings, facts: ImageFacts, choices: C
     drawings: list[Drawing] = []
     origins: dict[str, None] = {}
     for path in files:
-        format_ = _source_format(path, settings)
+        format_ = _format(path, settings.source_format, reading=True)
         origins[format_.name] = None
         drawings += [_with_name(drawing, path.stem) for drawing in format_.read(path, facts, choices)]
     return drawings, " and ".join(origins)
 
 
-def _source_format(source: Path, settings: ConvertSettings) -> Format:
-    if settings.source_format is not None:
-        return named(settings.source_format, ALL_FORMATS)
-    return format_of(source, ALL_FORMATS, reading=True)
-
-
-def _target_format(target: Path, settings: ConvertSettings) -> Format:
-    if settings.target_format is not None:
-        return named(settings.target_format, ALL_FORMATS)
-    return format_of(target, ALL_FORMATS, reading=False)
+def _format(path: Path, name: str | None, *, reading: bool) -> Format:
+    """The format of a name, or, where none is stated, of a file."""
+    return format_of(path, ALL_FORMATS, reading=reading) if name is None else named(name, ALL_FORMATS)
 
 
 def _choices(settings: ConvertSettings) -> Choices:
@@ -214,34 +205,13 @@ def _into_files(
     is_file = target.name.lower().endswith(output.suffixes)
     if is_file and (output.several or len(drawings) == 1):
         _check_free(target, output, overwrite=settings.overwrite)
-        losses = output.write(target, drawings, choices)
+        lost = output.write(target, drawings, choices)
         tick(target.name)
-        return [str(target)] * len(drawings), losses
+        return [str(target)] * len(drawings), lost
     if is_file:
         raise ConfigError(
             f"{target}: the source has {len(drawings)} images, a file of {output.title} one; give a folder"
         )
-    return _into_folder(target, drawings, output, choices, settings, tick)
-
-
-def _check_free(target: Path, output: Format, *, overwrite: bool) -> None:
-    beside = [] if output.beside is None else [output.beside(target)]
-    for path in (target, *beside):
-        if path.exists() and output.never_replaced is not None:
-            kept = output.suffixes[0]
-            raise OutputError(f"{path}: is there already, and {kept} is never replaced; {output.never_replaced}")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: is there already; choose another name or pass --overwrite")
-
-
-def _into_folder(
-    target: Path,
-    drawings: Sequence[Drawing],
-    output: Format,
-    choices: Choices,
-    settings: ConvertSettings,
-    tick: Ticker,
-) -> tuple[list[str], Counter[str]]:
     require_free(target, marker=INFO_NAME, overwrite=settings.overwrite)
     losses: Counter[str] = Counter()
     with new_folder(target, marker=INFO_NAME, overwrite=settings.overwrite) as folder:
@@ -255,12 +225,15 @@ def _into_folder(
                 losses += output.write(folder / name, [drawing], choices)
                 tick(name)
         record = {"qpkit": __version__, "to": output.name, "files": sorted(set(names)), "losses": dict(losses)}
-        (folder / INFO_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+        (folder / INFO_NAME).write_bytes(pretty_json(record))
     return [str(target / name) for name in names], losses
 
 
-def _sum(counts: Sequence[Mapping[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return total
+def _check_free(target: Path, output: Format, *, overwrite: bool) -> None:
+    beside = [] if output.beside is None else [output.beside(target)]
+    for path in (target, *beside):
+        if path.exists() and output.never_replaced is not None:
+            kept = output.suffixes[0]
+            raise OutputError(f"{path}: is there already, and {kept} is never replaced; {output.never_replaced}")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: is there already; choose another name or pass --overwrite")

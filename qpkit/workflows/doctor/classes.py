@@ -11,7 +11,7 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import ConfigError
 from qpkit.qupath import Entry, Project
 from qpkit.workflows.doctor.findings import AddClasses, EditObjects, Finding, Rename, RenameListed
-from qpkit.workflows.doctor.objects import counted, spots
+from qpkit.workflows.doctor.objects import counted, placed
 
 
 @dataclass(slots=True)
@@ -121,16 +121,9 @@ def rename_findings(objects: Sequence[Annotation], renames: Sequence[Rename]) ->
         if numbers:
             what = f"{counted(len(numbers), 'object')} of class {rename.old!r}"
             change: dict[int, Callable[[Annotation], Annotation]] = dict.fromkeys(numbers, _renamed_by(rename))
-            found.append(
-                Finding(
-                    kind="class-rename",
-                    what=what,
-                    fix=f"rename to {rename.new!s}",
-                    count=len(numbers),
-                    spots=spots(objects, numbers),
-                    repair=EditObjects(change),
-                )
-            )
+            fix = f"rename to {rename.new!s}"
+            renamed = Finding(kind="class-rename", what=what, fix=fix, repair=EditObjects(change))
+            found.append(placed(renamed, objects, numbers))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from qpkit.errors import FormatError, ProjectError, QpkitError
 from qpkit.qupath import Entry
 from qpkit.qupath.project.images.relocation import Relocation, find_by_name, is_of_this_system, own_path
-from qpkit.qupath.project.images.uris import file_path, file_uri
+from qpkit.qupath.project.images.uris import file_uri
 from qpkit.slides import open_slide
 from qpkit.workflows.doctor.findings import EXAMPLES, Finding, SetUri
 from qpkit.workflows.inputs.entry_view import is_opened_specially, unknown_arguments, unsupported_view
@@ -65,9 +65,8 @@ def image_places(entries: Sequence[Entry], relocations: Sequence[Relocation], se
 
 def stored_path(entry: Entry) -> PurePath | None:
     """Where the project says the image is; None if that is no file or no URI."""
-    uri = entry.server.innermost.uri
     try:
-        return None if uri is None else file_path(uri)
+        return entry.server.path
     except FormatError:
         return None
 
@@ -145,7 +144,7 @@ def _missing(entry: Entry, places: ImagePlaces) -> tuple[Path | None, Finding]:
     """Judge the files of the image's name below the --search folders."""
     uri = entry.server.innermost.uri or ""
     paths = list({path.resolve(): path for path in places.found.get(entry.image_name, ())}.values())
-    fitting = [path for path in paths if _expected_size(entry) and not _misfit(entry, places.look(path))]
+    fitting = [path for path in paths if entry.server.innermost.size and not _misfit(entry, places.look(path))]
     if len(fitting) == 1:
         new = file_uri(own_path(fitting[0]))
         fix = f"write {new} (same name and size)"
@@ -201,16 +200,9 @@ def _mpp(entry: Entry, look: Look, *, known: bool) -> list[Finding]:
 
 def _misfit(entry: Entry, look: Look) -> str:
     """Why a file is not the entry's image, as the end of a sentence; "" if it may be."""
-    expected = _expected_size(entry)
+    expected = entry.server.innermost.size  # of the file's own pixels
     if look.fault:
         return "cannot be opened"
     if expected is None or look.size is None or look.size == expected or is_opened_specially(entry):
         return ""
     return f"is {look.size[0]} x {look.size[1]} px, but {expected[0]} x {expected[1]} in QuPath"
-
-
-def _expected_size(entry: Entry) -> tuple[int, int] | None:
-    """Size of the file's own pixels as the project states it."""
-    metadata = entry.server.innermost.metadata
-    width, height = metadata.get("width"), metadata.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None

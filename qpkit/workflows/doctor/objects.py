@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -61,6 +61,13 @@ def spots(
     return tuple(found)
 
 
+def placed(
+    finding: Finding, objects: Sequence[Annotation], numbers: Collection[int], texts: Mapping[int, str] | None = None
+) -> Finding:
+    """Say of a finding which objects it is about."""
+    return replace(finding, count=len(numbers), spots=spots(objects, numbers, texts))
+
+
 def counted(count: int, what: str, many: str = "") -> str:
     """ "1 object", "3 objects"."""
     return f"{count:,} {what if count == 1 else many or what + 's'}"
@@ -70,6 +77,23 @@ def _kinds(objects: Sequence[Annotation], numbers: Sequence[int]) -> str:
     """ "2 annotations", "3 objects"."""
     kinds = {objects[number].kind for number in numbers}
     return counted(len(numbers), kinds.pop().replace("tma_core", "TMA core") if len(kinds) == 1 else "object")
+
+
+def _told(
+    objects: Sequence[Annotation],
+    numbers: Sequence[int],
+    kind: str,
+    what: str,
+    *,
+    remedy: str = "",
+    fix: str = "",
+    repair: EditObjects | None = None,
+) -> list[Finding]:
+    """One finding about some objects, "2 annotations" before what they are; none if there are none."""
+    if not numbers:
+        return []
+    found = Finding(kind=kind, what=f"{_kinds(objects, numbers)} {what}", remedy=remedy, fix=fix, repair=repair)
+    return [placed(found, objects, numbers)]
 
 
 def _ids(objects: Sequence[Annotation]) -> list[Finding]:
@@ -85,16 +109,8 @@ def _ids(objects: Sequence[Annotation]) -> list[Finding]:
         taken.add(made)
         new[number] = _with_id(made)
     what = f"{counted(len(repeated), 'object')} with the id of another one; nothing can tell them apart"
-    return [
-        Finding(
-            kind="object-id",
-            what=what,
-            fix="give all but the first of each a new id",
-            count=len(repeated),
-            spots=spots(objects, repeated),
-            repair=EditObjects(new),
-        )
-    ]
+    fix = "give all but the first of each a new id"
+    return [placed(Finding(kind="object-id", what=what, fix=fix, repair=EditObjects(new)), objects, repeated)]
 
 
 def _new_id(item: Annotation, number: int, attempt: int) -> str:
@@ -111,30 +127,16 @@ def _duplicates(objects: Sequence[Annotation]) -> list[Finding]:
     for first, *copies in find_duplicates(objects):
         for copy in copies:
             (safe if says_no_more(objects[copy], objects[first]) else others).append(copy)
-    found = []
-    if safe:
-        what = f"{_kinds(objects, safe)} drawn twice: same class, same shape, nothing that the first does not have"
-        repair = EditObjects(remove=frozenset(safe))
-        fix, near = "keep the first of each", spots(objects, sorted(safe))
-        found.append(Finding(kind="duplicate", what=what, fix=fix, count=len(safe), spots=near, repair=repair))
-    if others:
-        what = f"{_kinds(objects, others)} drawn twice: same class and shape, but other names, measurements or metadata"
-        near = spots(objects, sorted(others))
-        found.append(Finding(kind="duplicate", what=what, remedy=_IN_QUPATH, count=len(others), spots=near))
-    return found
+    what, fix = "drawn twice: same class, same shape, nothing that the first does not have", "keep the first of each"
+    found = _told(objects, sorted(safe), "duplicate", what, fix=fix, repair=EditObjects(remove=frozenset(safe)))
+    what = "drawn twice: same class and shape, but other names, measurements or metadata"
+    return found + _told(objects, sorted(others), "duplicate", what, remedy=_IN_QUPATH)
 
 
 def _useless(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding]:
-    found = []
-    for kind, numbers, what in (
-        ("no-shape", faults.empty, "without a shape"),
-        ("flat-shape", faults.flat, "without area: a click, or a line that should be a polygon"),
-    ):
-        if numbers:
-            text, near = f"{_kinds(objects, numbers)} {what}", spots(objects, numbers)
-            remedy = "delete in QuPath, or draw anew"
-            found.append(Finding(kind=kind, what=text, remedy=remedy, count=len(numbers), spots=near))
-    return found
+    remedy, what = "delete in QuPath, or draw anew", "without area: a click, or a line that should be a polygon"
+    found = _told(objects, faults.empty, "no-shape", "without a shape", remedy=remedy)
+    return found + _told(objects, faults.flat, "flat-shape", what, remedy=remedy)
 
 
 def _invalid(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding]:
@@ -149,24 +151,12 @@ def _invalid(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding
         after = sum(shape.area for shape in shapes.values())
         what = f"{_crossing(len(shapes), len(nuclei))}; QuPath 0.6 refuses such shapes in GeoJSON"
         what += f"; area {before:,.0f} px2 as drawn, {after:,.0f} px2 mended" if shapes else ""
-        found.append(
-            Finding(
-                kind="invalid-shape",
-                what=what,
-                fix="mend: lobes become parts, as QuPath itself counts them",
-                count=len(change),
-                spots=spots(objects, change, areas),
-                repair=EditObjects(change),
-            )
-        )
+        fix = "mend: lobes become parts, as QuPath itself counts them"
+        mended = Finding(kind="invalid-shape", what=what, fix=fix, repair=EditObjects(change))
+        found.append(placed(mended, objects, change, areas))
     lost = sorted({n for part in (faults.invalid, faults.nuclei) for n, shape in part.items() if shape is None})
-    if lost:
-        what = f"{_kinds(objects, lost)} that cross themselves and cannot be mended without losing area"
-        remedy = "draw anew in QuPath"
-        found.append(
-            Finding(kind="invalid-shape", what=what, remedy=remedy, count=len(lost), spots=spots(objects, lost))
-        )
-    return found
+    what = "that cross themselves and cannot be mended without losing area"
+    return found + _told(objects, lost, "invalid-shape", what, remedy="draw anew in QuPath")
 
 
 def _mendable(shapes: Mapping[int, BaseGeometry | None]) -> dict[int, BaseGeometry]:
@@ -195,8 +185,8 @@ def _small(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding]:
             f"{counted(len(faults.slivers), 'annotation')} smaller than {SLIVER_AREA_PX2:g} px2 "
             f"or thinner than {SLIVER_THICKNESS_PX:g} px"
         )
-        near, remedy = spots(objects, faults.slivers, areas), "delete in QuPath"
-        found.append(Finding(kind="sliver", what=what, remedy=remedy, count=len(faults.slivers), spots=near))
+        sliver = Finding(kind="sliver", what=what, remedy="delete in QuPath")
+        found.append(placed(sliver, objects, faults.slivers, areas))
     if faults.fragments:
         parts = sum(faults.fragments.values())
         where = counted(len(faults.fragments), "annotation")
@@ -208,22 +198,15 @@ def _small(objects: Sequence[Annotation], faults: ShapeFaults) -> list[Finding]:
 
 def _places(entry: Entry, objects: Sequence[Annotation]) -> list[Finding]:
     """Objects that leave the image or its planes."""
-    found = []
+    found: list[Finding] = []
     if entry.image_size is not None:
         width, height = entry.image_size
         wholly, partly, farthest = find_outside(objects, width=width, height=height)
-        if wholly:
-            what = f"{_kinds(objects, wholly)} wholly outside the image of {width} x {height} px"
-            near, remedy = spots(objects, wholly), "see whether they are of another image"
-            found.append(Finding(kind="outside", what=what, remedy=remedy, count=len(wholly), spots=near))
-        if partly:
-            what = f"{_kinds(objects, partly)} over the edge of the image, by {farthest:,.1f} px at most"
-            found.append(Finding(kind="over-edge", what=what, count=len(partly), spots=spots(objects, partly)))
-    far = _off_plane(entry, objects)
-    if far:
-        what = f"{_kinds(objects, far)} on a plane that the image does not have"
-        found.append(Finding(kind="off-plane", what=what, remedy=_IN_QUPATH, count=len(far), spots=spots(objects, far)))
-    return found
+        what, remedy = f"wholly outside the image of {width} x {height} px", "see whether they are of another image"
+        found += _told(objects, wholly, "outside", what, remedy=remedy)
+        found += _told(objects, partly, "over-edge", f"over the edge of the image, by {farthest:,.1f} px at most")
+    what = "on a plane that the image does not have"
+    return found + _told(objects, _off_plane(entry, objects), "off-plane", what, remedy=_IN_QUPATH)
 
 
 def _off_plane(entry: Entry, objects: Sequence[Annotation]) -> list[int]:
@@ -264,8 +247,7 @@ def _unclassified(objects: Sequence[Annotation]) -> list[Finding]:
     if not numbers:
         return []
     what = f"{counted(len(numbers), 'annotation')} without a class"
-    near, about = spots(objects, numbers), "annotations without a class"
-    return [Finding(kind="unclassified", what=what, about=about, count=len(numbers), spots=near)]
+    return [placed(Finding(kind="unclassified", what=what, about="annotations without a class"), objects, numbers)]
 
 
 def _is_area(item: Annotation) -> bool:

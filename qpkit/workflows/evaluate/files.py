@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from qpkit.files import csv_bytes, pretty_json
 from qpkit.ops.scores.confusion import ClassScore
 from qpkit.ops.scores.ranking import Ranking
 from qpkit.report.figures.scores import draw_confusion, draw_thresholds
@@ -46,8 +45,7 @@ def evaluation_to_builtins(result: Evaluation) -> dict[str, Any]:
 
 def write_evaluation(result: Evaluation, root: Path) -> None:
     """Write tables and figures into a folder that is there."""
-    text = msgspec.json.format(msgspec.json.encode(evaluation_to_builtins(result)), indent=2)
-    (root / INFO_NAME).write_bytes(text + b"\n")
+    (root / INFO_NAME).write_bytes(pretty_json(evaluation_to_builtins(result)) + b"\n")
     (root / "metrics.csv").write_bytes(metrics_csv(result))
     confusion = result.pooled.confusion, result.pooled.confusion_fractions
     (root / "confusion.png").write_bytes(draw_confusion(*confusion, result.names))
@@ -107,11 +105,7 @@ def _fields(value: object, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([_number(value) for value in row] for row in rows)
-    return text.getvalue().encode()
+    return csv_bytes([head, *([_number(value) for value in row] for row in rows)])
 
 
 def _number(value: Any) -> Any:

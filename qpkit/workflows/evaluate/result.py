@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from qpkit.core.labels import LabelMap
 from qpkit.ops.scores.baselines import baseline_scores
@@ -190,13 +190,4 @@ def _metrics(scope: Scope, name: str) -> dict[str, float | None]:
 
 
 def _lesions(counts: LesionCounts) -> Lesions:
-    return Lesions(
-        total=counts.total,
-        found=counts.found,
-        matched=counts.matched,
-        predicted=counts.predicted,
-        too_small=counts.too_small,
-        precision=counts.precision,
-        recall=counts.recall,
-        f1=counts.f1,
-    )
+    return Lesions(**{field.name: getattr(counts, field.name) for field in fields(Lesions)})

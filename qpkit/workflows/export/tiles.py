@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.dataset.counts import count_tiles
 from qpkit.dataset.manifest import INFO_NAME, write_tile_set
-from qpkit.dataset.record import TileRecord
+from qpkit.dataset.record import SPLITS, TileRecord
 from qpkit.dataset.splits import draw_splits
 from qpkit.dataset.stores.nnunet import finish_dataset, remarks_on
 from qpkit.dataset.stores.slides import StreamedSlide
@@ -187,7 +187,7 @@ def _split_counts(records: Sequence[TileRecord], labels: LabelMap) -> dict[str, 
     """Per split: groups, tiles, positive tiles (any class pixel)."""
     values = {c.value for c in labels.classes}
     counts: dict[str, dict[str, int]] = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         part = [r for r in records if r.split == split]
         positive = sum(1 for r in part if values & r.pixels.keys())
         counts[split] = {"groups": len({r.group for r in part}), "tiles": len(part), "positive": positive}
@@ -244,12 +244,6 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
 
 def _report_to_builtins(report: ExportReport) -> dict[str, Any]:
     """The report as plain values; the label map stands beside it."""
-    return {
-        "mpp": report.mpp,
-        "slides": msgspec.to_builtins(report.slides, str_keys=True),  # JSON knows no integers as keys
-        "skipped": list(report.skipped),
-        "failed": dict(report.failed),
-        "splits": {name: dict(counts) for name, counts in report.splits.items()},
-        "notes": list(report.notes),
-        "seconds": report.seconds,
-    }
+    told = {field.name: getattr(report, field.name) for field in fields(report) if field.name != "labels"}
+    plain: dict[str, Any] = msgspec.to_builtins(told, str_keys=True)  # JSON knows no integers as keys
+    return plain

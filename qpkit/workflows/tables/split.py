@@ -12,7 +12,7 @@ import numpy as np
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage, same_images
-from qpkit.dataset.record import Split
+from qpkit.dataset.record import SPLITS, Split
 from qpkit.dataset.resplit import NewSplit, resplit_beside, resplit_in_place
 from qpkit.dataset.splits import SplitRule, draw_splits
 from qpkit.dataset.stratify import Amounts, Numbers, Parts, plain_folds, stratified, unevenness
@@ -26,8 +26,6 @@ from qpkit.workflows.tables.tile_facts import (
     patients_of,
     read_filled_table,
 )
-
-_SPLITS: tuple[Split, Split, Split] = ("train", "val", "test")
 
 _ASIDE = 0.25
 """What background and the number of tiles weigh in a split beside a class's 1."""
@@ -334,7 +332,7 @@ def _new_split(
 
 def _reports(tiles: TileSet, parts: Sequence[str], new: NewSplit, settings: SplitSettings) -> list[PartReport]:
     named = settings.by is not None and settings.by.by == "metadata"
-    names = list(_SPLITS) if named else settings.parts
+    names = list(SPLITS) if named else settings.parts
     wished = [None] * len(names) if named else settings.wished
     found = []
     for name, fraction in zip(names, wished, strict=True):

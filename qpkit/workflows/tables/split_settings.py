@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from qpkit.dataset.leakage import LeakageKind, parse_leakage_kinds
-from qpkit.dataset.record import Split
+from qpkit.dataset.record import SPLITS, Split
 from qpkit.dataset.splits import FRACTIONS, SplitRule, parse_fractions
 from qpkit.errors import ConfigError
 from qpkit.settings import Flag, Range, Settings
-
-_ORDER: tuple[Split, Split, Split] = ("train", "val", "test")
 
 
 def parse_by(text: str) -> SplitRule | None:
@@ -89,7 +87,7 @@ class SplitSettings(Settings):
         """Names of the parts that have to be filled: folds, or the splits with a fraction."""
         if self.folds is not None:
             return [str(number) for number in range(1, self.folds + 1)]
-        return [name for name, fraction in zip(_ORDER, self.drawn, strict=True) if fraction]
+        return [name for name, fraction in zip(SPLITS, self.drawn, strict=True) if fraction]
 
     @property
     def wished(self) -> list[float]:
@@ -101,7 +99,7 @@ class SplitSettings(Settings):
     def split_of(self, part: str) -> Split:
         """The split that a part is in."""
         if self.folds is None:
-            return next(name for name in _ORDER if name == part)
+            return next(name for name in SPLITS if name == part)
         held_out: Sequence[Split] = ("test", "val") if self.folds > 2 else ("val",)
         later = (int(part) - self.tested) % self.folds
         return held_out[later] if later < len(held_out) else "train"

@@ -14,11 +14,18 @@ from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
 from qpkit.dataset.leakage import Leakage, find_leakage
+from qpkit.dataset.record import SPLITS
 from qpkit.errors import listed
 from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
-from qpkit.workflows.tables.tile_facts import context_of, images_of, patients_of, read_filled_table, record_of
+from qpkit.workflows.tables.tile_facts import (
+    context_of,
+    exported_rule,
+    images_of,
+    patients_of,
+    read_filled_table,
+    record_of,
+)
 
-_SPLITS = ("train", "val", "test")
 _SPREAD = 1.01
 """Tiles whose um per px differ by more than this factor are of different resolutions."""
 
@@ -104,7 +111,7 @@ def tile_stats(root: Path) -> StatsReport:
     """
     tiles = read_filled_table(root)
     rows, labels = tiles.tiles, tiles.labels
-    splits = sorted(_parts(rows, labels, lambda t: t.split), key=lambda part: _SPLITS.index(part.name))
+    splits = sorted(_parts(rows, labels, lambda t: t.split), key=lambda part: SPLITS.index(part.name))
     total = count_tiles(rows, labels)
     sizes = [t.mpp for t in rows if not math.isnan(t.mpp)]
     leakage = find_leakage(
@@ -138,7 +145,7 @@ def _parts(rows: Sequence[TileRecord], labels: LabelMap, key: Callable[[TileReco
     return [
         PartStats(
             name=name,
-            splits=tuple(split for split in _SPLITS if any(t.split == split for t in own)),
+            splits=tuple(split for split in SPLITS if any(t.split == split for t in own)),
             groups=len({t.group for t in own}),
             slides=len({t.slide for t in own}),
             counts=count_tiles(own, labels),
@@ -168,15 +175,15 @@ def _class_stats(
 
 def _rule(tiles: TileSet) -> str:
     """ "patient:Case, 5 folds (fold 2)" as export.json has it; "" if it says nothing."""
-    record, settings = record_of(tiles), tiles.info.get("settings")
+    record = record_of(tiles)
     if record:
         folds = f", {record['folds']} folds (fold {record['fold']})" if record.get("folds") else ""
         return f"{record.get('by', '')}{folds}"
-    return str(settings.get("split", "")) if isinstance(settings, dict) else ""
+    return exported_rule(tiles)
 
 
 def _notes(tiles: TileSet, splits: Sequence[PartStats], sizes: Sequence[float]) -> list[str]:
-    notes = [f"no tile is in {name}" for name in _SPLITS if name not in [part.name for part in splits]]
+    notes = [f"no tile is in {name}" for name in SPLITS if name not in [part.name for part in splits]]
     for part in splits:
         missing = [c.name for c in tiles.labels.classes if not part.counts.pixels[c.value]]
         if missing:
@@ -193,7 +200,7 @@ def draw_stats(report: StatsReport) -> bytes:
     """Draw how the classes lie in splits and groups; gives the content of a PNG file."""
     return draw_class_fractions(
         [_bar(part) for part in report.splits],
-        [_bar(part) for part in sorted(report.groups, key=lambda part: (_SPLITS.index(part.splits[0]), part.name))],
+        [_bar(part) for part in sorted(report.groups, key=lambda part: (SPLITS.index(part.splits[0]), part.name))],
         report.labels,
     )
 

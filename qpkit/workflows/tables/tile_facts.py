@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qpkit.dataset import TileSet, read_tile_set
+from qpkit.dataset.record import SPLITS
 from qpkit.dataset.resplit import SPLIT_KEY
 from qpkit.errors import ConfigError, FormatError
 from qpkit.qupath import open_project
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.project import read_metadata_table
-
-_SPLITS = ("train", "val", "test")
 
 
 def read_filled_table(root: Path) -> TileSet:
@@ -27,9 +26,9 @@ def read_filled_table(root: Path) -> TileSet:
         raise FormatError(f"{root}: export.json or tiles.parquet is damaged ({err!r}); export the tiles again") from err
     if not tiles.tiles:
         raise FormatError(f"{root}: the table has no tiles; export again, perhaps with --tissue none")
-    others = sorted({str(t.split) for t in tiles.tiles} - set(_SPLITS))
+    others = sorted({str(t.split) for t in tiles.tiles} - set(SPLITS))
     if others:
-        raise FormatError(f"{root}: split {others[0]!r} in the table is none of {', '.join(_SPLITS)}")
+        raise FormatError(f"{root}: split {others[0]!r} in the table is none of {', '.join(SPLITS)}")
     for name in ("slide", "group"):
         if not all(getattr(t, name) for t in tiles.tiles):
             raise FormatError(f"{root}: there is a tile without {name} in the table")
@@ -45,20 +44,23 @@ def images_of(tiles: TileSet) -> dict[str, str]:
     }
 
 
+def exported_rule(tiles: TileSet) -> str:
+    """By which rule the export split the tiles; "" if the table does not say it."""
+    settings = tiles.info.get("settings")
+    return str(settings.get("split", "")) if isinstance(settings, dict) else ""
+
+
 def patients_of(tiles: TileSet) -> dict[str, str]:
     """Patients by slide, as far as an export or a split by patient has written them down."""
     found = record_of(tiles).get("patients")
     if isinstance(found, dict):
         return {str(slide): str(patient) for slide, patient in found.items()}
-    settings = tiles.info.get("settings")
-    rule = str(settings.get("split", "")) if isinstance(settings, dict) else ""
-    return {t.slide: t.group for t in tiles.tiles} if rule.startswith("patient:") else {}
+    return {t.slide: t.group for t in tiles.tiles} if exported_rule(tiles).startswith("patient:") else {}
 
 
 def patient_key(tiles: TileSet) -> str:
     """The metadata key that `patients_of` comes from, or ""."""
-    settings = tiles.info.get("settings")
-    rule = str(settings.get("split", "")) if isinstance(settings, dict) else ""
+    rule = exported_rule(tiles)
     return str(record_of(tiles).get("patient_key", "")) or rule.partition("patient:")[2]
 
 

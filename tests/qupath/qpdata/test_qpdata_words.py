@@ -116,7 +116,7 @@ def test_a_class_of_another_layout_and_a_number_beyond_java_are_refused() -> Non
     changed = emitter.content().replace(b"\x00\x01I\x00\x05value", b"\x00\x01J\x00\x05value") + bytes(4)
     with pytest.raises(FormatError, match=r"java\.lang\.Integer has another layout"):
         tape = Tape(changed)
-        Vocabulary(Emitter(tape), tape).integer(7)
+        Vocabulary(Emitter(tape)).integer(7)
     with pytest.raises(FormatError, match="does not fit"):
         Vocabulary(Emitter()).integer(1 << 31)
 

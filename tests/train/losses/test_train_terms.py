@@ -150,10 +150,7 @@ def test_a_term_is_its_formula(name: str, scored: Scored) -> None:
 def test_dice_is_tversky_with_equal_costs_and_overlap_is_between_0_and_1(scored: Scored) -> None:
     dice = Dice().value(scored)
     assert torch.equal(dice, Tversky(tversky_alpha=0.5, tversky_beta=0.5).value(scored))
-    p = scored.probabilities()
-    cheap, dear = (
-        overlap_loss(p, scored.target, scored.weights, background=0, alpha=cost, beta=cost) for cost in (0.1, 2.0)
-    )
+    cheap, dear = (overlap_loss(scored, alpha=cost, beta=cost) for cost in (0.1, 2.0))
     assert 0 <= cheap <= dice + 1e-6 <= dear + 2e-6 <= 1 + 2e-6
 
 

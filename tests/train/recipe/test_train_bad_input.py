@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, QpkitError
-from qpkit_train.data.training_tiles import describe_training_tiles
+from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import fit
 from tests.train.tiny_tiles import MakeTiles, square_mask, tiny_recipe, write_tiles
 
@@ -49,7 +50,7 @@ def test_a_class_that_no_training_tile_shows_is_said_aloud(tmp_path: Path) -> No
     rng = np.random.default_rng(0)
     masks = [("train", square_mask(rng, value)) for value in (1, 1, 0, 0)] + [("val", square_mask(rng, 3))]
     tiles = write_tiles(tmp_path / "tiles", masks)
-    notes = describe_training_tiles(tiles, tiny_recipe()).notes
+    notes = training_tiles_of(read_tile_set(tiles), tiny_recipe()).notes
     assert any("'Other'" in note and "no training tile shows" in note for note in notes)
     assert not any("'Lesion'" in note for note in notes)
 

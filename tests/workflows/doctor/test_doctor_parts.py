@@ -11,14 +11,13 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_project import CLASSES, HEIGHT, STROMA, TUMOR, WIDTH, small_project, write_slide
+from small_project import CLASSES, HEIGHT, STROMA, TUMOR, WIDTH, set_image_uris, small_project, write_slide
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.errors import ConfigError, QpkitError
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.qupath.project.backups import QUPATH_BACKUP
 from qpkit.qupath.project.class_list import add_classes
-from qpkit.qupath.project.edits import set_image_uris
 from qpkit.qupath.project.entry_files import BACKUP
 from qpkit.qupath.project.images.relocation import parse_relocation
 from qpkit.workflows.doctor.classes import (

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import shapely
 from PIL import Image
+from small_project import set_image_uris
 
 from command_line import run
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import ellipse
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.qupath import Entry, QpData, add_image, create_project, open_project
-from qpkit.qupath.project.edits import set_image_uris
 from qpkit.qupath.project.images.relocation import parse_relocation
 from qpkit.workflows.doctor.findings import KINDS, Finding, ProjectReport
 from qpkit.workflows.doctor.fix import fix_project

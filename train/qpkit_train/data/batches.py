@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.stores.slides import SlideStore
 from qpkit.errors import LabelError, listed
 from qpkit.ops.scores.confusion import IGNORE_INDEX
+from qpkit_train.data.ahead import read_ahead
 from qpkit_train.data.sampler import Epoch, Group
 
 _UNKNOWN = 254
@@ -157,6 +156,7 @@ def mask_values(target: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8
     return np.asarray(table[target])
 
 
+@dataclass(frozen=True, slots=True)
 class EpochBatches:
     """The batches of one training epoch, crops included.
 
@@ -177,47 +177,43 @@ class EpochBatches:
             see and no loss does.
     """
 
-    def __init__(
-        self,
-        reader: TileReader,
-        tiles: Sequence[TileRecord],
-        epoch: Epoch,
-        *,
-        groups: Sequence[Group],
-        crop_px: int,
-        key: tuple[int, int],
-        free: bool = False,
-        margin: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        self._free = free
-        self._margin = margin if 0 < crop_px < reader.tile_size else 0
-        self._rank, self._ranks = rank, ranks
-        self._reader, self._tiles, self._epoch, self._groups = reader, tiles, epoch, groups
-        self._crop_px, self._key = crop_px, key
+    reader: TileReader
+    tiles: Sequence[TileRecord]
+    epoch: Epoch
+    _: KW_ONLY
+    groups: Sequence[Group]
+    crop_px: int
+    key: tuple[int, int]
+    free: bool = False
+    margin: int = 0
+    rank: int = 0
+    ranks: int = 1
 
     def __len__(self) -> int:
-        return len(self._epoch)
+        return len(self.epoch)
 
     def __getitem__(self, index: int) -> MiniBatch:
         """Read batch `index`; errors as TileReader.read."""
-        start, stop = self._epoch.starts[index : index + 2].tolist()
-        places = self._epoch.places(index, rank=self._rank, ranks=self._ranks)
-        pairs, tiles = [self._crop_at(at) for at in places.tolist()], self._epoch.tiles[places]
+        start, stop = self.epoch.starts[index : index + 2].tolist()
+        places = self.epoch.places(index, rank=self.rank, ranks=self.ranks)
+        pairs, tiles = [self._crop_at(at) for at in places.tolist()], self.epoch.tiles[places]
         if not pairs:
             image, target = self._crop_at(start)
             pairs, tiles = [(image, np.full_like(target, IGNORE_INDEX))], np.array([-1])
         first = int(places[0]) - start if len(places) else 0
-        return _stack(pairs, tiles, first=first, total=stop - start, margin=self._margin)
+        margin = 0 if self._shows_whole_tiles() else self.margin
+        return _stack(pairs, tiles, first=first, total=stop - start, margin=margin)
+
+    def _shows_whole_tiles(self) -> bool:
+        return not 0 < self.crop_px < self.reader.tile_size
 
     def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        tile, side = self._tiles[self._epoch.tiles[at]], self._crop_px
-        if not side or side >= self._reader.tile_size:
-            return self._reader.read(tile)
-        wanted = self._groups[self._epoch.groups[at]].wanted
-        rng = np.random.default_rng((*self._key, at))
-        return self._reader.crop(tile, wanted, side=side, rng=rng, free=self._free, margin=self._margin)
+        tile = self.tiles[self.epoch.tiles[at]]
+        if self._shows_whole_tiles():
+            return self.reader.read(tile)
+        wanted = self.groups[self.epoch.groups[at]].wanted
+        rng = np.random.default_rng((*self.key, at))
+        return self.reader.crop(tile, wanted, side=self.crop_px, rng=rng, free=self.free, margin=self.margin)
 
 
 class WholeTiles:
@@ -315,7 +311,9 @@ class Prefetcher:
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[MiniBatch]:
-        source = self._ahead() if self._workers else (self._batches[i] for i in range(len(self._batches)))
+        read, order = self._batches.__getitem__, range(len(self._batches))
+        threads = self._workers
+        source = read_ahead(read, order, workers=threads, waiting=threads) if threads else map(read, order)
         while True:
             started = time.perf_counter()
             batch = next(source, None)
@@ -323,17 +321,3 @@ class Prefetcher:
             if batch is None:
                 return
             yield batch
-
-    def _ahead(self) -> Iterator[MiniBatch]:
-        with ThreadPoolExecutor(self._workers) as pool:
-            running: deque[Future[MiniBatch]] = deque()
-            try:
-                for index in range(len(self._batches)):
-                    running.append(pool.submit(self._batches.__getitem__, index))
-                    if len(running) > self._workers:
-                        yield running.popleft().result()
-                while running:
-                    yield running.popleft().result()
-            finally:
-                for future in running:
-                    future.cancel()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
-from qpkit.dataset import TileRecord, TileSet, read_tile_set
+from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import count_tiles, single_value
 from qpkit.errors import ConfigError, LabelError, listed
 from qpkit_train.data.batches import class_index_table
@@ -172,15 +171,6 @@ def _stands_for(there: NDArray[np.bool_], measured: NDArray[np.bool_]) -> tuple[
     """How many of the tiles that are there one of the measured ones stands for: without a class, and with one."""
     without, with_class = (float((there == kind).sum() / max((measured == kind).sum(), 1)) for kind in (False, True))
     return without, with_class
-
-
-def describe_training_tiles(tiles_root: Path, recipe: Recipe) -> TrainingTiles:
-    """Work out what a training would show, without a model; `sampler.describe()` has the figures.
-
-    Raises:
-        As `qpkit_train.loop.fit`, as far as tiles and sampler are concerned.
-    """
-    return training_tiles_of(read_tile_set(tiles_root), recipe)
 
 
 def class_weights(recipe: Recipe, names: Sequence[str], pixels: Mapping[str, int]) -> list[float] | None:

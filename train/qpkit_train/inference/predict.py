@@ -120,16 +120,10 @@ def predict(
             "slides": [asdict(report) for report in reports],
             "skipped": [list(pair) for pair in skipped],
         }
-        write_predictions(
-            PredictionSet(
-                root=root,
-                run=card.run,
-                model=card.name,
-                label_map=card.labels,
-                slides=tuple(slides),
-                info=info,
-            )
+        made = PredictionSet(
+            root=root, run=card.run, model=card.name, label_map=card.labels, slides=tuple(slides), info=info
         )
+        write_predictions(made)
     return PredictReport(
         root=out,
         run=card.run,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask, tissue_
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
+from qpkit_train.data.ahead import read_ahead
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import apply_thresholds
 from qpkit_train.models.card import Model, ModelCard
@@ -112,7 +112,9 @@ class SlidePredictor:
             for tile in self.grid:
                 if (tile.col, tile.row) not in wanted:
                     self._write_background(tile, labels, probabilities)
-            for tiles, pixels in self._batches(list(wanted.values())):
+            chosen, size = list(wanted.values()), self.settings.batch_size
+            parts = (chosen[i : i + size] for i in range(0, len(chosen), size))
+            for tiles, pixels in read_ahead(self._read, parts, workers=1, waiting=_READ_AHEAD):
                 # Thresholds are held against probabilities, also where none are written.
                 wants = probabilities is not None or bool(self.limits.any())
                 indices, bytes_ = model.answer(pixels, halo=self.grid.halo, probabilities=wants)
@@ -178,28 +180,11 @@ class SlidePredictor:
 
     def _open_rasters(self, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
         width, height = self.grid.level_width, self.grid.level_height
-        downsample, mpp = self.grid.downsample, self.mpp
-        labels = stack.enter_context(
-            create_raster(
-                self.root / self.labels_name,
-                width=width,
-                height=height,
-                downsample=downsample,
-                mpp=mpp,
-                colors=label_colors(self.card.labels),
-            )
-        )
+        create = partial(create_raster, width=width, height=height, downsample=self.grid.downsample, mpp=self.mpp)
+        labels = stack.enter_context(create(self.root / self.labels_name, colors=label_colors(self.card.labels)))
         if self.probabilities_name is None:
             return labels, None
-        probabilities = create_raster(
-            self.root / self.probabilities_name,
-            width=width,
-            height=height,
-            downsample=downsample,
-            mpp=mpp,
-            bands=len(self.values),
-            nearest=False,
-        )
+        probabilities = create(self.root / self.probabilities_name, bands=len(self.values), nearest=False)
         return labels, stack.enter_context(probabilities)
 
     def _write_background(self, tile: Tile, labels: RasterWriter, probabilities: RasterWriter | None) -> None:
@@ -236,27 +221,8 @@ class SlidePredictor:
             if probabilities is not None and bytes_ is not None:
                 probabilities.write(bytes_[i], x=tile.x, y=tile.y)
 
-    def _batches(self, tiles: Sequence[Tile]) -> Iterator[tuple[Sequence[Tile], NDArray[np.uint8]]]:
-        """Read tiles in one thread, a few batches ahead of the model."""
-        size = self.settings.batch_size
-        parts = [tiles[i : i + size] for i in range(0, len(tiles), size)]
-        with ThreadPoolExecutor(1) as pool:
-            running: deque[tuple[Sequence[Tile], Future[NDArray[np.uint8]]]] = deque()
-            try:
-                for part in parts:
-                    running.append((part, pool.submit(self._read, part)))
-                    if len(running) > _READ_AHEAD:
-                        done, future = running.popleft()
-                        yield done, future.result()
-                while running:
-                    done, future = running.popleft()
-                    yield done, future.result()
-            finally:
-                for _, future in running:
-                    future.cancel()
-
-    def _read(self, tiles: Sequence[Tile]) -> NDArray[np.uint8]:
-        return np.stack([self.slide.read(tile) for tile in tiles])
+    def _read(self, tiles: Sequence[Tile]) -> tuple[Sequence[Tile], NDArray[np.uint8]]:
+        return tiles, np.stack([self.slide.read(tile) for tile in tiles])
 
     def _speed(self, tiles: int, seconds: float) -> float | None:
         if self.mpp is None:

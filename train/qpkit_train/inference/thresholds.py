@@ -114,8 +114,7 @@ def validated(levels: NDArray[np.int64], labels: LabelMap) -> dict[str, float]:
 
 def _even_probability(shown: int, all_shown: int, there: int, all_there: int) -> float:
     """The probability in training that stands for even odds in the tiles."""
-    odds = shown * (all_there - there) / (shown * (all_there - there) + there * (all_shown - shown))
-    return float(odds)
+    return shown * (all_there - there) / (shown * (all_there - there) + there * (all_shown - shown))
 
 
 def threshold_levels(thresholds: Mapping[str, float], labels: LabelMap) -> NDArray[np.uint8]:

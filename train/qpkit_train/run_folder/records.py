@@ -25,7 +25,7 @@ import msgspec
 
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.errors import FormatError, listed
-from qpkit.files import replace_file
+from qpkit.files import pretty_json, replace_file
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
 from qpkit_train.recipe.settings import Recipe
@@ -211,4 +211,4 @@ def _decode(where: Path, kind: type[_T], *, former: Mapping[str, str] = MappingP
 
 
 def _write_json(path: Path, value: object) -> None:
-    replace_file(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    replace_file(path, pretty_json(value) + b"\n")

@@ -176,10 +176,9 @@ def _add(batch: Chunk, tally: _Tally) -> None:
         tally.add(batch.values)
     elif not batch.values:
         tally.note(rules.EMPTY_FILE)
-    elif batch.place == "wrapper" and batch.values[0].get("type") != "FeatureCollection":
-        tally.forget()
-        _add_wrapped(batch.values, tally, 0)
     else:
+        if batch.place == "wrapper" and batch.values[0].get("type") != "FeatureCollection":
+            tally.forget()
         _add_wrapped(batch.values, tally, 0)
 
 

@@ -7,7 +7,9 @@ passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -23,14 +25,6 @@ from qpkit.qupath.geojson.geometry_reader import read_shape
 from qpkit.qupath.geojson.simple_polygons import read_simple_polygons
 
 _MAX_NESTING: Final = 50
-_DIMENSION: Final = {
-    "Point": 0,
-    "MultiPoint": 0,
-    "LineString": 1,
-    "MultiLineString": 1,
-    "Polygon": 2,
-    "MultiPolygon": 2,
-}
 _GRID: Final = 10.0**-QUPATH_DECIMALS
 
 
@@ -103,24 +97,15 @@ def _check_structure(record: Mapping[str, Any], depth: int) -> Iterator[Rule]:
         yield from _check_collection(record, depth)
         return
     coordinates = record.get("coordinates")
-    if not isinstance(kind, str) or kind not in _DIMENSION:
+    if not isinstance(kind, str) or kind not in _KINDS:
         yield rules.GEOMETRY_TYPE
     elif not isinstance(coordinates, list):
         yield rules.NO_COORDINATES
-    elif kind == "Point":
-        yield from _check_points([coordinates])
-    elif kind == "MultiPoint":
-        yield from _check_points(coordinates)
-    elif kind == "LineString":
-        yield from _check_line(coordinates)
-    elif kind == "MultiLineString":
-        yield rules.LINES_STUCK
-        for line in coordinates:
-            yield from _check_line(line)
-    elif kind == "Polygon":
-        yield from _check_polygon(coordinates)
     else:
-        yield from _check_multi_polygon(coordinates, depth)
+        if kind == "MultiPolygon" and depth == 0 and len(coordinates) == 1 and coordinates[0]:
+            yield rules.ONE_PART
+        _, check = _KINDS[kind]
+        yield from check(coordinates)
 
 
 def _check_collection(record: Mapping[str, Any], depth: int) -> Iterator[Rule]:
@@ -131,15 +116,8 @@ def _check_collection(record: Mapping[str, Any], depth: int) -> Iterator[Rule]:
         return
     for part in parts:
         yield from _check_structure(part, depth + 1)
-    if len({_DIMENSION.get(str(part.get("type"))) for part in parts}) > 1:
+    if len({_KINDS.get(str(part.get("type")), (None,))[0] for part in parts}) > 1:
         yield rules.COLLECTION_CUT
-
-
-def _check_multi_polygon(polygons: list[Any], depth: int) -> Iterator[Rule]:
-    if len(polygons) == 1 and depth == 0 and polygons[0]:
-        yield rules.ONE_PART
-    for polygon in polygons:
-        yield from _check_polygon(polygon)
 
 
 def _check_polygon(rings: object) -> Iterator[Rule]:
@@ -156,6 +134,12 @@ def _check_polygon(rings: object) -> Iterator[Rule]:
                 yield rules.RING_OPEN
             elif len(ring) < 3:
                 yield rules.RING_SHORT
+
+
+def _check_lines(lines: list[Any]) -> Iterator[Rule]:
+    yield rules.LINES_STUCK
+    for line in lines:
+        yield from _check_line(line)
 
 
 def _check_line(points: object) -> Iterator[Rule]:
@@ -181,7 +165,9 @@ def _check_area(geometry: BaseGeometry) -> Iterator[Rule]:
         yield rules.SHAPE_EMPTY
     if geometry.is_empty or shapely.get_dimensions(geometry) < 2:
         return
-    reduced = _reduce(geometry)
+    reduced: BaseGeometry | None = None
+    with contextlib.suppress(shapely.errors.GEOSException):
+        reduced = shapely.set_precision(geometry, _GRID)
     if reduced is not None and reduced.is_empty:
         yield rules.SHAPE_EMPTY
         return
@@ -191,10 +177,12 @@ def _check_area(geometry: BaseGeometry) -> Iterator[Rule]:
         yield rules.INVALID
 
 
-def _reduce(geometry: BaseGeometry) -> BaseGeometry | None:
-    """Reduce the precision as QuPath 0.6 does; None where that fails."""
-    try:
-        reduced: BaseGeometry = shapely.set_precision(geometry, _GRID)
-    except shapely.errors.GEOSException:
-        return None
-    return reduced
+_KINDS: Final[Mapping[str, tuple[int, Callable[[list[Any]], Iterator[Rule]]]]] = {
+    "Point": (0, lambda point: _check_points([point])),
+    "MultiPoint": (0, _check_points),
+    "LineString": (1, _check_line),
+    "MultiLineString": (1, _check_lines),
+    "Polygon": (2, _check_polygon),
+    "MultiPolygon": (2, lambda polygons: chain.from_iterable(map(_check_polygon, polygons))),
+}
+"""Dimension and check of the coordinates, by type."""

@@ -8,6 +8,7 @@ side.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -41,12 +42,7 @@ class Rule:
     text: str
 
 
-def _refused(versions: tuple[str, ...], text: str) -> Rule:
-    return Rule("refused", versions, text)
-
-
-def _changed(versions: tuple[str, ...], text: str) -> Rule:
-    return Rule("changed", versions, text)
+_refused, _changed = functools.partial(Rule, "refused"), functools.partial(Rule, "changed")
 
 
 def since_04(rule: Rule) -> Rule:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Final
 
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import FormatError
+from qpkit.qupath.project.images.uris import file_path
 
 _MICROMETRES: Final = ("µm", "μm", "um")  # micro sign, Greek mu, plain
 
@@ -46,6 +48,22 @@ class Server:
         if x is None or y is None:
             return self.builder.pixel_size() if self.builder is not None and not self.metadata else None
         return PixelSize(x, y)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) in px, or None where it is not said."""
+        width, height = self.metadata.get("width"), self.metadata.get("height")
+        return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+    @property
+    def path(self) -> PurePath | None:
+        """Where the file is said to be; None for an image that is no file.
+
+        Raises:
+            FormatError: A URI that is none.
+        """
+        uri = self.innermost.uri
+        return None if uri is None else file_path(uri)
 
     def mpp(self) -> float | None:
         """Pixel size in um; None if it is not stated in um or differs by more than 1 % between x and y."""

@@ -26,19 +26,17 @@ CANNOT_HOLD: Final = cannot_hold(
 )
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a GeoJSON file of one image.
 
     Raises:
         FormatError, ProjectError: As for `read_geojson`.
     """
-    del choices
     return [Drawing(objects=tuple(read_geojson(path)), image=image)]
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects; returns what was lost, with the objects that were rounded or mended."""
-    del choices
     (drawing,) = drawings
     losses = count_losses(drawing.objects, CANNOT_HOLD)
     losses[ROUNDED] = sum(map(_is_finer, drawing.objects))

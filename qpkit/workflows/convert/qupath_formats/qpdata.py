@@ -18,27 +18,20 @@ from qpkit.workflows.convert.qupath_shapes import count_float_losses, split
 CANNOT_HOLD: Final = cannot_hold("mixed shapes")
 
 
-def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
+def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a .qpdata file.
 
     Raises:
         FormatError, ProjectError: As for `QpData.parse`, or there is no such file.
     """
-    del choices
     data = QpData.parse(read_bytes(path), source=str(path))
     metadata = (data.server or {}).get("metadata") or {}
-    name, width, height = (metadata.get(key) for key in ("name", "width", "height"))
-    known = ImageFacts(
-        name=name if isinstance(name, str) else None,
-        width=width if isinstance(width, int) else None,
-        height=height if isinstance(height, int) else None,
-    )
+    known = ImageFacts.stated(*(metadata.get(key) for key in ("name", "width", "height")))
     return [Drawing(objects=tuple(data.objects()), image=image.filled(known))]
 
 
-def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[str]:
+def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     """Write one image's objects into a new .qpdata; returns what was lost, with the outlines that were rounded."""
-    del choices
     (drawing,) = drawings
     data = new_qpdata(image_type="UNSET", objects=split(drawing.objects), nested=True, source=str(path))
     replace_file(path, data.to_bytes())

@@ -11,7 +11,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,6 @@ class Transform(Section, frozen=True, kw_only=True):
     place: ClassVar[int]
     stream: ClassVar[tuple[str, int] | None]
     shown: ClassVar[tuple[tuple[str, str, str], ...]]
-
-    @classmethod
-    def of(cls, config: object) -> Self:
-        """Take the own settings out of [augment]."""
-        return cls(**{name: getattr(config, name) for name in cls.__struct_fields__})
 
 
 class Exchange(Transform, frozen=True, kw_only=True):

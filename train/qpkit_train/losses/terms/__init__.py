@@ -13,7 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from qpkit_train.section import Section
 
@@ -59,11 +59,6 @@ class Term(Section, frozen=True, kw_only=True):
     name: ClassVar[str]
     sigmoid: ClassVar[bool] = False
     excludes: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def of(cls, config: object) -> Self:
-        """Take the own settings out of [loss]."""
-        return cls(**{name: getattr(config, name) for name in cls.__struct_fields__})
 
     def value(self, scored: Scored) -> Tensor:
         """The loss, a scalar float32."""

@@ -19,6 +19,4 @@ class Dice(Term, frozen=True, kw_only=True):
         """The loss of a batch."""
         from qpkit_train.losses.overlap import overlap_loss
 
-        return overlap_loss(
-            scored.probabilities(), scored.target, scored.weights, background=scored.background, alpha=0.5, beta=0.5
-        )
+        return overlap_loss(scored, alpha=0.5, beta=0.5)

@@ -32,11 +32,4 @@ class Tversky(Term, frozen=True, kw_only=True):
         """The loss of a batch."""
         from qpkit_train.losses.overlap import overlap_loss
 
-        return overlap_loss(
-            scored.probabilities(),
-            scored.target,
-            scored.weights,
-            background=scored.background,
-            alpha=self.tversky_alpha,
-            beta=self.tversky_beta,
-        )
+        return overlap_loss(scored, alpha=self.tversky_alpha, beta=self.tversky_beta)
