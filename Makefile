@@ -7,6 +7,7 @@ DEMO := build/demo
 .PHONY: demo test lint samples clean
 
 .venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qpkit needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt -e '.[train,dev]'
 	touch $@

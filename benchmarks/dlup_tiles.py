@@ -14,6 +14,9 @@ import numpy as np
 
 warnings.simplefilter("ignore")
 
+if len(sys.argv) != 3:
+    sys.exit(f"usage: python {sys.argv[0]} SLIDE GEOJSON")
+
 from dlup.annotations import SlideAnnotations  # noqa: E402
 from dlup.data.dataset import AnnotationConfig, ImageConfig, SlideDataset, TilingConfig  # noqa: E402
 from dlup.utils.backends import ImageBackend  # noqa: E402

@@ -175,13 +175,15 @@ def measure(project: Path, work: Path) -> Iterator[Row]:
 def main() -> None:
     """Parse, measure, print the table, write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("project", type=Path, nargs="?", help="QuPath project")
+    parser.add_argument("project", type=Path, nargs="?", help="QuPath project (required)")
     parser.add_argument("--json", type=Path, help="file for the rows")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SOURCE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(options.one[0], Path(options.one[1]))))
         return
+    if options.project is None:
+        parser.error("the following arguments are required: project")
     with tempfile.TemporaryDirectory() as work:
         show(list(measure(options.project.resolve(), Path(work))), options.json)
 

@@ -64,4 +64,6 @@ def main(slide_file: Path, geojson: Path, out: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: python {sys.argv[0]} SLIDE GEOJSON OUT")
     print(main(*map(Path, sys.argv[1:4])))

@@ -79,7 +79,7 @@ def preview_tiles(root: Path, page: Path, *, on_progress: OnProgress = no_progre
     audit = _audit(tiles, stats)
     text = render(
         "preview",
-        title=f"Tiles of {root.resolve().name}",
+        title=f"Tiles in {root.resolve().parent.name}/{root.resolve().name}",
         subtitle=_subtitle(tiles, stats),
         sections=[
             ("classes", "Classes"), ("split", "Split"), ("audit", "Audit"), ("tiles", "Tiles"), ("slides", "Slides")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
-from qpkit.ops.masks.pixel_rule import PIXEL_RULES
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.ops.masks.visible import have_pixels
 from strategies import shapes
@@ -19,7 +18,7 @@ LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Strom
 SIDE = 48
 
 
-@given(st.lists(shapes(), max_size=4), st.sampled_from([1.0, 1.7, 4.0, 16.0]), st.sampled_from(PIXEL_RULES))
+@given(st.lists(shapes(), max_size=4), st.sampled_from([1.0, 1.7, 4.0, 16.0]), st.sampled_from(["centre", "qupath"]))
 def test_what_is_drawn_has_pixels_and_what_is_too_small_has_none(
     drawn: list[shapely.Geometry], downsample: float, rule: str
 ) -> None:
