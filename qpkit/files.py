@@ -89,7 +89,9 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "") -> Iterator[Path]:
     """Give a temporary sibling folder to write into; rename it to `path` when the block ends well.
 
-    On any error (Ctrl-C and a full disk too) the sibling is removed and `path` is as it was before.
+    On any error (a full disk too) the sibling is removed and `path` is as it was before. After Ctrl-C it stays if the
+    job can go on from it, as it does when the process is killed. What dead processes of this machine have left for
+    this path is taken up or removed.
 
     Args:
         path: The folder to make; its parents are made too. A link is followed.
@@ -104,16 +106,16 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
     path = path.resolve()
     require_free(path, marker=marker, overwrite=overwrite)
     beside = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    is_kept = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        abandoned = _abandoned(path, job) if job else None
+        abandoned = _abandoned(path, job)
         if abandoned is None:
             beside.mkdir()
         else:
             # Under this process's id, so that no other takes it up as well.
             abandoned.rename(beside)
-        if job:
-            (beside / _JOB).write_text(_job_note(job), encoding="utf-8")
+        (beside / _JOB).write_text(_job_note(job), encoding="utf-8")
         yield beside
         (beside / _JOB).unlink(missing_ok=True)
         _swap(beside, path)
@@ -122,8 +124,12 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
         if isinstance(err, OutputError) or not _is_about(err, beside):
             raise
         raise OutputError(f"{path}: cannot be written ({err.strerror}); nothing was left behind") from err
+    except KeyboardInterrupt:
+        is_kept = bool(job)
+        raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if not is_kept:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -162,21 +168,38 @@ def _job_note(job: str) -> str:
 
 
 def _abandoned(path: Path, job: str) -> Path | None:
-    """Find what a killed process of this machine has left of the same job."""
+    """Find what a dead process of this machine has left of the same job; what is left of others goes."""
+    found = None
     for left in sorted(path.parent.glob(f"{glob.escape(path.name)}.partial-*")):
         pid = left.name.rpartition("-")[2]
         try:
-            same = (left / _JOB).read_text(encoding="utf-8") == _job_note(job)
+            host, _, made = (left / _JOB).read_text(encoding="utf-8").partition(" ")
         except (OSError, UnicodeDecodeError):
             continue
         # Only of this machine, which the note says: an id means nothing on another.
-        if same and pid.isdecimal() and not _is_running(int(pid)):
-            return left
-    return None
+        if host != socket.gethostname() or not pid.isdecimal() or is_running(int(pid)):
+            continue
+        if job and made == job and found is None:
+            found = left
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+    return found
 
 
-def _is_running(pid: int) -> bool:
-    """Whether a process lives; where that cannot be asked, it counts as living."""
+def this_process() -> str:
+    """Name this machine and process, "host 1234"."""
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def is_gone(process: str) -> bool:
+    """Say whether a process that `this_process` named was of this machine and lives no more."""
+    host, _, pid = process.rpartition(" ")
+    # Of another machine an id means nothing.
+    return host == socket.gethostname() and pid.isdecimal() and not is_running(int(pid))
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process of this machine lives; where that cannot be asked, it counts as living."""
     # On Windows the signal 0 is no question but Ctrl-C.
     if os.name != "posix":
         return True

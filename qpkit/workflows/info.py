@@ -15,6 +15,7 @@ from qpkit.core.provenance import is_prediction
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES_INFO
 from qpkit.errors import FormatError, ProjectError, QpkitError
+from qpkit.files import is_gone
 from qpkit.ops.vectors.areas import class_of, cover
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
@@ -192,5 +193,7 @@ def _run(path: Path) -> Info:
     except msgspec.DecodeError as err:
         raise FormatError(f"{path / RUN_INFO}: damaged ({err})") from err
     facts = {"folder": str(path)} | {k: v for k, v in run.items() if not isinstance(v, dict | list)}
+    if facts.get("status") == "running" and is_gone(str(facts.get("process", ""))):
+        facts["status"] = "interrupted"
     rows = (run.get("metrics") or {}).get("classes", [])
     return Info(kind="run", facts=facts, rows=rows)

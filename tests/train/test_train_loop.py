@@ -116,7 +116,7 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(
     fit(tiles, tmp_path / "whole", recipe)
     with pytest.raises(error):
         fit(tiles, tmp_path / "cut", recipe, on_progress=killer(12, error))
-    assert load_run(tmp_path / "cut").file.status == "running"
+    assert load_run(tmp_path / "cut").file.status == ("interrupted" if error is KeyboardInterrupt else "running")
     report = fit(tiles, tmp_path / "cut", recipe, resume=True)
     assert report.resumed_from == 2
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")

@@ -50,6 +50,7 @@ from qpkit_train.run_folder import journal, records, weights
 from qpkit_train.run_folder.fit_report import FitReport
 from qpkit_train.run_folder.initial_network import check_answers, initial_network, resumed_network
 from qpkit_train.run_folder.records import RunFile, State
+from qpkit_train.run_folder.resuming import of_the_run_there, prolonging_note
 from qpkit_train.run_folder.start import claim_folder, cleared_on_failure, resumed_run_file, run_file, with_network
 from qpkit_train.run_folder.tensorboard import write_events
 from qpkit_train.schedule import Watch, learning_rate
@@ -76,7 +77,8 @@ def fit(
 
     Args:
         tiles_root: What `qpkit export` wrote.
-        run_root: Folder to make, or one that a killed training of the same recipe and tiles left, with `resume`.
+        run_root: Folder to make, or one that an earlier training of the same recipe and tiles left, with `resume`. A
+            finished one goes on if optim.epochs has been raised.
         recipe: All settings.
         resume: Go on where the folder stands; starts anew where there is none yet.
         on_note: Called before the first step with each thing to know about the tiles; the report has them, too.
@@ -94,19 +96,24 @@ def fit(
             check_batch(recipe.data.batch_size)
             tile_set = read_tile_set(tiles_root)
             data = training_tiles_of(tile_set, recipe)
-            file = run_file(tile_set, recipe, data, fabric.device)
+            file = of_the_run_there(run_root, run_file(tile_set, recipe, data, fabric.device), resume=resume)
             if rank() == 0:
                 claim_folder(run_root, file, resume=resume)
                 for note in data.notes:
                     on_note(note)
         with cleared_on_failure(run_root), enough_memory(recipe, fabric.device):
             state = records.read_state(run_root, run=file.id) if resume else None
-            file = file if state is None else resumed_run_file(run_root, file)
+            if state is not None:
+                note = prolonging_note(run_root, file, state, int(file.sampler["batches"]))
+                if note and rank() == 0:
+                    on_note(note)
+                file = resumed_run_file(run_root, file, note)
             training = Training(run_root, recipe, data, fabric, file, is_resumed=state is not None)
             resumed_from = training.restore(state) if state is not None else 0
             if rank() == 0 and not resumed_from:
                 records.write_run_file(run_root, training.file)
-            training.run(on_progress if rank() == 0 else no_progress)
+            with records.marked_if_interrupted(run_root, is_lead=rank() == 0):
+                training.run(on_progress if rank() == 0 else no_progress)
         return training.finish(resumed_from)
 
 

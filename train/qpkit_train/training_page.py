@@ -13,7 +13,7 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.report.pages.training import TrainingFacts, write_training_report
 from qpkit.report.values.tiles import RunEvaluation
 from qpkit_train.evaluation import evaluate_run
-from qpkit_train.run_folder.records import read_state
+from qpkit_train.run_folder.records import read_state, status_of
 from qpkit_train.run_folder.run import Run, load_run
 
 PAGE_NAME: Final = "report.html"
@@ -44,7 +44,7 @@ def write_training_page(
         raise FormatError(f"{run}: no epoch is finished yet; go on with qpkit train --resume")
     evaluation, missing = _evaluated(opened, tiles, on_progress)
     facts = TrainingFacts(
-        run=msgspec.to_builtins(opened.file),
+        run=msgspec.to_builtins(opened.file) | {"status": status_of(opened.file)},
         history=state.history,
         confusion=np.array(state.confusion, np.int64),
         labels=opened.labels,

@@ -25,13 +25,17 @@ _DEFAULT: Final = "unet-resnet34"
 
 
 def command(
-    tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
+    tiles: Path | None = typer.Argument(None, help="Folder that qpkit export made; with --resume that of the run."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to make (or to resume)."),
     recipe: str = typer.Option(
         "", help=f"Name of a shipped recipe (see: qpkit recipes) or a TOML file; {_DEFAULT} if not given."
     ),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
-    resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    resume: bool = typer.Option(
+        False,
+        "--resume",
+        help="Go on with the run in --out and its settings; --set optim.epochs=N prolongs it.",
+    ),
     find_lr: bool = typer.Option(
         False, "--find-lr", help="Try learning rates for 100 steps, suggest one, and stop; -o then names a PNG."
     ),
@@ -46,14 +50,16 @@ def command(
     if compare:
         if recipe or dry_run or find_lr or devices > 1 or out is None:
             raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes with --set alone")
+        if tiles is None:
+            raise ConfigError("TILES is missing: the folder that qpkit export made")
         run_comparison(tiles, compare.split(","), out, setting)
         return
     if find_lr and devices > 1:
         raise ConfigError("--find-lr runs in a single process; leave out --devices")
     with extra("train"):
-        from qpkit_train.recipe.load import load_recipe
+        from qpkit_train.run_folder.resuming import tiles_and_recipe
 
-    chosen = load_recipe(recipe or _DEFAULT, setting)
+    tiles, chosen = tiles_and_recipe(out, tiles, recipe, setting, resume=resume, default=_DEFAULT)
     if dry_run:
         with extra("train"):
             from qpkit.dataset import read_tile_set

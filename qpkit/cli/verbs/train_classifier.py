@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import typer
@@ -17,24 +17,33 @@ if TYPE_CHECKING:
     from qpkit_train.classify import ClassifierReport
 
 
+_DEFAULT: Final = "bracs-classifier"
+
+
 def command(
-    tiles: Path = typer.Argument(..., help="Folder that qpkit export made."),
+    tiles: Path | None = typer.Argument(None, help="Folder that qpkit export made; with --resume that of the run."),
     out: Path = typer.Option(..., "-o", "--out", help="Run folder to make (or to resume)."),
-    recipe: str = typer.Option("bracs-classifier", help="Name of a shipped recipe with a tile-classifier, or a TOML."),
+    recipe: str = typer.Option(
+        "", help=f"Name of a shipped recipe with a tile-classifier, or a TOML file; {_DEFAULT} if not given."
+    ),
     positive: list[str] = typer.Option(
         [], "--class", metavar="NAME", help="A tile that shows this class is positive; several add up. Default: any."
     ),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
-    resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    resume: bool = typer.Option(
+        False,
+        "--resume",
+        help="Go on with the run in --out and its settings; --set optim.epochs=N prolongs it.",
+    ),
     devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
 ) -> None:
     """Train a classifier that says whether a tile shows a lesion; its encoder can start a segmentation."""
     with extra("train"):
         from qpkit_train.classify import fit_classifier, help_fit
-        from qpkit_train.recipe.load import load_recipe
+        from qpkit_train.run_folder.resuming import tiles_and_recipe
 
     start = time.perf_counter()
-    chosen = load_recipe(recipe, setting)
+    tiles, chosen = tiles_and_recipe(out, tiles, recipe, setting, resume=resume, default=_DEFAULT)
     if positive:
         chosen = msgspec.structs.replace(chosen, positive=positive)
     if not start_processes(devices):

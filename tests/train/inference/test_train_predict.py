@@ -104,7 +104,7 @@ def test_a_run_finds_what_it_learned_at_its_own_resolution(
     assert sum(row.pixels.values()) == 256 * truth.shape[0]
     assert row.pixels["Lesion"] == (labels == 1).sum()
     assert 0.3 < row.tissue < 0.65
-    assert seen[-1] == (16, 16, "A slide")
+    assert seen[-1] == (24, 24, "A slide")
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.6, 0.95, 1.0])

@@ -24,7 +24,7 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
+from qpkit_train.inference.slide import PredictedSlide, SlidePredictor, tile_grid
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
 from qpkit_train.models.card import STRIDE, Model, ModelCard
 
@@ -79,7 +79,7 @@ def predict(
         out: Folder to make; it appears when everything is done, or not at all.
         settings: How they are predicted.
         overwrite: Replace a folder that is there.
-        on_progress: Called with (tiles done, tiles in all, text), slide by slide.
+        on_progress: Called with (tiles done, tiles in all, text); tiles of glass are done at once.
 
     Raises:
         ConfigError: A threshold of a class that the model does not have, or one that the model does not know.
@@ -96,18 +96,20 @@ def predict(
     slides: list[SlidePrediction] = []
     reports: list[PredictedSlide] = []
     skipped: list[tuple[str, str]] = []
+    progress = _Progress(on_progress, [_tiles_of(card, source, used) for source in sources])
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             try:
                 with open_source(source) as slide:
                     job = SlidePredictor(card, source, slide, root, stem, used, limits)
-                    reports.append(job.run_with(model, on_progress))
+                    reports.append(job.run_with(model, progress.of_slide))
                     slides.append(job.described())
             # A full disk is not the fault of a slide: it ends everything.
             except OutputError:
                 raise
             except QpkitError as err:
                 skipped.append((source.name, str(err)))
+            progress.next_slide()
         if not slides:
             reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
@@ -138,6 +140,29 @@ def predict(
         notes=_notes(settings.thresholds, card),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+class _Progress:
+    """Tells how far all slides are from what each says of itself."""
+
+    def __init__(self, on_progress: OnProgress, tiles: Sequence[int]) -> None:
+        self._on_progress, self._tiles, self._slide = on_progress, tiles, 0
+
+    def of_slide(self, done: int, wanted: int, text: str) -> None:
+        before, own = sum(self._tiles[: self._slide]), self._tiles[self._slide]
+        self._on_progress(before + own - wanted + done, sum(self._tiles), text)
+
+    def next_slide(self) -> None:
+        self._slide += 1
+
+
+def _tiles_of(card: ModelCard, source: SlideSource, settings: PredictSettings) -> int:
+    """Tiles in the grid of a slide; 0 if it cannot be predicted, which is said when its turn comes."""
+    try:
+        with open_source(source) as slide:
+            return len(tile_grid(card, source.name, slide.info, settings))
+    except QpkitError:
+        return 0
 
 
 def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:

@@ -56,6 +56,21 @@ class PredictedSlide:
     notes: tuple[str, ...]
 
 
+def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
+    """The tiles that a slide is predicted in, at the model's resolution.
+
+    Raises:
+        FormatError: Its um/px is not known, or finer ones would be needed.
+    """
+    return TileGrid(
+        slide_width=info.width,
+        slide_height=info.height,
+        tile_size=settings.tile_px,
+        halo=settings.halo_px,
+        downsample=_downsample(card, info, name),
+    )
+
+
 class SlidePredictor:
     """One slide: which tiles, and where the answers go."""
 
@@ -71,13 +86,7 @@ class SlidePredictor:
     ) -> None:
         self.card, self.source, self.slide, self.root = card, source, slide, root
         self.info = slide.info
-        self.grid = TileGrid(
-            slide_width=self.info.width,
-            slide_height=self.info.height,
-            tile_size=settings.tile_px,
-            halo=settings.halo_px,
-            downsample=_downsample(card, self.info, source.name),
-        )
+        self.grid = tile_grid(card, source.name, slide.info, settings)
         self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
         self.settings = settings
         self.labels_name = f"{stem}.labels.tif"

@@ -15,7 +15,8 @@ files that belong together. No file holds pickled objects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +26,7 @@ import msgspec
 
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.errors import FormatError, listed
-from qpkit.files import pretty_json, replace_file
+from qpkit.files import is_gone, pretty_json, replace_file
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
 from qpkit_train.recipe.settings import Recipe
@@ -50,7 +51,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     Args:
         format: FORMAT.
         id: run_id() of what follows.
-        status: "running" until fit() has ended well, then "finished".
+        status: "running" until fit() has ended well, then "finished"; "interrupted" after Ctrl-C. See `status_of`.
         recipe: Resolved, with every setting.
         labels: As label_map_to_builtins gives them.
         mpp: um per px that the model was trained at, or None if the tiles do not say.
@@ -60,6 +61,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         sampler: What an epoch shows.
         notes: What the user has to know.
         versions: Of the packages that matter.
+        process: Machine and process that trains, "host 1234"; "" in runs of earlier versions.
         device, precision: What it ran on.
         normalization: What pixels go through before the network.
         parameters: "all" of the network, and those that are "learning".
@@ -88,6 +90,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     versions: dict[str, str]
     device: str
     precision: str
+    process: str = ""
     normalization: Normalization | None = None
     parameters: dict[str, int] = {}
     origins: dict[str, dict[str, Any]] = {}
@@ -165,9 +168,25 @@ def read_run_file(path: Path) -> RunFile:
     return file
 
 
+def status_of(file: RunFile) -> str:
+    """ "running", "finished" or "interrupted", which is also what a run is whose process on this machine is gone."""
+    return "interrupted" if file.status == "running" and is_gone(file.process) else file.status
+
+
 def write_run_file(root: Path, file: RunFile) -> None:
     """Write run.json, atomically."""
     _write_json(root / RUN_NAME, file)
+
+
+@contextmanager
+def marked_if_interrupted(root: Path, *, is_lead: bool) -> Iterator[None]:
+    """Write into run.json that the training was interrupted, if Ctrl-C ends the block; its last whole epoch stays."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_lead and (root / RUN_NAME).is_file():
+            write_run_file(root, msgspec.structs.replace(read_run_file(root), status="interrupted"))
+        raise
 
 
 def read_state(root: Path, *, run: str) -> State | None:

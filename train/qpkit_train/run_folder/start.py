@@ -15,7 +15,7 @@ from qpkit.core.labels import label_map_to_builtins
 from qpkit.dataset import TileSet
 from qpkit.dataset.manifest import TABLE_NAME
 from qpkit.errors import OutputError, QpkitError
-from qpkit.files import sha256
+from qpkit.files import sha256, this_process
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.machine.devices import choose_precision, device_name
@@ -30,6 +30,7 @@ from qpkit_train.run_folder.records import (
     RunFile,
     read_run_file,
     run_id,
+    status_of,
     versions,
 )
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
@@ -59,6 +60,7 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: tor
         notes=list(data.notes),
         versions=versions(),
         device=device_name(device),
+        process=this_process(),
         precision=choose_precision(recipe.precision, device.type),
     )
 
@@ -74,10 +76,11 @@ def with_network(file: RunFile, started: InitialNetwork, normalization: Normaliz
     )
 
 
-def resumed_run_file(root: Path, file: RunFile) -> RunFile:
-    """run.json of a run that goes on: what its start measured and loaded stays as it was."""
+def resumed_run_file(root: Path, file: RunFile, note: str = "") -> RunFile:
+    """run.json of a run that goes on: what its start measured and loaded stays as it was; `note` is added."""
     there = read_run_file(root)
-    return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=there.notes)
+    notes = [*there.notes, *([note] if note else [])]
+    return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=notes)
 
 
 def claim_folder(root: Path, file: RunFile, *, resume: bool) -> None:
@@ -96,7 +99,7 @@ def claim_folder(root: Path, file: RunFile, *, resume: bool) -> None:
                 f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
             )
         if not resume:
-            raise OutputError(f"{root}: holds this run already ({there.status}); go on with --resume")
+            raise OutputError(f"{root}: holds this run already ({status_of(there)}); go on with --resume")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as err:
