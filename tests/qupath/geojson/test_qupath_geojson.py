@@ -29,6 +29,7 @@ STRICTER = {
 # What QuPath 0.5.1 refuses and qpkit reads, as the meaning is plain.
 MILDER = {
     "class-color-int.geojson",
+    "class-empty-string.geojson",
     "class-name-only.geojson",
     "class-names-only.geojson",
     "class-newline.geojson",
