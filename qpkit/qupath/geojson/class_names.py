@@ -1,4 +1,4 @@
-"""Class names as QuPath takes them apart: "Tumor: Positive" has two, split at colons and stripped of what Java strips."""
+"""Class names as QuPath takes them apart: "Tumor: Positive" has two, split at colons and stripped as Java strips."""
 
 from __future__ import annotations
 

@@ -128,7 +128,8 @@ def _numbers(record: Any) -> NDArray[np.float64]:
         points = _odd_numbers(record)
     if points.size == 0 and not any(record):
         return np.empty((0, 2))
-    if points.ndim != 2 or points.shape[1] < 2:
+    # For numpy a null is a NaN.
+    if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points[:, :2]).all():
         points = _odd_numbers(record)
     return points[:, :2]
 

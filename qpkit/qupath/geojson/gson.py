@@ -10,8 +10,8 @@ import re
 from typing import Any, Final
 
 _DOUBLE: Final = re.compile(
-    r"[\0- ]*[+-]?(NaN|Infinity|((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?P<hex>0[xX]([\da-fA-F]+\.?[\da-fA-F]*|\.[\da-fA-F]+)[pP][+-]?\d+))"
-    r"[fFdD]?)[\0- ]*",
+    r"[\0- ]*[+-]?(NaN|Infinity|((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+    r"|(?P<hex>0[xX]([\da-fA-F]+\.?[\da-fA-F]*|\.[\da-fA-F]+)[pP][+-]?\d+))[fFdD]?)[\0- ]*",
     re.ASCII,
 )
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)

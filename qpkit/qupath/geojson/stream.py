@@ -55,7 +55,9 @@ _COMMENTS: Final = re.compile(rb"(?:[ \t\r\n]++|/\*.*?\*/|(?://|#)[^\r\n]*+[\r\n
 _LAST_COMMENT: Final = re.compile(rb"(?://|#)[^\r\n]*+\Z")
 _PREFIX: Final = b")]}'\n"
 """What Gson skips at the start of a text; some servers write it."""
-_SURROGATE: Final = re.compile(r"(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F].{2}")
+_SURROGATE: Final = re.compile(
+    r"(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F].{2}"
+)
 _ARRAY_BEGINS: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(\[|$|[^\[])")
 
 
@@ -345,6 +347,6 @@ def _batch(text: _Text, size: int, place: Place, first: bool) -> Chunk | None:
         return None
     if not values:
         return None
-    text.take(size)
+    text.rest = text.rest[size:]
     text.values += len(values)
     return Chunk(values, place, size, is_utf8)

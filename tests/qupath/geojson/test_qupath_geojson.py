@@ -44,6 +44,12 @@ MILDER = {
     "type-cell-nucleus-null.geojson",
     "type-null.geojson",
 }
+# QuPath adds and subtracts the areas of rings that cross each other, as no valid shape has them.
+RINGS_ADDED_UP = {
+    "geom-hole-crossing.geojson",
+    "geom-hole-outside.geojson",
+    "geom-multipolygon-overlapping.geojson",
+}
 
 
 def expected_objects(shared: Path, name: str) -> list[dict[str, Any]] | None:
@@ -86,7 +92,7 @@ def assert_equal(found: Annotation, theirs: dict[str, Any], name: str) -> None:
     assert ours == pytest.approx(expected, nan_ok=True), name
     if found.shape == "ellipse":
         assert list(found.geometry.bounds[:2]) == roi["bounds"][:2], name
-    elif found.geometry.is_valid and roi["type"] == "AREA":
+    elif found.geometry.is_valid and roi["type"] == "AREA" and name not in RINGS_ADDED_UP:
         assert found.geometry.area == pytest.approx(float(roi["area"]), rel=1e-3), name
 
 

@@ -100,6 +100,9 @@ def _check_04_parent(record: Mapping[str, Any], depth: int = 0) -> Iterator[Rule
             yield rules.CLASS_BLANK_KEPT
         return
     yield from _check_04_parent(parent, depth + 1)
+    is_base = not isinstance(parent.get("parentClass"), dict) and parent.get("name") is not None
+    if is_base and record.get("colorRGB") is None and parent.get("colorRGB") is None:
+        yield rules.CLASS_NO_COLOR
     if name is None:
         if text_of(parent.get("name")) is not None:
             yield rules.CLASS_BLANK
@@ -152,8 +155,10 @@ def _check_changes(record: Mapping[str, Any]) -> Iterator[Rule]:
         yield rules.CLASS_NAMES_LOST
         if "colorRGB" in record or "parentClass" in record:
             yield rules.CLASS_NAMES_LOST_04
-    if name is not None or (isinstance(names, list) and names):
-        if record.get("color") and record.get("colorRGB") is None:
-            yield rules.CLASS_COLOR_LOST
-    if any(isinstance(text, str) and not text.isascii() for text in (name, *(names if isinstance(names, list) else ()))):
+    has_name = name is not None or (isinstance(names, list) and names)
+    if has_name and record.get("color") and record.get("colorRGB") is None:
+        yield rules.CLASS_COLOR_LOST
+    if any(
+        isinstance(text, str) and not text.isascii() for text in (name, *(names if isinstance(names, list) else ()))
+    ):
         yield rules.TEXT_ENCODING

@@ -1,9 +1,9 @@
 """What in a GeoJSON file makes a QuPath refuse it, or read something else than what is written: the table of rules.
 
-Only the rules; `features` and `geometries` find what they speak of. QuPath 0.2.3 has no importer and is not
-in the table. Source: the answers of v0.3.2, v0.4.4, v0.5.1, v0.6.0 and v0.7.0 to some 230 test files, and their importers'
-sources (PathIO, GsonTools, QuPathTypeAdapters, PathClass, ImagePlane). To be on the safe side the rule says refused of
-polygons that are not finite, of which 0.6 and later take some, and of detections with the geometry {}.
+Only the rules; `features`, `classes` and `geometries` find what they speak of. QuPath 0.2.3 has no importer and is not
+in the table. Source: the answers of v0.3.2, v0.4.4, v0.5.1, v0.6.0 and v0.7.0 to some 230 test files, and their
+importers (PathIO, GsonTools, QuPathTypeAdapters, PathClass, ImagePlane). To be on the safe side the rule says refused
+of polygons that are not finite, some of which QuPath takes, and of detections with the geometry {}.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ MEMBER_SKIPPED = _changed(_ALL, "a file in the zip that is refused is skipped wi
 EMPTY_FILE = _changed(_ALL, "the file is empty; nothing is imported, without a word")
 NO_GEOJSON = _changed(_ALL, "no FeatureCollection, Feature or geometry; it is passed over without a word")
 WRAPPER_TYPE = _refused(_ALL, '"type" at the top is null or no text')
-TEXT_NOT_UTF8 = _changed(_FROM_04, "the text is no UTF-8 (Latin-1?); letters beyond ASCII become a replacement character")
+TEXT_NOT_UTF8 = _changed(
+    _FROM_04, "the text is no UTF-8 (Latin-1?); letters beyond ASCII become a replacement character"
+)
 TEXT_ENCODING = _changed(_03, "text beyond ASCII is garbled where the system does not use UTF-8 (Windows)")
 
 # Features
@@ -90,7 +92,7 @@ NUCLEUS_MISPLACED = _changed(_ALL, '"nucleusGeometry" stands in the properties; 
 # Classes
 CLASS_NULL = _refused(_03, '"classification" is null')
 CLASS_TEXT = _refused(_03, '"classification" is a text, not an object')
-CLASS_OTHER = _refused(_ALL, "\"classification\" is neither an object nor a text")
+CLASS_OTHER = _refused(_ALL, '"classification" is neither an object nor a text')
 CLASS_NO_TEXT = _refused(_ALL, "the class name is a list or an object, not a text")
 CLASS_NAMES_BAD = _refused(_FROM_04, '"names" is no list of texts')
 CLASS_PARENT_BAD = _refused(_ALL, '"parentClass" is no object')
@@ -98,15 +100,17 @@ CLASS_BLANK = _refused(_FROM_04, "the class name is blank, or a part of it befor
 CLASS_BLANK_CHILD = _refused(_03, "the class below a parent class has a blank name")
 CLASS_COLON_LAST = _refused(_03, "the class name ends in a colon")
 CLASS_COLON_CHILD = _refused(_03, "the class below a parent class has a colon in its name")
-CLASS_COLON_INSIDE = _refused(_FROM_04, "a class below a parent class, or one of \"names\", has a colon in its name")
+CLASS_COLON_INSIDE = _refused(_FROM_04, 'a class below a parent class, or one of "names", has a colon in its name')
 CLASS_LINE_BREAK = _refused(_FROM_04, "the class name has a line break")
 CLASS_LINE_BREAK_03 = _refused(_03, CLASS_LINE_BREAK.text)
-CLASS_NO_COLOR = _refused(_FROM_04, 'the class has neither "color" nor "colorRGB"')
+CLASS_NO_COLOR = _refused(_FROM_04, 'the class has neither "color" nor "colorRGB" (nor has its parent)')
 CLASS_COLOR_BAD = _refused(_FROM_04, "the class colour is not a list of 3 or 4 numbers")
 CLASS_RGB_BAD = _refused(_ALL, '"colorRGB" is no whole number')
 CLASS_COLON_KEPT = _changed(_FROM_04, 'with "colorRGB", 0.4 and later keep needless colons in the class name')
 CLASS_BLANK_KEPT = _changed(_FROM_04, 'with "colorRGB", 0.4 and later make a class with a blank name')
-CLASS_NAMES_LOST_04 = _changed(_FROM_04, 'with "colorRGB" or "parentClass", "names" is not read; the object has no class')
+CLASS_NAMES_LOST_04 = _changed(
+    _FROM_04, 'with "colorRGB" or "parentClass", "names" is not read; the object has no class'
+)
 CLASS_NAMES_LOST = _changed(_03, '0.3 does not read "names"; the object has no class')
 CLASS_COLOR_LOST = _changed(_03, '0.3 reads "colorRGB", not "color"; the class has another colour')
 
