@@ -9,6 +9,7 @@ What is no strict JSON is read as `lenient` reads it, as QuPath does; then what 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -169,6 +170,8 @@ class _Text:
             values, end = read(content)
         except LenientError as err:
             raise FormatError(f"{self.name}: {self.after()}: not JSON ({err})") from err
+        except RecursionError as err:
+            raise FormatError(f"{self.name}: {self.after()}: not JSON (nested too deeply)") from err
         is_utf8 = _is_utf8(self.rest)
         self.rest = content[end:].encode()
         return Chunk(values, place, size - len(self.rest), is_utf8)
@@ -184,7 +187,7 @@ def _decode(piece: bytes) -> tuple[Any, bool]:
         (value, is_utf8).
 
     Raises:
-        ValueError: Neither JSON nor, taken alone, lenient JSON.
+        ValueError, RecursionError: Neither JSON nor, taken alone, lenient JSON.
     """
     try:
         return orjson.loads(piece), True
@@ -192,16 +195,13 @@ def _decode(piece: bytes) -> tuple[Any, bool]:
         pass
     # orjson refuses NaN, Infinity, line breaks in texts, halves of surrogate pairs and numbers beyond all doubles.
     content, is_utf8 = _unicode(piece), _is_utf8(piece)
-    try:
+    with contextlib.suppress(ValueError):
         whole = _SURROGATE.sub(lambda match: match[1] or "\\ufffd", content)
         return json.loads(whole, parse_constant=str, strict=False), is_utf8
-    except RecursionError as err:
-        raise LenientError("nested too deeply") from err
-    except ValueError:
-        value, end = read_value(content)
-        if content[end:].strip(" \t\r\n"):
-            raise LenientError("more than one value") from None
-        return value, is_utf8
+    value, end = read_value(content)
+    if content[end:].strip(" \t\r\n"):
+        raise LenientError("more than one value")
+    return value, is_utf8
 
 
 def _unicode(content: bytes) -> str:
@@ -247,7 +247,7 @@ def _one(text: _Text, size: int, place: Place) -> Chunk:
     """Decode the value that has so many bytes if it is strict JSON."""
     try:
         value, is_utf8 = _decode(text.rest[:size])
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.value(place)
     text.take(size)
     return Chunk([value], place, size, is_utf8)
@@ -256,7 +256,7 @@ def _one(text: _Text, size: int, place: Place) -> Chunk:
 def _is_json(piece: bytes) -> bool:
     try:
         _decode(piece)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -343,7 +343,7 @@ def _batch(text: _Text, size: int, place: Place, first: bool) -> Chunk | None:
         inner = inner[1:]
     try:
         values, is_utf8 = _decode(b"[" + inner + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not values:
         return None
