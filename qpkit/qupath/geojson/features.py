@@ -241,7 +241,10 @@ def _color(value: Any) -> int | None:
 
 
 def _children(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Any]:
-    for record, key in ((properties, "childObjects"), (properties, "children"), (feature, "childObjects")):
-        if key in record:
-            return record[key] if isinstance(record[key], list) else []
-    return []
+    if "childObjects" in properties:
+        found = properties["childObjects"]
+    elif "children" in properties:
+        found = properties["children"]
+    else:
+        found = feature.get("childObjects")
+    return found if isinstance(found, list) else []

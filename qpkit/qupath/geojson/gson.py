@@ -40,6 +40,8 @@ def text_of(value: Any) -> str | None:
 
     A text, number or boolean, or a list with only one such value. Numbers come as Python writes them.
     """
+    if isinstance(value, str):  # nearly always
+        return value
     value = alone(value)
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -11,7 +11,7 @@ from qpkit.qupath.geojson.checks.classes import check_class
 from qpkit.qupath.geojson.checks.geometries import check_nucleus, check_shapes
 from qpkit.qupath.geojson.checks.rules import Rule
 from qpkit.qupath.geojson.features import GEOMETRIES
-from qpkit.qupath.geojson.gson import double_of, is_double, is_integer, is_plain, measurement_of, text_of, uuid_of
+from qpkit.qupath.geojson.gson import double_of, is_integer, is_plain, measurement_of, text_of, uuid_of
 
 _TYPES: Final = {
     name: kind
@@ -82,11 +82,11 @@ class FeatureCheck:
     def _check_id(self, feature: Mapping[str, Any]) -> Iterator[Rule]:
         if "id" not in feature:
             return
-        value = feature["id"]
-        if not is_plain(value):
+        text = text_of(feature["id"])
+        if text is None:
             yield rules.ID_NULL
-        elif not _is_legacy(value):
-            known = uuid_of(text_of(value) or "")
+        elif text not in _LEGACY:
+            known = uuid_of(text)
             if known is None:
                 yield rules.ID_REPLACED
             elif known in self._ids:
@@ -158,10 +158,12 @@ def _check_color(color: Any) -> Iterator[Rule]:
 
 def _check_measurement_list(record: list[Any]) -> Iterator[Rule]:
     for item in record:
-        if not isinstance(item, dict) or not is_plain(item.get("name")) or not is_double(item.get("value")):
+        name = text_of(item.get("name")) if isinstance(item, dict) else None
+        number = double_of(item.get("value")) if name is not None else None
+        if name is None or number is None:
             yield rules.LIST_BAD
         else:
-            yield from _check_measurement(text_of(item["name"]) or "", item["value"])
+            yield from _check_measurement(name, number)
 
 
 def _check_measurement_map(record: Mapping[str, Any]) -> Iterator[Rule]:
@@ -174,39 +176,34 @@ def _check_measurement_map(record: Mapping[str, Any]) -> Iterator[Rule]:
         elif isinstance(value, bool) or not isinstance(value, int | float):
             yield rules.MAP_BAD
             yield rules.MAP_VALUE_LOST
-        yield from _check_measurement(name, value)
+        yield from _check_measurement(name, double_of(value) or 0.0)
 
 
-def _check_measurement(name: str, value: Any) -> Iterator[Rule]:
+def _check_measurement(name: str, number: float) -> Iterator[Rule]:
     if not name.isascii():
         yield rules.TEXT_ENCODING
-    number = double_of(value)
-    if number is not None and _FLOAT_END <= abs(number) < math.inf:
+    if _FLOAT_END <= abs(number) < math.inf:
         yield rules.VALUE_INFINITE
 
 
 def _check_type(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Rule]:
     """Compare what 0.3 and what later versions take for the object's type."""
-    legacy = text_of(feature["id"]) if _is_legacy(feature.get("id")) else "annotation"
-    new = next((properties[key] for key in ("objectType", "object_type", "type") if key in properties), legacy)
-    old = next((properties[key] for key in ("object_type", "type") if key in properties), legacy)
-    if not is_plain(new):
+    identity = text_of(feature.get("id"))
+    legacy = identity if identity in _LEGACY else "annotation"
+    new = text_of(next((properties[key] for key in ("objectType", "object_type", "type") if key in properties), legacy))
+    old = text_of(next((properties[key] for key in ("object_type", "type") if key in properties), legacy))
+    if new is None:
         yield rules.TYPE_NULL
-    if not is_plain(old):
+    if old is None:
         yield rules.TYPE_NULL_03
-    kind = _TYPES.get(text_of(new) or "")
-    if kind is None and is_plain(new):
+    kind = _TYPES.get(new or "")
+    if kind is None and new is not None:
         yield rules.TYPE_UNKNOWN
-    if kind is not None and kind not in ("annotation", _TYPES.get(text_of(old) or "", "annotation")):
+    if kind is not None and kind not in ("annotation", _TYPES.get(old or "", "annotation")):
         yield rules.TYPE_LOST
     if kind == "root":
         yield rules.TYPE_ROOT
-    if _TYPES.get(text_of(old) or "") == "root":
+    if _TYPES.get(old or "") == "root":
         yield rules.TYPE_ROOT_03
     if kind == "tma_core":
         yield rules.CORE_SKIPPED
-
-
-def _is_legacy(value: object) -> bool:
-    """Whether an id is the object type, as in v0.2."""
-    return text_of(value) in _LEGACY

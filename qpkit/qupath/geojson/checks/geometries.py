@@ -52,10 +52,10 @@ def check_shapes(records: Sequence[object]) -> list[set[Rule]]:
     with np.errstate(all="ignore"):  # huge coordinates
         # Only what is thinner than the grid, on average, can vanish on it.
         thin = shapely.area(polygons) < _GRID * shapely.length(polygons)
-        odd = thin
-        maybe = np.isin(at, unsure)
-        odd[maybe] |= ~shapely.is_valid(polygons[maybe])
-        for number in np.flatnonzero(odd):
+        if unsure:
+            maybe = np.isin(at, unsure)
+            thin[maybe] |= ~shapely.is_valid(polygons[maybe])
+        for number in np.flatnonzero(thin):
             found[at[number]].update(_check_area(polygons[number]))
         for index, roi in enumerate(simple):
             if roi is None:
