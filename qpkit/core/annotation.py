@@ -70,7 +70,8 @@ class Annotation:
     """One object of a QuPath hierarchy (annotation, detection, cell, tile or TMA core).
 
     Args:
-        geometry: Slide frame, exactly as stored (may be invalid; rings closed). Ellipses come as polygons.
+        geometry: Slide frame, exactly as stored (may be invalid; rings closed), but areas of GeoJSON that cross
+            themselves come as valid ones. Ellipses come as polygons.
         shape: How QuPath holds the geometry, or None where the source does not say.
         path_class: None for an unclassified object.
         kind: QuPath's object type.

@@ -10,15 +10,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from qpkit.core.annotation import DEFAULT_PLANE, Annotation, Kind, PathClass
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from qpkit.core.annotation import Annotation, Kind, PathClass
 from qpkit.errors import FormatError
-from qpkit.qupath.geojson.geometry_reader import READERS, read_shape
+from qpkit.qupath.geojson.even_odd import AREAS, mend_crossing
+from qpkit.qupath.geojson.geometry_reader import READERS, is_true, read_shape
+from qpkit.qupath.geojson.gson import text_of
 from qpkit.qupath.geojson.properties import parse_class, parse_color, parse_measurements, parse_metadata, parse_uuid
 from qpkit.qupath.geojson.simple_polygons import read_simple_polygons
 from qpkit.qupath.object_values import Roi
 
 GEOMETRIES: Final = (*READERS, "GeometryCollection")
 
+_WRAPPERS: Final = ("FeatureCollection", "Feature", *GEOMETRIES)
+
+CROSSING: Final = "self-crossing area made valid by the even-odd rule, as QuPath 0.3-0.5 read it"
+PASSED_OVER: Final = "no feature or geometry, passed over as QuPath does"
 UNKNOWN_TYPE: Final = "object type unknown, read as an annotation as QuPath does"
 
 _KINDS: Final[Mapping[str, Kind]] = {
@@ -64,9 +73,15 @@ class FeatureReader:
             for number, feature in enumerate(features, first):
                 reached = number
                 self._flatten(number, feature, None, flat)
-            rois = read_simple_polygons([feature.get("geometry") for _, feature, _, _, _ in flat])
+            rois, unsure = read_simple_polygons([feature.get("geometry") for _, feature, _, _, _ in flat])
+            others = [n for n, roi in enumerate(rois) if roi is None or flat[n][3] == "tma_core"]
+            for index in others:
+                reached, feature, _, kind, _ = flat[index]
+                rois[index] = read_shape(feature.get("geometry"), is_ellipse=kind == "tma_core", notes=self._notes)
+            self._mend(rois, [*unsure, *others])
             for item, roi in zip(flat, rois, strict=True):
                 reached = item[0]
+                assert roi is not None
                 made.append(self._annotation(item, roi))
         except FormatError as err:
             raise FormatError(f"{source}: feature {reached}: {err}") from err
@@ -92,19 +107,17 @@ class FeatureReader:
     def _kind(self, feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Kind | None:
         """Find the object type under all its names; None for a root object, which is no object of the user."""
         text = type_name(feature, properties)
+        if text in _KINDS:  # nearly always
+            return _KINDS[text]
         plain = text.replace("_", "").lower().removeprefix("path").removesuffix("object")
-        if plain.startswith("root"):
+        if plain == "root":
             return None
         if plain not in _KINDS:
             self._notes[UNKNOWN_TYPE] += 1
         return _KINDS.get(plain, "annotation")
 
-    def _annotation(self, flat: _Flat, simple: Roi | None) -> Annotation:
+    def _annotation(self, flat: _Flat, roi: Roi) -> Annotation:
         _, feature, properties, kind, parent = flat
-        is_core = kind == "tma_core"
-        roi = simple
-        if roi is None or is_core:
-            roi = read_shape(feature.get("geometry"), is_ellipse=is_core, notes=self._notes)
         nucleus = feature.get("nucleusGeometry") if kind == "cell" else None
         name, color = properties.get("name"), properties.get("color", properties.get("colorRGB"))
         metadata = properties.get("metadata")
@@ -114,17 +127,34 @@ class FeatureReader:
             path_class=self._class(properties.get("classification")),
             kind=kind,
             id=parse_uuid(feature.get("id")),
-            plane=DEFAULT_PLANE if simple is not None else roi.plane,
-            name=None if name is None else str(name),
-            color=None if color is None else parse_color(color, "its color"),
+            plane=roi.plane,
+            name=name if name is None or isinstance(name, str) else _name(name),
+            color=None if color is None else _color(color),
             measurements=parse_measurements(properties.get("measurements")),
             metadata=parse_metadata(metadata) if isinstance(metadata, dict) else {},
             parent=parent,
-            # Gson's getAsBoolean takes the text "true", too.
-            locked="isLocked" in properties and str(properties["isLocked"]).lower() == "true",
-            nucleus=None if nucleus is None else read_shape(nucleus, notes=self._notes).geometry,
-            is_missing=is_core and properties.get("isMissing") is True,
+            locked="isLocked" in properties and is_true(properties["isLocked"]),
+            nucleus=None if nucleus is None else self._nucleus(nucleus),
+            is_missing=kind == "tma_core" and is_true(properties.get("isMissing")),
         )
+
+    def _nucleus(self, record: object) -> BaseGeometry:
+        roi = read_shape(record, notes=self._notes)
+        rois: list[Roi | None] = [roi]
+        self._mend(rois, [0])
+        return (rois[0] or roi).geometry
+
+    def _mend(self, rois: list[Roi | None], unsure: Sequence[int]) -> None:
+        """Make areas valid, of those that may be invalid."""
+        for index in unsure:
+            roi = rois[index]
+            if roi is None or roi.geometry.is_valid or roi.geometry.geom_type not in AREAS:
+                continue
+            mended = mend_crossing(roi.geometry)
+            if mended is not roi.geometry:
+                self._notes[CROSSING] += 1
+                is_one = isinstance(mended, shapely.Polygon) and not mended.interiors
+                rois[index] = Roi(mended, "polygon" if is_one else "geometry", roi.plane)
 
     def _class(self, record: Any) -> PathClass | None:
         """Read each classification once; a file has few."""
@@ -136,15 +166,24 @@ class FeatureReader:
         return self._classes[key]
 
 
-def features_of(value: Any, source: str, depth: int = 0) -> Iterator[Any]:
+def features_of(value: Any, source: str, notes: Counter[str] | None = None, depth: int = 0) -> Iterator[Any]:
     """List the features inside the wrappers that QuPath accepts.
+
+    Args:
+        value: Decoded JSON of any kind.
+        source: The document, for messages.
+        notes: Counts what in a list is passed over, as QuPath does, too; None to refuse it.
+        depth: How many lists it is in.
 
     Raises:
         FormatError: Something else; QuPath would import nothing of it, without a word.
     """
     if isinstance(value, list) and depth < _MAX_NESTING:
         for item in value:
-            yield from features_of(item, source, depth + 1)
+            if notes is None or isinstance(item, list) or _is_wrapper(item):
+                yield from features_of(item, source, notes, depth + 1)
+            else:
+                notes[PASSED_OVER] += 1
         return
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "FeatureCollection" and isinstance(value.get("features"), list):
@@ -159,17 +198,39 @@ def features_of(value: Any, source: str, depth: int = 0) -> Iterator[Any]:
         raise FormatError(f"{source}: no FeatureCollection, Feature or geometry but {str(kind or value)[:60]!r}")
 
 
+def _is_wrapper(value: Any) -> bool:
+    return isinstance(value, dict) and text_of(value.get("type")) in _WRAPPERS
+
+
 def type_name(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     """Give the object type as it is written, "annotation" where it is not."""
     for key in ("objectType", "object_type", "type"):
-        if properties.get(key) is not None:
-            return str(properties[key])
+        value = properties.get(key)
+        if value is not None:
+            return value if isinstance(value, str) else text_of(value) or str(value)
     legacy = feature.get("id")  # v0.2: "PathDetectionObject"
     return legacy if isinstance(legacy, str) and legacy.endswith("Object") else "annotation"
 
 
+def _name(value: Any) -> str:
+    text = text_of(value)
+    if text is None:
+        raise FormatError(f"its name is {str(value)[:60]!r}; a text is expected")
+    return text
+
+
+def _color(value: Any) -> int | None:
+    """Read the object's own colour; of a list that is none QuPath makes nothing."""
+    if isinstance(value, dict) or (isinstance(value, list) and len(value) not in (3, 4)):
+        return None
+    return parse_color(value, "its color")
+
+
 def _children(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Any]:
-    for record, key in ((properties, "childObjects"), (properties, "children"), (feature, "childObjects")):
-        if key in record:
-            return record[key] if isinstance(record[key], list) else []
-    return []
+    if "childObjects" in properties:
+        found = properties["childObjects"]
+    elif "children" in properties:
+        found = properties["children"]
+    else:
+        found = feature.get("childObjects")
+    return found if isinstance(found, list) else []

@@ -17,9 +17,11 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Plane, RoiShape
 from qpkit.core.geometry import are_boxes, ellipse
 from qpkit.errors import FormatError
+from qpkit.qupath.geojson.gson import double_of, int_of, text_of
 from qpkit.qupath.object_values import NO_ROI, Roi
 
 COLLECTION_JOINED: Final = "GeometryCollection made one shape"
+POINT_DROPPED: Final = "point whose coordinates are not finite left out"
 COLLECTION_CUT: Final = "GeometryCollection cut to its parts of the highest dimension, as QuPath 0.3-0.5 do"
 
 _MAX_NESTING: Final = 50
@@ -44,30 +46,31 @@ def read_shape(record: object, *, is_ellipse: bool = False, notes: Counter[str] 
         raise FormatError("it has no geometry")
     if not record:  # how 0.4 and later export an object without a ROI
         return NO_ROI
+    counts: Counter[str] = Counter() if notes is None else notes
     if record.get("type") == "GeometryCollection":
-        geometry, shape = _read_collection(record, Counter() if notes is None else notes)
+        geometry, shape = _read_collection(record, counts)
     else:
-        geometry, shape = _read_plain(record)
-    if (is_ellipse or record.get("isEllipse") is True) and not geometry.is_empty:
+        geometry, shape = _read_plain(record, counts)
+    if (is_ellipse or is_true(record.get("isEllipse"))) and not geometry.is_empty:
         # QuPath takes the box of the ring, whatever the ring is.
         return Roi(ellipse(*geometry.bounds), "ellipse", _plane(record.get("plane")))
     return Roi(geometry, shape, _plane(record.get("plane")))
 
 
-def _read_plain(record: Mapping[str, Any]) -> tuple[BaseGeometry, RoiShape | None]:
+def _read_plain(record: Mapping[str, Any], notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
     kind = record.get("type")
     read = READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         raise FormatError(f"its geometry is of type {str(kind)[:60]!r}, which QuPath does not import")
     try:
-        return read(record.get("coordinates"))
+        return read(record.get("coordinates"), notes)
     except (ValueError, TypeError, OverflowError, shapely.errors.GEOSException) as err:
         raise FormatError(f"its {kind} has coordinates that cannot be read ({str(err).strip()})") from err
 
 
 def _read_collection(record: Mapping[str, Any], notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
     """Join the parts of the highest dimension."""
-    parts = [part for part in _parts(record, 0) if not part.is_empty]
+    parts = [part for part in _parts(record, notes, 0) if not part.is_empty]
     if not parts:
         return shapely.Polygon(), None
     highest = max(shapely.get_dimensions(part) for part in parts)
@@ -80,7 +83,7 @@ def _read_collection(record: Mapping[str, Any], notes: Counter[str]) -> tuple[Ba
     return join(single), "geometry" if highest else "points"
 
 
-def _parts(record: Mapping[str, Any], depth: int) -> Iterator[BaseGeometry]:
+def _parts(record: Mapping[str, Any], notes: Counter[str], depth: int) -> Iterator[BaseGeometry]:
     geometries = record.get("geometries")
     if not isinstance(geometries, list) or depth > _MAX_NESTING:
         raise FormatError("its GeometryCollection has no list of geometries")
@@ -88,9 +91,9 @@ def _parts(record: Mapping[str, Any], depth: int) -> Iterator[BaseGeometry]:
         if not isinstance(part, dict):
             raise FormatError("its GeometryCollection holds something that is no geometry")
         if part.get("type") == "GeometryCollection":
-            yield from _parts(part, depth + 1)
+            yield from _parts(part, notes, depth + 1)
         else:
-            yield _read_plain(part)[0]
+            yield _read_plain(part, notes)[0]
 
 
 def _plane(record: object) -> Plane:
@@ -98,85 +101,125 @@ def _plane(record: object) -> Plane:
         return Plane()
     if not isinstance(record, dict):
         raise FormatError("its plane is not an object with c, z and t")
-    try:
-        return Plane(*(int(record.get(key, default)) for key, default in (("c", -1), ("z", 0), ("t", 0))))
-    except (TypeError, ValueError, OverflowError) as err:
-        raise FormatError(f"its plane {record} does not hold numbers") from err
+    numbers = [int_of(record.get(key, default)) for key, default in (("c", -1), ("z", 0), ("t", 0))]
+    c, z, t = numbers
+    if c is None or z is None or t is None:
+        raise FormatError(f"its plane {str(record)[:60]} does not hold numbers")
+    if c < -1 or z < 0 or t < 0:
+        raise FormatError(f"its plane has c {c}, z {z} and t {t}; z and t are at least 0, c at least -1")
+    return Plane(c, z, t)
 
 
-def _points(record: Any) -> NDArray[np.float64]:
-    """Points (n, 2); a z is dropped, numbers as strings are numbers."""
+def _points(record: Any, notes: Counter[str]) -> NDArray[np.float64]:
+    """Points (n, 2) that are finite; a z is dropped, numbers as strings are numbers."""
+    points = _numbers(record)
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.all():
+        notes[POINT_DROPPED] += 1
+    return points[finite]
+
+
+def _numbers(record: Any) -> NDArray[np.float64]:
     if not isinstance(record, list):
         raise ValueError("a list of points is expected")
-    points = np.array(record, dtype=np.float64)
-    if points.size == 0:
+    try:
+        points = np.array(record, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        points = _odd_numbers(record)
+    if points.size == 0 and not any(record):
         return np.empty((0, 2))
-    if points.ndim != 2 or points.shape[1] < 2:
-        raise ValueError("a point needs x and y")
-    if not np.isfinite(points).all():
-        raise ValueError("a number is missing or not finite")
+    # For numpy a null is a NaN.
+    if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points[:, :2]).all():
+        points = _odd_numbers(record)
     return points[:, :2]
 
 
-def _ring(record: Any) -> NDArray[np.float64]:
-    ring = _points(record)
-    if len(ring) and (len(ring) < 3 or not np.array_equal(ring[0], ring[-1])):
+def _odd_numbers(record: list[Any]) -> NDArray[np.float64]:
+    """Points with and without a z, and numbers as Java writes them."""
+    rows = [[double_of(value) for value in point[:2]] if isinstance(point, list) else [] for point in record]
+    if any(len(row) < 2 for row in rows):
+        raise ValueError("a point needs x and y")
+    if any(value is None for row in rows for value in row):
+        raise ValueError("a number is missing")
+    return np.array(rows, dtype=np.float64)
+
+
+def _ring(record: Any, notes: Counter[str]) -> NDArray[np.float64]:
+    whole = _numbers(record)
+    # NaN is not equal to NaN: QuPath takes a ring that begins there for an open one.
+    if len(whole) and (len(whole) < 3 or not np.array_equal(whole[0], whole[-1])):
         raise ValueError("a ring is not closed or has fewer than three points")
+    ring = _points(record, notes) if not np.isfinite(whole).all() else whole
+    if len(ring) < len(whole) and len(ring) and not np.array_equal(ring[0], ring[-1]):
+        ring = np.vstack([ring, ring[:1]])
+    if len(ring) < 3:
+        return ring[:0]
     if len(ring) == 3:  # there and back, which QuPath takes; without area, but shapely asks for four points
         ring = ring[[0, 1, 1, 2]]
     return ring
 
 
-def _read_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+def _read_polygon(record: Any, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
     if not isinstance(record, list):
         raise ValueError("a list of rings is expected")
-    rings = [ring for ring in map(_ring, record) if len(ring)]
-    if not rings:
-        return shapely.Polygon(), None
-    if not record[0]:
+    if record and not record[0] and any(record):
         raise ValueError("its outer ring is empty, but it has holes")
-    polygon = shapely.Polygon(rings[0], rings[1:])
-    if len(rings) > 1:
+    rings = [_ring(ring, notes) for ring in record]
+    if not rings or not len(rings[0]):
+        return shapely.Polygon(), None
+    polygon = shapely.Polygon(rings[0], [ring for ring in rings[1:] if len(ring)])
+    if polygon.interiors:
         return polygon, "geometry"
     return polygon, "rectangle" if len(rings[0]) == 5 and are_boxes(rings[0][None])[0] else "polygon"
 
 
-def _read_multi_polygon(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+def _read_multi_polygon(record: Any, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
     if not isinstance(record, list):
         raise ValueError("a list of polygons is expected")
-    parts = [part for part, _ in map(_read_polygon, record) if not part.is_empty]
+    parts = [part for part, _ in (_read_polygon(item, notes) for item in record) if not part.is_empty]
     if len(parts) == 1:
         return parts[0], "geometry" if parts[0].interiors else "polygon"
     return shapely.MultiPolygon(parts), "geometry"
 
 
-def _read_line(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
-    points = _points(record)
+def _read_line(record: Any, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
+    points = _line(record, notes)
     return shapely.LineString(points), "line" if len(points) == 2 else "polyline"
 
 
-def _read_lines(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
+def _read_lines(record: Any, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
     if not isinstance(record, list):
         raise ValueError("a list of lines is expected")
-    lines = [_points(line) for line in record]
-    if not all(map(len, lines)):
+    if not all(record):
         raise ValueError("a line needs points")
+    lines = [line for line in (_line(item, notes) for item in record) if len(line)]
     return shapely.MultiLineString(lines), "geometry"
 
 
-def _read_point(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
-    points = _points([record])
-    if not len(points):
+def _line(record: Any, notes: Counter[str]) -> NDArray[np.float64]:
+    points = _points(record, notes)
+    # Of a line one point may be finite; a single point in the file is none.
+    return points[[0, 0]] if len(points) == 1 < len(record) else points
+
+
+def _read_point(record: Any, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
+    if not record:
         raise ValueError("a point needs x and y")
-    return shapely.Point(points[0]), "points"
+    points = _points([record], notes)
+    return (shapely.Point(points[0]) if len(points) else shapely.Point()), "points"
 
 
-def _read_points(record: Any) -> tuple[BaseGeometry, RoiShape | None]:
-    points = _points(record)
+def _read_points(record: Any, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape | None]:
+    points = _points(record, notes)
     return (shapely.Point(points[0]) if len(points) == 1 else shapely.MultiPoint(points)), "points"
 
 
-READERS: Final[Mapping[str, Callable[[Any], tuple[BaseGeometry, RoiShape | None]]]] = {
+def is_true(value: object) -> bool:
+    """Whether Gson's getAsBoolean says so: of true, and of the text "true" in any case."""
+    return (text_of(value) or "").lower() == "true"
+
+
+READERS: Final[Mapping[str, Callable[[Any, Counter[str]], tuple[BaseGeometry, RoiShape | None]]]] = {
     "Polygon": _read_polygon,
     "MultiPolygon": _read_multi_polygon,
     "LineString": _read_line,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
 from qpkit.core.annotation import PathClass, argb
 from qpkit.errors import FormatError
+from qpkit.qupath.geojson.class_names import names_in
+from qpkit.qupath.geojson.gson import alone, double_of, int_of, measurement_of, text_of, uuid_of
 from qpkit.qupath.object_values import OBJECT_ID
 
 _MAX_NESTING: Final = 200
@@ -21,60 +22,59 @@ _CANONICAL_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 
 
 def parse_uuid(value: object) -> str | None:
-    """Read an id; QuPath replaces what is no UUID, so it is none."""
-    if not isinstance(value, str):
-        return None
-    if _CANONICAL_UUID.fullmatch(value):
+    """Read an id; QuPath replaces what is no UUID for Java, so it is none."""
+    if isinstance(value, str) and _CANONICAL_UUID.fullmatch(value):
         return value
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        return None
+    text = text_of(value)
+    return None if text is None else uuid_of(text)
 
 
 def parse_class(record: Any) -> PathClass | None:
-    """Read a classification: text, {"name"}, {"names"}, or v0.2's {"name", "parentClass"}."""
-    if record == {}:
-        return None
+    """Read a classification: text, {"name"}, {"names"} where there is no name, or v0.2's {"name", "parentClass"}.
+
+    Blank names, as before a leading colon, are left out, which not all versions of QuPath accept.
+    """
     if isinstance(record, dict):
         names, color = _class_names(record), None
-        if names is None:
+        if not names:
             return None
         if record.get("colorRGB", record.get("color")) not in (None, []):
             color = parse_color(record.get("colorRGB", record.get("color")), "its class colour")
-    elif isinstance(record, str):
-        names, color = list(PathClass.parse(record).names) if record.replace(":", "").strip() else [], None
-    else:
-        raise FormatError(f"its classification is {str(record)[:60]!r}; a name or an object is expected")
-    try:
         return PathClass(tuple(names), color)
-    except ValueError as err:
-        raise FormatError(str(err)) from err
+    if not isinstance(record, str):
+        raise FormatError(f"its classification is {str(record)[:60]!r}; a name or an object is expected")
+    names = names_in(record)
+    return PathClass(tuple(names)) if names else None
 
 
-def _class_names(record: Mapping[str, Any], depth: int = 0) -> list[str] | None:
-    names, name = record.get("names"), record.get("name")
-    if isinstance(names, list) and all(isinstance(item, str) for item in names):
-        return [item.strip() for item in names]
-    if name is None:
-        return None
-    if not isinstance(name, str) or depth > _MAX_NESTING:
+def _class_names(record: Mapping[str, Any], depth: int = 0) -> list[str]:
+    name, parent = record.get("name"), record.get("parentClass")
+    above = _class_names(parent, depth + 1) if isinstance(parent, dict) and depth < _MAX_NESTING else []
+    if name is None and "colorRGB" not in record and "parentClass" not in record:
+        names = record.get("names")
+        if names is not None and not isinstance(names, list):
+            raise FormatError(f"its class names are {str(names)[:60]!r}; a list is expected")
+        return [part for item in names or [] if item is not None for part in names_in(_class_text(item))]
+    return above if name is None else [*above, *names_in(_class_text(name))]
+
+
+def _class_text(name: Any) -> str:
+    text = None if isinstance(name, list) else text_of(name)
+    if text is None:
         raise FormatError(f"its class name is {str(name)[:60]!r}; a text is expected")
-    parent = record.get("parentClass")
-    above = _class_names(parent, depth + 1) if isinstance(parent, dict) else None
-    own = [part.strip() for part in name.split(":") if part.strip()]
-    return [*(above or []), *own]
+    return text
 
 
 def parse_color(value: Any, what: str) -> int:
-    """Read [r, g, b], [r, g, b, a] or a signed ARGB integer."""
-    if isinstance(value, int) and not isinstance(value, bool) and -(1 << 31) <= value < 1 << 31:
-        return value
+    """Read [r, g, b], [r, g, b, a] or a signed ARGB integer; of larger numbers the last 8 bits count, as in QuPath."""
+    number = int_of(alone(value))
+    if number is not None:
+        return number
     if not isinstance(value, list) or len(value) not in (3, 4):
         raise FormatError(f"{what} is {str(value)[:60]!r}; [red, green, blue] is expected")
-    if not all(isinstance(number, int | float) and 0 <= number <= 255 for number in value):
-        raise FormatError(f"{what} is {value!r}; numbers from 0 to 255 are expected")
-    numbers = [int(number) for number in value]
+    numbers = [item & 255 for item in (int_of(alone(item)) for item in value) if item is not None]
+    if len(numbers) != len(value):
+        raise FormatError(f"{what} is {str(value)[:60]!r}; numbers from 0 to 255 are expected")
     opaque = argb(*numbers[:3])
     if len(numbers) == 3 or numbers[3] == 255:
         return opaque
@@ -89,15 +89,24 @@ def parse_measurements(record: Any) -> dict[str, float]:
     if isinstance(record, list):
         if not all(isinstance(item, dict) and "name" in item for item in record):
             raise FormatError("its measurements are not a list of {name, value}")
-        pairs = {str(item["name"]): item.get("value") for item in record}
+        pairs = {
+            name if isinstance(name := item["name"], str) else text_of(name) or str(name): item.get("value")
+            for item in record
+        }
     else:
         pairs = record if isinstance(record, dict) else {}
     if set(map(type, pairs.values())) == {float}:  # nearly always
         return pairs
-    try:
-        return {name: float(value) for name, value in pairs.items() if not isinstance(value, _NO_NUMBER)}
-    except (ValueError, OverflowError) as err:
-        raise FormatError(f"a measurement is no number ({str(err)[:100]})") from err
+    if isinstance(record, list):
+        pairs = {name: alone(value) for name, value in pairs.items()}
+    return {name: _number(value) for name, value in pairs.items() if not isinstance(value, _NO_NUMBER)}
+
+
+def _number(value: float | str) -> float:
+    number = measurement_of(value) if isinstance(value, str) else double_of(value)
+    if number is None:
+        raise FormatError(f"a measurement is {str(value)[:60]!r}, which is no number")
+    return number
 
 
 def parse_metadata(record: Mapping[str, Any]) -> dict[str, str]:

@@ -10,16 +10,19 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
 from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.geojson.features import FeatureReader, features_of
+from qpkit.qupath.geojson.features import PASSED_OVER, FeatureReader, features_of
 from qpkit.qupath.geojson.source import Document, open_documents
 from qpkit.qupath.geojson.stream import Chunk, read_batches
 from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter, write_geojson
 
 __all__ = ["GeoJsonReport", "GeoJsonWriter", "iter_geojson", "read_geojson", "write_geojson"]
+
+NOT_UTF8: Final = "text that is no UTF-8, read as Windows-1252"
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +30,9 @@ log = logging.getLogger(__name__)
 def read_geojson(path: os.PathLike[str] | str) -> list[Annotation]:
     """Read the objects of a .geojson, .json, gzipped or zipped file.
 
-    Accepted are a FeatureCollection, a Feature, an array of them, or bare geometries. Shapes are taken as they are,
-    also if QuPath would refuse them as invalid. `parent` is set for childObjects. What had to be changed is logged
-    as a warning; `iter_geojson` counts it.
+    Accepted are a FeatureCollection, a Feature, an array of them, or bare geometries, also as the lenient JSON that
+    QuPath reads. Areas that cross themselves are made valid as QuPath 0.3 to 0.5 read them, see `even_odd`. `parent` is
+    set for childObjects. What had to be changed is logged as a warning; `iter_geojson` counts it.
 
     Raises:
         FormatError: Not GeoJSON, or a bad feature; the message has its index and the reason.
@@ -61,7 +64,7 @@ def iter_geojson(path: os.PathLike[str] | str, *, notes: Counter[str] | None = N
 def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list[Annotation]]:
     reader = FeatureReader(notes)
     for document in open_documents(path):
-        count = 0
+        count, passed = 0, notes[PASSED_OVER]
         batches = read_batches(document)
         while True:
             # Not over the yield: what the caller does then has its own needs.
@@ -69,13 +72,17 @@ def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list
                 batch = next(batches, None)
                 if batch is None:
                     break
-                features = _features(batch, document)
+                features = _features(batch, document, notes)
+                if not batch.is_utf8:
+                    notes[NOT_UTF8] += 1
                 objects = reader.read(features, source=document.name, first=count)
             count += len(features)
             yield objects
+        if not count and notes[PASSED_OVER] > passed:
+            raise FormatError(f"{document.name}: no FeatureCollection, Feature or geometry in its list")
 
 
-def _features(batch: Chunk, document: Document) -> list[object]:
+def _features(batch: Chunk, document: Document, notes: Counter[str]) -> list[object]:
     if batch.place == "features":
         return batch.values
     if batch.place == "wrapper" and batch.values[0].get("type") == "FeatureCollection":
@@ -85,4 +92,6 @@ def _features(batch: Chunk, document: Document) -> list[object]:
     if batch.place == "wrapper":
         kind = str(batch.values[0].get("type"))[:60]
         raise FormatError(f"{document.name}: a list of features, but the type is {kind!r}, not 'FeatureCollection'")
-    return [feature for value in batch.values for feature in features_of(value, document.name)]
+    # The elements of a list come by themselves.
+    whole = [batch.values] if batch.place == "array" else batch.values
+    return [feature for value in whole for feature in features_of(value, document.name, notes)]

@@ -19,32 +19,36 @@ from qpkit.core.geometry import are_boxes
 from qpkit.qupath.object_values import Roi
 
 _SPECIAL: Final = ("plane", "isEllipse")
+_NEAR_PX: Final = 1e6
+"""Coordinates below this have 1e-10 px of rounding, so that areas above _CLEAR_PX2 have the right sign."""
+_CLEAR_PX2: Final = 1e-3
 
 
-def read_simple_polygons(records: Sequence[object]) -> list[Roi | None]:
+def read_simple_polygons(records: Sequence[object]) -> tuple[list[Roi | None], list[int]]:
     """Read the simple ones of many geometry objects.
 
     Args:
         records: Decoded JSON, of any kind.
 
     Returns:
-        As `geometry_reader.read_shape` gives them; None for each that is not simple.
+        (ROIs as `geometry_reader.read_shape` gives them, None for each that is not simple; numbers of those that may be
+        invalid, as a quick look has not shown that they are valid).
     """
     found: list[Roi | None] = [None] * len(records)
     rings = [(index, ring) for index, record in enumerate(records) if (ring := _ring_of(record)) is not None]
     if not rings:
-        return found
+        return found, []
     lengths = np.fromiter((len(ring) for _, ring in rings), np.int64, len(rings))
     points = list(chain.from_iterable(ring for _, ring in rings))
     coordinates = _numbers(points)
     if coordinates is None:
-        return found
+        return found, []
     ends = np.cumsum(lengths)
     closed = (coordinates[ends - 1] == coordinates[ends - lengths]).all(axis=1)
     finite = np.logical_and.reduceat(np.isfinite(coordinates).all(axis=1), ends - lengths)
     # One odd ring sends all of them to the strict reader, which says what is wrong with which.
     if not (closed & finite).all():
-        return found
+        return found, []
     offsets = np.concatenate([[0], ends])
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, coordinates, (offsets, np.arange(len(rings) + 1))
@@ -53,7 +57,28 @@ def read_simple_polygons(records: Sequence[object]) -> list[Roi | None]:
     for (index, _), polygon, is_box in zip(rings, polygons, boxes.tolist(), strict=True):
         shape: RoiShape = "rectangle" if is_box else "polygon"
         found[index] = Roi(polygon, shape)
-    return found
+    unsure = np.flatnonzero(~(boxes | _are_stars(coordinates, ends, lengths)))
+    return found, [rings[number][0] for number in unsure]
+
+
+@np.errstate(over="ignore", invalid="ignore")  # huge coordinates are not near
+def _are_stars(
+    coordinates: NDArray[np.float64], ends: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Say which closed rings go round their middle once without turning back: these cannot cross themselves."""
+    starts = ends - lengths
+    points = coordinates.view(np.complex128).ravel()
+    points = points - np.repeat(np.add.reduceat(points, starts) / lengths, lengths)
+    turns = np.empty(len(points))
+    turns[:-1] = (points[:-1].conj() * points[1:]).imag
+    turns[ends - 1] = turns[starts]
+    is_one_way = np.minimum.reduceat(turns, starts) > _CLEAR_PX2
+    is_one_way |= np.maximum.reduceat(turns, starts) < -_CLEAR_PX2
+    is_low = points.imag < 0
+    climbs = is_low[:-1] > is_low[1:]
+    climbs[ends[:-1] - 1] = False  # not from one ring to the next
+    is_once = np.bincount(np.searchsorted(ends, np.flatnonzero(climbs), side="right"), minlength=len(ends)) == 1
+    return np.asarray(is_one_way & is_once) & bool(np.abs(coordinates).max() < _NEAR_PX)
 
 
 def _ring_of(record: Any) -> list[Any] | None:

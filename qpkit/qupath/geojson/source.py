@@ -24,6 +24,7 @@ CHUNK_BYTES: Final = 1 << 17
 TEXT_ENDINGS: Final = (".geojson", ".json")
 
 _BOM: Final = b"\xef\xbb\xbf"
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -96,16 +97,18 @@ def _chunks(raw: IO[bytes], name: str) -> Iterator[bytes]:
         if head.startswith(_GZIP):
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield from _without_bom(unpacked.read(CHUNK_BYTES), unpacked)
+                yield from _without_bom(unpacked.read(CHUNK_BYTES), unpacked, name)
         else:
-            yield from _without_bom(head, raw)
+            yield from _without_bom(head, raw, name)
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as err:
         if isinstance(err, OSError) and err.errno is not None:  # the disk, not the content
             raise ProjectError(f"{name}: cannot be read ({err.strerror})") from err
         raise FormatError(f"{name}: not JSON but a damaged or truncated compressed file ({err})") from err
 
 
-def _without_bom(head: bytes, raw: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+def _without_bom(head: bytes, raw: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[bytes]:
+    if head.startswith(_UTF_16):
+        raise FormatError(f"{name}: the text is UTF-16, which QuPath does not read; save it as UTF-8")
     chunk = head.removeprefix(_BOM)
     while chunk:
         yield chunk

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +16,8 @@ from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.geojson.checks.diagnosis import GeoJsonDiagnosis, RuleFinding, Verdict, diagnose_geojson
 from qpkit.qupath.geojson.checks.features import check_wrapper
 from qpkit.qupath.geojson.checks.repair import repair
-from qpkit.qupath.geojson.features import FeatureReader
+from qpkit.qupath.geojson.features import CROSSING, FeatureReader
+from qpkit.qupath.geojson.reader import NOT_UTF8
 from qpkit.qupath.geojson.source import Document, open_documents
 from qpkit.qupath.geojson.stream import Chunk, read_batches
 from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter
@@ -22,8 +25,10 @@ from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter
 __all__ = ["GeoJsonDiagnosis", "GeoJsonFix", "LeftOut", "RuleFinding", "Verdict", "diagnose_geojson", "fix_geojson"]
 
 NO_SHAPE: Final = "nothing is left of its shape at 0.01 px"
+ID_NEW: Final = "repeated id replaced by a new one"
 NUCLEUS_DROPPED: Final = "nucleus that cannot be read dropped"
 
+_NAMESPACE: Final = uuid.UUID("6f1c9a52-0d3e-5b7a-9c41-2e8d7f60b3a4")
 _EXAMPLES: Final = 5
 _MAX_REASONS: Final = 50
 _OTHER: Final = "other reasons"
@@ -102,16 +107,20 @@ def fix_geojson(path: Path, out: Path | None = None, *, overwrite: bool = False)
         report = writer.report
         if fix.unread and not report.written:
             raise FormatError(fix.unread[0])
+        if fix.is_prose:
+            raise FormatError(f"{path}: not JSON with features or geometries; there is nothing to mend")
     return fix.report(target, report)
 
 
 class _Fix:
     def __init__(self) -> None:
         self.unread: list[str] = []
+        self._plain = self._structured = 0
         self._notes: Counter[str] = Counter()
         self._left_out: dict[str, list[int]] = {}
         self._counts: Counter[str] = Counter()
         self._reader = FeatureReader(self._notes)
+        self._ids: set[str] = set()
 
     def add(self, document: Document, writer: GeoJsonWriter) -> None:
         """Copy what can be read of a document."""
@@ -120,17 +129,27 @@ class _Fix:
         try:
             for batch in batches:
                 features = list(_features(batch))
+                for value in batch.values:
+                    self._structured += isinstance(value, dict | list)
+                    self._plain += not isinstance(value, dict | list)
+                if not batch.is_utf8:
+                    self._notes[NOT_UTF8] += 1
                 self._write(features, first, writer)
                 first += len(features)
         except FormatError as err:
             self.unread.append(str(err))
+
+    @property
+    def is_prose(self) -> bool:
+        """Whether there were only words, which are texts for the lenient reader."""
+        return self._plain > 1 and not self._structured
 
     def report(self, path: Path, report: GeoJsonReport) -> GeoJsonFix:
         left_out = [LeftOut(why, self._counts[why], tuple(where)) for why, where in self._left_out.items()]
         return GeoJsonFix(
             path=path,
             written=report.written,
-            mended=report.mended,
+            mended=report.mended + self._notes.pop(CROSSING, 0),
             changed=dict(self._notes),
             left_out=tuple(sorted(left_out, key=lambda item: -item.features)),
             unread=tuple(self.unread),
@@ -144,7 +163,7 @@ class _Fix:
             for single in repair(feature, self._notes)
         ]
         with gc_paused(2 << 20):
-            made = self._read(singles)
+            made = [(number, self._with_own_id(item)) for number, item in self._read(singles)]
         try:
             left_out = writer.add([item for _, item in made])
         except (FormatError, GeometryError):  # find the one that cannot be written
@@ -153,6 +172,21 @@ class _Fix:
             return
         for index in left_out:
             self._leave_out(NO_SHAPE, made[index][0])
+
+    def _with_own_id(self, item: Annotation) -> Annotation:
+        """Give an object a new id if there was one with the same before; the same file gives the same ids."""
+        if item.id is None:
+            return item
+        own = item.id
+        for attempt in itertools.count(1):
+            if own not in self._ids:
+                break
+            own = str(uuid.uuid5(_NAMESPACE, f"{item.id} {attempt}"))
+        self._ids.add(own)
+        if own == item.id:
+            return item
+        self._notes[ID_NEW] += 1
+        return replace(item, id=own)
 
     def _write_one(self, item: Annotation, number: int, writer: GeoJsonWriter) -> None:
         try:

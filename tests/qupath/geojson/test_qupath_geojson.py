@@ -29,6 +29,7 @@ STRICTER = {
 # What QuPath 0.5.1 refuses and qpkit reads, as the meaning is plain.
 MILDER = {
     "class-color-int.geojson",
+    "class-empty-string.geojson",
     "class-name-only.geojson",
     "class-names-only.geojson",
     "class-newline.geojson",
@@ -42,6 +43,12 @@ MILDER = {
     "props-null.geojson",
     "type-cell-nucleus-null.geojson",
     "type-null.geojson",
+}
+# QuPath adds and subtracts the areas of rings that cross each other, as no valid shape has them.
+RINGS_ADDED_UP = {
+    "geom-hole-crossing.geojson",
+    "geom-hole-outside.geojson",
+    "geom-multipolygon-overlapping.geojson",
 }
 
 
@@ -85,7 +92,7 @@ def assert_equal(found: Annotation, theirs: dict[str, Any], name: str) -> None:
     assert ours == pytest.approx(expected, nan_ok=True), name
     if found.shape == "ellipse":
         assert list(found.geometry.bounds[:2]) == roi["bounds"][:2], name
-    elif found.geometry.is_valid and roi["type"] == "AREA":
+    elif found.geometry.is_valid and roi["type"] == "AREA" and name not in RINGS_ADDED_UP:
         assert found.geometry.area == pytest.approx(float(roi["area"]), rel=1e-3), name
 
 

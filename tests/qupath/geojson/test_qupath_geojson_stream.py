@@ -104,7 +104,7 @@ def test_reading_one_by_one_gives_the_same_objects(
 def test_many_at_once_are_read_as_one_at_a_time(ring: list[list[float]]) -> None:
     record = {"type": "Polygon", "coordinates": [ring]}
     other = {"type": "Point", "coordinates": [1, 2]}
-    bulk = read_simple_polygons([other, record, None, record])
+    bulk, _ = read_simple_polygons([other, record, None, record])
     alone = read_shape(record)
     assert [roi is None for roi in bulk] == [True, False, True, False]
     assert bulk[1] is not None and bulk[1].shape == alone.shape and bulk[1].geometry.equals_exact(alone.geometry)
@@ -158,9 +158,8 @@ HOSTILE = {
     "deep shape": b'{"type":"Polygon","coordinates":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep collection": b'{"type":"GeometryCollection","geometries":[' * 900 + b"]}" * 900,
     "deep children": b'[{"type":"Feature","properties":{"childObjects":' * 300 + b"[]" + b"}}]" * 300,
-    "huge number": b'{"type":"Point","coordinates":[1e999,' + b"9" * 5000 + b"]}",
-    "NaN coordinate": b'{"type":"Point","coordinates":[NaN,1]}',
-    "half a character": b'[{"type":"Feature","properties":{"name":"\\ud800"}}]',
+    "NaN in the first point": b'{"type":"Polygon","coordinates":[[[NaN,0],[1,0],[1,1],[NaN,0]]]}',
+    "no geometry": b'[{"type":"Feature","properties":{"name":"\\ud800"}}]',
     "two lists": b'{"type":"FeatureCollection","features":[],"features":[]}',
     "comma too many": b'{"type":"FeatureCollection","features":[{"type":"Feature"},]}',
     "no comma": b'{"type":"FeatureCollection","features":[{} {}]}',

@@ -172,6 +172,8 @@ def _tally(document: Document) -> _Tally:
 
 
 def _add(batch: Chunk, tally: _Tally) -> None:
+    if not batch.is_utf8:
+        tally.note(rules.TEXT_NOT_UTF8)
     if batch.place == "features":
         tally.add(batch.values)
     elif not batch.values:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from qpkit.qupath.geojson.checks import rules as rules
+from qpkit.qupath.geojson.checks.classes import check_class
 from qpkit.qupath.geojson.checks.geometries import check_nucleus, check_shapes
-from qpkit.qupath.geojson.checks.gson import is_double, is_integer, is_measurement, is_plain
 from qpkit.qupath.geojson.checks.rules import Rule
 from qpkit.qupath.geojson.features import GEOMETRIES
+from qpkit.qupath.geojson.gson import double_of, is_integer, is_plain, measurement_of, text_of, uuid_of
 
 _TYPES: Final = {
     name: kind
@@ -26,8 +26,6 @@ _TYPES: Final = {
     for name in names
 }
 _LEGACY: Final = frozenset(name for name in _TYPES if name.endswith("Object"))
-# Java's UUID.fromString takes groups of other lengths, too.
-_UUID: Final = re.compile(r"[0-9a-fA-F]{1,16}(-[0-9a-fA-F]{1,16}){4}")
 # Half a step beyond the largest float: from here on a double becomes an infinite one.
 _FLOAT_END: Final = 3.4028235677973366e38
 _MAX_NESTING: Final = 200
@@ -84,23 +82,23 @@ class FeatureCheck:
     def _check_id(self, feature: Mapping[str, Any]) -> Iterator[Rule]:
         if "id" not in feature:
             return
-        value = feature["id"]
-        if not is_plain(value):
+        text = text_of(feature["id"])
+        if text is None:
             yield rules.ID_NULL
-        elif not _is_legacy(value):
-            text = str(value)
-            if not _UUID.fullmatch(text):
+        elif text not in _LEGACY:
+            known = uuid_of(text)
+            if known is None:
                 yield rules.ID_REPLACED
-            elif text.lower() in self._ids:
+            elif known in self._ids:
                 yield rules.ID_TWICE
             else:
-                self._ids.add(text.lower())
+                self._ids.add(known)
 
     def _check_class(self, record: Any) -> frozenset[Rule]:
         """Check each classification once; a file has few."""
         key = repr(record)
         if key not in self._classes:
-            self._classes[key] = frozenset(_check_class(record))
+            self._classes[key] = frozenset(check_class(record))
         return self._classes[key]
 
 
@@ -129,7 +127,7 @@ def _check_properties(properties: Mapping[str, Any]) -> Iterator[Rule]:
     if "name" in properties:
         if not is_plain(properties["name"]):
             yield rules.NAME_NULL
-        elif not str(properties["name"]).isascii():
+        elif not (text_of(properties["name"]) or "").isascii():
             yield rules.TEXT_ENCODING
     if "color" in properties:
         yield from _check_color(properties["color"])
@@ -160,10 +158,12 @@ def _check_color(color: Any) -> Iterator[Rule]:
 
 def _check_measurement_list(record: list[Any]) -> Iterator[Rule]:
     for item in record:
-        if not isinstance(item, dict) or not is_plain(item.get("name")) or not is_double(item.get("value")):
+        name = text_of(item.get("name")) if isinstance(item, dict) else None
+        number = double_of(item.get("value")) if name is not None else None
+        if name is None or number is None:
             yield rules.LIST_BAD
         else:
-            yield from _check_measurement(str(item["name"]), item["value"])
+            yield from _check_measurement(name, number)
 
 
 def _check_measurement_map(record: Mapping[str, Any]) -> Iterator[Rule]:
@@ -171,90 +171,39 @@ def _check_measurement_map(record: Mapping[str, Any]) -> Iterator[Rule]:
     for name, value in record.items():
         if isinstance(value, str):
             yield rules.MAP_BAD
-            if not is_measurement(value):
+            if measurement_of(value) is None:
                 yield rules.MAP_TEXT
-        elif not is_double(value):
+        elif isinstance(value, bool) or not isinstance(value, int | float):
             yield rules.MAP_BAD
             yield rules.MAP_VALUE_LOST
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield rules.MAP_BAD
-        yield from _check_measurement(name, value)
+        yield from _check_measurement(name, double_of(value) or 0.0)
 
 
-def _check_measurement(name: str, value: Any) -> Iterator[Rule]:
+def _check_measurement(name: str, number: float) -> Iterator[Rule]:
     if not name.isascii():
         yield rules.TEXT_ENCODING
-    if isinstance(value, int | float) and abs(value) >= _FLOAT_END and value not in (math.inf, -math.inf):
+    if _FLOAT_END <= abs(number) < math.inf:
         yield rules.VALUE_INFINITE
 
 
 def _check_type(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Rule]:
     """Compare what 0.3 and what later versions take for the object's type."""
-    legacy = feature["id"] if _is_legacy(feature.get("id")) else "annotation"
-    new = next((properties[key] for key in ("objectType", "object_type", "type") if key in properties), legacy)
-    old = next((properties[key] for key in ("object_type", "type") if key in properties), legacy)
-    if not is_plain(new):
+    identity = text_of(feature.get("id"))
+    legacy = identity if identity in _LEGACY else "annotation"
+    new = text_of(next((properties[key] for key in ("objectType", "object_type", "type") if key in properties), legacy))
+    old = text_of(next((properties[key] for key in ("object_type", "type") if key in properties), legacy))
+    if new is None:
         yield rules.TYPE_NULL
-    if not is_plain(old):
+    if old is None:
         yield rules.TYPE_NULL_03
-    kind = _TYPES.get(str(new))
-    if kind is None and is_plain(new):
+    kind = _TYPES.get(new or "")
+    if kind is None and new is not None:
         yield rules.TYPE_UNKNOWN
-    if kind is not None and kind not in ("annotation", _TYPES.get(str(old), "annotation")):
+    if kind is not None and kind not in ("annotation", _TYPES.get(old or "", "annotation")):
         yield rules.TYPE_LOST
     if kind == "root":
         yield rules.TYPE_ROOT
+    if _TYPES.get(old or "") == "root":
+        yield rules.TYPE_ROOT_03
     if kind == "tma_core":
         yield rules.CORE_SKIPPED
-
-
-def _is_legacy(value: object) -> bool:
-    """Whether an id is the object type, as in v0.2."""
-    return isinstance(value, str) and value in _LEGACY
-
-
-def _check_class(record: Any) -> Iterator[Rule]:
-    if record is None:
-        yield rules.CLASS_NULL
-    elif isinstance(record, str):
-        yield rules.CLASS_TEXT
-        yield from _check_class_name(record)
-    elif not isinstance(record, dict):
-        yield rules.CLASS_OTHER
-    else:
-        yield from _check_class_object(record)
-
-
-def _check_class_object(record: Mapping[str, Any]) -> Iterator[Rule]:
-    name, names = record.get("name"), record.get("names")
-    if name is not None:
-        yield from _check_class_name(name)
-    if names is not None:
-        for item in names if isinstance(names, list) and names else [None]:
-            yield from map(rules.since_04, _check_class_name(item))
-        if name is None:
-            yield rules.CLASS_NAMES_LOST
-    if name is None and names is None:
-        return
-    color, rgb = record.get("color"), record.get("colorRGB")
-    if "color" not in record and "colorRGB" not in record:
-        yield rules.CLASS_NO_COLOR
-    if rgb is not None and not is_integer(rgb):
-        yield rules.CLASS_RGB_BAD
-    if color is not None and not _is_color_list(color):
-        yield rules.CLASS_COLOR_BAD
-    if color and rgb is None:
-        yield rules.CLASS_COLOR_LOST
-
-
-def _is_color_list(color: Any) -> bool:
-    return isinstance(color, list) and len(color) in (0, 1, 3, 4) and all(map(is_double, color))
-
-
-def _check_class_name(name: Any) -> Iterator[Rule]:
-    if not is_plain(name) or not str(name).strip():
-        yield rules.CLASS_BLANK
-    elif "\n" in str(name):
-        yield rules.CLASS_LINE_BREAK
-    if isinstance(name, str) and not name.isascii():
-        yield rules.TEXT_ENCODING

@@ -8,6 +8,7 @@ passes.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -19,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.geometry import QUPATH_DECIMALS
 from qpkit.errors import FormatError
 from qpkit.qupath.geojson.checks import rules as rules
-from qpkit.qupath.geojson.checks.gson import is_double, is_finite, is_plain, is_whole
 from qpkit.qupath.geojson.checks.rules import Rule
 from qpkit.qupath.geojson.geometry_reader import read_shape
+from qpkit.qupath.geojson.gson import double_of, int_of, text_of
 from qpkit.qupath.geojson.simple_polygons import read_simple_polygons
 
 _MAX_NESTING: Final = 50
@@ -37,15 +38,17 @@ def check_shapes(records: Sequence[object]) -> list[set[Rule]]:
     Returns:
         The broken rules of each; an empty set for a shape that all versions read as it is.
     """
-    simple = read_simple_polygons(records)
+    simple, unsure = read_simple_polygons(records)
     found: list[set[Rule]] = [set() for _ in records]
     at = [index for index, roi in enumerate(simple) if roi is not None]
     polygons = np.array([roi.geometry for roi in simple if roi is not None], dtype=object)
     with np.errstate(all="ignore"):  # huge coordinates
         # Only what is thinner than the grid, on average, can vanish on it.
         thin = shapely.area(polygons) < _GRID * shapely.length(polygons)
-        odd = ~shapely.is_valid(polygons) | thin
-        for number in np.flatnonzero(odd):
+        if unsure:
+            maybe = np.isin(at, unsure)
+            thin[maybe] |= ~shapely.is_valid(polygons[maybe])
+        for number in np.flatnonzero(thin):
             found[at[number]].update(_check_area(polygons[number]))
         for index, roi in enumerate(simple):
             if roi is None:
@@ -57,20 +60,22 @@ def check_nucleus(record: object) -> set[Rule]:
     """Find what is wrong with a nucleusGeometry."""
     if not isinstance(record, dict):
         return {rules.NUCLEUS_NULL}
-    return check_shapes([record])[0] if record else {rules.NUCLEUS_EMPTY}
+    return check_shapes([record])[0] if "type" in record else {rules.NUCLEUS_EMPTY}
 
 
 def _check_record(record: object) -> Iterator[Rule]:
     if not isinstance(record, dict):
         yield rules.GEOMETRY_NULL
         return
-    if not record:
+    if "type" not in record:
         yield rules.GEOMETRY_EMPTY
         return
     structure = set(_check_structure(record, 0))
     yield from structure
     yield from _check_members(record)
-    if not any(rule.versions == rules.VERSIONS and rule.severity == "refused" for rule in structure):
+    if rules.NOT_FINITE_KEPT not in structure and not any(
+        rule.versions == rules.VERSIONS and rule.severity == "refused" for rule in structure
+    ):
         try:
             bare = {key: record[key] for key in ("type", "coordinates", "geometries") if key in record}
             yield from _check_area(read_shape(bare).geometry)
@@ -81,14 +86,24 @@ def _check_record(record: object) -> Iterator[Rule]:
 def _check_members(record: Mapping[str, Any]) -> Iterator[Rule]:
     """Check QuPath's own members of a geometry."""
     if "plane" in record:
-        plane = record["plane"]
-        if not isinstance(plane, dict) or not set(plane) <= {"c", "z", "t"} or not all(map(is_whole, plane.values())):
-            yield rules.PLANE_BAD
+        yield from _check_plane(record["plane"])
     if "isEllipse" in record:
-        if not is_plain(record["isEllipse"]):
+        flag = text_of(record["isEllipse"])
+        if flag is None:
             yield rules.ELLIPSE_BAD
-        elif str(record["isEllipse"]).lower() == "true":
+        elif flag.lower() == "true":
             yield rules.ELLIPSE_LOST
+
+
+def _check_plane(plane: object) -> Iterator[Rule]:
+    numbers = {key: int_of(value) for key, value in plane.items()} if isinstance(plane, dict) else {"": None}
+    if not set(numbers) <= {"c", "z", "t"} or None in numbers.values():
+        yield rules.PLANE_BAD
+        return
+    if any(number is not None and number < (-1 if key == "c" else 0) for key, number in numbers.items()):
+        yield rules.PLANE_NEGATIVE
+    if isinstance(plane, dict) and any(double_of(plane[key]) != number for key, number in numbers.items()):
+        yield rules.PLANE_CUT
 
 
 def _check_structure(record: Mapping[str, Any], depth: int) -> Iterator[Rule]:
@@ -127,13 +142,25 @@ def _check_polygon(rings: object) -> Iterator[Rule]:
     if rings and not rings[0] and any(rings):
         yield rules.SHELL_EMPTY
     for ring in filter(None, rings):
-        wrong = set(_check_points(ring))
-        yield from wrong
-        if not wrong:
-            if [float(value) for value in ring[0][:2]] != [float(value) for value in ring[-1][:2]]:
-                yield rules.RING_OPEN
-            elif len(ring) < 3:
-                yield rules.RING_SHORT
+        yield from _check_ring(ring, is_alone=len(rings) == 1)
+
+
+def _check_ring(ring: list[Any], is_alone: bool) -> Iterator[Rule]:
+    points = [_point(point) for point in ring]
+    if None in points:
+        yield rules.POINT_BAD
+        return
+    known = [point for point in points if point is not None]
+    # A NaN is not equal to itself.
+    if not all(a == b for a, b in zip(known[0], known[-1], strict=True)):
+        yield rules.RING_OPEN
+    elif len(ring) < 3:
+        yield rules.RING_SHORT
+    elif not all(map(math.isfinite, chain.from_iterable(known))):
+        yield rules.NOT_FINITE
+        yield rules.NOT_FINITE_KEPT
+        if is_alone and any(math.isnan(y) for _, y in known):
+            yield rules.NOT_FINITE_Y
 
 
 def _check_lines(lines: list[Any]) -> Iterator[Rule]:
@@ -152,11 +179,19 @@ def _check_line(points: object) -> Iterator[Rule]:
 
 
 def _check_points(points: list[Any]) -> Iterator[Rule]:
-    for point in points:
-        if not isinstance(point, list) or len(point) < 2 or not all(map(is_double, point[:3])):
+    for point in map(_point, points):
+        if point is None:
             yield rules.POINT_BAD
-        elif not all(map(is_finite, point[:2])):
-            yield rules.NOT_FINITE
+        elif not all(map(math.isfinite, point)):
+            yield rules.NOT_FINITE_KEPT
+
+
+def _point(record: object) -> tuple[float, float] | None:
+    """Give x and y; None if they, or the z if there is one, are no numbers."""
+    if not isinstance(record, list) or len(record) < 2:
+        return None
+    x, y, *others = map(double_of, record[:3])
+    return None if x is None or y is None or None in others else (x, y)
 
 
 def _check_area(geometry: BaseGeometry) -> Iterator[Rule]:
