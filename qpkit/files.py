@@ -21,6 +21,9 @@ import msgspec
 
 from qpkit.errors import OutputError
 
+RUN_NAME: Final = "run.json"
+"""In every folder of a training."""
+
 _SAMPLE_BYTES: Final = 1 << 20
 _JOB: Final = ".job"
 """In an unfinished folder: machine and job that it is of."""
@@ -229,6 +232,20 @@ def require_free(path: Path, *, marker: str, overwrite: bool) -> None:
         raise OutputError(f"{path}: there is something already that is not of this kind; choose another folder")
     if not overwrite:
         raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
+
+
+def require_run_folder(path: Path, *, resume: bool) -> None:
+    """Raise unless a training can begin in this folder, or go on in it; cheap, for before anything heavy is imported.
+
+    Raises:
+        OutputError: There is something that is no run, or a run and `resume` is not set.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / RUN_NAME).is_file():
+        raise OutputError(f"{path}: there is something already that is no run; choose another folder")
+    if not resume:
+        raise OutputError(f"{path}: holds a run already; go on with --resume, or choose another folder")
 
 
 def _swap(new: Path, path: Path) -> None:

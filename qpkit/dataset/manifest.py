@@ -142,17 +142,26 @@ def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, A
     (root / INFO_NAME).write_bytes(pretty_json({"format": FORMAT, **info}) + b"\n")
 
 
+def require_tile_set(root: Path) -> None:
+    """Raise unless this looks like an export folder; cheap, for before anything heavy is imported.
+
+    Raises:
+        FormatError: A file is missing.
+    """
+    if not (root / INFO_NAME).is_file() or not (root / TABLE_NAME).is_file():
+        raise FormatError(
+            f"{root}: no {INFO_NAME} and {TABLE_NAME} there; make them with: qpkit export PROJECT -o {root}"
+        )
+
+
 def read_tile_set(root: Path) -> TileSet:
     """Open an export folder.
 
     Raises:
         FormatError: A file is missing, damaged or of another version.
     """
+    require_tile_set(root)
     info_path, table_path = root / INFO_NAME, root / TABLE_NAME
-    if not info_path.is_file() or not table_path.is_file():
-        raise FormatError(
-            f"{root}: no {INFO_NAME} and {TABLE_NAME} there; make them with: qpkit export PROJECT -o {root}"
-        )
     try:
         info = msgspec.json.decode(info_path.read_bytes(), type=dict[str, Any])
         table = pq.read_table(table_path)

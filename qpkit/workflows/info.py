@@ -15,7 +15,7 @@ from qpkit.core.provenance import is_prediction
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES_INFO
 from qpkit.errors import FormatError, ProjectError, QpkitError
-from qpkit.files import is_gone
+from qpkit.files import RUN_NAME, is_gone
 from qpkit.ops.vectors.areas import class_of, cover
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
@@ -23,8 +23,6 @@ from qpkit.qupath import Entry, QpData, open_project, read_geojson
 from qpkit.slides import open_slide
 from qpkit.slides.opening import is_zarr
 from qpkit.workflows.inputs.paths import is_project
-
-RUN_INFO = "run.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ def _folder(path: Path) -> Info:
         return _tiles(path)
     if (path / PREDICTIONS_INFO).is_file():
         return _predictions(path)
-    if (path / RUN_INFO).is_file():
+    if (path / RUN_NAME).is_file():
         return _run(path)
     if any(path.glob("*.dcm")) or is_zarr(path):
         return _slide(path)
@@ -189,9 +187,9 @@ def _predictions(path: Path) -> Info:
 
 def _run(path: Path) -> Info:
     try:
-        run = msgspec.json.decode((path / RUN_INFO).read_bytes(), type=dict[str, Any])
+        run = msgspec.json.decode((path / RUN_NAME).read_bytes(), type=dict[str, Any])
     except msgspec.DecodeError as err:
-        raise FormatError(f"{path / RUN_INFO}: damaged ({err})") from err
+        raise FormatError(f"{path / RUN_NAME}: damaged ({err})") from err
     facts = {"folder": str(path)} | {k: v for k, v in run.items() if not isinstance(v, dict | list)}
     if facts.get("status") == "running" and is_gone(str(facts.get("process", ""))):
         facts["status"] = "interrupted"

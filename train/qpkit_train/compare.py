@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from qpkit.errors import ConfigError, OutputError, QpkitError, listed
-from qpkit.files import csv_bytes, replace_file
+from qpkit.files import RUN_NAME, csv_bytes, replace_file
 from qpkit.ops.scores.confusion import ClassScore
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures import curves as figures
 from qpkit_train.loop import fit
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder.fit_report import FitReport
-from qpkit_train.run_folder.records import RUN_NAME, read_run_file, read_state
+from qpkit_train.run_folder.records import read_run_file, read_state
 
 TABLE_NAME: Final = "compare.csv"
 FIGURE_NAME: Final = "compare.png"

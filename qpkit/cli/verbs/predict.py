@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from qpkit import api
 from qpkit.cli.shared.console import progress, say, say_all, table, took
+from qpkit.errors import FormatError
 from qpkit.extras import extra
+from qpkit.files import require_free
+from qpkit.predictions.store import INFO_NAME
 from qpkit.workflows.inputs.settings import SlideSettings
 
-with extra("train"):
+if TYPE_CHECKING:
     from qpkit_train.inference.predict import PredictReport
+
+with extra("train"):
     from qpkit_train.inference.settings import PredictSettings
 
 
@@ -28,6 +34,10 @@ def command(
 ) -> None:
     """Predict whole slides with a trained model."""
     start = time.perf_counter()
+    # Before torch, whose import takes seconds.
+    require_free(out, marker=INFO_NAME, overwrite=overwrite)
+    if not run.exists():
+        raise FormatError(f"{run}: there is no such run folder or .onnx file")
     with progress("predict") as update:
         report = api.predict(run, paths, out, settings, slides=slides, overwrite=overwrite, on_progress=update)
     _show(report, out, start)

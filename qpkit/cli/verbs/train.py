@@ -12,9 +12,10 @@ import typer
 from qpkit.cli.shared.comparison import run_comparison
 from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.cli.shared.trainer import measured_on, report_after_training, say_how_it_ran, show_draws, start_processes
+from qpkit.dataset.manifest import require_tile_set
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
-from qpkit.files import replace_file
+from qpkit.files import replace_file, require_run_folder
 
 if TYPE_CHECKING:
     from qpkit_train.data.training_tiles import TrainingTiles
@@ -47,6 +48,11 @@ def command(
 ) -> None:
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
+    # Before torch, whose import takes seconds.
+    if tiles is not None:
+        require_tile_set(tiles)
+    if out is not None and not (compare or dry_run or find_lr):
+        require_run_folder(out, resume=resume)
     if compare:
         if recipe or dry_run or find_lr or devices > 1 or out is None:
             raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes with --set alone")

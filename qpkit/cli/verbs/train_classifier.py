@@ -11,7 +11,9 @@ import typer
 
 from qpkit.cli.shared.console import progress, say, table, took
 from qpkit.cli.shared.trainer import measured_on, say_how_it_ran, show_draws, start_processes
+from qpkit.dataset.manifest import require_tile_set
 from qpkit.extras import extra
+from qpkit.files import require_run_folder
 
 if TYPE_CHECKING:
     from qpkit_train.classify import ClassifierReport
@@ -38,6 +40,10 @@ def command(
     devices: int = typer.Option(1, min=1, help="Processes on this machine that train together, one per GPU."),
 ) -> None:
     """Train a classifier that says whether a tile shows a lesion; its encoder can start a segmentation."""
+    # Before torch, whose import takes seconds.
+    if tiles is not None:
+        require_tile_set(tiles)
+    require_run_folder(out, resume=resume)
     with extra("train"):
         from qpkit_train.classify import fit_classifier, help_fit
         from qpkit_train.run_folder.resuming import tiles_and_recipe

@@ -11,11 +11,11 @@ from tiny_tiles import MakeTiles, tiny_recipe
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, OutputError
-from qpkit.files import sha256
+from qpkit.files import RUN_NAME, sha256
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.run_folder.initial_network import InitialNetwork
-from qpkit_train.run_folder.records import BEST_NAME, RUN_NAME, STATE_NAME, RunFile, write_run_file
+from qpkit_train.run_folder.records import BEST_NAME, STATE_NAME, RunFile, write_run_file
 from qpkit_train.run_folder.start import claim_folder, cleared_on_failure, resumed_run_file, run_file, with_network
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
 
@@ -73,7 +73,7 @@ def test_who_may_have_a_folder(make_tiles: MakeTiles, tmp_path: Path) -> None:
     claim_folder(root, file, resume=False)
     claim_folder(root, file, resume=False)  # empty, still
     write_run_file(root, file)
-    with pytest.raises(OutputError, match="holds this run already"):
+    with pytest.raises(OutputError, match="holds a run already"):
         claim_folder(root, file, resume=False)
     claim_folder(root, file, resume=True)
     for resume in (False, True):

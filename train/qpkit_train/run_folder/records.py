@@ -26,13 +26,12 @@ import msgspec
 
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.errors import FormatError, listed
-from qpkit.files import is_gone, pretty_json, replace_file
+from qpkit.files import RUN_NAME, is_gone, pretty_json, replace_file
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.schedule import Watch
 
-RUN_NAME: Final = "run.json"
 STATE_NAME: Final = "state.json"
 BEST_NAME: Final = "best.safetensors"
 FORMAT: Final = "qpkit run 1"

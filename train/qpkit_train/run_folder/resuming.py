@@ -10,9 +10,10 @@ import msgspec
 
 from qpkit.core.labels import label_map_from_builtins
 from qpkit.errors import ConfigError, OutputError, listed
+from qpkit.files import RUN_NAME
 from qpkit_train.recipe.load import load_recipe, recipe_from_builtins
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.records import RUN_NAME, RunFile, State, read_run_file
+from qpkit_train.run_folder.records import RunFile, State, read_run_file
 from qpkit_train.schedule import learning_rate
 
 PROLONGING: Final = ("optim.epochs", "early_stopping.patience")

@@ -9,12 +9,13 @@ import torch
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins
 from qpkit.errors import ConfigError, FormatError, LabelError
+from qpkit.files import RUN_NAME
 from qpkit_train.data.normalization import Normalization, named_normalization
 from qpkit_train.models.card import ModelCard
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.recipe.load import recipe_from_builtins
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.records import BEST_NAME, RUN_NAME, RunFile, read_run_file, versions
+from qpkit_train.run_folder.records import BEST_NAME, RunFile, read_run_file, versions
 from qpkit_train.run_folder.weights import load_weights
 
 

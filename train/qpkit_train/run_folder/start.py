@@ -15,7 +15,7 @@ from qpkit.core.labels import label_map_to_builtins
 from qpkit.dataset import TileSet
 from qpkit.dataset.manifest import TABLE_NAME
 from qpkit.errors import OutputError, QpkitError
-from qpkit.files import sha256, this_process
+from qpkit.files import RUN_NAME, require_run_folder, sha256, this_process
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.machine.devices import choose_precision, device_name
@@ -25,12 +25,10 @@ from qpkit_train.run_folder.initial_network import InitialNetwork, count_paramet
 from qpkit_train.run_folder.records import (
     BEST_NAME,
     FORMAT,
-    RUN_NAME,
     STATE_NAME,
     RunFile,
     read_run_file,
     run_id,
-    status_of,
     versions,
 )
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
@@ -90,16 +88,11 @@ def claim_folder(root: Path, file: RunFile, *, resume: bool) -> None:
         OutputError: It holds something else, or this run and `resume` is not set, or it cannot be made.
         FormatError: Its run.json is damaged.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        if not root.is_dir() or not (root / RUN_NAME).is_file():
-            raise OutputError(f"{root}: there is something already that is no run; choose another folder")
-        there = read_run_file(root)
-        if there.id != file.id:
-            raise OutputError(
-                f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
-            )
-        if not resume:
-            raise OutputError(f"{root}: holds this run already ({status_of(there)}); go on with --resume")
+    if (root / RUN_NAME).is_file() and (there := read_run_file(root)).id != file.id:
+        raise OutputError(
+            f"{root}: holds run {there.id}; this recipe and these tiles make {file.id}; choose another folder"
+        )
+    require_run_folder(root, resume=resume)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as err:

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from qpkit.errors import FormatError
-from qpkit.files import replace_file
-from qpkit_train.run_folder.records import RUN_NAME
+from qpkit.files import RUN_NAME, replace_file
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, run: str, epoch: int) -> None:
