@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from qpkit.dataset.record import SPLITS, Split
 from qpkit.dataset.resplit import NewSplit, resplit_beside, resplit_in_place
 from qpkit.dataset.splits import SplitRule, draw_splits
 from qpkit.dataset.stratify import Amounts, Numbers, Parts, plain_folds, stratified, unevenness
-from qpkit.errors import ConfigError, listed
+from qpkit.errors import ConfigError, OutputError, listed
 from qpkit.workflows.tables.split_settings import SplitSettings
 from qpkit.workflows.tables.tile_facts import (
     context_of,
@@ -151,6 +151,35 @@ def split_tiles(
         notes=(*draw.notes, *_empty_classes(tiles, parts)),
         backup=backup,
     )
+
+
+def split_folds(
+    root: Path, settings: SplitSettings, out: Path, *, metadata: Path | None = None, overwrite: bool = False
+) -> list[SplitReport]:
+    """Write every fold as a table of its own, `out`/fold-1 to fold-K, each about the same tiles.
+
+    Args:
+        root: The tiles.
+        settings: How; with folds, and each fold in its turn is the tested one.
+        out: Folder to make them in.
+        metadata: As for split_tiles.
+        overwrite: Replace tables that an earlier split wrote.
+
+    Returns:
+        A report per fold.
+
+    Raises:
+        FormatError, ConfigError: As split_tiles.
+        OutputError: As split_tiles, or one of the folders is there already; then none is written.
+    """
+    folders = {fold: out / f"fold-{fold}" for fold in range(1, (settings.folds or 0) + 1)}
+    there = [str(folder) for folder in folders.values() if folder.exists()]
+    if there and not overwrite:
+        raise OutputError(f"{listed(there)}: there already; add --overwrite to replace it")
+    return [
+        split_tiles(root, replace(settings, fold=fold), metadata=metadata, out=folder, overwrite=overwrite)
+        for fold, folder in folders.items()
+    ]
 
 
 def _known_metadata(tiles: TileSet, settings: SplitSettings, source: Path | None) -> Mapping[str, Mapping[str, str]]:

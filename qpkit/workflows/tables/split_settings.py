@@ -35,6 +35,7 @@ class SplitSettings(Settings):
         by: What stays together: group (as in the table), slide, patient:KEY, metadata:KEY or tile (leaks).
         folds: This many folds, instead of --fractions.
         fold: 1 to --folds: tested; the next one validates, the others train. Of two folds, this one validates.
+            Default: every fold in turn, a table each.
         fractions: train:val:test. Default: 8:1:1.
         stratify: Share out every class evenly, too.
         seed: Of the draw.

@@ -22,7 +22,7 @@ from qpkit.errors import ConfigError
 from qpkit.workflows.export.settings import ExportSettings, TissueRule
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
-from qpkit.workflows.tables.split import split_tiles
+from qpkit.workflows.tables.split import split_folds, split_tiles
 from qpkit.workflows.tables.split_settings import SplitSettings, parse_by
 from qpkit.workflows.tables.stats import draw_stats, stats_to_builtins, tile_stats
 from table_of_tiles import eight_slides, tile, write_table
@@ -162,12 +162,16 @@ def test_patients_stay_together_and_are_remembered(tmp_path: Path, capsys: pytes
     sheet.write_text("slide,Case\n" + "".join(f"s{n},P{n // 2}\n" for n in range(8)), encoding="utf-8")
     code, _, err = run(capsys, "split", root, "--by", "patient:Case")
     assert (code, "does not know 'Case'; add --metadata" in err) == (1, True)
-    assert run(capsys, "split", root, "--by", "patient:Case", "--metadata", sheet, "--folds", "4")[0] == 0
+    assert (
+        run(capsys, "split", root, "--by", "patient:Case", "--metadata", sheet, *"--folds 4 --fold 1".split())[0] == 0
+    )
     assert {t.group for t in read_tile_set(root).tiles} == {"P0", "P1", "P2", "P3"}
     for by in ("slide", "tile"):
-        code, _, err = run(capsys, "split", root, "--by", by, "--allow-leakage", "tile", "--folds", "8")
+        code, _, err = run(capsys, "split", root, "--by", by, "--allow-leakage", "tile", "--folds", "8", "--fold", "1")
         assert (code, "--allow-leakage patient" in err) == (1, True)
-    assert run(capsys, "split", root, "--by", "slide", "--allow-leakage", "patient", "--folds", "8")[0] == 0
+    assert (
+        run(capsys, "split", root, "--by", "slide", "--allow-leakage", "patient", "--folds", "8", "--fold", "1")[0] == 0
+    )
     assert tile_stats(root).leakage.kinds == ("patient",)
     assert run(capsys, "split", root, "--by", "patient:Case", "--seed", "3")[0] == 0
     assert tile_stats(root).leakage.kinds == ()
@@ -335,8 +339,24 @@ def test_stats_of_tables_without_pixel_sizes_classes_or_many_groups(tmp_path: Pa
     (tmp_path / "s.png").write_bytes(draw_stats(report))
 
 
+def test_all_folds_are_written_unless_one_is_named(tiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (tiles / "tiles.parquet").read_bytes()
+    code, _, err = run(capsys, "split", tiles, "--folds", "4")
+    folds = [read_tile_set(tiles.with_name(f"{tiles.name}-folds") / f"fold-{fold}") for fold in (1, 2, 3, 4)]
+    assert (code, "fold-1 to fold-4" in err) == (0, True)
+    assert (tiles / "tiles.parquet").read_bytes() == before
+    tested = [[t.key for t in fold.tiles if t.split == "test"] for fold in folds]
+    assert sorted(key for keys in tested for key in keys) == sorted(t.key for t in read_tile_set(tiles).tiles)
+    code, _, err = run(capsys, "split", tiles, "--folds", "4")
+    assert (code, "there already; add --overwrite" in err) == (1, True)
+    assert run(capsys, "split", tiles, "--folds", "4", "--overwrite")[0] == 0
+    one = split_tiles(tiles, SplitSettings(folds=4, fold=3), out=tiles.with_name("one"))
+    assert [t.split for t in read_tile_set(tiles.with_name("one")).tiles] == [t.split for t in folds[2].tiles]
+    assert one.notes == split_folds(tiles, SplitSettings(folds=4), tiles.with_name("f"))[2].notes
+
+
 def test_split_shows_figures(tiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "split", tiles, "--folds", "4", "-o", tmp_path / "f", "--seed", "2")
+    code, out, err = run(capsys, "split", tiles, "--folds", "4", "--fold", "1", "-o", tmp_path / "f", "--seed", "2")
     assert code == 0
     assert "of Tumor" in out
     assert "a draw that ignores classes" in out
