@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from qpkit.errors import INTERRUPTED
+
 
 def main() -> None:
     """Run the command line; Ctrl-C is one line from the first moment on, also while it is imported."""
@@ -14,7 +16,7 @@ def main() -> None:
         watch_interrupts()
         run()
     except KeyboardInterrupt:
-        sys.stderr.write("qpkit: interrupted; nothing was left half-written\n")
+        sys.stderr.write(f"qpkit: {INTERRUPTED}\n")
         sys.exit(1)
 
 

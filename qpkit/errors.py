@@ -19,6 +19,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
+INTERRUPTED: Final = "interrupted; nothing was left half-written, and finished parts are kept to go on with"
+"""What is said after Ctrl-C."""
+
 _LONGEST: Final = 400
 """Characters of a message: what is longer is cut in its middle, as what to do stands at its end."""
 

@@ -88,13 +88,17 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(descriptor)  # which ends the lock
 
 
+_written_now: Final[set[Path]] = set()
+"""The siblings that `new_folder` has open: one of this process that is not among them was left after Ctrl-C."""
+
+
 @contextlib.contextmanager
 def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "") -> Iterator[Path]:
     """Give a temporary sibling folder to write into; rename it to `path` when the block ends well.
 
     On any error (a full disk too) the sibling is removed and `path` is as it was before. After Ctrl-C it stays if the
-    job can go on from it, as it does when the process is killed. What dead processes of this machine have left for
-    this path is taken up or removed.
+    job can go on from it, as it does when the process is killed. What dead processes of this machine, or this one,
+    have left for this path is taken up or removed.
 
     Args:
         path: The folder to make; its parents are made too. A link is followed.
@@ -119,6 +123,7 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
             # Under this process's id, so that no other takes it up as well.
             abandoned.rename(beside)
         (beside / _JOB).write_text(_job_note(job), encoding="utf-8")
+        _written_now.add(beside)
         yield beside
         (beside / _JOB).unlink(missing_ok=True)
         _swap(beside, path)
@@ -131,6 +136,7 @@ def new_folder(path: Path, *, marker: str, overwrite: bool = False, job: str = "
         is_kept = bool(job)
         raise
     finally:
+        _written_now.discard(beside)
         if not is_kept:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -180,7 +186,9 @@ def _abandoned(path: Path, job: str) -> Path | None:
         except (OSError, UnicodeDecodeError):
             continue
         # Only of this machine, which the note says: an id means nothing on another.
-        if host != socket.gethostname() or not pid.isdecimal() or is_running(int(pid)):
+        if host != socket.gethostname() or not pid.isdecimal():
+            continue
+        if left in _written_now if int(pid) == os.getpid() else is_running(int(pid)):
             continue
         if job and made == job and found is None:
             found = left

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qpkit.errors import INTERRUPTED
 from qpkit.files import is_gone, new_folder, this_process
 
 _DEAD = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
@@ -36,8 +37,9 @@ def test_after_ctrl_c_what_can_be_gone_on_with_stays(tmp_path: Path, job: str) -
         raise KeyboardInterrupt
     left = list(tmp_path.iterdir())
     assert len(left) == bool(job) and not out.exists()
-    if job:
-        assert (left[0] / "finished.txt").is_file()
+    with new_folder(out, marker="m", job=job) as folder:  # again in the same process, as from a notebook
+        assert (folder / "finished.txt").is_file() == bool(job)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_the_dead_have_left_is_taken_up_or_removed(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_ctrl_c_ends_a_native_call_of_minutes() -> None:
         "print('begun', flush=True)\nhashlib.pbkdf2_hmac('sha256', b'', b'', 300_000_000)\n"
     )
     status, said, seconds = interrupted(code, after="begun")
-    assert (status, said) == (1, "qpkit: interrupted; nothing was left half-written\n") and seconds < 30
+    assert (status, said) == (1, f"qpkit: {INTERRUPTED}\n") and seconds < 30
 
 
 def test_ctrl_c_while_the_program_is_still_imported_is_one_line() -> None:
@@ -94,4 +96,4 @@ def test_ctrl_c_while_the_program_is_still_imported_is_one_line() -> None:
         "entry.main()\n"
     )
     status, said, _ = interrupted(code, after="importing")
-    assert (status, said) == (1, "qpkit: interrupted; nothing was left half-written\n")
+    assert (status, said) == (1, f"qpkit: {INTERRUPTED}\n")

@@ -12,7 +12,7 @@ import typer
 
 from qpkit.cli.shared.console import fail
 from qpkit.cli.shared.verbs import VerbGroup
-from qpkit.errors import QpkitError
+from qpkit.errors import INTERRUPTED, QpkitError
 from qpkit.version import __version__
 
 _INTERRUPTED = 130
@@ -63,7 +63,7 @@ def main(args: list[str] | None = None) -> None:
             raise
         if _LAUNCHED in os.environ:  # one of several processes: the one that started them speaks
             sys.exit(1)
-        fail("interrupted; nothing was left half-written")
+        fail(INTERRUPTED)
     except QpkitError as err:
         fail(str(err))
     except MemoryError as err:

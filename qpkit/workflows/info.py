@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +15,8 @@ from qpkit.core.annotation import Annotation
 from qpkit.core.provenance import is_prediction
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES_INFO
+from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.dataset.resplit import BACKUP_SUFFIX
 from qpkit.errors import FormatError, ProjectError, QpkitError
 from qpkit.files import RUN_NAME, is_gone
 from qpkit.ops.vectors.areas import class_of, cover
@@ -22,7 +25,14 @@ from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
 from qpkit.qupath import Entry, QpData, open_project, read_geojson
 from qpkit.slides import open_slide
 from qpkit.slides.opening import is_zarr
+from qpkit.workflows.info_files import file_parts
 from qpkit.workflows.inputs.paths import is_project
+
+_BACKUPS: Final = (BACKUP_SUFFIX, ".backup", ".bkp")
+"""Endings of qpkit's backups, and of QuPath's of projects and of data."""
+
+_REPORTS: Final = ("evaluation.json", "import.json", "convert.json", "compare.csv", "tiles.csv")
+"""What tells about the other folders that qpkit writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +40,8 @@ class Info:
     """What a path holds. Values are numbers, texts, (width, height) in px, lists of texts, or dicts.
 
     Args:
-        kind: "QuPath project", "slide", "QuPath data", "GeoJSON", "tiles", "run" or "predictions".
+        kind: "QuPath project", "slide", "QuPath data", "GeoJSON", "tiles", "run", "predictions", "report", "table",
+            "settings", "weights", "shard" or "page".
         facts: Single values by name.
         rows: A table: one dict per entry, class, split ... with the same keys.
     """
@@ -41,7 +52,9 @@ class Info:
 
 
 def describe(path: Path) -> Info:
-    """Look at a project, slide, .qpdata, GeoJSON, tiles, run or predictions.
+    """Look at a project, slide, .qpdata, GeoJSON, tiles, run, predictions, or any file that qpkit writes.
+
+    A backup is shown as what it is a backup of.
 
     Raises:
         ProjectError: Nothing is there.
@@ -49,27 +62,50 @@ def describe(path: Path) -> Info:
     """
     if not path.exists():
         raise ProjectError(f"{path}: there is no such file or folder")
-    if is_project(path):
-        return _project(path)
     if path.is_dir():
-        return _folder(path)
-    name = path.name.lower()
-    if name.endswith(".qpdata"):
+        return _project(path) if is_project(path) else _folder(path)
+    ending = next((ending for ending in _BACKUPS if path.name.endswith(ending)), "")
+    name = path.name.removesuffix(ending)
+    info = _file(path, name)
+    return replace(info, facts={**info.facts, "backup of": name}) if ending else info
+
+
+def _file(path: Path, name: str) -> Info:
+    """Look at a file as one that is called `name`."""
+    plain = name.lower()
+    if plain.endswith(".qpproj"):
+        return _project(path)
+    if plain.endswith(".qpdata"):
         return _qpdata(path)
-    if name.endswith((".geojson", ".json", ".geojson.gz", ".json.gz")):
+    if name == path.name and name in _OF_FOLDERS:
+        return _OF_FOLDERS[name](path.parent)
+    if plain.endswith((".geojson", ".geojson.gz", ".json.gz")) or (plain.endswith(".json") and _has_features(path)):
         return _objects("GeoJSON", {"file": str(path)}, read_geojson(path))
-    return _slide(path)
+    parts = file_parts(path, name)
+    if parts is None:
+        return _slide(path)
+    kind, facts, rows = parts
+    return Info(kind=kind, facts={"file": str(path), **facts}, rows=rows)
+
+
+def _has_features(path: Path) -> bool:
+    """Say whether JSON may be GeoJSON: a list, a feature or a collection of them, or too lenient for this look."""
+    try:
+        record = msgspec.json.decode(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return True
+    return isinstance(record, list) or (isinstance(record, dict) and {"features", "geometry"} & record.keys() != set())
 
 
 def _folder(path: Path) -> Info:
-    if (path / TILES_INFO).is_file():
-        return _tiles(path)
-    if (path / PREDICTIONS_INFO).is_file():
-        return _predictions(path)
-    if (path / RUN_NAME).is_file():
-        return _run(path)
+    for name, look in _OF_FOLDERS.items():
+        if (path / name).is_file():
+            return look(path)
     if any(path.glob("*.dcm")) or is_zarr(path):
         return _slide(path)
+    reports = [name for name in _REPORTS if (path / name).is_file()]
+    if reports:
+        return _file(path / reports[0], reports[0])
     raise FormatError(f"{path}: no QuPath project, tiles, run, predictions, DICOM or OME-Zarr slide in this folder")
 
 
@@ -195,3 +231,9 @@ def _run(path: Path) -> Info:
         facts["status"] = "interrupted"
     rows = (run.get("metrics") or {}).get("classes", [])
     return Info(kind="run", facts=facts, rows=rows)
+
+
+_OF_FOLDERS: Final[Mapping[str, Callable[[Path], Info]]] = MappingProxyType(
+    {TILES_INFO: _tiles, TABLE_NAME: _tiles, PREDICTIONS_INFO: _predictions, RUN_NAME: _run}
+)
+"""Files that stand for the folder that they are in."""

@@ -57,7 +57,7 @@ def test_the_question_is_about_any_class_or_the_named_ones() -> None:
     assert tile_label_table(LABELS, ["Other"]) == {0: 0, 1: 0, 3: 1}
     names = [tile_label_map(LABELS, asked).classes[0].name for asked in ([], ["Other"], ["Lesion", "Other"])]
     assert names == ["any class", "Other", "Lesion+Other"]
-    with pytest.raises(ConfigError, match="no class 'Lesoin'; did you mean 'Lesion'"):
+    with pytest.raises(ConfigError, match="no class 'Lesoin' in the tiles; did you mean 'Lesion'"):
         tile_label_map(LABELS, ["Lesoin"])
 
 

@@ -157,7 +157,7 @@ def test_runs_that_were_cut_off_have_a_report_once_an_epoch_is_done(
     assert "has not finished an epoch" in capsys.readouterr().err
     stop_at(7)
     assert run("report", tmp_path / "cut7", "-o", tmp_path / "page.html") == 0
-    assert "running (not finished)" in (tmp_path / "page.html").read_text()
+    assert "interrupted (not finished)" in (tmp_path / "page.html").read_text()
     assert run("report", tmp_path / "cut7", "-o", tmp_path / "page.pdf") == 1
     assert run("report", tmp_path / "nowhere") == 1
 

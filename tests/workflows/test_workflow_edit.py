@@ -146,7 +146,7 @@ def test_a_dry_run_and_an_edit_that_changes_nothing_touch_no_byte(
     assert run("edit", study, "--class", "Tumor", "--set-name", "x", "--dry-run") == 0
     assert "would change" in capsys.readouterr().err
     assert run("edit", study, "--class", "Tumor", "--set-class", "Tumor") == 0
-    assert run("edit", study, "--class", "Nothing", "--remove") == 0
+    assert run("edit", study, "--class", "Nothing", "--remove") == 1
     assert snapshot(study) == before
 
 

@@ -9,7 +9,7 @@ import threading
 from types import FrameType
 from typing import Final
 
-MESSAGE: Final = "qpkit: interrupted; nothing was left half-written"
+from qpkit.errors import INTERRUPTED
 
 _PATIENCE_S: Final = 3.0
 """How long a native call may go on after Ctrl-C before the process ends as if it was killed."""
@@ -42,6 +42,6 @@ def _wait(reading: int, answered: threading.Event) -> None:
         if number[0] == signal.SIGINT and not answered.wait(_PATIENCE_S):
             if sys.stderr.isatty():  # a progress bar has hidden it
                 sys.stderr.write(_SHOW_CURSOR)
-            sys.stderr.write(f"{MESSAGE}\n")
+            sys.stderr.write(f"qpkit: {INTERRUPTED}\n")
             sys.stderr.flush()
             os._exit(1)

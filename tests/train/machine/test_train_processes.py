@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from qpkit.dataset import read_tile_set
+from qpkit.errors import INTERRUPTED
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.loop import Training, fit
@@ -201,7 +202,7 @@ def test_ctrl_c_ends_all_processes_and_is_said_once(tiles: Path, tmp_path: Path)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.splitlines()[-1] == "qpkit: interrupted; nothing was left half-written"
+    assert said.splitlines()[-1] == f"qpkit: {INTERRUPTED}"
     assert said.count("qpkit: ") == 1 and "Traceback" not in said
 
 

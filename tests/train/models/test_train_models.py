@@ -61,7 +61,7 @@ from qpkit_train.recipe.settings import ModelConfig
 def test_an_unknown_architecture_or_encoder_is_refused_with_close_ones() -> None:
     with pytest.raises(ConfigError, match=r"model\.architecture 'unett' is unknown; did you mean 'unet'"):
         build_model(small(architecture="unett"), 2)
-    with pytest.raises(ConfigError, match=r"model\.encoder 'resnet19' is unknown; did you mean resnet1"):
+    with pytest.raises(ConfigError, match=r"model\.encoder 'resnet19' is unknown; did you mean 'resnet1"):
         build_model(small(encoder="resnet19"), 2)
 
 

@@ -27,7 +27,6 @@ from qpkit.workflows.evaluate.predictions import evaluate
 from qpkit.workflows.evaluate.result import Scope
 from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.import_predictions import ImportSettings, import_predictions
-from qpkit.workflows.info import describe
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.project import write_metadata
@@ -309,7 +308,7 @@ def test_one_patient_has_no_interval_and_it_is_said(study: Path, worn: Predictio
 def test_keys_that_no_slide_has_are_refused_and_missing_ones_make_a_group(study: Path, worn: PredictionSet) -> None:
     inputs = slide_inputs([study])
     for settings in (EvaluateSettings(by=("Stain",)), EvaluateSettings(patient="Stain")):
-        with pytest.raises(ConfigError, match=r"Stain.*there are: Patient, Split"):
+        with pytest.raises(ConfigError, match=r"Stain.*there are 'Patient', 'Split'"):
             evaluate(worn, inputs, settings=settings)
     first, *others = inputs
     some = [replace(first, metadata={"Stain": "PAS"}), *others]
@@ -404,17 +403,3 @@ def test_tables_and_pictures_hold_the_same_figures(study: Path, worn: Prediction
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.width > width
             assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
-
-
-def test_info_tells_what_a_path_holds(study: Path, tmp_path: Path) -> None:
-    made = predict_truth(study, tmp_path / "pred", LABELS)
-    project = describe(study)
-    assert project.kind == "QuPath project"
-    assert [row["name"] for row in project.rows] == [f"patient_{p}.tif" for p in "ABCD"]
-    assert project.rows[0]["classes"] == "Ignore* 1, Immune cells 4, Tumor 4"
-    assert describe(study / "slides/patient_A.tif").facts["px"] == (2816, 2048)
-    data = describe(study / "data/1/data.qpdata")
-    assert data.kind == "QuPath data"
-    assert data.facts["image type"] == "BRIGHTFIELD_H_E"
-    assert sum(row["objects"] for row in data.rows) == 9
-    assert describe(made.root).facts["run"] == "run-1"

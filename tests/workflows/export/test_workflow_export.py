@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -225,7 +226,8 @@ def test_overwriting_replaces_exports_only(study: Path, tmp_path: Path) -> None:
 
 
 def test_two_projects_with_entries_of_one_name_stay_apart(study: Path, tmp_path: Path) -> None:
-    inputs = slide_inputs([study, study], SlideSettings(entries=["1"]))
+    shutil.copytree(study, tmp_path / "again")
+    inputs = slide_inputs([study, tmp_path / "again"], SlideSettings(entries=["1"]))
     names = [item.source.name for item in inputs]
     assert len(set(names)) == 2
 
@@ -257,14 +259,16 @@ def test_an_export_that_fails_leaves_nothing(study: Path, tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["study"]
 
 
-def test_ctrl_c_leaves_nothing(study: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_what_the_same_export_goes_on_with(study: Path, tmp_path: Path) -> None:
     def interrupt(done: int, total: int, text: str) -> None:
         if done == 30:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         export_tiles(slide_inputs([study]), tmp_path / "out", ExportSettings(), on_progress=interrupt)
-    assert [p.name for p in tmp_path.iterdir()] == ["study"]
+    assert sorted(p.name.partition("-")[0] for p in tmp_path.iterdir()) == ["out.partial", "study"]
+    export(study, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "study"]
 
 
 def test_a_full_disk_leaves_nothing(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,8 +302,11 @@ def test_slides_and_projects_without_annotations_are_refused(study: Path, tmp_pa
 
 def test_masks_of_nothing_but_background_are_refused(study: Path, tmp_path: Path) -> None:
     labels = parse_label_map('[[class]]\nname = "Necrosis"\nvalue = 1', source="labels.toml")
-    with pytest.raises(LabelError, match="'Immune cells', 'Tumor'; of the label map: 'Necrosis'"):
+    with pytest.raises(LabelError, match="no object has class 'Necrosis', there are 'Ignore"):
         export(study, tmp_path / "out", labels=labels)
+    optional = parse_label_map('[[class]]\nname = "Necrosis"\nvalue = 1\noptional = true', source="labels.toml")
+    with pytest.raises(LabelError, match="'Immune cells', 'Tumor'; of the label map: 'Necrosis'"):
+        export(study, tmp_path / "out", labels=optional)
 
 
 def test_a_slide_nobody_annotated_is_left_out_and_named(study: Path, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ from = ["*", ""]
 [[class]]
 name = "Unheard of"
 value = 4
+optional = true
 """
 
 

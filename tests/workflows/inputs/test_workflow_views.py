@@ -33,7 +33,9 @@ from qpkit.workflows.info import describe
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 
-LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Immune", 2, ("Immune cells",))))
+LABELS = LabelMap(
+    classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Immune", 2, ("Immune cells",), optional=True))
+)
 CROP = {"x": 301, "y": 203, "width": 1400, "height": 1201, "z": 0, "t": 0}
 
 

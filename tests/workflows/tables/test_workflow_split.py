@@ -162,9 +162,8 @@ def test_patients_stay_together_and_are_remembered(tmp_path: Path, capsys: pytes
     sheet.write_text("slide,Case\n" + "".join(f"s{n},P{n // 2}\n" for n in range(8)), encoding="utf-8")
     code, _, err = run(capsys, "split", root, "--by", "patient:Case")
     assert (code, "does not know 'Case'; add --metadata" in err) == (1, True)
-    assert (
-        run(capsys, "split", root, "--by", "patient:Case", "--metadata", sheet, *"--folds 4 --fold 1".split())[0] == 0
-    )
+    folds = ("--folds", "4", "--fold", "1")
+    assert run(capsys, "split", root, "--by", "patient:Case", "--metadata", sheet, *folds)[0] == 0
     assert {t.group for t in read_tile_set(root).tiles} == {"P0", "P1", "P2", "P3"}
     for by in ("slide", "tile"):
         code, _, err = run(capsys, "split", root, "--by", by, "--allow-leakage", "tile", "--folds", "8", "--fold", "1")
