@@ -1,7 +1,8 @@
-"""Darwin JSON of V7: one image a file; areas as paths, holes and parts by the even-odd rule; px of level 0.
+"""Darwin JSON of V7: one image, or one for each slot of the item; areas as paths by the even-odd rule; px of level 0.
 
-Source: V7's reference of Darwin JSON 2.0 (item with slots; polygon.paths, bounding_box, ellipse, line, keypoint, tag)
-and of the older 1.0 (image; polygon.path, complex_polygon), as darwin-py reads them.
+Source: V7's reference of Darwin JSON 2.0 (item with slots; polygon.paths, bounding_box, ellipse, line, keypoint, tag;
+mask, whose pixels are in the raster_layer of its slot) and of the older 1.0 (image; polygon.path, complex_polygon), as
+darwin-py reads them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse, is_ellipse, mend
 from qpkit.errors import FormatError, listed
 from qpkit.formats.format import Format
+from qpkit.formats.shared.brush_masks import read_dense_rle
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import UNCLASSIFIED, read_class
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
@@ -41,6 +44,9 @@ CANNOT_HOLD: Final = cannot_hold(
 
 TURNED: Final = "turned ellipses read as polygons"
 MENDED: Final = "paths that cross mended"
+NO_PIXEL: Final = "brush masks without a pixel left out"
+NOBODYS: Final = "pixels of brush masks that are no annotation's left out"
+STRANGE_SLOT: Final = "annotations of slots that the item does not list left out"
 _RESERVED: Final = f"classes called {UNCLASSIFIED!r} read as no class"
 _NO_UUID: Final = "ids that are no UUID left out"
 _SPLIT: Final = "objects of several lines split into one for each line"
@@ -49,31 +55,103 @@ _Made = tuple[BaseGeometry, RoiShape]
 
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
-    """Read a Darwin file (2.0, or 1.0).
+    """Read a Darwin file (2.0, or 1.0): one drawing for each slot, which is an image of its own.
 
     Raises:
         FormatError: Not Darwin's, or an annotation that cannot be understood (with its position).
+        ConfigError: It has brush masks, and the image's size is not known.
     """
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise FormatError(f"{path}: not Darwin JSON (no list of annotations)")
-    notes: Counter[str] = Counter()
-    objects = []
-    for index, item in enumerate(objects_in(record, "annotations", str(path))):
+    slots = _slots(record, image)
+    notes: list[Counter[str]] = [Counter() for _ in slots]
+    objects: list[list[Annotation]] = [[] for _ in slots]
+    items = objects_in(record, "annotations", str(path))
+    masks = _masks(items, slots, path, notes)
+    for index, item in enumerate(items):
         where = f"{path}: annotation {index}"
-        made = _shape(item, where, notes)
-        if made is not None:
-            objects.append(_annotation(item, made, where))
-    return [Drawing(objects=tuple(objects), image=image.filled(_image(record)), notes=+notes)]
+        for place in _places(item, slots, notes):
+            if "raster_layer" in item:
+                continue
+            mask = masks.get((place, str(item.get("id"))))
+            made = _mask(mask, notes[place]) if "mask" in item else _shape(item, where, notes[place])
+            if made is not None:
+                objects[place].append(_annotation(item, made, where))
+    drawn = zip(objects, slots, notes, strict=True)
+    return [Drawing(objects=tuple(found), image=slot.image, notes=+said) for found, slot, said in drawn]
 
 
-def _image(record: Mapping[str, Any]) -> ImageFacts:
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One image of an item."""
+
+    name: object
+    image: ImageFacts
+
+
+def _slots(record: Mapping[str, Any], image: ImageFacts) -> list[_Slot]:
+    """The images of an item; what the user says of the image comes first only where there is one."""
     item = record.get("item") or record.get("image") or {}
-    slots = item.get("slots") if isinstance(item, dict) else None
-    sized = slots[0] if isinstance(slots, list) and slots and isinstance(slots[0], dict) else item
-    width, height = (sized.get(key) if isinstance(sized, dict) else None for key in ("width", "height"))
-    name = item.get("name", item.get("filename")) if isinstance(item, dict) else None
-    return ImageFacts.stated(name, width, height)
+    item = item if isinstance(item, dict) else {}
+    name = item.get("name", item.get("filename"))
+    listed_ = item.get("slots")
+    found = [slot for slot in listed_ if isinstance(slot, dict)] if isinstance(listed_, list) else []
+    if len(found) < 2:
+        sized = found[0] if found else item
+        facts = ImageFacts.stated(name, sized.get("width"), sized.get("height"))
+        return [_Slot(sized.get("slot_name"), image.filled(facts))]
+    return [
+        _Slot(slot.get("slot_name"), ImageFacts.stated(own, slot.get("width"), slot.get("height")).filled(image))
+        for slot, own in zip(found, _slot_names(found, name), strict=True)
+    ]
+
+
+def _slot_names(slots: Sequence[Mapping[str, Any]], item_name: object) -> list[str]:
+    """Call each image by its file, or by the item and the slot where two would be called the same."""
+    sources = [slot.get("source_files") for slot in slots]
+    files = [s[0].get("file_name") if isinstance(s, list) and s and isinstance(s[0], dict) else None for s in sources]
+    if len({file for file in files if isinstance(file, str)}) == len(slots):
+        return [str(file) for file in files]
+    return [f"{item_name} {slot.get('slot_name')}" for slot in slots]
+
+
+def _places(item: Mapping[str, Any], slots: Sequence[_Slot], notes: Sequence[Counter[str]]) -> list[int]:
+    """In which slots an annotation lies; without a name of one it is the first."""
+    names = item.get("slot_names")
+    if len(slots) == 1 or not isinstance(names, list) or not names:
+        return [0]
+    known = [index for index, slot in enumerate(slots) if slot.name in names]
+    notes[0][STRANGE_SLOT] += not known
+    return known
+
+
+def _masks(
+    items: Sequence[Mapping[str, Any]], slots: Sequence[_Slot], path: Path, notes: Sequence[Counter[str]]
+) -> dict[tuple[int, str], BaseGeometry]:
+    """Trace the raster layers: the area of each mask by slot and id of its annotation."""
+    masks: dict[tuple[int, str], BaseGeometry] = {}
+    known = {str(item.get("id")) for item in items if "mask" in item}
+    for index, item in enumerate(items):
+        layer = item.get("raster_layer")
+        if layer is None:
+            continue
+        where = f"{path}: annotation {index}"
+        ids = layer.get("mask_annotation_ids_mapping") if isinstance(layer, dict) else None
+        if not isinstance(ids, dict):
+            raise FormatError(f"{where}: its raster layer says of no number which annotation it is")
+        for place in _places(item, slots, [Counter() for _ in notes]):
+            width, height = slots[place].image.size("a brush mask")
+            areas = read_dense_rle(layer.get("dense_rle"), width=width, height=height, where=where)
+            named = {key: number for key, number in ids.items() if key in known and number in areas}
+            masks |= {(place, key): areas[number] for key, number in named.items()}
+            notes[place][NOBODYS] += sum(int(a.area) for number, a in areas.items() if number not in named.values())
+    return masks
+
+
+def _mask(area: BaseGeometry | None, notes: Counter[str]) -> _Made | None:
+    notes[NO_PIXEL] += area is None
+    return None if area is None else (area, area_shape(area))
 
 
 def _annotation(item: Mapping[str, Any], made: _Made, where: str) -> Annotation:
@@ -253,7 +331,7 @@ FORMAT: Final = Format(
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
-    rule="paths by the even-odd rule: holes and parts are exact. Version 1.0 is read too. Class colours are not in the "
-    "file.",
+    rule="paths by the even-odd rule: holes and parts are exact. Brush masks (`raster_layer`) are read as areas along "
+    "pixel edges. Each slot of an item is an image. Version 1.0 is read too. Class colours are not in the file.",
     source="V7's reference of Darwin JSON 2.0",
 )
