@@ -73,7 +73,7 @@ def test_the_case_of_the_shared_data_is_read_as_it_says(shared: Path) -> None:
 
 def test_masks_without_pixels_and_pixels_without_a_mask_are_counted(tmp_path: Path) -> None:
     (found,) = read(tmp_path, document(*MASKS, layer(painted(), {TUMOR: 7, "gone": 2})))
-    assert (found.objects, found.notes) == ((), {darwin.NO_PIXEL: 2, darwin.NOBODYS: 240})
+    assert (found.objects, found.notes) == ((), {darwin.NO_PIXEL: 2, darwin.NO_ANNOTATION: 1, darwin.NOBODYS: 240})
 
 
 def test_each_slot_is_an_image_of_its_own(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_each_slot_is_an_image_of_its_own(tmp_path: Path) -> None:
         ("one.tif", 40, 0.5),
         ("two.tif", 30, 0.5),
     ]
-    assert (one.notes, two.notes) == ({darwin.STRANGE_SLOT: 1}, {darwin.NOBODYS: 40})
+    assert (one.notes, two.notes) == ({darwin.STRANGE_SLOT: 1, darwin.ITEM_NAME: 1}, {darwin.NOBODYS: 40})
     for slot in record["item"]["slots"]:
         del slot["source_files"]
     assert [d.image.name for d in read(tmp_path, record)] == ["a.tif a", "a.tif b"]
