@@ -31,7 +31,16 @@ from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import ANY, Fields, unread_json
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
 from qpkit.formats.shared.other_values import as_metadata
-from qpkit.formats.shared.outlines import TOO_FEW, Points, area_shape, boxed, open_ring, ring_polygon, simple_parts
+from qpkit.formats.shared.outlines import (
+    TOO_FEW,
+    Points,
+    area_shape,
+    boxed,
+    nested,
+    open_ring,
+    ring_polygon,
+    simple_parts,
+)
 
 CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
@@ -294,29 +303,13 @@ def _area(paths: Sequence[Points], notes: Counter[str]) -> _Made | None:
     if not rings:
         return None
     notes[TOO_FEW] += len(paths) - len(rings)
-    geometry = rings[0] if len(rings) == 1 else _nested(rings)
+    geometry = rings[0] if len(rings) == 1 else nested(rings)
     if geometry is None:
         notes[MENDED] += 1
         geometry, _ = mend(rings[0])
         for ring in rings[1:]:
             geometry = geometry.symmetric_difference(mend(ring)[0])
     return geometry, area_shape(geometry)
-
-
-def _nested(rings: Sequence[shapely.Polygon]) -> BaseGeometry | None:
-    """Make polygons of rings by how many others each lies in; None if that is not what they are."""
-    if not all(ring.is_valid for ring in rings):
-        return None
-    inside = shapely.STRtree(rings).query(list(rings), predicate="covered_by")
-    around = [[int(o) for i, o in inside.T.tolist() if i == index and o != index] for index in range(len(rings))]
-    holes: dict[int, list[shapely.Polygon]] = {i: [] for i, owners in enumerate(around) if len(owners) % 2 == 0}
-    for index, owners in enumerate(around):
-        if index in holes:
-            continue
-        holes.setdefault(min(owners, key=lambda o: rings[o].area), []).append(rings[index])
-    parts = [shapely.Polygon(rings[i].exterior, [hole.exterior for hole in found]) for i, found in holes.items()]
-    geometry = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-    return geometry if geometry.is_valid else None
 
 
 def _ellipse(record: Any, where: str, notes: Counter[str]) -> _Made | None:

@@ -15,7 +15,7 @@ from qpkit.core.geometry import QUPATH_DECIMALS, is_ellipse
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.qupath import iter_geojson, write_geojson
+from qpkit.qupath import read_geojson, write_geojson
 from qpkit.workflows.convert.qupath_shapes import split
 
 ROUNDED: Final = "objects rounded to 0.01 px"
@@ -30,11 +30,9 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a GeoJSON file of one image.
 
     Raises:
-        FormatError, ProjectError: As for `iter_geojson`.
+        FormatError, ProjectError: As for `read_geojson`.
     """
-    notes: Counter[str] = Counter()
-    objects = tuple(iter_geojson(path, notes=notes))
-    return [Drawing(objects=objects, image=image, notes=notes)]
+    return [Drawing(objects=tuple(read_geojson(path)), image=image)]
 
 
 def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
