@@ -25,7 +25,7 @@ from qpkit.cli import app
 from qpkit.cli.shared.verbs import verbs
 from qpkit.formats.tables import markdown_table
 from qpkit.settings import Field, Range, Settings, fields_of
-from qpkit.workflows.convert.formats import formats_markdown, rules_markdown
+from qpkit.workflows.convert.formats import formats_markdown, idle_markdown, rules_markdown
 from qpkit_train.augment.transforms import transforms
 from qpkit_train.losses.terms import loss_terms
 from qpkit_train.recipe.described import settings_of as settings_of_section
@@ -221,6 +221,7 @@ def _without_empty(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "formats": formats_markdown,
     "format rules": rules_markdown,
+    "idle fields": idle_markdown,
     "commands": functools.partial(verbs_markdown, "docs/cli.md"),
     "commands of this page": functools.partial(verbs_markdown, ""),
     **{f"options of {verb}": functools.partial(options_markdown, verb) for verb in verbs()},

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qpkit.formats.shared.cannot_hold import CannotHold
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import Fields
 
 Reader = Callable[[Path, ImageFacts, Choices], list[Drawing]]
 """(path, what is known about the image, choices) -> one drawing for each image in the file."""
@@ -32,6 +33,7 @@ class Format:
         recognises_xml: (root, path) -> whether an XML file is one of it; None if it is no XML.
         recognises_json: (decoded content, path) -> whether a JSON file is one of it; None if it is no JSON.
         ending_is_enough: Whether an ending that no other format has says the format; else the content is looked at.
+        fields: Which fields of a file its reader reads; None where files have no named fields.
         several: Whether one file holds the objects of many images.
         needs_centre: Whether it needs to know where the image lies on the glass.
         needs_labels: Whether it needs a label map; where none is given, every class gets a value, in order of names.
@@ -51,6 +53,7 @@ class Format:
     recognises_xml: Callable[[ET.Element, Path], bool] | None = None
     recognises_json: Callable[[object, Path], bool] | None = None
     ending_is_enough: bool = True
+    fields: Fields | None = None
     several: bool = False
     needs_centre: bool = False
     needs_labels: bool = False

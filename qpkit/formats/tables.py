@@ -28,6 +28,15 @@ def rules_table(formats: Sequence[Format]) -> str:
     )
 
 
+def idle_table(formats: Sequence[Format]) -> str:
+    """Make the Markdown table of the fields that say nothing about the objects."""
+    rows = [(item.title, item.fields) for item in formats if item.fields is not None and item.fields.idle_paths()]
+    return markdown_table(
+        ("format", "fields that are passed over"),
+        [(title, ", ".join(f"`{path}`" for path in sorted(fields.idle_paths()))) for title, fields in rows],
+    )
+
+
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Make a Markdown table; cells may hold Markdown of one line, no vertical bars."""
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]

@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
-from qpkit.slides.openslide import OpenSlideReader
+from qpkit.slides.openslide import OpenSlideReader, is_openslides_alone, vendor_of
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
 from qpkit.slides.views import Step
@@ -34,7 +34,7 @@ def open_slide(
 ) -> Slide:
     """Open a slide with the first reader that can.
 
-    Tiled TIFF, Aperio's and OME-TIFF among them, goes to the fast reader; other slide formats to OpenSlide; plain
+    TIFF, Aperio's and OME-TIFF among them, goes to the fast reader; other slide formats to OpenSlide; plain
     pictures to rasterio; folders of OME-Zarr to zarr.
 
     Args:
@@ -101,7 +101,9 @@ def _candidates(path: Path, reader: str, series: int) -> tuple[str, ...]:
         return (reader,)
     if path.is_dir():
         return ("zarr",)
-    return ("tiff",) if series else ("tiff", "openslide", "raster")  # only TIFF files have several images
+    if series:
+        return ("tiff",)  # only TIFF files have several images
+    return ("openslide",) if is_openslides_alone(vendor_of(path)) else ("tiff", "openslide", "raster")
 
 
 def _first_that_can(path: Path, known: dict[str, Callable[[], SlideReader]], names: Sequence[str]) -> SlideReader:

@@ -101,6 +101,20 @@ def _whole_step(place: int, downsample: float) -> int:
     return int(near[0] if len(near) else np.argmin(off))
 
 
+def vendor_of(path: Path) -> str | None:
+    """Whose slide OpenSlide takes a file for, as it calls them; None for none."""
+    try:
+        vendor: str | None = openslide.OpenSlide.detect_format(path)
+    except openslide.OpenSlideError:
+        return None
+    return vendor
+
+
+def is_openslides_alone(vendor: str | None) -> bool:
+    """Whether the layout of a vendor's slides is one that only OpenSlide knows; others would show its first page."""
+    return vendor not in (None, "aperio", "generic-tiff")
+
+
 def is_openslides(path: Path) -> bool:
     """Whether a slide is one for OpenSlide: one that it opens, and in which it sees all levels (not in OME-TIFF)."""
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):

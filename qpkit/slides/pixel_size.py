@@ -35,6 +35,15 @@ UM_PER_UNIT: Final = (
 )
 """um per unit of length, by the names that OME-XML and OME-Zarr use."""
 
+UM_PER_TIFF_UNIT: Final = {"2": 25.4e3, "3": 10e3, "4": 1e3, "5": 1.0}
+"""um per ResolutionUnit of a TIFF: inch, cm, and two that some programs add."""
+
+
+def um_per_imagej_unit(text: object) -> float | None:
+    """Read ImageJ's name of a unit, in which "\\u00B5" may stand for the micro sign; None if it is no length."""
+    name = str(text).replace("\\u00B5", "\u00b5")
+    return 1.0 if name in ("micron", "microns") else UM_PER_UNIT.get(name)
+
 
 MAP_NOTE: Final = "a map, whose pixels have metres on the ground and not um on a slide"
 """Why a GeoTIFF has no um per px."""

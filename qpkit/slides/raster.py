@@ -1,4 +1,4 @@
-"""Plain pictures (PNG, JPEG, striped TIFF ...) through rasterio: one level, no um per px."""
+"""Plain pictures (PNG, JPEG, TIFF with a palette ...) through rasterio: one level, um per px only where TIFF has it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import not_rgb, on_white, require_plane
-from qpkit.slides.pixel_size import MAP_NOTE
+from qpkit.slides.pixel_size import MAP_NOTE, UM_PER_TIFF_UNIT, with_pixel_size
 
 
 class RasterReader:
@@ -36,19 +36,27 @@ class RasterReader:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 self._dataset = rasterio.open(path)
         except RasterioError as err:
-            raise FormatError(f"{path}: no picture that GDAL knows ({err})") from err
+            raise FormatError(f"{path}: no picture that GDAL knows") from err
         alpha = self._dataset.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
         if self._dataset.dtypes[0] != "uint8" or self._dataset.count - alpha not in (1, 3):
             count, dtype = self._dataset.count, self._dataset.dtypes[0]
             self._dataset.close()
             raise not_rgb(path, count, dtype)
         self._palette = self._read_palette()
-        self.info = SlideInfo(
+        info = SlideInfo(
             width=self._dataset.width,
             height=self._dataset.height,
-            mpp=None,
             mpp_note="a plain picture does not say it" if self._dataset.crs is None else MAP_NOTE,
         )
+        mpp = (None, None) if self._dataset.crs is not None else self._pixel_size()
+        self.info = info if None in mpp else with_pixel_size(info, *mpp)
+
+    def _pixel_size(self) -> tuple[float | None, float | None]:
+        """(x, y) um per px by the resolution tags of a TIFF; (None, None) where there are none."""
+        tags = self._dataset.tags()
+        um = UM_PER_TIFF_UNIT.get(str(tags.get("TIFFTAG_RESOLUTIONUNIT"))[:1])
+        x, y = (float(tags.get(f"TIFFTAG_{axis}RESOLUTION", 0)) for axis in "XY")
+        return (um / x, um / y) if um is not None and x > 0 and y > 0 else (None, None)
 
     def _read_palette(self) -> NDArray[np.uint8] | None:
         if self._dataset.count != 1 or self._dataset.colorinterp[0] != rasterio.enums.ColorInterp.palette:

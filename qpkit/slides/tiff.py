@@ -1,4 +1,4 @@
-"""The fast reader: tiles of TIFF, SVS and OME-TIFF straight from their place in the file to a decoder.
+"""The fast reader: tiles and strips of TIFF, SVS and OME-TIFF straight from their place in the file to a decoder.
 
 Only the tiles that a rectangle touches are read and unpacked. Pixels are equal to OpenSlide's on level 0 and on levels
 whose sides fit the slide's; on the others OpenSlide shifts by parts of a pixel (see docs/slides.md).
@@ -21,18 +21,19 @@ from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
 from qpkit.slides.base import OUTSIDE, require_plane
 from qpkit.slides.pixel_size import MAP_NOTE, nominal_downsamples, with_pixel_size
-from qpkit.slides.tiff_levels import TilePage, read_tiff_image
+from qpkit.slides.tiff_levels import read_tiff_image
+from qpkit.slides.tiff_pages import TilePage
 
 _CACHE_BYTES: Final = 32 << 20
 
 
 class TiffReader:
-    """Reads 8-bit RGB or grey levels of tiled TIFF. Threads may share one; processes open their own.
+    """Reads 8-bit RGB or grey levels of TIFF. Threads may share one; processes open their own.
 
     Tiles that were never written are white, as OpenSlide shows them.
 
     Raises:
-        FormatError: Not a TIFF, not tiled, a layout that is left to other readers, or not 8-bit RGB or grey.
+        FormatError: Not a TIFF, a layout that is left to other readers, or not 8-bit RGB or grey.
     """
 
     name: Final = "tiff"
@@ -83,11 +84,11 @@ class TiffReader:
         pixels = None if key is None else self._cache.get(key)
         if pixels is not None:
             return pixels
-        content = self._content(page, index)
-        if content is None:
+        contents = self._contents(page, index)
+        if contents is None:
             return None
         try:
-            pixels = page.decode(content, index, self._scratch(page) if key is None else _room_for(page))
+            pixels = page.decode(contents, index, self._scratch(page) if key is None else _room_for(page))
         except DAMAGED_IMAGE as err:
             raise FormatError(f"{self._path}: tile {index} cannot be decoded ({err})") from err
         shown_width = min(page.tile_width, page.width - index % page.columns * page.tile_width)
@@ -107,6 +108,17 @@ class TiffReader:
         if found is None or found.shape != (page.tile_height, page.tile_width, 3):
             found = self._own.pixels = _room_for(page)
         return found
+
+    def _contents(self, page: TilePage, index: int) -> list[bytes] | None:
+        """The pieces of a tile; None if none of them was ever written."""
+        if page.pieces == 1:
+            content = self._content(page, index)
+            return None if content is None else [content]
+        pieces = [self._content(page, index + number * page.tiles) for number in range(page.pieces)]
+        found = [piece for piece in pieces if piece is not None]
+        if found and len(found) < len(pieces):
+            raise FormatError(f"{self._path}: tile {index} has only {len(found)} of its {len(pieces)} colours")
+        return found or None
 
     def _content(self, page: TilePage, index: int) -> bytes | None:
         size = page.sizes[index] if index < min(len(page.sizes), len(page.offsets)) else -1

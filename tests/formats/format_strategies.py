@@ -125,6 +125,8 @@ def left_of(item: Annotation, lost: Mapping[str, str]) -> list[Annotation]:
     kept = replace(item, **{name: getattr(PLAIN, name) for what, name in ATTRIBUTES.items() if what in lost})
     if "class colour" in lost and kept.path_class is not None:
         kept = replace(kept, path_class=PathClass(kept.path_class.names))
+    if "own colour beside a class" in lost and item.path_class is not None:
+        kept = replace(kept, color=None)
     if "no class colour" in lost and item.path_class is not None and item.path_class.color is None:
         kept = replace(kept, path_class=PathClass(item.path_class.names, NO_COLOR))
     parts = [item.geometry] if not item.geometry.is_empty or "no shape" not in lost else []

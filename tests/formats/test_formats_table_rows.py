@@ -50,6 +50,7 @@ def test_objects_are_read_from_their_rows_as_they_were(objects: list[Annotation]
         assert found.nucleus == item.nucleus
 
 
+BOX = Annotation(geometry=shapely.box(0, 0, 2, 1), shape="rectangle")
 cells = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=5)
 
 
@@ -57,9 +58,24 @@ cells = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(m
 def test_numbers_of_another_program_are_measurements_and_texts_metadata(row: dict[str, Any], layer: str | None) -> None:
     found = foreign_object(row, shapely.box(0, 0, 2, 1), layer)
     numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    assert found.measurements == {k: float(v) for k, v in numbers.items() if math.isfinite(v)}
+    assert found.measurements == {k: float(v) for k, v in numbers.items() if not math.isnan(v)}
     assert found.metadata == {k: str(v) for k, v in row.items() if k not in numbers and v is not None}
     assert (found.class_name, found.shape) == (layer, "rectangle")
+
+
+@given(st.dictionaries(st.sampled_from(["fid2", "who", "Area", "when"]), cells))
+def test_columns_that_somebody_added_to_our_tables_are_kept(row: dict[str, Any]) -> None:
+    (columns,) = [{name: values[0] for name, values in columns_of([BOX]).items()}]
+    found = object_of({**columns, **row}, BOX.geometry)
+    numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    assert found.measurements == {k: float(v) for k, v in numbers.items() if not math.isnan(v)}
+    assert found.metadata == {k: str(v) for k, v in row.items() if k not in numbers and v is not None}
+
+
+def test_names_that_are_numbers_and_classes_that_cannot_be_read_are_kept() -> None:
+    found = foreign_object({"name": 7, "classification": '{"color": [1, 2, 3]}', "color": "odd"}, BOX.geometry, None)
+    assert (found.name, found.path_class) == ("7", None)
+    assert found.metadata == {"classification": '{"color": [1, 2, 3]}', "color": "odd"}
 
 
 @pytest.mark.parametrize("column", ["class", "Classification", "LABEL", "category", "group"])

@@ -11,13 +11,14 @@ from typing import Any
 import geopandas
 import pytest
 import shapely
+from fields_samples import SAMPLES
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import FormatError, MissingExtraError, OutputError, ProjectError
 from qpkit.formats.plugins import darwin, gpkg, shapefile
 from qpkit.formats.registry import FORMATS, format_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.vector_files import CRS
+from qpkit.formats.shared.vector_files import CRS, HEIGHTS
 
 
 def path_of(*points: tuple[float, float]) -> list[dict[str, float]]:
@@ -130,7 +131,7 @@ def test_a_table_of_another_program_has_numbers_as_measurements_and_texts_as_met
     assert box.measurements == {"area": 1.5, "count": 1.0}
     assert (str(point.path_class), point.shape, point.measurements) == ("Stroma", "points", {"count": 2.0})
     assert not point.geometry.has_z
-    assert found.notes == {CRS: 1}
+    assert found.notes == {CRS: 1, HEIGHTS: 1}
 
 
 def test_layers_name_the_class_where_no_column_does_and_quspaths_classification_is_understood(tmp_path: Path) -> None:
@@ -183,3 +184,24 @@ def test_without_geopandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"qpkit\[vector\]"):
         gpkg.write(tmp_path / "a.gpkg", [Drawing(objects=())], Choices())
+
+
+def test_other_fields_of_darwin_annotations_are_metadata(tmp_path: Path) -> None:
+    record = json.loads({(name, what): text for name, what, text in SAMPLES}["darwin", "all fields"])
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    one, two = darwin.read(tmp_path / "a.json", ImageFacts(), Choices())
+    assert one.objects[0].metadata == {
+        "instance_id": "3",
+        "attributes": "left, old",
+        "Grade": "3",
+        "Grade: frame_index": "0",
+        "Grade 2": "4",
+        "annotators": "a@example.org A",
+        "inference.confidence": "0.9",
+        "inference.model": '{"id": "m", "name": "n"}',
+        "directional_vector.angle": "1.0",
+        "directional_vector.length": "2.0",
+    }
+    assert two.objects[0].metadata == {"id": "not a UUID"}
+    assert (one.image.name, two.image.name, two.image.width) == ("a.tif", "b.tif", 60)
+    assert one.notes["fields not read (item/source_info)"] == 1

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
+import fields_samples
 import pytest
 import shapely
 
@@ -9,6 +11,7 @@ from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.formats.plugins import asap, halo, imagescope, ndpa
 from qpkit.formats.registry import FORMATS, format_of
+from qpkit.formats.shared.class_names import NAMELESS, RESERVED
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import TOO_FEW
 from qpkit.formats.shared.xml_files import read_xml
@@ -77,13 +80,17 @@ def test_imagescope_holes_go_to_the_region_that_they_name(tmp_path: Path) -> Non
     (found,) = imagescope.read(put(tmp_path, "a.xml", IMAGESCOPE), ImageFacts(), Choices())
     outer, inner, oval, ruler, box = found.objects
     assert outer.geometry.area == 100 * 100 - 50
-    assert (outer.name, outer.path_class, outer.shape) == ("first", None, "geometry")
+    assert (outer.name, outer.path_class, outer.shape) == (
+        "first",
+        PathClass(("Layer 1",), argb(0, 255, 0)),
+        "geometry",
+    )
     assert (inner.geometry.area, inner.shape) == (1600, "polygon")
     assert (oval.shape, oval.geometry.bounds) == ("ellipse", (200, 10, 240, 30))
     assert (ruler.shape, ruler.geometry.length) == ("line", 8**0.5)
     assert (box.shape, box.path_class) == ("rectangle", PathClass(("Stroma",), argb(0, 0, 255)))
     assert found.image.mpp == 0.252
-    assert found.notes == {"regions of type '9' left out": 1}
+    assert found.notes == {"regions of type '9' left out": 1, NAMELESS: 1}
 
 
 HALO = """<Annotations>
@@ -217,3 +224,66 @@ def test_utf_16_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_bytes(IMAGESCOPE.encode("utf-16"))
     assert len(imagescope.read(path, ImageFacts(), Choices())[0].objects) == 5
+
+
+def test_layers_without_a_name_stay_apart_by_their_attribute_or_their_number(shared: Path) -> None:
+    green, red = argb(0, 255, 0), argb(255, 0, 0)
+    (found,) = imagescope.read(shared / "cases/nameless-layers/layers.xml", ImageFacts(), Choices())
+    assert [o.path_class for o in found.objects] == [PathClass(("Gland",), green), PathClass(("Layer 2",), red)]
+    assert found.notes == {NAMELESS: 2}
+    (found,) = halo.read(shared / "cases/nameless-layers/nameless.annotations", ImageFacts(), Choices())
+    assert [o.path_class for o in found.objects] == [PathClass(("Layer 1",), green), PathClass(("Layer 2",), red)]
+    assert found.notes == {NAMELESS: 2}
+    facts = ImageFacts(width=1000, height=1000, mpp=0.25, centre_nm=(0.0, 0.0))
+    (found,) = ndpa.read(shared / "cases/nameless-layers/untitled.ndpa", facts, Choices())
+    assert [(o.path_class, o.color) for o in found.objects] == [(None, green), (None, red)]
+    assert found.notes == {ndpa.UNTITLED: 2}
+
+
+def test_comments_are_the_description_that_qupath_shows(shared: Path) -> None:
+    (found,) = halo.read(shared / "cases/halo-comments/comments.annotations", ImageFacts(), Choices())
+    said = found.objects[0].metadata
+    assert (said["ANNOTATION_DESCRIPTION"], said["comment: Author"]) == ("high grade", "reader")
+    assert not found.notes
+
+
+def test_texts_of_layers_and_regions_of_imagescope_are_name_and_metadata(tmp_path: Path) -> None:
+    (found,) = imagescope.read(put(tmp_path, "a.xml", fields_samples.IMAGESCOPE), ImageFacts(), Choices())
+    gland, cap, third = found.objects
+    assert (gland.class_name, gland.name) == ("Gland", "first")
+    assert gland.metadata == {"Grade": "3", "Seen by": "A", "Description": "of the left lobe"}
+    assert (cap.class_name, cap.metadata, third.class_name) == ("CaP", {}, "Layer 3")
+    assert found.notes == {
+        "layers without a name": 2,
+        "layers without regions left out": 1,
+        "regions of type '9' left out": 1,
+        "texts, attributes and comments of negative regions left out": 1,
+        "fields not read (Annotation/@MacroName)": 1,
+    }
+
+
+@pytest.mark.parametrize("format_", [imagescope, halo, ndpa])
+def test_objects_without_a_class_come_back_without_one_and_the_name_for_that_is_declared(
+    format_: ModuleType, tmp_path: Path
+) -> None:
+    classes = (None, PathClass(("Unclassified",), argb(1, 2, 3)))
+    objects = tuple(Annotation(geometry=shapely.box(9, 9, 50, 50), shape="rectangle", path_class=c) for c in classes)
+    losses = format_.write(tmp_path / "a", [Drawing(objects=objects, image=FACTS)], Choices())
+    (found,) = format_.read(tmp_path / "a", FACTS, Choices())
+    assert [o.path_class for o in found.objects] == [None, None]
+    assert losses[RESERVED] == 1
+    assert not found.notes
+
+
+def test_groups_of_asap_without_a_name_keep_the_colours_of_their_annotations(tmp_path: Path) -> None:
+    groups = '<Group Name="" PartOfGroup="None" Color="#0000ff"/>'
+    dots = "".join(
+        f'<Annotation Name="" Type="Dot" PartOfGroup=""{color}><Coordinates><Coordinate X="1" Y="2"/></Coordinates>'
+        "</Annotation>"
+        for color in (' Color="#00ff00"', "")
+    )
+    body = f"<Annotations>{dots}</Annotations><AnnotationGroups>{groups}</AnnotationGroups>"
+    text = f"<ASAP_Annotations>{body}</ASAP_Annotations>"
+    (found,) = asap.read(put(tmp_path, "a.xml", text), ImageFacts(), Choices())
+    assert [(o.path_class, o.color) for o in found.objects] == [(None, argb(0, 255, 0)), (None, argb(0, 0, 255))]
+    assert found.notes == {asap.NAMELESS_GROUPS: 1}

@@ -126,8 +126,8 @@ def decoded(page: Any, content: bytes) -> NDArray[np.uint8]:
     whole = np.zeros((rows * page.tile_height, page.columns * page.tile_width, 3), np.uint8)
     for index, (offset, size) in enumerate(zip(page.offsets, page.sizes, strict=True)):
         y, x = index // page.columns * page.tile_height, index % page.columns * page.tile_width
-        pixels = page.decode(content[offset : offset + size], index, None)
-        whole[y : y + page.tile_height, x : x + page.tile_width] = pixels
+        pixels = page.decode([content[offset : offset + size]], index, None)
+        whole[y : y + len(pixels), x : x + page.tile_width] = pixels
     return whole[: page.height, : page.width]
 
 
@@ -153,11 +153,11 @@ def test_pages_that_are_not_reduced_are_no_levels(tmp_path: Path) -> None:
         read_tiff_image(path, 1)
 
 
-def test_what_has_no_tiles_or_no_rgb_is_left_to_others(tmp_path: Path) -> None:
-    plain, deep, none = tmp_path / "plain.tif", tmp_path / "deep.tif", tmp_path / "none.tif"
-    tifffile.imwrite(plain, picture(40, 40), photometric="rgb")
-    with pytest.raises(FormatError, match="a TIFF without tiles"):
-        read_tiff_image(plain)
+def test_what_is_too_large_or_no_rgb_is_left_to_others(tmp_path: Path) -> None:
+    large, deep, none = tmp_path / "large.tif", tmp_path / "deep.tif", tmp_path / "none.tif"
+    tifffile.imwrite(large, np.zeros((5000, 5000), np.uint8), compression="deflate", rowsperstrip=5000)
+    with pytest.raises(FormatError, match="5000 x 5000 px are too large to be unpacked whole"):
+        read_tiff_image(large)
     tifffile.imwrite(deep, np.zeros((40, 40), np.uint16), tile=(16, 16))
     with pytest.raises(NotRgbError, match="1 channel of uint16 cannot be shown"):
         read_tiff_image(deep)

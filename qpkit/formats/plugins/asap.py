@@ -21,6 +21,7 @@ from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
 from qpkit.formats.shared.xml_files import as_text, attribute, points_of, read_xml, write_xml
 
@@ -44,6 +45,20 @@ _SAME_COLOR: Final = "objects' own colours that are their class's left out"
 _OPEN: Final[dict[str, RoiShape]] = {"Measurement": "line", "PolyLine": "polyline"}
 
 
+FIELDS: Final = Fields(
+    read={
+        "Annotations/Annotation": "@Name @Type @PartOfGroup @Color",
+        "Annotations/Annotation/Coordinates/Coordinate": "@Order @X @Y",
+        "AnnotationGroups/Group": "@Name @Color",
+        "AnnotationGroups/Group/Attributes": "",
+    },
+    usual={"AnnotationGroups/Group/@PartOfGroup": (NO_GROUP,)},
+)
+
+NAMELESS_GROUPS: Final = "groups without a name, whose annotations keep only their colours"
+EMPTY_GROUPS: Final = "groups without annotations left out"
+
+
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an ASAP file.
 
@@ -52,12 +67,16 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """
     root = read_xml(path, ROOT)
     colors = {group.get("Name"): parse_color(group.get("Color")) for group in root.iter("Group")}
-    notes: Counter[str] = Counter()
+    notes = unread_xml(root, FIELDS)
+    used = {element.get("PartOfGroup") for element in root.iter("Annotation")}
+    notes[NAMELESS_GROUPS] += sum(name is not None and not name.strip() and name in used for name in colors)
+    notes[EMPTY_GROUPS] += sum(group.get("Name") not in used for group in root.iter("Group"))
     found = (
         _annotation(element, colors, f"{path}: annotation {index}", notes)
         for index, element in enumerate(root.iter("Annotation"))
     )
-    return [Drawing(objects=tuple(item for item in found if item is not None), image=image, notes=notes)]
+    objects = tuple(item for item in found if item is not None)
+    return [Drawing(objects=objects, image=image, notes=+notes)]
 
 
 def _annotation(
@@ -69,6 +88,8 @@ def _annotation(
         return None
     group, own = element.get("PartOfGroup"), parse_color(element.get("Color"))
     path_class = read_class(group, colors.get(group, own), none=NO_GROUP)
+    if path_class is None and own is None:
+        own = colors.get(group)  # of a group without a name
     same = own == (path_class.color if path_class is not None else color_of(None))
     name = element.get("Name") or None
     geometry, shape = made
@@ -171,6 +192,7 @@ FORMAT: Final = Format(
     order=30,
     suffixes=(".xml",),
     recognises_xml=_recognises,
+    fields=FIELDS,
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,

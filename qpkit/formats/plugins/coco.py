@@ -23,9 +23,11 @@ from qpkit.core.geometry import polygons_of
 from qpkit.errors import FormatError
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
-from qpkit.formats.shared.class_names import UNCLASSIFIED, parse_color, read_class, rgb_of
+from qpkit.formats.shared.class_names import RESERVED, UNCLASSIFIED, parse_color, read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import ANY, Fields, unread_json
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
+from qpkit.formats.shared.other_values import as_metadata
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, area_shape, cut_open, join_cuts, open_ring, ring_polygon
 from qpkit.formats.shared.run_lengths import read_rle, write_rle
 
@@ -53,7 +55,22 @@ SCORE: Final = "score"
 
 AS_PIXELS: Final = "areas written as pixels (run lengths)"
 NO_PIXEL: Final = "areas that cover no pixel's centre left out"
-_RESERVED: Final = f"classes called {UNCLASSIFIED!r} read as no class"
+
+
+FIELDS: Final = Fields(
+    read={
+        "": "annotations images categories",
+        "images": "id file_name width height",
+        "categories": "id name color supercategory",
+        "annotations": ANY,  # what has no other place is metadata
+        "annotations/segmentation": "size counts",
+    },
+    idle={"annotations": "id area bbox"},  # the box beside a segmentation
+)
+
+_OWN_FIELDS: Final = frozenset(("id", "image_id", "category_id", "segmentation", "bbox", "area", CROWD, SCORE))
+_NO_SUPER: Final = ("", "none")
+EMPTY_CATEGORIES: Final = "categories without annotations left out"
 
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
@@ -67,6 +84,7 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
         raise FormatError(f"{path}: not COCO (no list of annotations)")
     classes = {c.get("id"): _category(c) for c in objects_in(record, "categories", str(path))}
     images = {i.get("id"): _image(i, str(path)) for i in objects_in(record, "images", str(path))}
+    above = {c.get("id"): str(c.get("supercategory") or "") for c in objects_in(record, "categories", str(path))}
     objects: dict[Any, list[Annotation]] = defaultdict(list)
     notes: dict[Any, Counter[str]] = defaultdict(Counter)
     for index, item in enumerate(objects_in(record, "annotations", str(path))):
@@ -77,7 +95,11 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
             raise FormatError(f"{where}: there is no category with id {item.get('category_id')!r}")
         geometry = _geometry(item, where, notes[owner])
         if geometry is not None:
-            objects[owner].append(_annotation(item, geometry, classes[item["category_id"]], where))
+            category = item["category_id"]
+            objects[owner].append(_annotation(item, geometry, classes[category], above[category], where))
+    used = {item.get("category_id") for item in objects_in(record, "annotations", str(path))}
+    for_all = unread_json(record, FIELDS) + Counter({EMPTY_CATEGORIES: len(classes.keys() - used)})
+    notes[next(iter(images), None)].update(for_all)
     # What the user says of the image comes first only where there is one that it can be said of.
     alone = len(images) == 1
     return [
@@ -104,14 +126,21 @@ def _image(record: Mapping[str, Any], where: str) -> ImageFacts:
     )
 
 
-def _annotation(item: Mapping[str, Any], area: BaseGeometry, path_class: PathClass | None, where: str) -> Annotation:
-    score = item.get(SCORE)
+def _annotation(
+    item: Mapping[str, Any], area: BaseGeometry, path_class: PathClass | None, above: str, where: str
+) -> Annotation:
+    score, crowd = item.get(SCORE), item.get(CROWD)
+    rest = [(key, value) for key, value in item.items() if key not in _OWN_FIELDS]
+    if above.strip().lower() not in _NO_SUPER:
+        rest.insert(0, ("supercategory", above))
+    if crowd not in (None, 0):
+        rest.insert(0, (CROWD, int(crowd) if isinstance(crowd, bool) else crowd))
     return Annotation(
         geometry=area,
         shape=area_shape(area),
         path_class=path_class,
         measurements={} if score is None else {SCORE: finite(score, f"{where}: score")},
-        metadata={CROWD: "1"} if item.get(CROWD) == 1 else {},
+        metadata=as_metadata(rest),
     )
 
 
@@ -167,7 +196,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     for image_id, drawing in enumerate(drawings, start=1):
         losses.update(count_losses(map(_without_own_fields, drawing.objects), CANNOT_HOLD))
         for item in drawing.objects:
-            losses[_RESERVED] += item.class_name == UNCLASSIFIED
+            losses[RESERVED] += item.class_name == UNCLASSIFIED
             made = _written(item, drawing.image, choices, losses)
             if made is not None:
                 category = categories.setdefault(item.path_class, len(categories) + 1)
@@ -238,12 +267,14 @@ FORMAT: Final = Format(
     order=70,
     suffixes=(".json",),
     recognises_json=_recognises,
+    fields=FIELDS,
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
     several=True,
     rule="areas with holes become run lengths (`--segmentation auto`), all of them (`rle`), or none (`polygon`: cuts "
-    "as in ASAP). Run lengths need the image's size. `score` is a measurement, `iscrowd` metadata. No class is "
+    "as in ASAP). Run lengths need the image's size. `score` is a measurement; `iscrowd`, the "
+    "supercategory and fields of other programs (`attributes` ...) are metadata. No class is "
     "`Unclassified`.",
     source="COCO's format page; pycocotools in the tests",
 )

@@ -1,7 +1,8 @@
-"""Darwin JSON of V7: one image a file; areas as paths, holes and parts by the even-odd rule; px of level 0.
+"""Darwin JSON of V7: one image, or one for each slot of the item; areas as paths by the even-odd rule; px of level 0.
 
-Source: V7's reference of Darwin JSON 2.0 (item with slots; polygon.paths, bounding_box, ellipse, line, keypoint, tag)
-and of the older 1.0 (image; polygon.path, complex_polygon), as darwin-py reads them.
+Source: V7's reference of Darwin JSON 2.0 (item with slots; polygon.paths, bounding_box, ellipse, line, keypoint, tag;
+mask, whose pixels are in the raster_layer of its slot) and of the older 1.0 (image; polygon.path, complex_polygon), as
+darwin-py reads them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import math
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +24,23 @@ from qpkit.core.annotation import Annotation, RoiShape
 from qpkit.core.geometry import ellipse, is_ellipse, mend
 from qpkit.errors import FormatError, listed
 from qpkit.formats.format import Format
+from qpkit.formats.shared.brush_masks import read_dense_rle
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
-from qpkit.formats.shared.class_names import UNCLASSIFIED, read_class
+from qpkit.formats.shared.class_names import RESERVED, UNCLASSIFIED, read_class
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import ANY, Fields, unread_json
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
-from qpkit.formats.shared.outlines import TOO_FEW, Points, area_shape, boxed, open_ring, ring_polygon, simple_parts
+from qpkit.formats.shared.other_values import as_metadata
+from qpkit.formats.shared.outlines import (
+    TOO_FEW,
+    Points,
+    area_shape,
+    boxed,
+    nested,
+    open_ring,
+    ring_polygon,
+    simple_parts,
+)
 
 CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
@@ -40,40 +54,163 @@ CANNOT_HOLD: Final = cannot_hold(
 )
 
 TURNED: Final = "turned ellipses read as polygons"
+LAYER_FIELDS: Final = "properties of raster layers left out"
 MENDED: Final = "paths that cross mended"
-_RESERVED: Final = f"classes called {UNCLASSIFIED!r} read as no class"
+ITEM_NAME: Final = "names of items of several images left out"
+NO_PIXEL: Final = "brush masks without a pixel left out"
+NO_ANNOTATION: Final = "brush masks without an annotation left out"
+NOBODYS: Final = "pixels of brush masks that are no annotation's left out"
+STRANGE_SLOT: Final = "annotations of slots that the item does not list left out"
 _NO_UUID: Final = "ids that are no UUID left out"
 _SPLIT: Final = "objects of several lines split into one for each line"
 
 _Made = tuple[BaseGeometry, RoiShape]
 
 
+_IMAGE: Final = "name filename width height"
+_POINT: Final = "x y"
+_PATHS: Final = ("paths", "path", "additional_paths")
+FIELDS: Final = Fields(
+    read={
+        "": "annotations",
+        "item": _IMAGE,
+        "item/slots": "slot_name width height",
+        "item/slots/source_files": "file_name",
+        "image": _IMAGE,
+        "annotations": ANY,  # what has no other place is metadata
+        **{f"annotations/{shape}/{key}": _POINT for shape in ("polygon", "complex_polygon") for key in _PATHS},
+        "annotations/ellipse": "angle",
+        "annotations/ellipse/center": _POINT,
+        "annotations/ellipse/radius": _POINT,
+        "annotations/line/path": _POINT,
+        "annotations/keypoint": _POINT,
+        "annotations/bounding_box": "x y w h",
+        "annotations/text": "text",
+        "annotations/mask": "",
+        "annotations/raster_layer": "dense_rle",
+        "annotations/raster_layer/mask_annotation_ids_mapping": ANY,
+    },
+    idle={
+        "": "version schema_ref",
+        "item/slots": "type thumbnail_url",
+        "item/slots/source_files": "url",
+        "image": "url thumbnail_url",
+        "annotations/bounding_box": "x y w h",  # beside a shape
+        "annotations/raster_layer": "total_pixels",
+    },
+    usual={"item/path": ("/",), "image/path": ("/",)},
+)
+
+MORE_SHAPES: Final = "second shapes of annotations left out"
+
+_SHAPES: Final = ("polygon", "complex_polygon", "ellipse", "line", "keypoint", "bounding_box", "mask", "raster_layer")
+_OWN_FIELDS: Final = frozenset(("name", "text", "slot_names", *_SHAPES))
+_PEOPLE: Final = ("annotators", "reviewers")
+
+
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
-    """Read a Darwin file (2.0, or 1.0).
+    """Read a Darwin file (2.0, or 1.0): one drawing for each slot, which is an image of its own.
 
     Raises:
         FormatError: Not Darwin's, or an annotation that cannot be understood (with its position).
+        ConfigError: It has brush masks, and the image's size is not known.
     """
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise FormatError(f"{path}: not Darwin JSON (no list of annotations)")
-    notes: Counter[str] = Counter()
-    objects = []
-    for index, item in enumerate(objects_in(record, "annotations", str(path))):
+    slots, item_name = _slots(record, image)
+    notes: list[Counter[str]] = [Counter() for _ in slots]
+    notes[0].update(unread_json(record, FIELDS))
+    notes[0][ITEM_NAME] += item_name is not None and not any(item_name in str(slot.image.name) for slot in slots)
+    objects: list[list[Annotation]] = [[] for _ in slots]
+    items = objects_in(record, "annotations", str(path))
+    masks = _masks(items, slots, path, notes)
+    for index, item in enumerate(items):
         where = f"{path}: annotation {index}"
-        made = _shape(item, where, notes)
-        if made is not None:
-            objects.append(_annotation(item, made, where))
-    return [Drawing(objects=tuple(objects), image=image.filled(_image(record)), notes=+notes)]
+        if "raster_layer" in item:
+            notes[0][LAYER_FIELDS] += len(as_metadata(_other_fields(item)).keys() - {"id"})
+            continue
+        for place in _places(item, slots, notes):
+            mask = masks.get((place, str(item.get("id"))))
+            made = _mask(mask, notes[place]) if "mask" in item else _shape(item, where, notes[place])
+            if made is not None:
+                objects[place].append(_annotation(item, made, where))
+    drawn = zip(objects, slots, notes, strict=True)
+    return [Drawing(objects=tuple(found), image=slot.image, notes=+said) for found, slot, said in drawn]
 
 
-def _image(record: Mapping[str, Any]) -> ImageFacts:
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One image of an item."""
+
+    name: object
+    image: ImageFacts
+
+
+def _slots(record: Mapping[str, Any], image: ImageFacts) -> tuple[list[_Slot], str | None]:
+    """The images of an item, and its name; what the user says of the image comes first only where there is one."""
     item = record.get("item") or record.get("image") or {}
-    slots = item.get("slots") if isinstance(item, dict) else None
-    sized = slots[0] if isinstance(slots, list) and slots and isinstance(slots[0], dict) else item
-    width, height = (sized.get(key) if isinstance(sized, dict) else None for key in ("width", "height"))
-    name = item.get("name", item.get("filename")) if isinstance(item, dict) else None
-    return ImageFacts.stated(name, width, height)
+    item = item if isinstance(item, dict) else {}
+    name = item.get("name", item.get("filename"))
+    listed_ = item.get("slots")
+    found = [slot for slot in listed_ if isinstance(slot, dict)] if isinstance(listed_, list) else []
+    if len(found) < 2:
+        sized = found[0] if found else item
+        facts = ImageFacts.stated(name, sized.get("width"), sized.get("height"))
+        return [_Slot(sized.get("slot_name"), image.filled(facts))], None
+    several = [
+        _Slot(slot.get("slot_name"), ImageFacts.stated(own, slot.get("width"), slot.get("height")).filled(image))
+        for slot, own in zip(found, _slot_names(found, name), strict=True)
+    ]
+    return several, str(name) if name else None
+
+
+def _slot_names(slots: Sequence[Mapping[str, Any]], item_name: object) -> list[str]:
+    """Call each image by its file, or by the item and the slot where two would be called the same."""
+    sources = [slot.get("source_files") for slot in slots]
+    files = [s[0].get("file_name") if isinstance(s, list) and s and isinstance(s[0], dict) else None for s in sources]
+    if len({file for file in files if isinstance(file, str)}) == len(slots):
+        return [str(file) for file in files]
+    return [f"{item_name} {slot.get('slot_name')}" for slot in slots]
+
+
+def _places(item: Mapping[str, Any], slots: Sequence[_Slot], notes: Sequence[Counter[str]]) -> list[int]:
+    """In which slots an annotation lies; without a name of one it is the first."""
+    names = item.get("slot_names")
+    if len(slots) == 1 or not isinstance(names, list) or not names:
+        return [0]
+    known = [index for index, slot in enumerate(slots) if slot.name in names]
+    notes[0][STRANGE_SLOT] += not known
+    return known
+
+
+def _masks(
+    items: Sequence[Mapping[str, Any]], slots: Sequence[_Slot], path: Path, notes: Sequence[Counter[str]]
+) -> dict[tuple[int, str], BaseGeometry]:
+    """Trace the raster layers: the area of each mask by slot and id of its annotation."""
+    masks: dict[tuple[int, str], BaseGeometry] = {}
+    known = {str(item.get("id")) for item in items if "mask" in item}
+    for index, item in enumerate(items):
+        layer = item.get("raster_layer")
+        if layer is None:
+            continue
+        where = f"{path}: annotation {index}"
+        ids = layer.get("mask_annotation_ids_mapping") if isinstance(layer, dict) else None
+        if not isinstance(ids, dict):
+            raise FormatError(f"{where}: its raster layer says of no number which annotation it is")
+        for place in _places(item, slots, [Counter() for _ in notes]):
+            width, height = slots[place].image.size("a brush mask")
+            areas = read_dense_rle(layer.get("dense_rle"), width=width, height=height, where=where)
+            notes[place][NO_ANNOTATION] += len(ids.keys() - known)
+            named = {key: number for key, number in ids.items() if key in known and number in areas}
+            masks |= {(place, key): areas[number] for key, number in named.items()}
+            notes[place][NOBODYS] += sum(int(a.area) for number, a in areas.items() if number not in named.values())
+    return masks
+
+
+def _mask(area: BaseGeometry | None, notes: Counter[str]) -> _Made | None:
+    notes[NO_PIXEL] += area is None
+    return None if area is None else (area, area_shape(area))
 
 
 def _annotation(item: Mapping[str, Any], made: _Made, where: str) -> Annotation:
@@ -87,7 +224,24 @@ def _annotation(item: Mapping[str, Any], made: _Made, where: str) -> Annotation:
         path_class=read_class(name, None),
         id=_uuid(item.get("id")),
         name=written if isinstance(written, str) else None,
+        metadata=as_metadata(_other_fields(item)),
     )
+
+
+def _other_fields(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an annotation has beyond shape, class, text and slots; a property's name is its key."""
+    for key, value in item.items():
+        if key == "properties" and isinstance(value, list):
+            for number, one in enumerate(value):
+                record = one if isinstance(one, dict) else {"value": one}
+                yield str(record.get("name", f"property {number + 1}")), record.get("value")
+                yield from ((f"{record.get('name')}: {k}", v) for k, v in record.items() if k not in ("name", "value"))
+        elif key == "instance_id" and isinstance(value, dict):
+            yield from ((key if k == "value" else f"{key}.{k}", v) for k, v in value.items())
+        elif key in _PEOPLE and isinstance(value, list):
+            yield key, [" ".join(map(str, one.values())) if isinstance(one, dict) else one for one in value]
+        elif key not in _OWN_FIELDS and not (key == "id" and _uuid(value)):
+            yield key, value
 
 
 def _uuid(text: object) -> str | None:
@@ -117,6 +271,7 @@ def _shape(item: Mapping[str, Any], where: str, notes: Counter[str]) -> _Made | 
         notes[f"annotations without a shape ({listed(kinds)}) left out"] += 1
         return None
     notes[TOO_FEW] += found is None
+    notes[MORE_SHAPES] += len(set(item) & set(_SHAPES) - {"bounding_box"}) > 1
     return found
 
 
@@ -148,29 +303,13 @@ def _area(paths: Sequence[Points], notes: Counter[str]) -> _Made | None:
     if not rings:
         return None
     notes[TOO_FEW] += len(paths) - len(rings)
-    geometry = rings[0] if len(rings) == 1 else _nested(rings)
+    geometry = rings[0] if len(rings) == 1 else nested(rings)
     if geometry is None:
         notes[MENDED] += 1
         geometry, _ = mend(rings[0])
         for ring in rings[1:]:
             geometry = geometry.symmetric_difference(mend(ring)[0])
     return geometry, area_shape(geometry)
-
-
-def _nested(rings: Sequence[shapely.Polygon]) -> BaseGeometry | None:
-    """Make polygons of rings by how many others each lies in; None if that is not what they are."""
-    if not all(ring.is_valid for ring in rings):
-        return None
-    inside = shapely.STRtree(rings).query(list(rings), predicate="covered_by")
-    around = [[int(o) for i, o in inside.T.tolist() if i == index and o != index] for index in range(len(rings))]
-    holes: dict[int, list[shapely.Polygon]] = {i: [] for i, owners in enumerate(around) if len(owners) % 2 == 0}
-    for index, owners in enumerate(around):
-        if index in holes:
-            continue
-        holes.setdefault(min(owners, key=lambda o: rings[o].area), []).append(rings[index])
-    parts = [shapely.Polygon(rings[i].exterior, [hole.exterior for hole in found]) for i, found in holes.items()]
-    geometry = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-    return geometry if geometry.is_valid else None
 
 
 def _ellipse(record: Any, where: str, notes: Counter[str]) -> _Made | None:
@@ -195,7 +334,7 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     annotations = []
     for item in drawing.objects:
         shapes = _written(item)
-        losses[_RESERVED] += item.class_name == UNCLASSIFIED
+        losses[RESERVED] += item.class_name == UNCLASSIFIED
         losses[_SPLIT] += len(shapes) > 1 and item.geometry.geom_type == "MultiLineString"
         losses[_NO_UUID] += item.id is not None and _uuid(item.id) != item.id
         for shape in shapes:
@@ -250,10 +389,12 @@ FORMAT: Final = Format(
     order=80,
     suffixes=(".json",),
     recognises_json=_recognises,
+    fields=FIELDS,
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
-    rule="paths by the even-odd rule: holes and parts are exact. Version 1.0 is read too. Class colours are not in the "
-    "file.",
+    rule="paths by the even-odd rule: holes and parts are exact. Brush masks (`raster_layer`) are read as areas along "
+    "pixel edges. Each slot of an item is an image. Properties, instance ids and other fields of an "
+    "annotation are metadata. Version 1.0 is read too. Class colours are not in the file.",
     source="V7's reference of Darwin JSON 2.0",
 )

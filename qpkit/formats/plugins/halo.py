@@ -1,8 +1,8 @@
 """HALO .annotations: layers of regions, whole px of level 0; a hole is a region with NegativeROA="1" in the layer.
 
-Source: what public readers and writers of the format agree on (dlup): Region Type Polygon, Rectangle, Ellipse (two
-corners), Ruler, Pin; HasEndcaps="1" is an open line; holes stand anywhere in their layer; LineColor is a decimal
-COLORREF.
+Source: what public readers and writers of the format agree on (dlup; pyhaloxml for comments): Region Type
+Polygon, Rectangle, Ellipse (two corners), Ruler, Pin; HasEndcaps="1" is an open line; holes stand anywhere in their
+layer; LineColor is a decimal COLORREF.
 """
 
 from __future__ import annotations
@@ -20,9 +20,22 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
-from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
+from qpkit.formats.shared.class_names import (
+    EMPTY_LAYERS,
+    NAMELESS,
+    NO_COLOR,
+    RESERVED,
+    UNCLASSIFIED,
+    color_of,
+    parse_bgr,
+    read_class,
+    to_bgr,
+    written_class,
+)
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
+from qpkit.formats.shared.fields import Fields, unread_xml
+from qpkit.formats.shared.negative_regions import NEGATIVE_LINES, TEXTS, NegativeRegion, with_holes
+from qpkit.formats.shared.other_values import DESCRIPTION, as_metadata
 from qpkit.formats.shared.outlines import TOO_FEW, Points, boxed, open_ring, pieces, ring_polygon
 from qpkit.formats.shared.xml_files import points_of, read_xml, write_xml
 
@@ -40,38 +53,72 @@ VANISHED: Final = "outlines of which rounding to whole px left nothing"
 _Found = tuple[BaseGeometry, RoiShape]
 
 
+FIELDS: Final = Fields(
+    read={
+        "Annotation": "@Name @LineColor",
+        "Annotation/Regions/Region": "@Type @HasEndcaps @NegativeROA",
+        "Annotation/Regions/Region/Vertices/V": "@X @Y",
+        "Annotation/Regions/Region/Comments/Comment": "@Author @Body @CreatedTime @ModifiedTime",
+    },
+    idle={"Annotation": "@Visible"},
+)
+
+
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
-    """Read a HALO file; the layer's name is the class.
+    """Read a HALO file; the layer's name is the class, or its number; comments are the description in QuPath.
 
     Raises:
         FormatError: Not XML, not HALO's, or a coordinate that is no number.
     """
     root = read_xml(path, ROOT)
-    notes: Counter[str] = Counter()
+    notes = unread_xml(root, FIELDS)
     objects: list[Annotation] = []
     for index, layer in enumerate(root.findall("Annotation")):
-        path_class = read_class(layer.get("Name"), parse_bgr(layer.get("LineColor")))
+        name = layer.get("Name") or ""
+        color = parse_bgr(layer.get("LineColor"))
+        path_class = read_class(name if name.strip() else f"Layer {index + 1}", color)
+        own = color if path_class is None and color != NO_COLOR else None
+        found = _layer(layer, f"{path}: layer {index}", notes)
+        notes[NAMELESS] += bool(found) and not name.strip()
+        notes[EMPTY_LAYERS] += layer.find(".//Region") is None
         objects += [
-            Annotation(geometry=geometry, shape=shape, path_class=path_class)
-            for geometry, shape in _layer(layer, f"{path}: layer {index}", notes)
+            Annotation(geometry=geometry, shape=shape, path_class=path_class, color=own, metadata=comments)
+            for (geometry, shape), comments in found
         ]
     return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
 
 
-def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[_Found]:
+def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[tuple[_Found, dict[str, str]]]:
     found: list[_Found] = []
+    comments: list[dict[str, str]] = []
     negatives: list[NegativeRegion] = []
     areas = 0
     for number_, element in enumerate(layer.iter("Region")):
         made = _region(element, f"{where}, region {number_}", notes)
         if made is None:
             continue
+        said = _comments(element)
         if element.get("NegativeROA") == "1" and isinstance(made[0], shapely.Polygon):
             negatives.append(NegativeRegion(made[0], areas))
+            notes[TEXTS] += bool(said)
             continue
+        notes[NEGATIVE_LINES] += element.get("NegativeROA") == "1"
         areas += isinstance(made[0], shapely.Polygon)
         found.append(made)
-    return [item for item in with_holes(found, negatives, notes) if not item[0].is_empty]
+        comments.append(said)
+    cut = zip(with_holes(found, negatives, notes), comments, strict=True)
+    return [(item, said) for item, said in cut if not item[0].is_empty]
+
+
+def _comments(region: ET.Element) -> dict[str, str]:
+    """What was said of a region as metadata: QuPath's description, and who said it when."""
+    comments = region.findall("Comments/Comment")
+    bodies = [comment.get("Body") or "" for comment in comments]
+    said = [(DESCRIPTION, "\n".join(body for body in bodies if body.strip()))]
+    for number_, comment in enumerate(comments, start=1):
+        name = "comment" if len(comments) == 1 else f"comment {number_}"
+        said += [(f"{name}: {key}", comment.get(key) or "") for key in ("Author", "CreatedTime", "ModifiedTime")]
+    return as_metadata(said)
 
 
 def _region(element: ET.Element, where: str, notes: Counter[str]) -> _Found | None:
@@ -109,12 +156,13 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
         losses[ROUNDED] += not np.array_equal(coordinates, np.round(coordinates))
         for geometry, shape in made:
             _add(layers[item.path_class], geometry, shape, losses)
+    losses[RESERVED] += sum(item.class_name == UNCLASSIFIED for item in drawing.objects)
     write_xml(path, root)
     return +losses
 
 
 def _new_layer(root: ET.Element, path_class: PathClass | None) -> ET.Element:
-    name = "" if path_class is None else printable(str(path_class))
+    name = printable(written_class(path_class))
     layer = ET.SubElement(root, "Annotation", Name=name, Visible="True", LineColor=to_bgr(color_of(path_class)))
     return ET.SubElement(layer, "Regions")
 
@@ -164,11 +212,14 @@ FORMAT: Final = Format(
     order=50,
     suffixes=(_ENDING,),
     ending_is_enough=False,  # files of ImageScope have it, too
+    fields=FIELDS,
     recognises_xml=_recognises,
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
-    rule="whole px. A negative region is a hole of the last region before it that covers it, else of the smallest "
-    "behind it; one that crosses outlines is cut out of all of them and counted.",
+    rule="whole px. Class = layer; one without a name is called Layer 2 or whichever it is. Comments of a region are "
+    "the description that QuPath shows, who wrote them and when is metadata. A negative region is a hole of the last "
+    "region before it that covers it, else of the smallest behind it; one that crosses outlines is cut out of all of "
+    "them and counted.",
     source="public readers and writers (dlup)",
 )

@@ -2,14 +2,15 @@
 
 Source: what public readers and writers of the format agree on: Region Type 0 is a closed outline, 1 a rectangle, 2 an
 ellipse (corners of its box), 3 an arrow, 4 a ruler, 5 counted points; LineColor is a decimal COLORREF; a negative
-region names the Id of the region that it lies in as InputRegionId.
+region names the Id of the region that it lies in as InputRegionId. A layer without a Name is shown by the text of its
+attribute ("Description" until somebody writes another), e.g. in the annotations that come with HistoQC.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,9 +23,22 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
-from qpkit.formats.shared.class_names import color_of, parse_bgr, read_class, to_bgr
+from qpkit.formats.shared.class_names import (
+    EMPTY_LAYERS,
+    NAMELESS,
+    NO_COLOR,
+    RESERVED,
+    UNCLASSIFIED,
+    color_of,
+    parse_bgr,
+    read_class,
+    to_bgr,
+    written_class,
+)
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.negative_regions import NegativeRegion, with_holes
+from qpkit.formats.shared.fields import Fields, unread_xml
+from qpkit.formats.shared.negative_regions import NEGATIVE_LINES, TEXTS, NegativeRegion, with_holes
+from qpkit.formats.shared.other_values import as_metadata
 from qpkit.formats.shared.outlines import TOO_FEW, Points, boxed, open_ring, pieces
 from qpkit.formats.shared.xml_files import as_text, number, points_of, read_xml, write_xml
 
@@ -44,49 +58,120 @@ _OUTLINE, _BOX, _ELLIPSE, _ARROW, _RULER, _COUNTED = "0", "1", "2", "3", "4", "5
 _TYPE: Final[dict[RoiShape, str]] = {"rectangle": _BOX, "ellipse": _ELLIPSE, "line": _RULER, "points": _COUNTED}
 
 
+FIELDS: Final = Fields(
+    read={
+        "": "@MicronsPerPixel",
+        "Annotation": "@Name @LineColor",
+        "Annotation/Attributes/Attribute": "@Name @Value",
+        "Annotation/Regions/RegionAttributeHeaders/AttributeHeader": "@Id @Name",
+        "Annotation/Regions/Region": "@Id @Type @Text @NegativeROA @InputRegionId",
+        "Annotation/Regions/Region/Attributes/Attribute": "@Id @Name @Value",
+        "Annotation/Regions/Region/Vertices/Vertex": "@X @Y",
+    },
+    idle={
+        "Annotation": "@Id @ReadOnly @NameReadOnly @LineColorReadOnly @Incremental @Type @Visible @Selected",
+        "Annotation/Attributes/Attribute": "@Id",
+        "Annotation/Plots": "",
+        "Annotation/Regions/RegionAttributeHeaders/AttributeHeader": "@ColumnWidth",
+        "Annotation/Regions/Region": "@Zoom @Selected @Length @Area @LengthMicrons @AreaMicrons @DisplayId",
+    },
+    usual={
+        "Annotation/Regions/Region/@Analyze": ("0", "1"),
+        "Annotation/Regions/Region/@ImageFocus": ("-1", "0"),
+        "Annotation/Regions/Region/Vertices/Vertex/@Z": ("0",),
+    },
+)
+
+_UNWRITTEN: Final = ("", "Description")
+"""Names of a layer's attribute before somebody writes one."""
+
+_Named = tuple[BaseGeometry, RoiShape, str | None, dict[str, str]]
+"""A region: its shape, its text and its attributes."""
+
+
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an ImageScope file.
 
-    The layer's name is the class, a region's text its name. MicronsPerPixel becomes the image's mpp if nothing else
-    says it.
+    The layer's name is the class, else the text of its attribute, else its number; a region's text is its name, other
+    attributes are metadata. MicronsPerPixel becomes the image's mpp if nothing else says it.
 
     Raises:
         FormatError: Not XML, not ImageScope's, or a coordinate that is no number.
     """
     root = read_xml(path, ROOT)
-    notes: Counter[str] = Counter()
+    notes = unread_xml(root, FIELDS)
     objects: list[Annotation] = []
     for index, layer in enumerate(root.findall("Annotation")):
-        path_class = read_class(layer.get("Name"), parse_bgr(layer.get("LineColor")))
-        for geometry, shape, name in _layer(layer, f"{path}: layer {index}", notes):
-            objects.append(Annotation(geometry=geometry, shape=shape, path_class=path_class, name=name))
+        name, attributes = _layer_name(layer, index + 1)
+        color = parse_bgr(layer.get("LineColor"))
+        path_class = read_class(name, color)
+        own = color if path_class is None and color != NO_COLOR else None
+        found = _layer(layer, f"{path}: layer {index}", notes)
+        notes[NAMELESS] += bool(found) and not (layer.get("Name") or "").strip()
+        notes[EMPTY_LAYERS] += layer.find(".//Region") is None
+        for geometry, shape, text, said in found:
+            metadata = as_metadata([*said.items(), *attributes.items()])
+            objects.append(
+                Annotation(
+                    geometry=geometry, shape=shape, path_class=path_class, name=text, color=own, metadata=metadata
+                )
+            )
     text = root.get("MicronsPerPixel")
     mpp = number(text, f"{path}: MicronsPerPixel") if text else 0.0
     known = image.filled(ImageFacts(mpp=mpp)) if mpp > 0 else image
     return [Drawing(objects=tuple(objects), image=known, notes=+notes)]
 
 
-def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[tuple[BaseGeometry, RoiShape, str | None]]:
+def _layer_name(layer: ET.Element, number_: int) -> tuple[str, dict[str, str]]:
+    """What ImageScope shows for a layer, and its other attributes."""
+    name = layer.get("Name") or ""
+    attributes: dict[str, str] = {}
+    for element in layer.iterfind("Attributes/Attribute"):
+        key, value = element.get("Name") or "", element.get("Value") or ""
+        # The text may have been written over the attribute's name.
+        text, key = (
+            (value, key or "Description") if value.strip() or key.strip() in _UNWRITTEN else (key, "Description")
+        )
+        if not name.strip() and key == "Description" and text.strip():
+            name = text
+        elif text.strip():
+            attributes[key] = text
+    return name if name.strip() else f"Layer {number_}", attributes
+
+
+def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[_Named]:
     found: list[tuple[BaseGeometry, RoiShape]] = []
-    names: list[str | None] = []
+    texts: list[tuple[str | None, dict[str, str]]] = []
     negatives: list[tuple[NegativeRegion, str | None]] = []
     numbers: dict[str | None, int] = {}
+    headers = {e.get("Id"): e.get("Name") for e in layer.iterfind("Regions/RegionAttributeHeaders/AttributeHeader")}
     for element in layer.iter("Region"):
         made = _region(element, f"{where}, region {element.get('Id')}", notes)
         if made is None:
             continue
+        text, attributes = element.get("Text") or None, _attributes(element, headers)
         if element.get("NegativeROA") == "1" and isinstance(made[0], shapely.Polygon):
             negatives.append((NegativeRegion(made[0], len(numbers)), element.get("InputRegionId")))
+            notes[TEXTS] += text is not None or bool(attributes)
             continue
+        notes[NEGATIVE_LINES] += element.get("NegativeROA") == "1"
         if isinstance(made[0], shapely.Polygon):
             numbers[element.get("Id") or f"nameless {len(found)}"] = len(numbers)
         found.append(made)
-        names.append(element.get("Text") or None)
+        texts.append((text, attributes))
     named = [replace(negative, owner=numbers.get(owner)) for negative, owner in negatives]
-    cut = with_holes(found, named, notes)
-    return [
-        (geometry, shape, name) for (geometry, shape), name in zip(cut, names, strict=True) if not geometry.is_empty
-    ]
+    cut = zip(with_holes(found, named, notes), texts, strict=True)
+    return [(geometry, shape, *said) for (geometry, shape), said in cut if not geometry.is_empty]
+
+
+def _attributes(region: ET.Element, headers: Mapping[str | None, str | None]) -> dict[str, str]:
+    """Attributes of a region by their names, which may stand in the headers of the layer."""
+    found = {}
+    for element in region.iterfind("Attributes/Attribute"):
+        name, id_ = element.get("Name") or "", element.get("Id")
+        if (element.get("Value") or "").strip() or name.strip() not in _UNWRITTEN:
+            found[name or headers.get(id_) or f"Attribute {id_}"] = element.get("Value") or name
+    return found
 
 
 def _region(element: ET.Element, where: str, notes: Counter[str]) -> tuple[BaseGeometry, RoiShape] | None:
@@ -118,11 +203,13 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
             if shape != "polyline":
                 _add(layers[item.path_class], item, geometry, shape, numbers)
     write_xml(path, root)
-    return count_losses(drawing.objects, CANNOT_HOLD)
+    losses = count_losses(drawing.objects, CANNOT_HOLD)
+    losses[RESERVED] += sum(item.class_name == UNCLASSIFIED for item in drawing.objects)
+    return +losses
 
 
 def _new_layer(root: ET.Element, path_class: PathClass | None, number_: int) -> ET.Element:
-    name = "" if path_class is None else printable(str(path_class))
+    name = printable(written_class(path_class))
     layer = ET.SubElement(root, "Annotation", Id=str(number_), Name=name, ReadOnly="0", Type="4", Visible="1")
     layer.set("LineColor", to_bgr(color_of(path_class)))
     ET.SubElement(layer, "Attributes")
@@ -172,10 +259,13 @@ FORMAT: Final = Format(
     order=40,
     suffixes=(".xml",),
     recognises_xml=_recognises,
+    fields=FIELDS,
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
-    rule='class = layer, name = text of the region. Holes are `NegativeROA="1"` regions that name theirs as '
+    rule="class = layer; one without a name is called by the text of its attribute, else Layer 2 or whichever it is. "
+    "Name = text of the region, metadata = its other attributes and the layer's. "
+    'Holes are `NegativeROA="1"` regions that name theirs as '
     "`InputRegionId`; without it as in HALO. `LineColor` is blue-green-red.",
     source="public readers and writers",
 )

@@ -28,8 +28,18 @@ from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
-from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
+from qpkit.formats.shared.class_names import (
+    NO_COLOR,
+    RESERVED,
+    UNCLASSIFIED,
+    color_of,
+    parse_color,
+    read_class,
+    to_hex,
+    written_class,
+)
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
 from qpkit.formats.shared.xml_files import number, read_xml, write_xml
 
@@ -38,7 +48,7 @@ ROOT: Final = "annotations"
 CANNOT_HOLD: Final = cannot_hold(
     "odd class name",
     "no class colour",
-    "own colour",
+    "own colour beside a class",
     "opacity",
     "blank name",
     *NOT_IN_XML,
@@ -87,6 +97,23 @@ class _Frame:
         return np.asarray(np.round((px - half) * np.array(self.nm_per_px) + self.centre_nm), dtype=np.float64)
 
 
+FIELDS: Final = Fields(
+    read={
+        "ndpviewstate": "title details coordformat",
+        "ndpviewstate/annotation": "@type @color x y x1 y1 x2 y2 radius closed specialtype",
+        "ndpviewstate/annotation/pointlist/point": "x y",
+    },
+    idle={
+        "ndpviewstate": "@id x y lens showtitle showhistogram showlineprofile",
+        "ndpviewstate/annotation": "@displayname measuretype",
+    },
+    usual={"ndpviewstate/z": ("0",)},
+)
+
+UNTITLED: Final = "annotations without a title"
+_SAME_COLOR: Final = "objects' own colours that are grey as those without a class left out"
+
+
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an .ndpa.
 
@@ -96,7 +123,7 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """
     root = read_xml(path, ROOT)
     frame = _Frame.of(image)
-    notes: Counter[str] = Counter()
+    notes = unread_xml(root, FIELDS)
     objects: list[Annotation] = []
     for index, view in enumerate(root.findall("ndpviewstate")):
         where = f"{path}: annotation {index}"
@@ -106,9 +133,13 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
         for element in view.findall("annotation"):
             made = _shape(element, frame, where, notes)
             if made is not None:
-                path_class = read_class(view.findtext("title"), parse_color(element.get("color")))
+                title, color = view.findtext("title") or "", parse_color(element.get("color"))
+                path_class = read_class(title, color)
+                notes[UNTITLED] += not title.strip()
+                own = color if path_class is None and color != NO_COLOR else None
                 name = view.findtext("details") or None
-                objects.append(Annotation(geometry=made[0], shape=made[1], path_class=path_class, name=name))
+                item = Annotation(geometry=made[0], shape=made[1], path_class=path_class, name=name, color=own)
+                objects.append(item)
     return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
 
 
@@ -161,6 +192,8 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
     root = ET.Element(ROOT)
     for item in drawing.objects:
         px = shapely.get_coordinates(item.geometry)
+        losses[RESERVED] += item.class_name == UNCLASSIFIED
+        losses[_SAME_COLOR] += item.path_class is None and item.color == NO_COLOR
         losses[ROUNDED] += not np.array_equal(frame.to_px(frame.to_nm(px)), px)
         for geometry, shape in pieces(item, split_points=True):
             _add(root, item, geometry, shape, frame)
@@ -170,9 +203,10 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
 
 def _add(root: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape, frame: _Frame) -> None:
     view = ET.SubElement(root, "ndpviewstate", id=str(len(root) + 1))
-    texts = {"title": item.class_name or "", "details": item.name or "", "coordformat": "nanometers"}
+    texts = {"title": written_class(item.path_class), "details": item.name or "", "coordformat": "nanometers"}
     _add_texts(view, {tag: printable(text) for tag, text in texts.items()})
-    color = to_hex(color_of(item.path_class))
+    own = item.color if item.path_class is None else None
+    color = to_hex(color_of(item.path_class) if own is None else own)
     if shape == "points":
         _numbered(view, "pin", "AnnotatePin", color, ("x", "y"), frame.to_nm(shapely.get_coordinates(geometry)))
     elif shape == "line":
@@ -219,8 +253,10 @@ FORMAT: Final = Format(
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
+    fields=FIELDS,
     needs_centre=True,
     rule="nanometres from the centre of the glass: needs the slide (`--image`), or `--size`, `--mpp` and "
-    "`--offset-nm`. Class = title, name = details. Holes as in ASAP. Rounded to whole nm.",
+    "`--offset-nm`. Class = title, name = details; without a title the colour is "
+    "the object's own. Holes as in ASAP. Rounded to whole nm.",
     source="public readers and writers; OpenSlide's `hamamatsu.*`",
 )

@@ -71,6 +71,10 @@ def _has_colorless_class(item: Annotation) -> bool:
     return item.path_class is not None and item.path_class.color is None
 
 
+def _has_color_beside_class(item: Annotation) -> bool:
+    return item.color is not None and item.path_class is not None
+
+
 def _has_control_characters(item: Annotation) -> bool:
     return _BAD_XML.search(f"{item.name or ''}{item.class_name or ''}") is not None
 
@@ -116,6 +120,7 @@ _FEATURES: Final[Mapping[str, tuple[str, Callable[[Annotation], bool]]]] = {
     "class colour": ("class colours left out", lambda o: o.path_class is not None and o.path_class.color is not None),
     "no class colour": ("classes without a colour given one", _has_colorless_class),
     "own colour": ("objects' own colours left out", lambda o: o.color is not None),
+    "own colour beside a class": ("own colours of objects of a class left out", _has_color_beside_class),
     "opacity": ("colours made opaque", lambda o: any((color >> 24) & 255 != 255 for color in _colors(o))),
     "name": ("names left out", lambda o: o.name is not None),
     "blank name": ("blank names left out", lambda o: o.name is not None and not printable(o.name)),

@@ -10,6 +10,15 @@ from qpkit.core.annotation import PathClass, argb
 UNCLASSIFIED: Final = "Unclassified"
 """What QuPath itself shows for an object without a class; used where a format has to have a name."""
 
+RESERVED: Final = f"classes called {UNCLASSIFIED!r} read as no class"
+"""What is lost of a class of that name in such a format."""
+
+NAMELESS: Final = "layers without a name"
+"""Note of readers, which call each by its place so that they stay apart."""
+
+EMPTY_LAYERS: Final = "layers without regions left out"
+"""Note of readers."""
+
 NO_COLOR: Final = argb(128, 128, 128)
 """Written where a format has to have a colour and the class has none; the same grey as in our GeoJSON."""
 
@@ -22,6 +31,11 @@ def read_class(name: str | None, color: int | None, *, none: str = UNCLASSIFIED)
     if name is None or not name.replace(":", "").strip() or name.strip() == none:
         return None
     return PathClass.parse(name, color)
+
+
+def written_class(path_class: PathClass | None) -> str:
+    """The class's name, for formats that have to have one."""
+    return UNCLASSIFIED if path_class is None else str(path_class)
 
 
 def color_of(path_class: PathClass | None) -> int:

@@ -14,6 +14,12 @@ from qpkit.core.annotation import RoiShape
 from qpkit.core.geometry import mend, polygons_of
 
 CROSSING: Final = "negative regions that cross an outline cut out of it"
+NEGATIVE_LINES: Final = "negative lines and points read as others"
+"""Note of readers."""
+
+TEXTS: Final = "texts, attributes and comments of negative regions left out"
+"""Note of readers: a hole has no place for them."""
+
 ALONE: Final = "negative regions that lie in no other region left out"
 
 

@@ -72,6 +72,26 @@ def boxed(points: Points, shape: RoiShape) -> shapely.Polygon | None:
     return shapely.Polygon([(x, y), (x2, y), (x2, y2), (x, y2)])
 
 
+def nested(rings: Sequence[shapely.Polygon]) -> BaseGeometry | None:
+    """Make polygons of rings by the even-odd rule: a ring in an odd number of others is a hole of the smallest one.
+
+    Returns:
+        A Polygon or MultiPolygon, or None where the rings cross.
+    """
+    if not all(ring.is_valid for ring in rings):
+        return None
+    inside = shapely.STRtree(rings).query(list(rings), predicate="covered_by")
+    around = [[int(o) for i, o in inside.T.tolist() if i == index and o != index] for index in range(len(rings))]
+    holes: dict[int, list[shapely.Polygon]] = {i: [] for i, owners in enumerate(around) if len(owners) % 2 == 0}
+    for index, owners in enumerate(around):
+        if index in holes:
+            continue
+        holes.setdefault(min(owners, key=lambda o: rings[o].area), []).append(rings[index])
+    parts = [shapely.Polygon(rings[i].exterior, [hole.exterior for hole in found]) for i, found in holes.items()]
+    geometry = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+    return geometry if geometry.is_valid else None
+
+
 def simple_parts(geometry: BaseGeometry) -> list[BaseGeometry]:
     """List the polygons, lines and points in a geometry; MultiPoints stay whole, empty ones go."""
     if geometry.is_empty:

@@ -6,7 +6,7 @@ bits and a continuation bit, plus 48, as maskApi of the COCO API does; compared 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,9 @@ from qpkit.ops.vectors.vectorize import vectorize
 _INSIDE: Final = PathClass(("inside",))
 _LABELS: Final = LabelMap(classes=(LabelClass("inside", 1, ("inside",)),))
 _OFFSET: Final = 48
+_MOST_PX: Final = 1 << 34
+_LONGEST_SIDE: Final = 1 << 20
+_STRIP_PX: Final = 1 << 22
 
 
 def unpack(text: str | bytes, where: str) -> list[int]:
@@ -67,6 +70,20 @@ def pack(counts: Sequence[int]) -> str:
     return "".join(made)
 
 
+def require_traceable(width: int, height: int, where: str) -> None:
+    """Refuse a mask of more pixels than any slide has: its run lengths may be a few bytes, its pixels are not.
+
+    Args:
+        width, height: Of the mask, px.
+        where: For messages.
+
+    Raises:
+        FormatError: A side is under 1 or over 2^20 px, or there are more than 2^34 px.
+    """
+    if not (0 < width <= _LONGEST_SIDE and 0 < height <= _LONGEST_SIDE) or width * height > _MOST_PX:
+        raise FormatError(f"{where}: a mask of {width:.7g} x {height:.7g} px is larger than any slide")
+
+
 def read_rle(record: dict[str, Any], where: str) -> BaseGeometry:
     """Trace the pixels of a run-length mask.
 
@@ -87,29 +104,51 @@ def read_rle(record: dict[str, Any], where: str) -> BaseGeometry:
     if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):
         raise FormatError(f"{where}: run lengths are not counts")
     height, width = size
+    require_traceable(width, height, where)
     if sum(counts) != height * width:
         raise FormatError(f"{where}: run lengths of {sum(counts)} px do not fill {width} x {height} px")
+    values = (np.arange(len(counts)) % 2).astype(np.uint8)
     ends = np.cumsum(np.asarray(counts, dtype=np.int64))
-    starts, stops = ends[0::2], ends[1::2]
-    starts = starts[: len(stops)]
-    full = stops > starts
-    if not full.any():
-        return shapely.Polygon()
-    return _trace(starts[full], stops[full], height)
-
-
-def _trace(starts: NDArray[np.int64], stops: NDArray[np.int64], height: int) -> BaseGeometry:
-    left, right = int(starts.min() // height), int((stops.max() - 1) // height) + 1
-    columns = np.zeros((right - left) * height, dtype=np.int8)
-    np.add.at(columns, starts - left * height, 1)
-    ends = stops - left * height
-    np.add.at(columns, ends[ends < len(columns)], -1)
-    mask = np.cumsum(columns, dtype=np.int8).astype(np.uint8).reshape(right - left, height).T
-    rows = np.flatnonzero(mask.any(axis=1))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    found = merge([vectorize(np.ascontiguousarray(mask[top:bottom]), skip=(0,), x=left, y=top)])
-    polygons = found.get(1, [])
+    # Its lines are columns.
+    parts = (
+        vectorize(np.ascontiguousarray(strip.T), skip=(0,), x=line, y=at)
+        for strip, line, at in laid_out(values, ends, line_px=height)
+    )
+    polygons = merge(parts).get(1, [])
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+
+
+def laid_out(
+    values: NDArray[np.uint8], ends: NDArray[np.int64], *, line_px: int
+) -> Iterator[tuple[NDArray[np.uint8], int, int]]:
+    """Lay runs out as pixels, so many lines at a time that memory stays small; what is 0 around them is left out.
+
+    Args:
+        values: Of each run; 0 is background.
+        ends: How many pixels each run and all before it have.
+        line_px: Pixels of a line.
+
+    Yields:
+        (pixels, line, at): (lines, px) uint8, the first line, and the first pixel in each line.
+    """
+    starts = np.concatenate([[0], ends[:-1]])
+    inked = np.flatnonzero((values != 0) & (ends > starts))
+    if not len(inked):
+        return
+    first, last = int(starts[inked[0]]) // line_px, (int(ends[inked[-1]]) - 1) // line_px + 1
+    lines = max(1, _STRIP_PX // line_px)
+    for top in range(first, last, lines):
+        begin, end = top * line_px, min(top + lines, last) * line_px
+        run, last_run = np.searchsorted(ends, (begin, end - 1), side="right").tolist()
+        here = slice(run, last_run + 1)
+        if not values[here].any():
+            continue
+        cut = np.clip(ends[here], begin, end)
+        lengths = cut - np.concatenate([[begin], cut[:-1]])
+        strip = np.repeat(values[here], lengths).reshape(-1, line_px)
+        across = np.flatnonzero(strip.any(axis=0))
+        left, right = int(across[0]), int(across[-1]) + 1
+        yield np.ascontiguousarray(strip[:, left:right]), top, left
 
 
 def write_rle(geometry: BaseGeometry, *, width: int, height: int) -> tuple[dict[str, Any], int]:

@@ -89,7 +89,8 @@ def _measurement_columns(objects: Sequence[Annotation]) -> dict[str, None]:
 
 def object_of(row: Mapping[str, Any], geometry: BaseGeometry) -> Annotation:
     """Read a row that we wrote (a shapefile has not all columns)."""
-    measurements = {k: v for k, v in row.items() if k not in _COLUMNS and isinstance(v, float) and math.isfinite(v)}
+    added = {key: value for key, value in row.items() if key not in _COLUMNS}
+    measurements, texts = _numbers_and_texts(added)
     more, metadata, nucleus = (_text(row, key) for key in ("more", "metadata", "nucleus"))
     kind, shape = row.get("kind"), row.get("shape")
     parent = row.get("parent")
@@ -103,7 +104,7 @@ def object_of(row: Mapping[str, Any], geometry: BaseGeometry) -> Annotation:
         name=_text(row, "name"),
         color=parse_color(_text(row, "own_color")),
         measurements=measurements | (json.loads(more) if more else {}),
-        metadata=json.loads(metadata) if metadata else {},
+        metadata=texts | (json.loads(metadata) if metadata else {}),
         parent=int(parent) if isinstance(parent, int | float) and math.isfinite(parent) else None,
         locked=row.get("locked") == 1,
         nucleus=None if nucleus is None else shapely.from_wkt(nucleus),
@@ -121,19 +122,29 @@ def foreign_object(row: Mapping[str, Any], geometry: BaseGeometry, layer: str | 
     """
     column = next((key for key in row if key.casefold() in _CLASS_COLUMNS and _text(row, key)), None)
     text, color = _classified(_text(row, column) if column else layer)
-    rest = {key: value for key, value in row.items() if key != column and key != "name"}
-    numbers = {k: float(v) for k, v in rest.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    # NaT is what pandas has for a date that is missing.
-    texts = {k: str(v) for k, v in rest.items() if k not in numbers and v is not None and str(v) != "NaT"}
-    own = parse_color(texts.pop("color", None)) if text and color is None else None
+    numbers, texts = _numbers_and_texts({key: value for key, value in row.items() if key not in (column, "name")})
+    if column and text is None:
+        texts[column] = str(row[column])  # a classification that cannot be read
+    own = parse_color(texts.get("color")) if text and color is None else None
+    if own is not None:
+        del texts["color"]
+    name = row.get("name")
     return Annotation(
         geometry=geometry,
         shape=_shape(geometry),
         path_class=read_class(text, color if color is not None else own),
-        name=_text(row, "name"),
-        measurements={k: v for k, v in numbers.items() if math.isfinite(v)},
+        name=None if name is None else str(name),
+        measurements=numbers,
         metadata=texts,
     )
+
+
+def _numbers_and_texts(row: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+    """Measurements and metadata of columns that are nobody's own; what is missing is in neither."""
+    numbers = {k: float(v) for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    # NaT is what pandas has for a date that is missing.
+    texts = {k: str(v) for k, v in row.items() if k not in numbers and v is not None and str(v) != "NaT"}
+    return {k: v for k, v in numbers.items() if not math.isnan(v)}, texts
 
 
 def _classified(text: str | None) -> tuple[str | None, int | None]:

@@ -36,6 +36,7 @@ SOURCE: Final = "`pip install 'qpkit[vector]'`"
 
 EMPTY: Final = "rows without a shape left out"
 NOT_SPATIAL: Final = "tables without shapes left out"
+HEIGHTS: Final = "heights (z coordinates) of shapes left out"
 CRS: Final = "coordinate systems ignored, coordinates read as px"
 
 Layer = tuple[str | None, Any]
@@ -101,6 +102,7 @@ def _objects(table: Any, layer: str | None, path: Path, notes: Counter[str]) -> 
             notes[EMPTY] += 1
             continue
         row = {name: column[index] for name, column in zip(names, columns, strict=True)}
+        notes[HEIGHTS] += bool(geometry.has_z)
         flat = _checked(shapely.force_2d(geometry), f"{path}: row {index}")
         if isinstance(flat, shapely.MultiPoint) and len(flat.geoms) == 1:
             flat = flat.geoms[0]  # a shapefile with some objects of several points makes all of them such

@@ -7,7 +7,7 @@ from typing import Final
 from qpkit.formats.format import Format
 from qpkit.formats.registry import FORMATS, formats_in, in_order
 from qpkit.formats.shared.cannot_hold import CannotHold, cannot_hold
-from qpkit.formats.tables import HEAD, format_row, markdown_table, rules_table
+from qpkit.formats.tables import HEAD, format_row, idle_table, markdown_table, rules_table
 from qpkit.workflows.convert import qupath_formats
 
 ALL_FORMATS: Final[tuple[Format, ...]] = in_order(*formats_in(qupath_formats), *FORMATS)
@@ -34,3 +34,8 @@ def formats_markdown() -> str:
 def rules_markdown() -> str:
     """Make the Markdown table of how each format holds things for docs/formats.md."""
     return rules_table(ALL_FORMATS)
+
+
+def idle_markdown() -> str:
+    """Make the Markdown table of the fields that are passed over for docs/formats.md."""
+    return idle_table(ALL_FORMATS)

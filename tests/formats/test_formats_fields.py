@@ -1,0 +1,321 @@
+"""No reader drops a field of a file in silence: every field of every sample is changed, and something has to show it.
+
+A field may be changed and nothing comes of it only where the format lists it as idle, where it belongs to something
+that was left out whole and counted, or where it stands in `UNSEEN` with its reason.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+from fields_samples import SAMPLES
+from format_strategies import IMAGE
+
+from qpkit.core.annotation import Annotation, PathClass, argb
+from qpkit.errors import QpkitError
+from qpkit.formats.format import Format
+from qpkit.formats.registry import FORMATS, format_of, named
+from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import NOT_READ, Fields, unread_json, unread_xml
+
+WITH_FIELDS = [item for item in FORMATS if item.fields is not None]
+
+UNSEEN = {
+    "asap: Annotations/Annotation/Coordinates/Coordinate/@Order": "a single point has no order",
+    "halo: Annotation/Regions/Region/@HasEndcaps": "only of outlines",
+    "imagescope: Annotation/Regions/RegionAttributeHeaders/AttributeHeader/@Id": "names attributes without a name",
+    "imagescope: Annotation/Regions/RegionAttributeHeaders/AttributeHeader/@Name": "names attributes without a name",
+    "imagescope: Annotation/Regions/Region/Attributes/Attribute/@Id": "finds the header, where there is one",
+    "imagescope: Annotation/Regions/Region/@InputRegionId": "only of negative regions",
+    "imagescope: Annotation/Regions/Region/@Id": "only where a negative region names it",
+    "darwin: item/slots/slot_name": "only where there are several",
+    "darwin: item/slots/source_files/file_name": "only where there are several",
+    "darwin: annotations/slot_names": "only where there are several",
+    "darwin: annotations/name = __raster_layer__": "holds the pixels of the masks, is no object",
+    "darwin: annotations/id = 33333333-3333-4333-8333-333333333333": "of the raster layer, too",
+}
+"""Fields that are read where they mean something, and mean nothing elsewhere."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a file: its path, ways to change it, and the records around it, innermost first."""
+
+    path: str
+    value: object
+    changed: Callable[[], Iterator[bytes]]
+    without: Callable[[], Iterator[bytes]]
+
+
+def other_values(value: Any) -> Iterator[Any]:
+    """Values that are none of the reader's usual ones, of the same kind and of others."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield from (value + 1, value + 1.5, -1)
+    elif isinstance(value, str):
+        yield from ("2", "#123456", f"{value}x", "5", "a", "1", "0", "99", "")
+    else:
+        yield from ("a", 5)
+
+
+def around(root: ET.Element, element: ET.Element) -> list[ET.Element]:
+    """An element and those around it but for the root, innermost first."""
+    parents = {child: parent for parent in root.iter() for child in parent}
+    found = [element]
+    while found[-1] in parents:
+        found.append(parents[found[-1]])
+    return found[:-1]
+
+
+def path_of(root: ET.Element, element: ET.Element) -> str:
+    return "/".join(part.tag for part in reversed(around(root, element)))
+
+
+def without_element(root: ET.Element, element: ET.Element) -> Iterator[bytes]:
+    """The file without an element, without the one around it ..."""
+    records = around(root, element)
+    for record, parent in zip(records, [*records[1:], root], strict=False):
+        at = list(parent).index(record)
+        parent.remove(record)
+        yield ET.tostring(root)
+        parent.insert(at, record)
+
+
+Trail = list[tuple[Any, Any]]
+"""The way to a value of a JSON document: each holder with the key or number of what comes next."""
+
+
+def without_value(document: Any, trail: Trail) -> Iterator[bytes]:
+    """The file without a value, without the record around it ..."""
+    for holder, key in reversed(trail):
+        before = copy.copy(holder)
+        del holder[key]
+        yield json.dumps(document).encode()
+        holder.clear()
+        holder.update(before) if isinstance(holder, dict) else holder.extend(before)
+
+
+def xml_fields(content: bytes) -> Iterator[Field]:
+    root = ET.fromstring(content)
+
+    def attribute(element: ET.Element, name: str) -> Iterator[bytes]:
+        before = element.attrib[name]
+        for value in other_values(before):
+            element.set(name, value)
+            yield ET.tostring(root)
+        element.set(name, before)
+
+    def text(element: ET.Element) -> Iterator[bytes]:
+        before = element.text
+        for value in other_values(before or ""):
+            element.text = value
+            yield ET.tostring(root)
+        element.text = before
+
+    for element in root.iter():
+        path = path_of(root, element)
+        for name in element.attrib:
+            yield Field(
+                f"{path}/@{name}".removeprefix("/"),
+                element.get(name),
+                lambda e=element, n=name: attribute(e, n),  # type: ignore[misc]
+                lambda e=element: without_element(root, e),  # type: ignore[misc]
+            )
+        if not len(element) and element.text and element.text.strip():
+            yield Field(path, element.text, lambda e=element: text(e), lambda e=element: without_element(root, e))  # type: ignore[misc]
+
+
+def json_fields(content: bytes) -> Iterator[Field]:
+    document = json.loads(content)
+
+    def dump() -> bytes:
+        return json.dumps(document).encode()
+
+    def changed(holder: Any, key: Any) -> Iterator[bytes]:
+        before = holder[key]
+        for value in other_values(before):
+            holder[key] = value
+            yield dump()
+        holder[key] = before
+
+    def walk(value: Any, path: str, trail: Trail) -> Iterator[Field]:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in list(pairs):
+            where = f"{path}/{key}".removeprefix("/") if isinstance(value, dict) else path
+            here = [*trail, (value, key)]
+            if isinstance(item, dict | list) and item:
+                yield from walk(item, where, here)
+            elif item not in (None, "", [], {}):
+                yield Field(
+                    where, item, lambda h=value, k=key: changed(h, k), lambda t=here: without_value(document, t)
+                )  # type: ignore[misc]
+
+    yield from walk(document, "", [])
+
+
+def facts(format_: Format) -> ImageFacts:
+    """What is known of the image from elsewhere: nothing if that is enough, so that what the file says of it counts."""
+    return IMAGE if format_.needs_centre else ImageFacts()
+
+
+def seen(format_: Format, path: Path, content: bytes) -> tuple[list[Any], dict[str, int]] | str:
+    """All that a reader makes of a file but the notes, and the notes; or the error."""
+    path.write_bytes(content)
+    try:
+        drawings = format_.read(path, facts(format_), Choices())
+    except QpkitError as err:
+        return str(err)
+    notes = sum((Counter(drawing.notes) for drawing in drawings), Counter[str]())
+    return [(drawing.image, [o.comparable() for o in drawing.objects]) for drawing in drawings], dict(notes)
+
+
+def fields_of(content: bytes) -> Iterator[Field]:
+    return xml_fields(content) if content.lstrip()[:1] == b"<" else json_fields(content)
+
+
+def silent_fields(format_: Format, path: Path, content: bytes) -> list[str]:
+    """Fields of a file whose change nothing shows."""
+    assert format_.fields is not None
+    before = seen(format_, path, content)
+    assert not isinstance(before, str), before
+    silent = []
+    for field in fields_of(content):
+        known = f"{format_.name}: {field.path}"
+        allowed = field.path in format_.fields.idle_paths() or {known, f"{known} = {field.value}"} & UNSEEN.keys()
+        if allowed or any(seen(format_, path, changed) != before for changed in list(field.changed())):
+            continue
+        if not is_left_out_and_counted(format_, path, before, list(field.without())):
+            silent.append(field.path)
+    return silent
+
+
+def is_left_out_and_counted(format_: Format, path: Path, before: Any, without: list[bytes]) -> bool:
+    """Whether the file has the same objects and other notes without one of the records around a field."""
+    rest = [seen(format_, path, less) for less in without]
+    return any(found[0] == before[0] and found[1] != before[1] for found in rest if not isinstance(found, str))
+
+
+def sample_name(sample: tuple[str, str, str]) -> str:
+    return f"{sample[0]} {sample[1]}"
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=sample_name)
+def test_no_field_of_a_sample_is_dropped_in_silence(sample: tuple[str, str, str], tmp_path: Path) -> None:
+    name, _, text = sample
+    format_ = named(name, FORMATS)
+    assert silent_fields(format_, tmp_path / f"a{format_.suffixes[0]}", text.encode()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nameless-layers/layers.xml", "nameless-layers/nameless.annotations", "nameless-layers/untitled.ndpa"),
+        *("halo-comments/comments.annotations", "brush-masks/a.json"),
+    ],
+)
+def test_no_field_of_the_shared_cases_is_dropped_in_silence(shared: Path, name: str, tmp_path: Path) -> None:
+    source = shared / "cases" / name
+    format_ = format_of(source, FORMATS, reading=True)
+    assert silent_fields(format_, tmp_path / source.name, source.read_bytes()) == []
+
+
+FULL = (
+    Annotation(
+        geometry=shapely.box(0, 0, 50, 40).difference(shapely.box(5, 5, 10, 10)),
+        shape="geometry",
+        path_class=PathClass(("Tumor",), argb(200, 0, 0)),
+        id="7a0ad6fc-9a4a-4a55-a3a9-fc1a1f8b6a9a",
+        name="first",
+    ),
+    Annotation(geometry=shapely.Point(7, 8), shape="points", color=argb(1, 2, 3)),
+    Annotation(
+        geometry=shapely.LineString([(0, 0), (5, 5)]), shape="line", path_class=PathClass(("Nerve",), argb(9, 9, 9))
+    ),
+)
+
+
+@pytest.mark.parametrize("format_", WITH_FIELDS, ids=lambda item: item.name)
+def test_no_field_of_our_own_files_is_dropped_and_none_is_noted(format_: Format, tmp_path: Path) -> None:
+    path = tmp_path / f"a{format_.suffixes[0]}"
+    format_.write(path, [Drawing(objects=FULL, image=IMAGE)], Choices(segmentation="polygon"))
+    content = path.read_bytes()
+    assert not any(note.startswith(NOT_READ) for d in format_.read(path, facts(format_), Choices()) for note in d.notes)
+    assert silent_fields(format_, path, content) == []
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=sample_name)
+def test_a_field_that_nobody_knows_is_kept_or_noted_wherever_it_stands(
+    sample: tuple[str, str, str], tmp_path: Path
+) -> None:
+    name, _, text = sample
+    format_ = named(name, FORMATS)
+    path = tmp_path / f"a{format_.suffixes[0]}"
+    before = seen(format_, path, text.encode())
+    assert not isinstance(before, str)
+    for where, new, without in with_novelties(text.encode()):
+        if seen(format_, path, new) == before:
+            assert is_left_out_and_counted(format_, path, before, without), where
+
+
+def with_novelties(content: bytes) -> Iterator[tuple[str, bytes, list[bytes]]]:
+    """The file with something new in each of its records in turn: the record's path, and the file without it."""
+    if content.lstrip()[:1] == b"<":
+        root = ET.fromstring(content)
+        for element in list(root.iter()):
+            without = list(without_element(root, element))
+            element.set("novel", "1")
+            yield path_of(root, element), ET.tostring(root), without
+            del element.attrib["novel"]
+            new = ET.SubElement(element, "novel")
+            new.text = "1"
+            yield path_of(root, element), ET.tostring(root), without
+            element.remove(new)
+        return
+    document = json.loads(content)
+    for record, trail in records_of(document, []):
+        without = list(without_value(document, trail))
+        record["novel"] = 1
+        yield str([key for _, key in trail]), json.dumps(document).encode(), without
+        del record["novel"]
+
+
+def records_of(value: Any, trail: Trail) -> list[tuple[dict[str, Any], Trail]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = [found for key, item in pairs for found in records_of(item, [*trail, (value, key)])]
+    return [(value, trail), *below] if isinstance(value, dict) else below
+
+
+def test_the_list_of_fields_that_mean_nothing_at_times_is_not_longer_than_it_has_to_be() -> None:
+    for entry in UNSEEN:
+        name, path = entry.split(" = ")[0].split(": ")
+        fields = named(name, FORMATS).fields
+        assert fields is not None
+        assert path not in fields.idle_paths()
+
+
+FIELDS = Fields(read={"": "@a b", "c": "@d"}, idle={"c": "@e"}, usual={"c/@f": ("0",)})
+
+
+def test_strange_fields_are_counted_by_their_path() -> None:
+    root = ET.fromstring('<r a="1" x="2"><b>t</b><b q="1">t</b><c d="1" e="2" f="0"/><c f="7">t<z/><z/></c>t</r>')
+    assert unread_xml(root, FIELDS) == {
+        f"{NOT_READ} ({path})": count
+        for path, count in (("@x", 1), ("b/@q", 1), ("c/@f", 1), ("c/text", 1), ("c/z", 2), ("text", 1))
+    }
+
+
+def test_of_very_many_strange_fields_the_commonest_are_named() -> None:
+    notes = unread_json({f"k{n}": n + 1 for n in range(1000)} | {"null": None, "empty": []}, FIELDS)
+    assert len(notes) == 21
+    assert notes.total() == 1000
+    assert notes[f"{NOT_READ} (others)"] == 980
