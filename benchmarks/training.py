@@ -31,7 +31,7 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
-from qpkit_train.data.batches import MiniBatch, Prefetcher
+from qpkit_train.data.batches import MiniBatch
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
 from qpkit_train.machine.devices import choose_precision, make_fabric
@@ -139,7 +139,7 @@ class Feeder:
 
     def _endless(self) -> Iterator[MiniBatch]:
         for epoch in itertools.count():
-            yield from Prefetcher(self._training.batches_of(epoch), workers=self._training.recipe.data.workers)
+            yield from self._training.read_ahead(self._training.batches_of(epoch))
 
 
 def on_device(training: Training) -> Iterator[MiniBatch]:

@@ -17,7 +17,6 @@ import numpy as np
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.progress import OnProgress, no_progress
-from qpkit_train.data.batches import Prefetcher
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
 from qpkit_train.machine.devices import make_fabric
@@ -75,7 +74,7 @@ def find_learning_rate(
     training.begin_learning()
     rates, losses, smooth = [], list[float](), 0.0
     batches = itertools.chain.from_iterable(
-        Prefetcher(training.batches_of(epoch), workers=recipe.data.workers) for epoch in itertools.count()
+        training.read_ahead(training.batches_of(epoch)) for epoch in itertools.count()
     )
     for step, batch in enumerate(itertools.islice(batches, steps)):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / max(steps - 1, 1))

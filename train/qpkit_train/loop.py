@@ -217,7 +217,7 @@ class Training:
 
     def _train_epoch(self, on_progress: OnProgress) -> tuple[list[float], list[float]]:
         """Train one epoch; gives learning rate and loss of each step."""
-        source = Prefetcher(self.batches_of(self.epoch), workers=self.recipe.data.workers)
+        source = self.read_ahead(self.batches_of(self.epoch))
         total = self.recipe.optim.epochs * self.steps_per_epoch
         rates: list[float] = []
         losses: list[Tensor] = []
@@ -300,11 +300,11 @@ class Training:
 
     def _on_device(self, batch: MiniBatch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
-        if device.type != "cuda" or batch.images.is_cuda:
-            return batch.images.to(device), batch.targets.to(device)
-        # Only from pinned memory the copy runs beside the computation.
-        images, targets = batch.images.contiguous().pin_memory(), batch.targets.pin_memory()
-        return images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        return batch.images.to(device, non_blocking=True), batch.targets.to(device, non_blocking=True)
+
+    def read_ahead(self, batches: EpochBatches | WholeTiles) -> Prefetcher:
+        """Read batches ahead, into memory that the device copies from."""
+        return Prefetcher(batches, workers=self.recipe.data.workers, pin=self.fabric.device.type == "cuda")
 
     def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out.
@@ -336,7 +336,7 @@ class Training:
         tally = ValidationCounts(self.data, sigmoid=uses_sigmoid(self.recipe.loss.terms))
         self.model.eval()
         with torch.inference_mode():
-            for batch in Prefetcher(source, workers=self.recipe.data.workers):
+            for batch in self.read_ahead(source):
                 images, targets = self._on_device(batch)
                 logits, known = self._forward(images.float() / 255, targets)
                 tally.add(batch.tiles, logits, known, self.loss(logits, known))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qpkit.compiled import compiled
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.stores.slides import SlideStore
@@ -42,6 +43,11 @@ class MiniBatch:
     first: int
     total: int
     margin: int = 0
+
+    def pinned(self) -> MiniBatch:
+        """The same in memory that a GPU copies from while it computes; the channels stay last in it."""
+        images = self.images.movedim(1, -1).pin_memory().movedim(-1, 1)
+        return replace(self, images=images, targets=self.targets.pin_memory())
 
 
 class TileReader:
@@ -248,15 +254,37 @@ def crop_corner(
         rng: Drawn from twice or three times.
         free: The corner may lie outside, so that the pixel is anywhere in the crop with the same probability.
     """
-    pixels = np.flatnonzero(np.isin(target, np.asarray(wanted, np.uint8)))
-    if not len(pixels):
-        pixels = np.flatnonzero(target != IGNORE_INDEX)
+    chosen = np.zeros(256, np.bool_)
+    chosen[list(wanted)] = True
+    flat = target.reshape(-1)
+    count = compiled(_count)(flat, chosen)
+    if not count:
+        chosen[:] = True
+        chosen[IGNORE_INDEX] = False
+        count = compiled(_count)(flat, chosen)
     height, width = target.shape
-    at = int(pixels[rng.integers(len(pixels))]) if len(pixels) else int(rng.integers(target.size))
+    at = compiled(_find)(flat, chosen, rng.integers(count)) if count else int(rng.integers(target.size))
     row, col = divmod(at, width)
     if free:
         return row - int(rng.integers(side)), col - int(rng.integers(side))
     return _corner(row, side, height, rng), _corner(col, side, width, rng)
+
+
+def _count(values: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> int:
+    """Count the values that are chosen; compiled, as numpy would keep the lock that the training needs."""
+    count = 0
+    for value in values:
+        count += chosen[value]
+    return count
+
+
+def _find(values: NDArray[np.uint8], chosen: NDArray[np.bool_], place: int) -> int:
+    """Find where the chosen value number `place` is."""
+    for at in range(len(values)):
+        place -= chosen[values[at]]
+        if place < 0:
+            return at
+    return -1
 
 
 def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
@@ -301,19 +329,20 @@ class Prefetcher:
     Args:
         batches: Read by index, in order.
         workers: Threads; 0 reads each batch when it is asked for.
+        pin: Pin them, in the threads, for a GPU.
 
     Attributes:
         waited: Seconds that the consumer spent waiting for batches so far.
     """
 
-    def __init__(self, batches: EpochBatches | WholeTiles, *, workers: int) -> None:
-        self._batches, self._workers = batches, workers
+    def __init__(self, batches: EpochBatches | WholeTiles, *, workers: int, pin: bool = False) -> None:
+        self._batches, self._workers, self._pin = batches, workers, pin
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[MiniBatch]:
-        read, order = self._batches.__getitem__, range(len(self._batches))
+        order = range(len(self._batches))
         threads = self._workers
-        source = read_ahead(read, order, workers=threads, waiting=threads) if threads else map(read, order)
+        source = read_ahead(self._read, order, workers=threads, waiting=threads) if threads else map(self._read, order)
         while True:
             started = time.perf_counter()
             batch = next(source, None)
@@ -321,3 +350,7 @@ class Prefetcher:
             if batch is None:
                 return
             yield batch
+
+    def _read(self, index: int) -> MiniBatch:
+        batch = self._batches[index]
+        return batch.pinned() if self._pin else batch
