@@ -184,8 +184,8 @@ def test_a_folder_with_something_in_it_is_not_taken(make_tiles: MakeTiles, tmp_p
     fit(tiles, root, tiny_recipe("optim.epochs=1"))
     with pytest.raises(OutputError, match="go on with --resume"):
         fit(tiles, root, tiny_recipe("optim.epochs=1"))
-    for resume in (False, True):
-        with pytest.raises(OutputError, match=r"holds run unet-resnet18-\w{6}, which differs in seed; choose"):
+    for resume, why in ((False, "; this recipe and these tiles make"), (True, ", which differs in seed; choose")):
+        with pytest.raises(OutputError, match=rf"holds run unet-resnet18-\w{{6}}{why}"):
             fit(tiles, root, tiny_recipe("optim.epochs=1", "seed=5"), resume=resume)
     with pytest.raises(OutputError, match="no run"):
         fit(tiles, tiles, tiny_recipe(), resume=True)
