@@ -53,17 +53,18 @@ def level_to_slide(geometry: BaseGeometry, downsample: float) -> BaseGeometry:
     return moved
 
 
-def round_for_qupath(geometry: BaseGeometry) -> BaseGeometry:
+def rounded_for_qupath(xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round slide coordinates to what every QuPath version keeps: 0.01 px, then float32.
 
     Polygon vertices are float32 in .qpdata, and QuPath 0.6+ rounds geometries to 0.01 px; a shape that is valid
     after both is valid in every version. Returns doubles that are float32-representable.
     """
+    return np.round(xy, QUPATH_DECIMALS).astype(np.float32).astype(np.float64)
 
-    def rounded(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.round(xy, QUPATH_DECIMALS).astype(np.float32).astype(np.float64)
 
-    result: BaseGeometry = shapely.transform(geometry, rounded)
+def round_for_qupath(geometry: BaseGeometry) -> BaseGeometry:
+    """Round the coordinates of a geometry, as `rounded_for_qupath` does."""
+    result: BaseGeometry = shapely.transform(geometry, rounded_for_qupath)
     return result
 
 

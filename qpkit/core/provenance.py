@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass
@@ -37,12 +39,31 @@ _SHAPE_TOLERANCE_PX: Final = 0.05
 
 def prediction_id(run: str, slide: str, class_name: str, geometry: BaseGeometry) -> str:
     """The id of a predicted object: the same for the same run, slide, class and shape (law 6)."""
-    return str(uuid.uuid5(_NAMESPACE, f"{run}/{slide}/{class_name}/{geometry.normalize().wkb_hex}"))
+    return prediction_ids(run, slide, [class_name], [geometry])[0]
+
+
+def prediction_ids(
+    run: str, slide: str, class_names: Sequence[str], geometries: Sequence[BaseGeometry] | NDArray[np.object_]
+) -> list[str]:
+    """The ids of many predicted objects, each as `prediction_id` makes it."""
+    shapes = shapely.to_wkb(shapely.normalize(geometries), hex=True, include_srid=True)
+    names = (f"{run}/{slide}/{class_name}/{shape}" for class_name, shape in zip(class_names, shapes, strict=True))
+    return [str(uuid.uuid5(_NAMESPACE, name)) for name in names]
 
 
 def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) -> dict[str, str]:
     """The metadata of a predicted object."""
-    return {RUN_KEY: run, MODEL_KEY: model, CLASS_KEY: class_name, SHAPE_KEY: _shape(geometry)}
+    return provenances(run, model, [class_name], [geometry])[0]
+
+
+def provenances(
+    run: str, model: str, class_names: Sequence[str], geometries: Sequence[BaseGeometry] | NDArray[np.object_]
+) -> list[dict[str, str]]:
+    """The metadata of many predicted objects."""
+    return [
+        {RUN_KEY: run, MODEL_KEY: model, CLASS_KEY: name, SHAPE_KEY: " ".join(f"{value:.2f}" for value in values)}
+        for name, values in zip(class_names, _measures(geometries).tolist(), strict=True)
+    ]
 
 
 def prediction_name(label: str, number: int, run: str) -> str:
@@ -104,21 +125,18 @@ def is_untouched(item: Annotation) -> bool:
         then = [float(part) for part in item.metadata.get(SHAPE_KEY, "").split()]
     except ValueError:
         return False
-    now = _measures(item.geometry)
+    now = _measures([item.geometry])[0].tolist()
     if len(then) != len(now):
         return False
     moved = any(abs(a - b) > _SHAPE_TOLERANCE_PX for a, b in zip(then[1:], now[1:], strict=True))
     return not moved and math.isclose(then[0], now[0], rel_tol=1e-3, abs_tol=0.5)
 
 
-def _shape(geometry: BaseGeometry) -> str:
-    return " ".join(f"{value:.2f}" for value in _measures(geometry))
-
-
-def _measures(geometry: BaseGeometry) -> tuple[float, ...]:
-    """Area (px2), centroid x and y, bounds."""
-    centre = shapely.centroid(geometry)
-    return geometry.area, centre.x, centre.y, *geometry.bounds
+def _measures(geometries: Sequence[BaseGeometry] | NDArray[np.object_]) -> NDArray[np.float64]:
+    """(n, 7): area (px2), centroid x and y, bounds."""
+    centres = shapely.centroid(geometries)
+    columns = shapely.area(geometries), shapely.get_x(centres), shapely.get_y(centres)
+    return np.column_stack([*columns, shapely.bounds(geometries)])
 
 
 def drawn_by_people(objects: Iterable[Annotation], labels: LabelMap | None = None) -> list[Annotation]:

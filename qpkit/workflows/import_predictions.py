@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
@@ -19,15 +21,15 @@ from qpkit.core.provenance import (
     RUN_KEY,
     is_prediction,
     is_untouched,
-    prediction_id,
+    prediction_ids,
     prediction_name,
-    provenance,
+    provenances,
 )
 from qpkit.errors import ConfigError, ProjectError, listed
 from qpkit.files import new_folder, pretty_json, safe_names
 from qpkit.ops.masks.rasterize import count_values
-from qpkit.ops.vectors.merge import merge, simplify_together, to_slide
-from qpkit.ops.vectors.vectorize import mean_inside, vectorize
+from qpkit.ops.vectors.for_qupath import to_slide
+from qpkit.ops.vectors.vectorize import outlines_of, trace
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count
 from qpkit.progress import OnProgress, Ticker, no_progress
@@ -57,8 +59,8 @@ class ImportSettings(Settings):
 
     Args:
         kind: annotations or detections: QuPath's object type.
-        min_area_um2: Leave out smaller polygons; they are counted.
-        simplify_um: Smooth outlines by about this much, without gaps between classes; 0 keeps every pixel corner.
+        min_area_um2: Smaller areas become their surroundings; they are counted.
+        simplify_um: How far outlines may move in simplifying, without gaps between classes; 0 keeps every pixel corner.
     """
 
     kind: Annotated[Literal["annotation", "detection"], Flag(name="--as", parse=_kind, shown="annotations")] = (
@@ -268,37 +270,23 @@ def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
 
 def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, tick: Ticker) -> _Polygons:
     labels = predictions.label_map
-    skip = {labels.background, labels.ignore}
-    pieces = []
-    found: Counter[int] = Counter()
-    for y, values in read_strips(predictions.root / slide.labels, rows=STRIP_PX):
-        found.update(count_values(values[0], labels.values))
-        pieces.append(vectorize(values[0], skip=skip, y=y))
-        tick(slide.name)
-    by_value = merge(pieces)
-    flat = [(value, polygon) for value, polygons in by_value.items() for polygon in polygons]
-    um2_per_px = math.nan if slide.mpp is None else slide.mpp**2
     if settings.min_area_um2 or settings.simplify_um:
         _require_mpp(slide)
-    # Not ">=": without um per px the area is NaN, and all polygons stay.
-    large = [(v, p) for v, p in flat if not p.area * um2_per_px < settings.min_area_um2]
-    # Before the outlines are simplified: until then they follow the pixels and do not overlap.
-    means = _mean_probabilities(predictions, slide, large)
-    tolerance = settings.simplify_um / slide.mpp if slide.mpp and settings.simplify_um else 0.0
-    outlines = simplify_together([p for _, p in large], tolerance)
-    objects: list[Annotation] = []
-    mended = vanished = 0
-    numbers: Counter[int] = Counter()
-    for (value, _), outline, mean in zip(large, outlines, means, strict=True):
-        parts, was_mended = to_slide(outline, slide.downsample)
-        mended += was_mended
-        vanished += not parts
-        for part in parts:
-            numbers[value] += 1
-            objects.append(_object(predictions, slide, settings, value, part, mean, numbers[value]))
+    mpp = slide.mpp or math.nan
+    found: Counter[int] = Counter()
+    arcs = trace(_strips(predictions, slide, found, tick), skip={labels.background, labels.ignore})
+    made = outlines_of(
+        arcs,
+        tolerance=settings.simplify_um / mpp if settings.simplify_um else 0.0,
+        least_px=settings.min_area_um2 / mpp**2 if settings.min_area_um2 else 0.0,
+        has_weights=slide.probabilities is not None,
+    )
+    parts, of, mended = to_slide(made.polygons, slide.downsample, follow_pixels=not settings.simplify_um)
+    objects = _objects(predictions, slide, settings, parts, made.values[of], made.means[of])
     tick(slide.name)
     raster_px = {str(PathClass.parse(c.name)): found[c.value] for c in labels.classes if found[c.value]}
-    return _Polygons(objects=objects, raster_px=raster_px, too_small=len(flat) - len(large) + vanished, mended=mended)
+    vanished = len(made.polygons) - len(np.unique(of))
+    return _Polygons(objects=objects, raster_px=raster_px, too_small=made.too_small + vanished, mended=mended)
 
 
 def _require_mpp(slide: SlidePrediction) -> None:
@@ -306,50 +294,63 @@ def _require_mpp(slide: SlidePrediction) -> None:
         raise ConfigError(f"{slide.name}: no um/px known; leave --min-area-um2 and --simplify-um out")
 
 
-def _mean_probabilities(
-    predictions: PredictionSet, slide: SlidePrediction, polygons: Sequence[tuple[int, shapely.Polygon]]
-) -> list[float | None]:
-    """Mean probability of each polygon's own class, 0..1; None without a probability raster."""
+def _strips(
+    predictions: PredictionSet, slide: SlidePrediction, found: Counter[int], tick: Ticker
+) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8] | None]]:
+    """Labels, and where there are probabilities that of each pixel's own class, strip by strip; counts the labels."""
+    strips = read_strips(predictions.root / slide.labels, rows=STRIP_PX)
     if slide.probabilities is None:
-        return [None] * len(polygons)
-    bands = {value: band for band, value in enumerate(predictions.label_map.trained_values)}
-    means: list[float | None] = [None] * len(polygons)
-    for value in {v for v, _ in polygons}:
-        own = [i for i, (v, _) in enumerate(polygons) if v == value]
-        raster = predictions.root / slide.probabilities
-        strips = ((y, probabilities[bands[value]]) for y, probabilities in read_strips(raster, rows=STRIP_PX))
-        for i, mean in zip(own, mean_inside([polygons[i][1] for i in own], strips), strict=True):
-            means[i] = float(mean) / 255
-    return means
+        pairs: Iterator[tuple[tuple[int, NDArray[np.uint8]], NDArray[np.uint8] | None]] = ((s, None) for s in strips)
+    else:
+        others = read_strips(predictions.root / slide.probabilities, rows=STRIP_PX)
+        pairs = ((strip, bands) for strip, (_, bands) in zip(strips, others, strict=True))
+    for (y, values), bands in pairs:
+        found.update(count_values(values[0], predictions.label_map.values))
+        own = None
+        if bands is not None:
+            own = np.zeros_like(values[0])
+            for band, value in enumerate(predictions.label_map.trained_values):
+                np.copyto(own, bands[band], where=values[0] == value)
+        yield y, values[0], own
+        tick(slide.name)
 
 
-def _object(
+def _objects(
     predictions: PredictionSet,
     slide: SlidePrediction,
     settings: ImportSettings,
-    value: int,
-    polygon: shapely.Polygon,
-    mean: float | None,
-    number: int,
-) -> Annotation:
-    name = predictions.label_map.name_of(value)
-    path_class = PathClass.parse(name, color_of(predictions.label_map, value))
-    measurements = {}
-    if mean is not None:
-        measurements["Mean probability"] = round(mean, 4)
-    if slide.mpp is not None:
-        # The polygon is in slide px, mpp are um per raster px.
-        measurements[AREA] = round(polygon.area * (slide.mpp / slide.downsample) ** 2, 2)
-    return Annotation(
-        geometry=polygon,
-        shape="polygon" if not polygon.interiors else "geometry",
-        path_class=path_class,
-        kind=settings.kind,
-        id=prediction_id(predictions.run, slide.name, str(path_class), polygon),
-        name=prediction_name(name, number, predictions.run),
-        measurements=measurements,
-        metadata=provenance(predictions.run, predictions.model, str(path_class), polygon),
-    )
+    polygons: NDArray[np.object_],
+    values: NDArray[np.int64],
+    means: NDArray[np.float64],
+) -> list[Annotation]:
+    """The polygons of a slide as objects; `means` are of 0..255, NaN without probabilities."""
+    labels = predictions.label_map
+    names = {int(value): labels.name_of(int(value)) for value in np.unique(values)}
+    classes = {value: PathClass.parse(name, color_of(labels, value)) for value, name in names.items()}
+    of_each = [str(classes[value]) for value in values.tolist()]
+    ids = prediction_ids(predictions.run, slide.name, of_each, polygons)
+    origins = provenances(predictions.run, predictions.model, of_each, polygons)
+    # The polygons are in slide px, mpp are um per raster px.
+    um2 = shapely.area(polygons) * ((slide.mpp or math.nan) / slide.downsample) ** 2
+    has_holes = shapely.get_num_interior_rings(polygons) > 0
+    numbers: Counter[int] = Counter()
+    objects = []
+    for i, value in enumerate(values.tolist()):
+        numbers[value] += 1
+        measured = {"Mean probability": round(float(means[i]) / 255, 4), AREA: round(float(um2[i]), 2)}
+        objects.append(
+            Annotation(
+                geometry=polygons[i],
+                shape="geometry" if has_holes[i] else "polygon",
+                path_class=classes[value],
+                kind=settings.kind,
+                id=ids[i],
+                name=prediction_name(names[value], numbers[value], predictions.run),
+                measurements={name: number for name, number in measured.items() if not math.isnan(number)},
+                metadata=origins[i],
+            )
+        )
+    return objects
 
 
 def _with_known_colors(labels: LabelMap, project: Project) -> LabelMap:

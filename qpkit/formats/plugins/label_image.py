@@ -35,7 +35,6 @@ from qpkit.formats.shared.label_place import PLACE_KEY, Place, place_of, place_t
 from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar
 from qpkit.formats.shared.outlines import area_shape
 from qpkit.ops.masks.rasterize import Painting
-from qpkit.ops.vectors.merge import merge
 from qpkit.ops.vectors.vectorize import vectorize
 
 CANNOT_HOLD: Final = cannot_hold(
@@ -86,8 +85,8 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
     height, width = values.shape
     place = place_of(path, width=width, height=height, image=image, choices=choices, written=written, notes=notes)
     skip = {labels.background, labels.ignore}
-    pieces = merge(vectorize(values[y : y + _STRIP_PX], skip=skip, y=y) for y in range(0, height, _STRIP_PX))
-    objects = [_object(polygon, labels, value, place) for value, found in pieces.items() for polygon in found]
+    areas = vectorize(values, skip=skip)
+    objects = [_object(polygon, labels, value, place) for value, found in areas.items() for polygon in found]
     return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
 
 

@@ -12,9 +12,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.errors import FormatError
-from qpkit.formats.shared.run_lengths import laid_out, require_traceable
-from qpkit.ops.vectors.merge import merge
-from qpkit.ops.vectors.vectorize import vectorize
+from qpkit.formats.shared.run_lengths import require_traceable, traced_runs
+from qpkit.ops.vectors.vectorize import outlines_of
 
 _MOST_NUMBERS: Final = 255
 """V7 has at most 255 masks in an image."""
@@ -43,7 +42,5 @@ def read_dense_rle(runs: Any, *, width: int, height: int, where: str) -> dict[in
     if max(numbers, default=0) > _MOST_NUMBERS:
         raise FormatError(f"{where}: numbers masks up to {max(numbers)}; at most {_MOST_NUMBERS} are read")
     values, ends = np.array(numbers, dtype=np.uint8), np.cumsum(np.array(counts, dtype=np.int64))
-    found = merge(
-        vectorize(strip, skip=(0,), x=at, y=line) for strip, line, at in laid_out(values, ends, line_px=width)
-    )
+    found = outlines_of(traced_runs(values, ends, line_px=width)).by_value()
     return {number: parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts) for number, parts in found.items()}

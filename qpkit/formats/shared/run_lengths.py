@@ -19,8 +19,8 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError
 from qpkit.ops.masks.rasterize import rasterize
-from qpkit.ops.vectors.merge import merge
-from qpkit.ops.vectors.vectorize import vectorize
+from qpkit.ops.vectors.sweep import Arcs, moved, transposed
+from qpkit.ops.vectors.vectorize import outlines_of, trace
 
 _INSIDE: Final = PathClass(("inside",))
 _LABELS: Final = LabelMap(classes=(LabelClass("inside", 1, ("inside",)),))
@@ -110,45 +110,43 @@ def read_rle(record: dict[str, Any], where: str) -> BaseGeometry:
     values = (np.arange(len(counts)) % 2).astype(np.uint8)
     ends = np.cumsum(np.asarray(counts, dtype=np.int64))
     # Its lines are columns.
-    parts = (
-        vectorize(np.ascontiguousarray(strip.T), skip=(0,), x=line, y=at)
-        for strip, line, at in laid_out(values, ends, line_px=height)
-    )
-    polygons = merge(parts).get(1, [])
+    polygons = list(outlines_of(transposed(traced_runs(values, ends, line_px=height))).polygons)
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
-def laid_out(
-    values: NDArray[np.uint8], ends: NDArray[np.int64], *, line_px: int
-) -> Iterator[tuple[NDArray[np.uint8], int, int]]:
-    """Lay runs out as pixels, so many lines at a time that memory stays small; what is 0 around them is left out.
+def traced_runs(values: NDArray[np.uint8], ends: NDArray[np.int64], *, line_px: int) -> Arcs:
+    """Trace runs, so many lines at a time that memory stays small; what is 0 around them is left out.
 
     Args:
         values: Of each run; 0 is background.
         ends: How many pixels each run and all before it have.
         line_px: Pixels of a line.
 
-    Yields:
-        (pixels, line, at): (lines, px) uint8, the first line, and the first pixel in each line.
+    Returns:
+        The borders, y being the line, and x the pixel in it.
     """
     starts = np.concatenate([[0], ends[:-1]])
     inked = np.flatnonzero((values != 0) & (ends > starts))
     if not len(inked):
-        return
-    first, last = int(starts[inked[0]]) // line_px, (int(ends[inked[-1]]) - 1) // line_px + 1
-    lines = max(1, _STRIP_PX // line_px)
-    for top in range(first, last, lines):
-        begin, end = top * line_px, min(top + lines, last) * line_px
-        run, last_run = np.searchsorted(ends, (begin, end - 1), side="right").tolist()
-        here = slice(run, last_run + 1)
-        if not values[here].any():
-            continue
-        cut = np.clip(ends[here], begin, end)
-        lengths = cut - np.concatenate([[begin], cut[:-1]])
-        strip = np.repeat(values[here], lengths).reshape(-1, line_px)
-        across = np.flatnonzero(strip.any(axis=0))
-        left, right = int(across[0]), int(across[-1]) + 1
-        yield np.ascontiguousarray(strip[:, left:right]), top, left
+        return trace((), skip=(0,))
+    begins, stops = starts[inked], ends[inked] - 1
+    is_wide = (begins // line_px != stops // line_px).any()
+    left, right = (0, line_px) if is_wide else (int((begins % line_px).min()), int((stops % line_px).max()) + 1)
+    first, last = int(begins[0]) // line_px, int(stops[-1]) // line_px + 1
+
+    def strips() -> Iterator[tuple[int, NDArray[np.uint8], None]]:
+        lines = max(1, _STRIP_PX // line_px)
+        for top in range(first, last, lines):
+            begin, end = top * line_px, min(top + lines, last) * line_px
+            run, last_run = np.searchsorted(ends, (begin, end - 1), side="right").tolist()
+            here = slice(run, last_run + 1)
+            if values[here].any():
+                cut = np.clip(ends[here], begin, end)
+                lengths = cut - np.concatenate([[begin], cut[:-1]])
+                strip = np.repeat(values[here], lengths).reshape(-1, line_px)
+                yield top - first, np.ascontiguousarray(strip[:, left:right]), None
+
+    return moved(trace(strips(), skip=(0,)), left, first)
 
 
 def write_rle(geometry: BaseGeometry, *, width: int, height: int) -> tuple[dict[str, Any], int]:

@@ -1,72 +1,83 @@
-"""Label rasters to polygons: strip by strip, in integer level pixels, holes kept."""
+"""Label rasters to polygons: strip by strip, in integer level pixels, holes kept, neighbours sharing their borders."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import rasterize as gdal_rasterize
-from rasterio.features import shapes
-from rasterio.transform import Affine
 
-from qpkit.core.geometry import polygons_of
-
-Pieces = Mapping[int, Sequence[shapely.Polygon]]
-"""Polygons by label value; level frame, integer coordinates."""
+from qpkit.ops.vectors.absorb import absorb
+from qpkit.ops.vectors.rings import rings_of
+from qpkit.ops.vectors.simplify import simplify
+from qpkit.ops.vectors.sweep import Arcs, Sweep
 
 
-def vectorize(labels: NDArray[np.uint8], *, skip: Collection[int], x: int = 0, y: int = 0) -> Pieces:
-    """Trace the 4-connected areas of a label raster.
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """The areas of a raster as polygons, ordered by value, then by top and left.
 
     Args:
-        labels: (h, w) uint8.
-        skip: Values that are not traced (background, ignore).
-        x, y: Level px of labels[0, 0].
-
-    Returns:
-        Valid polygons whose vertices are pixel corners; drawing them again gives the raster back, pixel for pixel.
+        polygons: (n,) shapely polygons, level px, valid.
+        values: (n,) int64: their labels.
+        means: (n,) float64: the mean of the weights in each; NaN without weights.
+        too_small: Areas that became their surroundings.
     """
-    wanted = np.isin(labels, list(skip), invert=True)
-    pieces: dict[int, list[shapely.Polygon]] = defaultdict(list)
-    for outline, value in shapes(labels, mask=wanted, connectivity=4, transform=Affine.translation(x, y)):
-        shell, *holes = outline["coordinates"]
-        pieces[int(value)] += _valid(shapely.Polygon(shell, holes))
-    return pieces
+
+    polygons: NDArray[np.object_]
+    values: NDArray[np.int64]
+    means: NDArray[np.float64]
+    too_small: int = 0
+
+    def by_value(self) -> dict[int, list[shapely.Polygon]]:
+        """The polygons of each label."""
+        return {int(value): list(self.polygons[self.values == value]) for value in np.unique(self.values)}
 
 
-def _valid(polygon: shapely.Polygon) -> list[shapely.Polygon]:
-    """GDAL's rings may touch themselves in a corner; the same area with rings as the standard wants them."""
-    if polygon.is_valid:
-        return [polygon]
-    return polygons_of(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
-
-
-def mean_inside(
-    polygons: Sequence[shapely.Polygon], strips: Iterable[tuple[int, NDArray[np.uint8]]]
-) -> NDArray[np.float64]:
-    """Average a raster inside each polygon, reading it strip by strip.
+def trace(strips: Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]], *, skip: Collection[int]) -> Arcs:
+    """Go over a raster once, strip by strip.
 
     Args:
-        polygons: Level frame, integer coordinates, not overlapping.
-        strips: (y, (h, w) uint8) pairs that cover the raster from column 0 on.
+        strips: (y, labels, weights): the first row, from top to bottom, rows between strips being empty; (h, w)
+            integers of 8, 16 or 32 bit, all of one width; (h, w) uint8, or None.
+        skip: Labels that are not traced (background, ignore).
+    """
+    sweep = None
+    for y, labels, weights in strips:
+        sweep = sweep or Sweep(labels.shape[1], skip=skip)
+        sweep.add(labels, weights, row=y)
+    return (sweep or Sweep(1)).finish()
+
+
+def outlines_of(arcs: Arcs, *, tolerance: float = 0.0, least_px: float = 0.0, has_weights: bool = False) -> Outlines:
+    """Build the polygons of every area.
+
+    Args:
+        arcs: As `trace` gives them.
+        tolerance: Level px; how far outlines may move in simplifying (`simplify`); 0 keeps every pixel corner.
+        least_px: Areas of fewer pixels become their surroundings (`absorb`).
+        has_weights: Whether `trace` was given weights.
+    """
+    found = len(arcs.values)
+    means = arcs.sums / arcs.areas if has_weights else np.full(found, np.nan)
+    if least_px > 1:
+        arcs, kept = absorb(arcs, least_px)
+        means = means[kept]
+    polygons = rings_of(arcs).polygons(
+        np.arange(len(arcs.values)), simplify(arcs, tolerance) if tolerance > 0 else None
+    )
+    bounds = shapely.bounds(polygons).reshape(-1, 4)
+    order = np.lexsort((arcs.areas, bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], arcs.values))
+    return Outlines(polygons[order], arcs.values[order], means[order], found - len(arcs.values))
+
+
+def vectorize(labels: NDArray[Any], *, skip: Collection[int]) -> dict[int, list[shapely.Polygon]]:
+    """Trace the 4-connected areas of a (h, w) label raster.
 
     Returns:
-        One mean per polygon in the raster's units; NaN for a polygon without a pixel.
+        Valid polygons by label, whose vertices are pixel corners; drawing them again gives the raster back.
     """
-    sums, counts = np.zeros(len(polygons) + 1), np.zeros(len(polygons) + 1)
-    tree = shapely.STRtree(polygons)
-    for y, values in strips:
-        height, width = values.shape
-        touched = tree.query(shapely.box(0, y, width, y + height))
-        if not len(touched):
-            continue
-        numbered = [(polygons[i], int(i) + 1) for i in touched]  # 0 is no polygon
-        owner = gdal_rasterize(
-            numbered, out_shape=values.shape, transform=Affine.translation(0, y), dtype="int32"
-        ).ravel()
-        sums += np.bincount(owner, weights=values.ravel(), minlength=len(sums))
-        counts += np.bincount(owner, minlength=len(counts))
-    return np.asarray(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)[1:])
+    return outlines_of(trace([(0, labels, None)], skip=skip)).by_value()
