@@ -35,6 +35,7 @@ _NAME: Final = re.compile(r"(.+) \d+ \((?:predicted by )?(.+)\)", re.DOTALL)
 
 _NAMESPACE: Final = uuid.UUID("7c1bd2f4-53a8-4d36-9f0e-2f8b6f1a90c5")
 _SHAPE_TOLERANCE_PX: Final = 0.05
+_AT_ONCE: Final = 4096
 
 
 def prediction_id(run: str, slide: str, class_name: str, geometry: BaseGeometry) -> str:
@@ -46,9 +47,14 @@ def prediction_ids(
     run: str, slide: str, class_names: Sequence[str], geometries: Sequence[BaseGeometry] | NDArray[np.object_]
 ) -> list[str]:
     """The ids of many predicted objects, each as `prediction_id` makes it."""
-    shapes = shapely.to_wkb(shapely.normalize(geometries), hex=True, include_srid=True)
-    names = (f"{run}/{slide}/{class_name}/{shape}" for class_name, shape in zip(class_names, shapes, strict=True))
-    return [str(uuid.uuid5(_NAMESPACE, name)) for name in names]
+    ids = []
+    for start in range(0, len(geometries), _AT_ONCE):  # the texts of all shapes would be larger than the shapes
+        some = shapely.normalize(geometries[start : start + _AT_ONCE])
+        # Hexadecimal digits from Python: GEOS takes many times as long for them.
+        shapes = (shape.hex().upper() for shape in shapely.to_wkb(some))
+        names = zip(class_names[start : start + _AT_ONCE], shapes, strict=True)
+        ids += [str(uuid.uuid5(_NAMESPACE, f"{run}/{slide}/{name}/{shape}")) for name, shape in names]
+    return ids
 
 
 def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) -> dict[str, str]:
