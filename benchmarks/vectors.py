@@ -1,0 +1,171 @@
+"""How fast label rasters become polygons and objects in QuPath, against GDAL and GEOS in the same run.
+
+python benchmarks/vectors.py --json FILE [--predictions DIR] [--side 20480]
+
+Tracing is compared with rasterio.features.shapes and shapely, ours and theirs valid: "noise" is three random labels,
+"blobs" and "fine" are smoothed noise at two scales, DIR's first raster comes on top. Simplifying is compared with
+shapely.coverage_simplify of the same polygons, at the same tolerance (a distance for us, the root of an area there).
+"project" is a raster of --side px, two classes of smoothed noise made in tiles of 2,048 px, from GeoTIFF to the .qpdata
+of a new project, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import shapely
+import tifffile
+from measuring import Row, alone, row, show, timed
+from numpy.typing import NDArray
+from rasterio.features import shapes
+from scipy import ndimage
+
+from qpkit.core.geometry import polygons_of
+from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.ops.vectors.vectorize import outlines_of, trace
+from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
+from qpkit.qupath import open_project
+from qpkit.workflows.import_predictions import ImportSettings, import_predictions
+from qpkit.workflows.project import new_project_of
+
+TILE = 2048
+LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Stroma", 2, ("Stroma",))))
+SKIP = {0, 255}
+
+
+def smooth(side: int, sigma: float, seed: int) -> NDArray[np.uint8]:
+    """Two classes on background, from smoothed noise."""
+    noise = np.random.default_rng(seed).standard_normal((side, side), dtype=np.float32)
+    found = ndimage.gaussian_filter(noise, sigma, mode="wrap")
+    found /= found.std()
+    return ((found > 0.5) + 2 * (found < -0.7)).astype(np.uint8)
+
+
+def ours(labels: NDArray[np.uint8], tolerance: float = 0.0) -> NDArray[np.object_]:
+    """Strip by strip, as import-predictions does."""
+    strips = ((y, labels[y : y + 1024], None) for y in range(0, len(labels), 1024))
+    return outlines_of(trace(strips, skip=SKIP), tolerance=tolerance).polygons
+
+
+def theirs(labels: NDArray[np.uint8]) -> list[shapely.Polygon]:
+    """GDAL's outlines as valid polygons."""
+    found = []
+    for outline, _ in shapes(labels, mask=~np.isin(labels, list(SKIP)), connectivity=4):
+        shell, *holes = outline["coordinates"]
+        polygon = shapely.Polygon(shell, holes)
+        found += [polygon] if polygon.is_valid else polygons_of(shapely.make_valid(polygon, method="structure"))
+    return found
+
+
+def _seconds(work: Callable[[], Sequence[shapely.Polygon]]) -> tuple[float, Sequence[shapely.Polygon]]:
+    start = time.perf_counter()
+    made = work()
+    return time.perf_counter() - start, made
+
+
+def tracing(name: str, labels: NDArray[np.uint8]) -> Iterator[Row]:
+    """Both ways; the polygons have to be as many, and of the same area."""
+    fast, mine = min((_seconds(lambda: ours(labels)) for _ in range(3)), key=lambda pair: pair[0])
+    slow, other = _seconds(lambda: theirs(labels))
+    assert len(mine) == len(other) and shapely.area(mine).sum() == shapely.area(other).sum()
+    yield row(f"trace {name}, vertices", int(shapely.get_num_coordinates(mine).sum()), "")
+    yield row(f"trace {name}", fast, "s", against="GDAL + shapely", ratio=slow / fast, goal=">= 10 x")
+
+
+def simplifying(name: str, labels: NDArray[np.uint8], tolerance: float) -> Iterator[Row]:
+    """Both ways, from the raster and from the polygons; ours includes the tracing."""
+    fast, mine = min((_seconds(lambda: ours(labels, tolerance)) for _ in range(3)), key=lambda pair: pair[0])
+    polygons = list(ours(labels))
+    slow, other = _seconds(lambda: shapely.coverage_simplify(shapely.segmentize(polygons, 1.0), tolerance))
+    count, count_other = (int(shapely.get_num_coordinates(found).sum()) for found in (mine, other))
+    yield row(f"simplify {name}", fast, "s", against="coverage_simplify", ratio=slow / fast)
+    yield row(f"simplify {name}, vertices", count, "", against="coverage_simplify", ratio=count_other / count)
+
+
+def made_project(root: Path, side: int) -> None:
+    """A project with one empty image, and its prediction, in `root`."""
+    image = root / "slide.tif"
+    blank = (np.full((TILE, TILE, 3), 240, np.uint8) for _ in range((side // TILE) ** 2))
+    um = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    layout = {"shape": (side, side, 3), "dtype": np.uint8, "tile": (TILE, TILE), "photometric": "rgb"}
+    tifffile.imwrite(image, blank, compression="deflate", **layout, **um)
+    new_project_of(root / "project", [image])
+    predictions = root / "predictions"
+    size = {"width": side, "height": side, "downsample": 1.0, "mpp": 0.5}
+    predictions.mkdir()
+    with create_raster(predictions / "labels.tif", **size) as raster:
+        for number in range((side // TILE) ** 2):
+            y, x = divmod(number, side // TILE)
+            raster.write(smooth(TILE, 16, number), x=x * TILE, y=y * TILE)
+    slide = SlidePrediction(name="slide.tif", image=str(image), entry="1", labels="labels.tif", **size)
+    write_predictions(
+        PredictionSet(root=predictions, run="run", model="none", label_map=LABELS, slides=(slide,), info={})
+    )
+
+
+def one(name: str, predictions: str, project: str, *options: str) -> None:
+    """Import once and print seconds and memory."""
+    settings = ImportSettings(**json.loads(options[0]))
+    found = timed(
+        lambda: import_predictions(read_predictions(Path(predictions)), open_project(Path(project)), settings)
+    )
+    print(json.dumps(found))
+
+
+def whole(name: str, predictions: Path, project: Path, settings: dict[str, float], goal: str) -> Iterator[Row]:
+    """From a raster to the project."""
+    found = alone(__file__, name, str(predictions), str(project), json.dumps(settings))
+    yield row(name, found["seconds"], "s", goal=goal.partition(",")[0])
+    yield row(f"{name}, memory", found["peak_mb"], "MB", goal=goal.partition(",")[2].strip())
+
+
+def measure(predictions: Path | None, project: Path | None, side: int) -> Iterator[Row]:
+    """All rows."""
+    ours(smooth(64, 2, 0), 1.0)  # compiled
+    rasters = {
+        "noise": np.random.default_rng(0).integers(0, 3, (TILE, TILE)).astype(np.uint8),
+        "blobs": smooth(2 * TILE, 12, 1),
+        "fine": smooth(2 * TILE, 2, 2),
+    }
+    if predictions:
+        found = read_predictions(predictions)
+        with rasterio.open(predictions / found.slides[0].labels) as dataset:
+            rasters[predictions.name] = dataset.read(1)
+    for name, labels in rasters.items():
+        yield from tracing(name, labels)
+    for name in ("blobs", "fine"):
+        yield from simplifying(name, rasters[name], 2.0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        made_project(root, side)
+        yield from whole(f"project, {side} px", root / "predictions", root / "project", {}, "<= 30 s, <= 1,500 MB")
+    if predictions and project:
+        simple = {"min_area_um2": 200, "simplify_um": 1}
+        yield from whole(f"{predictions.name}, simplified", predictions, project, simple, "<= 15 s, <= 1,000 MB")
+        yield from whole(f"{predictions.name}, as it is", predictions, project, {}, "<= 15 s, <= 1,000 MB")
+
+
+def main() -> None:
+    """Parse, measure, print the table, write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--predictions", type=Path, help="predictions folder to try, too")
+    parser.add_argument("--project", type=Path, help="copy of its project: objects are put into it")
+    parser.add_argument("--side", type=int, default=20_480)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        one(*options.one)
+        return
+    show(list(measure(options.predictions, options.project, options.side)), options.json)
+
+
+if __name__ == "__main__":
+    main()
