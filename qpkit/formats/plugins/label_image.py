@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,8 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
         raise ProjectError(f"{path}: there is no such file")
     pixels, palette, written = _load(path)
     notes: Counter[str] = Counter()
+    if choices.instances is not None:
+        return [_read_instances(path, pixels, written, image, choices, choices.instances, notes)]
     labels = choices.labels or (read_label_table(sidecar(path)) if sidecar(path).is_file() else None)
     if labels is None:
         labels = _palette_labels(pixels, palette, path)
@@ -88,6 +90,44 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
     areas = vectorize(values, skip=skip)
     objects = [_object(polygon, labels, value, place) for value, found in areas.items() for polygon in found]
     return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+
+
+def _read_instances(
+    path: Path,
+    pixels: NDArray[Any],
+    written: str,
+    image: ImageFacts,
+    choices: Choices,
+    classes: Mapping[int, str],
+    notes: Counter[str],
+) -> Drawing:
+    """One detection for each number but 0, in one piece or several.
+
+    Raises:
+        FormatError: Colours, or numbers below 0.
+    """
+    if pixels.ndim == 3 or pixels.min(initial=0) < 0 or pixels.max(initial=0) >= 1 << 31:
+        raise FormatError(f"{path}: numbers of objects are whole, 0 to 2^31 - 1, one a pixel")
+    height, width = pixels.shape
+    place = place_of(path, width=width, height=height, image=image, choices=choices, written=written, notes=notes)
+    objects = []
+    for number, parts in vectorize(pixels, skip={0}).items():
+        area = affine_transform(
+            parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts),
+            [place.downsample, 0, 0, place.downsample, place.x, place.y],
+        )
+        name = classes.get(number, classes.get(-1))
+        notes["objects whose number the table does not have, without a class"] += name is None
+        notes["objects in several pieces"] += len(parts) > 1
+        objects.append(
+            Annotation(
+                geometry=area,
+                shape=area_shape(area),
+                path_class=None if name is None else read_class(name, None),
+                kind="detection",
+            )
+        )
+    return Drawing(objects=tuple(objects), image=image, notes=+notes)
 
 
 def _count_ignored(values: NDArray[np.uint8], labels: LabelMap, notes: Counter[str]) -> None:
@@ -134,7 +174,7 @@ def _palette_labels(pixels: NDArray[Any], palette: list[int] | None, path: Path)
     if palette is None:
         raise ConfigError(
             f"{path}: say what its values mean with --labels FILE (a labels.toml, or a CSV or TSV table of classes); "
-            "images in which each number is an object (instances) cannot be read yet"
+            "if each number is an object: --instances CLASS"
         )
     rgb = [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
     found = [int(value) for value in np.unique(pixels) if value != _NO_VALUE]
@@ -148,7 +188,8 @@ def _known(pixels: NDArray[Any], labels: LabelMap, path: Path, notes: Counter[st
     """Values that the labels name; the others become background and are listed with their pixels."""
     if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 255:
         raise FormatError(
-            f"{path}: values up to {pixels.max()} number single objects, not classes (a label image has 0..255)"
+            f"{path}: values up to {pixels.max()} number single objects, not classes (a label image has 0..255); read "
+            "them with --instances CLASS, or a table of numbers and classes"
         )
     values = pixels.astype(np.uint8)
     counts = np.bincount(values.ravel(), minlength=256)

@@ -86,10 +86,13 @@ class Choices:
         downsample: Slide px per px of a label image; None where it was not stated.
         offset: Place of a label image's corner in slide px; None where it was not stated.
         labels: What the values of a label image mean.
+        instances: Each number of a label image is one object: its class by number, where a table said it (-1: of all
+            others); None where numbers are classes.
         segmentation: How COCO holds areas.
     """
 
     downsample: float | None = None
     offset: tuple[float, float] | None = None
     labels: LabelMap | None = None
+    instances: Mapping[int, str] | None = None
     segmentation: Segmentation = "auto"

@@ -21,7 +21,7 @@ from qpkit.formats.shipped_labels import labels_file
 SIDECAR: Final = ".labels.toml"
 """What is written beside every label image: mask.png and mask.labels.toml."""
 
-_VALUE: Final = ("gt_code", "value", "code", "id", "index")
+_VALUE: Final = ("gt_code", "number", "value", "code", "id", "index")
 _NAME: Final = ("label", "group", "name", "class", "classification", "category")
 _COLOR: Final = ("color", "colour")
 
@@ -36,26 +36,13 @@ def read_label_table(path: Path) -> LabelMap:
         LabelError: The file is missing, not one of these, or has faults.
     """
     path = labels_file(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as err:
-        raise LabelError(f"{path}: label table cannot be read ({err})") from err
     if path.suffix.lower() == ".toml":
-        return parse_label_map(text, source=str(path))
-    head = text.partition("\n")[0]
-    delimiter = max("\t;,", key=head.count)
-    rows = [
-        {key.strip().lower(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-        for row in csv.DictReader(text.splitlines(), delimiter=delimiter)
-    ]
-    if not rows or not set(rows[0]) & set(_VALUE) or not set(rows[0]) & set(_NAME):
-        raise LabelError(
-            f"{path}: no table with a column of names ({', '.join(_NAME)}) and values ({', '.join(_VALUE)})"
-        )
+        return parse_label_map(_text(path), source=str(path))
+    rows = _rows(path)
     if len(rows) > MOST_CLASSES:
         raise LabelError(
-            f"{path}: {len(rows):,} values, and a label image has at most {MOST_CLASSES} classes; images in which each "
-            "number is an object (instances) cannot be read yet"
+            f"{path}: {len(rows):,} values, and a label image has at most {MOST_CLASSES} classes; if each number is an "
+            f"object: qpkit convert --instances {path}"
         )
     classes = [_class(row, f"{path}: line {number}") for number, row in enumerate(rows, start=2)]
     order = sorted(range(len(rows)), key=lambda i: int(rows[i].get("overlay_order") or 0))
@@ -67,6 +54,46 @@ def read_label_table(path: Path) -> LabelMap:
         )
     except LabelError as err:
         raise LabelError(f"{path}: {err}") from err
+
+
+def read_instance_classes(stated: str) -> dict[int, str]:
+    """Read what --instances says: a table of numbers and classes, or the class of all numbers.
+
+    Returns:
+        Class by number; -1 stands for all.
+
+    Raises:
+        LabelError: The table cannot be read, or has a value that is no number.
+    """
+    path = Path(stated)
+    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return {-1: stated}
+    return {
+        item.value: item.name for item in (_class(row, f"{path}: line {n}") for n, row in enumerate(_rows(path), 2))
+    }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        raise LabelError(f"{path}: label table cannot be read ({err})") from err
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, with names in lower case."""
+    text = _text(path)
+    head = text.partition("\n")[0]
+    delimiter = max("\t;,", key=head.count)
+    rows = [
+        {key.strip().lower(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        for row in csv.DictReader(text.splitlines(), delimiter=delimiter)
+    ]
+    if not rows or not set(rows[0]) & set(_VALUE) or not set(rows[0]) & set(_NAME):
+        raise LabelError(
+            f"{path}: no table with a column of names ({', '.join(_NAME)}) and values ({', '.join(_VALUE)})"
+        )
+    return rows
 
 
 def _class(row: Mapping[str, str], where: str) -> LabelClass:

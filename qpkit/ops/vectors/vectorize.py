@@ -34,7 +34,9 @@ class Outlines:
 
     def by_value(self) -> dict[int, list[shapely.Polygon]]:
         """The polygons of each label."""
-        return {int(value): list(self.polygons[self.values == value]) for value in np.unique(self.values)}
+        values, starts = np.unique(self.values, return_index=True)
+        parts = np.split(self.polygons, starts[1:])
+        return {int(value): list(part) for value, part in zip(values, parts, strict=False)}
 
 
 def trace(strips: Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]], *, skip: Collection[int]) -> Arcs:

@@ -16,7 +16,7 @@ from qpkit.formats.format import Format
 from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.label_table import read_label_table
+from qpkit.formats.shared.label_table import read_instance_classes, read_label_table
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Project, open_project
 from qpkit.version import __version__
@@ -156,6 +156,7 @@ def _choices(settings: ConvertSettings) -> Choices:
         downsample=settings.downsample,
         offset=settings.offset,
         labels=None if settings.labels is None else read_label_table(settings.labels),
+        instances=None if settings.instances is None else read_instance_classes(settings.instances),
         segmentation=settings.segmentation,
     )
 

@@ -50,6 +50,8 @@ class ConvertSettings(Settings):
         offset: Label image: its corner in slide px.
         downsample: Label image: slide px per px.
         labels: What a label image's values mean: labels.toml, CSV, TSV or tiger-codes.
+        instances: Each number of a label image is one object: the class of all of them, or a CSV or TSV of numbers and
+            classes (such as the instances/SLIDE.csv of an export).
         entries: Only this entry of the project (name or id; repeatable); of a project as target the one to add to.
         segmentation: COCO: auto, polygon or rle.
         overwrite: Replace files and folders that convert made (never .qpdata, never objects).
@@ -64,11 +66,14 @@ class ConvertSettings(Settings):
     offset: Annotated[tuple[float, float] | None, Flag(parse=_offset, metavar="X,Y")] = None
     downsample: Annotated[float | None, Range(above=0)] = None
     labels: Path | None = None
+    instances: Annotated[str | None, Flag(metavar="CLASS|TABLE")] = None
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
     segmentation: Segmentation = "auto"
     overwrite: bool = False
 
     def faults(self) -> Iterator[str]:
-        """Name a size that no image has."""
+        """Name a size that no image has, and two meanings of one number."""
+        if self.labels is not None and self.instances is not None:
+            yield "--labels and --instances exclude each other: a number is a class or an object; give one"
         if self.size is not None and min(self.size) < 1:
             yield f"--size {self.size[0]}x{self.size[1]}: has to be at least 1x1 px"

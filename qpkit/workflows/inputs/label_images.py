@@ -259,8 +259,8 @@ def _read(path: Path, labels: LabelMap, found: Counter[int]) -> NDArray[np.uint8
         with open_large_image(path) as image:
             if image.mode not in ("L", "P", "1"):
                 raise FormatError(
-                    f"{path}: mode {image.mode} is not a label image (8-bit grey or palette); images in which each "
-                    "number is an object (instances) cannot be read yet"
+                    f"{path}: mode {image.mode} is not a label image (8-bit grey or palette); if each number is an "
+                    f"object: qpkit convert {path.name} PROJECT --instances CLASS"
                 )
             pixels = np.array(image, dtype=np.uint8)
     except OSError as err:
