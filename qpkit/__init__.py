@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qpkit.api import import_predictions as import_predictions
     from qpkit.api import predict as predict
     from qpkit.api import train as train
+    from qpkit.api import undo_import as undo_import
     from qpkit.core.annotation import Annotation as Annotation
     from qpkit.core.annotation import PathClass as PathClass
     from qpkit.core.annotation import Plane as Plane
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     name: home
     for home, names in {
-        "qpkit.api": ("evaluate", "export", "export_shard", "import_predictions", "predict", "train"),
+        "qpkit.api": ("evaluate", "export", "export_shard", "import_predictions", "predict", "train", "undo_import"),
         "qpkit.core.annotation": ("Annotation", "PathClass", "Plane"),
         "qpkit.errors": ("QpkitError",),
         "qpkit.qupath": (

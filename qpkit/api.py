@@ -32,6 +32,7 @@ from qpkit.workflows.export.shard import export_shard as export_part
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
 from qpkit.workflows.import_predictions import ImportSettings, SlideImport, predictions_to_geojson
 from qpkit.workflows.import_predictions import import_predictions as import_into_project
+from qpkit.workflows.import_predictions import undo_import as undo_imported
 from qpkit.workflows.inputs.label_images import masks_as_predictions
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
@@ -236,6 +237,20 @@ def import_predictions(
         if geojson is not None:
             return predictions_to_geojson(found, Path(geojson), settings, overwrite=overwrite, on_progress=on_progress)
         return import_into_project(found, opened, settings, on_progress=on_progress)
+
+
+def undo_import(project: AnyPath, run: str, *, dry_run: bool = False) -> list[SlideImport]:
+    """Take what a run put into a project out again; what a person has changed since stays and is counted.
+
+    Args:
+        project: QuPath project; it must be closed in QuPath.
+        run: Id of the run.
+        dry_run: Change nothing; say what would be.
+
+    Raises:
+        QpkitError: As `qpkit.workflows.import_predictions.undo_import` says.
+    """
+    return undo_imported(open_project(project), run, dry_run=dry_run)
 
 
 def evaluate(

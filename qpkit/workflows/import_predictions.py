@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -24,13 +24,15 @@ from qpkit.core.provenance import (
     prediction_ids,
     prediction_name,
     provenances,
+    run_of,
 )
-from qpkit.errors import ConfigError, ProjectError, listed
+from qpkit.errors import ConfigError, ProjectError, listed, or_else
 from qpkit.files import new_folder, pretty_json, safe_names
 from qpkit.ops.masks.rasterize import count_values
 from qpkit.ops.vectors.for_qupath import to_slide
 from qpkit.ops.vectors.vectorize import outlines_of, trace
 from qpkit.predictions import PredictionSet, SlidePrediction
+from qpkit.predictions.ledger import Ledgers, alike
 from qpkit.predictions.store import read_strips, strip_count
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, write_geojson
@@ -61,6 +63,9 @@ class ImportSettings(Settings):
         kind: annotations or detections: QuPath's object type.
         min_area_um2: Smaller areas become their surroundings; they are counted.
         simplify_um: How far outlines may move in simplifying, without gaps between classes; 0 keeps every pixel corner.
+        append: Leave what earlier runs put there; else what nobody has touched of it is replaced.
+        restore: Put in again what a reviewer has deleted of this run.
+        dry_run: Change nothing; say what would be.
     """
 
     kind: Annotated[Literal["annotation", "detection"], Flag(name="--as", parse=_kind, shown="annotations")] = (
@@ -68,6 +73,9 @@ class ImportSettings(Settings):
     )
     min_area_um2: Annotated[float, Range(at_least=0)] = 0.0
     simplify_um: Annotated[float, Range(at_least=0)] = 0.0
+    append: bool = False
+    restore: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,7 @@ class SlideImport:
         added, removed, unchanged: Objects in the project.
         kept_edited: Objects of earlier imports that a person has changed since; they stay.
         recognised: Predictions in the project that have lost their metadata, known by their ids or names.
+        deleted: Objects left out because a reviewer has deleted them.
         notes: What the user has to know about the rasters of all slides.
         seconds: Wall time.
     """
@@ -99,6 +108,7 @@ class SlideImport:
     unchanged: int = 0
     kept_edited: int = 0
     recognised: int = 0
+    deleted: int = 0
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -123,7 +133,8 @@ def import_predictions(
     """Put the objects of a predictions folder into the project's .qpdata files.
 
     What an earlier import put there and nobody has touched since is replaced; human objects, and predictions that a
-    person has edited, stay. The same run imported twice changes no byte.
+    person has edited, stay; what a person has deleted of this run is not put there again. The same run imported twice
+    changes no byte. What was done is written into the project's ledger.
 
     Raises:
         ProjectError: A slide of the predictions is not in the project, or is of another size there.
@@ -132,12 +143,21 @@ def import_predictions(
     entries = [_entry_of(slide, project) for slide in predictions.slides]
     predictions = replace(predictions, label_map=_with_known_colors(predictions.label_map, project))
     tick = _ticker(predictions, on_progress)
+    ledgers = Ledgers(project.path.parent)
     reports = []
     for slide, entry in zip(predictions.slides, entries, strict=True):
         start = time.perf_counter()
         shapes = _shapes(predictions, slide, settings, tick)
-        reports.append(_report(predictions, slide, shapes, _replace(entry, shapes.objects), start))
-    return reports
+        change = _Change.of(entry, shapes.objects, predictions.run, ledgers, settings)
+        if not settings.dry_run:
+            change.make(entry, ledgers, _said(settings, shapes))
+        reports.append(_report(predictions, slide, shapes, change.counts(), start))
+    return [replace(report, notes=(*report.notes, *ledgers.notes)) for report in reports]
+
+
+def _said(settings: ImportSettings, shapes: _Polygons) -> dict[str, Any]:
+    """What the ledger keeps of an import into one entry."""
+    return {**msgspec.to_builtins(settings), "too_small": shapes.too_small, "mended": shapes.mended}
 
 
 def predictions_to_geojson(
@@ -205,27 +225,120 @@ def _report(
     )
 
 
-def _replace(entry: Entry, new: Sequence[Annotation]) -> dict[str, int]:
-    """Bring one entry's predictions up to date."""
-    made = {o.id: o for o in new}
-    # Of an object without metadata and with another name the id still tells that it was predicted.
-    there = [o for o in entry.objects() if is_prediction(o) or o.id in made] if entry.has_data else []
-    # Without an id nothing tells that it is the same object: it counts as edited, and stays.
-    untouched = {o.id: o for o in there if o.id is not None and _is_untouched(o, made.get(o.id))}
-    edited = {o.id for o in there if o.id not in untouched}
-    recognised = sum(not o.metadata.get(RUN_KEY) for o in there)
-    unchanged = {o.id for o in new if o.id in untouched and _alike(o, untouched[o.id])}
-    remove = set(untouched) - unchanged
-    add = [o for o in new if o.id not in unchanged and o.id not in edited]
-    if remove or add:
-        entry.replace_objects(remove=remove, add=add)
-    return {
-        "added": len(add),
-        "removed": len(remove),
-        "unchanged": len(unchanged),
-        "kept_edited": len(edited),
-        "recognised": recognised,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What an import does to one entry.
+
+    Args:
+        run: The run that is imported.
+        add: Objects to put in.
+        remove: Ids of objects to take out, by the run that they are of.
+        unchanged: Objects that are there as they would be put in.
+        edited: Ids of predictions that a person has changed; they stay.
+        recognised: Predictions that have lost their metadata.
+        deleted: Rows of what a person deleted.
+        left_out: How many objects were left out because of it.
+    """
+
+    run: str
+    add: list[Annotation]
+    remove: dict[str, set[str]]
+    unchanged: list[Annotation]
+    edited: set[str | None]
+    recognised: int
+    deleted: Any
+    left_out: int
+
+    @classmethod
+    def of(
+        cls, entry: Entry, made: Sequence[Annotation], run: str, ledgers: Ledgers, settings: ImportSettings
+    ) -> _Change:
+        """Compare what was made with what is there."""
+        by_id = {o.id: o for o in made}
+        objects = entry.objects() if entry.has_data else []
+        ledger = ledgers.of(run)
+        # Before anything else: what is gone, and no import took it out, a person has deleted.
+        gone = ledger.deleted(str(entry.id), {o.id for o in objects})
+        if settings.restore:
+            gone = gone.slice(0, 0)
+        is_gone = alike(made, gone)
+        # Of an object without metadata and with another name the id still tells that it was predicted.
+        there = [o for o in objects if is_prediction(o) or o.id in by_id]
+        # Without an id nothing tells that it is the same object: it counts as edited, and stays.
+        untouched = {o.id: o for o in there if o.id is not None and _is_untouched(o, by_id.get(o.id))}
+        edited = {o.id for o in there if o.id not in untouched}
+        new = [o for o, was_deleted in zip(made, is_gone, strict=True) if not was_deleted]
+        unchanged = [o for o in new if o.id in untouched and _alike(o, untouched[o.id])]
+        same = {o.id for o in unchanged}
+        remove: dict[str, set[str]] = {}
+        for identity, old in untouched.items():
+            of = run if identity in by_id else run_of(old) or run
+            if identity not in same and (of == run or not settings.append):
+                remove.setdefault(of, set()).add(identity)
+        return cls(
+            run=run,
+            add=[o for o in new if o.id not in same and o.id not in edited],
+            remove=remove,
+            unchanged=unchanged,
+            edited=edited,
+            recognised=sum(not o.metadata.get(RUN_KEY) for o in there),
+            deleted=gone,
+            left_out=int(is_gone.sum()),
+        )
+
+    def make(self, entry: Entry, ledgers: Ledgers, said: Mapping[str, Any]) -> None:
+        """Change the entry, then the ledgers: what they do not know yet counts as not imported."""
+        removed = set().union(*self.remove.values())
+        if removed or self.add:
+            entry.replace_objects(remove=removed, add=self.add)
+        for run, ids in self.remove.items():
+            if run != self.run:
+                ledgers.put(ledgers.of(run).marked(str(entry.id), ids, "replaced"))
+        now = [*self.unchanged, *self.add]
+        ledgers.put(ledgers.of(self.run).after_import(str(entry.id), entry.name, now, self.deleted, said))
+
+    def counts(self) -> dict[str, int]:
+        """As SlideImport has them."""
+        return {
+            "added": len(self.add),
+            "removed": sum(map(len, self.remove.values())),
+            "unchanged": len(self.unchanged),
+            "kept_edited": len(self.edited),
+            "recognised": self.recognised,
+            "deleted": self.left_out,
+        }
+
+
+def undo_import(project: Project, run: str, *, dry_run: bool = False) -> list[SlideImport]:
+    """Take what a run put into a project out again; what a person has changed since stays and is counted.
+
+    Raises:
+        ProjectError: Nothing of that run is there.
+        FormatError: A .qpdata cannot be read or must not be rewritten; entries before it are done.
+    """
+    ledgers = Ledgers(project.path.parent)
+    reports = []
+    runs: set[str] = set()
+    for entry in project.entries:
+        start = time.perf_counter()
+        objects = [o for o in entry.objects() if is_prediction(o)] if entry.has_data else []
+        runs |= {run_of(o) or "" for o in objects}
+        own = [o for o in objects if run_of(o) == run]
+        if not own:
+            continue
+        remove = {o.id for o in own if o.id is not None and is_untouched(o)}
+        if remove and not dry_run:
+            entry.replace_objects(remove=remove, add=())
+            ledgers.put(ledgers.of(run).marked(str(entry.id), remove, "undone"))
+        reports.append(
+            SlideImport(
+                name=entry.name, objects={}, area_mm2=None, raster_mm2=None, too_small=0, mended=0, removed=len(remove),
+                kept_edited=len(own) - len(remove), notes=ledgers.notes, seconds=time.perf_counter() - start,
+            )
+        )  # fmt: skip
+    if not reports:
+        raise ProjectError(f"{project.path}: no object of run {run!r} is there, {or_else(run, sorted(runs))}")
+    return reports
 
 
 def _is_untouched(old: Annotation, new: Annotation | None) -> bool:

@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 from predictions_made_up import predict_truth
 from rasterio.features import rasterize as gdal_rasterize
 
+from qpkit.cli import main
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.provenance import is_prediction
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError, ProjectError
 from qpkit.predictions import read_predictions
+from qpkit.predictions.ledger import read_ledger
 from qpkit.predictions.store import read_strips
 from qpkit.qupath import open_project, read_geojson
-from qpkit.workflows.import_predictions import ImportSettings, import_predictions, predictions_to_geojson
+from qpkit.workflows.import_predictions import (
+    ImportSettings,
+    import_predictions,
+    predictions_to_geojson,
+    undo_import,
+)
 
 LABELS = LabelMap(
     classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Immune cells", 2, ("Immune cells",))),
@@ -324,3 +331,89 @@ def test_composed_train_keeps_every_object_quPath_wrote(composed: Path, tmp_path
     once = files(project)
     import_predictions(made, open_project(project), ImportSettings(simplify_um=2.0, min_area_um2=50))
     assert files(project) == once
+
+
+# The ledger
+
+
+def test_what_a_reviewer_deleted_does_not_come_back_unless_it_is_asked_for(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    import_predictions(made, open_project(study), ImportSettings())
+    gone, *stay = predicted(study)
+    open_project(study).entry(name(4)).replace_objects(remove={gone.id or ""}, add=[])
+    for settings in (ImportSettings(), ImportSettings(simplify_um=1.0), ImportSettings()):
+        (report,) = import_predictions(made, open_project(study), settings)
+        assert report.deleted == 1
+        assert len(predicted(study)) == len(stay)
+    before = files(study)
+    (report,) = import_predictions(made, open_project(study), ImportSettings(restore=True, dry_run=True))
+    assert (report.added, report.deleted, files(study)) == (1, 0, before)
+    import_predictions(made, open_project(study), ImportSettings(restore=True))
+    assert {o.id for o in predicted(study)} == {gone.id, *(o.id for o in stay)}
+
+
+def test_another_run_takes_out_and_that_is_no_deletion(study: Path, tmp_path: Path) -> None:
+    first = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    second = predict_truth(study, tmp_path / "b", LABELS, run="run-2")
+    import_predictions(first, open_project(study), ImportSettings())
+    import_predictions(second, open_project(study), ImportSettings())
+    (report,) = import_predictions(first, open_project(study), ImportSettings())
+    assert (report.added, report.deleted, report.removed) == (7, 0, 7)
+    (report,) = import_predictions(second, open_project(study), ImportSettings(append=True))
+    assert (report.added, report.removed, len(predicted(study))) == (7, 0, 14)
+    (report,) = import_predictions(second, open_project(study), ImportSettings(append=True))
+    assert (report.unchanged, len(predicted(study))) == (7, 14)
+
+
+def test_an_import_is_taken_back_but_for_what_people_changed(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = open_project(study).entry(name(4))
+    human = [o.comparable() for o in entry.objects()]
+    made = predict_truth(study, tmp_path / "a", LABELS, run="run-1", entries=(3, 4))
+    import_predictions(made, open_project(study), ImportSettings())
+    first, *_ = predicted(study)
+    entry = open_project(study).entry(name(4))
+    entry.replace_objects(remove={first.id or ""}, add=[replace(first, locked=True)])
+    before = files(study)
+    with pytest.raises(SystemExit, match="0"):
+        main(["import-predictions", "--undo", "run-1", str(study), "--dry-run"])
+    assert "nothing was changed" in capsys.readouterr().err
+    assert files(study) == before
+    reports = undo_import(open_project(study), "run-1")
+    assert [(r.removed, r.kept_edited) for r in reports] == [(6, 0), (6, 1)]
+    assert [o.comparable() for o in open_project(study).entry(name(4)).objects()][: len(human)] == human
+    assert [o.id for o in predicted(study)] == [first.id]
+    # What was taken back was not deleted.
+    import_predictions(made, open_project(study), ImportSettings())
+    assert len(predicted(study)) == 7
+    with pytest.raises(ProjectError, match="no object of run 'run-2' is there, did you mean 'run-1'"):
+        undo_import(open_project(study), "run-2")
+
+
+def test_a_damaged_ledger_is_left_alone_and_named(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    import_predictions(made, open_project(study), ImportSettings())
+    ledger = study / "qpkit/imports/run-1.parquet"
+    rows = read_ledger(study, "run-1").table
+    assert rows.num_rows == 7 and set(rows["state"].to_pylist()) == {"imported"}
+    ledger.write_bytes(b"not parquet")
+    (report,) = import_predictions(made, open_project(study), ImportSettings())
+    assert (report.unchanged, report.deleted) == (7, 0)
+    assert any("what reviewers deleted is not known" in note for note in report.notes)
+    assert ledger.read_bytes() == b"not parquet"
+    ledger.unlink()
+    import_predictions(made, open_project(study), ImportSettings())
+    assert read_ledger(study, "run-1").table.num_rows == 7
+
+
+def test_the_ledger_is_geoparquet(study: Path, tmp_path: Path) -> None:
+    geopandas = pytest.importorskip("geopandas")
+    made = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    import_predictions(made, open_project(study), ImportSettings())
+    table = geopandas.read_parquet(study / "qpkit/imports/run-1.parquet")
+    objects = {o.id: o for o in predicted(study)}
+    assert table.crs is None and set(table["id"]) == set(objects)
+    for row in table.itertuples():
+        assert row.geometry.equals(objects[row.id].geometry)
+        assert row.probability == pytest.approx(0.8, abs=0.001)

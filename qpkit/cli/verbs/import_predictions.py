@@ -18,8 +18,12 @@ from qpkit.workflows.inputs.label_maps import read_label_map
 
 
 def command(
-    predictions: Path = typer.Argument(..., metavar="DIR", help="Folder that qpkit predict made, or masks."),
-    project: Path = typer.Argument(..., help="QuPath project to put the objects into. Close it in QuPath first."),
+    predictions: Path | None = typer.Argument(
+        None, metavar="[DIR]", help="Folder that qpkit predict made, or masks; none with --undo."
+    ),
+    project: Path | None = typer.Argument(
+        None, metavar="PROJECT", help="QuPath project to put the objects into. Close it in QuPath first."
+    ),
     *,
     settings: ImportSettings,
     geojson_only: Path | None = typer.Option(None, metavar="DIR", help="Write GeoJSON files there instead."),
@@ -29,9 +33,21 @@ def command(
         None, "--table", help="With --from-masks: CSV with file,slide,x,y[,downsample] where names do not say it."
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace GeoJSON files that are there."),
+    undo: str | None = typer.Option(
+        None, metavar="RUN", help="Take what this run put into PROJECT out again; what a person changed stays."
+    ),
 ) -> None:
     """Turn predictions into polygons in the QuPath project, ready to review."""
     start = time.perf_counter()
+    if undo is not None:
+        target = project or predictions
+        if target is None or (project and predictions):
+            raise ConfigError("--undo RUN takes the project alone: qpkit import-predictions --undo RUN PROJECT")
+        warn_of_stamps(open_project(target))
+        _show(api.undo_import(target, undo, dry_run=settings.dry_run), target, start, dry_run=settings.dry_run)
+        return
+    if predictions is None or project is None:
+        raise typer.BadParameter("DIR and PROJECT are needed")
     if not from_masks and (labels or table_file):
         raise ConfigError("--labels and --table go with --from-masks")
     if from_masks and labels is None:
@@ -49,10 +65,10 @@ def command(
             overwrite=overwrite,
             on_progress=update,
         )
-    _show(reports, geojson_only or project, start)
+    _show(reports, geojson_only or project, start, dry_run=settings.dry_run)
 
 
-def _show(reports: list[SlideImport], target: Path, start: float) -> None:
+def _show(reports: list[SlideImport], target: Path, start: float, *, dry_run: bool) -> None:
     rows = []
     for r in reports:
         objects = ", ".join(f"{name} {count:,}" for name, count in r.objects.items()) or "none"
@@ -62,16 +78,21 @@ def _show(reports: list[SlideImport], target: Path, start: float) -> None:
         "slide", "objects", "mm2 in raster", "mm2", "too small", "mended", "added", "removed", "unchanged",
         "edited, kept",
     )  # fmt: skip
-    table("Imported", columns, rows)
+    table("What an import would do" if dry_run else "Imported", columns, rows)
     for r in reports:
         if r.recognised:
             say(
                 f"note: {r.name}: {r.recognised:,} prediction(s) there without metadata (QuPath's GeoJSON import drops "
                 "it) were recognised by their ids or names"
             )
+        if r.deleted:
+            say(
+                f"note: {r.name}: {r.deleted:,} object(s) that a reviewer has deleted were left out; --restore puts "
+                "them in again"
+            )
     for note in dict.fromkeys(note for r in reports for note in r.notes):
         say(f"note: {note}")
-    say(f"{target} ({took(start)})")
+    say(f"{target}{': a dry run, nothing was changed' if dry_run else ''} ({took(start)})")
 
 
 def _areas(mm2: Mapping[str, float] | None) -> str:
