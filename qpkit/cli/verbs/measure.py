@@ -8,10 +8,11 @@ from pathlib import Path
 import typer
 
 from qpkit.cli.shared.console import progress, say, table
+from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import OutputError
 from qpkit.files import replace_file
 from qpkit.qupath import open_project
-from qpkit.workflows.tables.measure import Measured, MeasureSettings, measure
+from qpkit.workflows.tables.measure import Measured, MeasureSettings, measure, write_measurements
 
 
 def command(
@@ -19,6 +20,9 @@ def command(
     *,
     settings: MeasureSettings,
     csv: Path | None = typer.Option(None, help="CSV file to write."),
+    write: bool = typer.Option(
+        False, "--write", help="Write area and fraction of each class onto the regions, as measurements in QuPath."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a CSV that is there."),
 ) -> None:
@@ -27,8 +31,12 @@ def command(
 
     if csv is not None and csv.exists() and not overwrite:
         raise OutputError(f"{csv}: is there already; choose another name or pass --overwrite")
+    opened = open_project(project)
+    if write:
+        warn_of_stamps(opened)
     with progress("measure") as update:
-        report = measure(open_project(project), settings, on_progress=update)
+        report = measure(opened, settings, on_progress=update)
+    changed = write_measurements(opened, report, settings) if write else 0
     if csv is not None:
         replace_file(csv, report.to_csv().encode())
     if as_json:
@@ -40,6 +48,8 @@ def command(
         say(f"note: {note}")
     if csv is not None:
         say(f"table: {csv}")
+    if write:
+        say(f"{changed:,} region(s) of {project} have new measurements")
 
 
 def _row(row: Measured) -> tuple[object, ...]:

@@ -6,7 +6,8 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -25,7 +26,7 @@ from qpkit.ops.vectors.areas import class_areas, class_of, filled_area, united
 from qpkit.predictions import PredictionSet, SlidePrediction, read_predictions
 from qpkit.predictions.store import read_strips
 from qpkit.progress import OnProgress, Ticker, no_progress
-from qpkit.qupath import Entry, Project
+from qpkit.qupath import Entry, Project, QpData
 from qpkit.settings import Flag, Settings
 
 ANNOTATIONS: Final = "annotations"
@@ -181,6 +182,45 @@ def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgr
     return MeasureReport(tuple(sorted(rows, key=lambda row: order.index(row.level))), tuple(notes))
 
 
+def write_measurements(project: Project, report: MeasureReport, settings: MeasureSettings) -> int:
+    """Write area and fraction of each class onto the regions themselves, as measurements that QuPath shows.
+
+    They are called "Tumor: Area µm^2" (px^2 where um per px are not known) and "Tumor: Fraction", with "Predicted "
+    before them where predictions were measured. Other measurements stay; so does a file where they are the same.
+
+    Returns:
+        How many regions have changed.
+
+    Raises:
+        FormatError: A .qpdata must not be rewritten; entries before it are done.
+    """
+    prefix = "" if settings.what == ANNOTATIONS else "Predicted "
+    changed = 0
+    for entry in project.chosen(settings.entries):
+        own = [row for row in report.rows if row.level == "region" and row.slide == entry.name]
+        if not own:
+            continue
+        objects = entry.objects()
+        places = {id(o): number for number, o in enumerate(objects)}
+        changes: dict[str | int, Annotation] = {}
+        for name, region in _named(_regions(objects, settings)):
+            found: dict[str, float] = {}
+            for row in (row for row in own if row.region == name):
+                area = ("px^2", row.area_px2) if row.area_mm2 is None else ("µm^2", row.area_mm2 * 1e6)
+                found[f"{prefix}{row.class_name}: Area {area[0]}"] = round(area[1], 2)
+                found[f"{prefix}{row.class_name}: Fraction"] = round(row.fraction or 0.0, 6)
+            if any(region.measurements.get(key) != value for key, value in found.items()):
+                changes[places[id(region)]] = replace(region, measurements={**region.measurements, **found})
+        if changes:
+            entry.edit(partial(QpData.update, changes=changes))
+            changed += len(changes)
+    return changed
+
+
+def _regions(objects: Sequence[Annotation], settings: MeasureSettings) -> list[Annotation]:
+    return [o for o in objects if o.kind == "annotation" and o.class_name in settings.region and o.geometry.area > 0]
+
+
 def _rasters(of: str) -> PredictionSet:
     folder = Path(of)
     if not folder.is_dir():
@@ -200,7 +240,7 @@ def _places(
 ) -> tuple[dict[str, _Place], _Place] | None:
     """The regions of an entry by name, and all of it; None where there is nothing."""
     objects = entry.objects() if entry.has_data else []
-    regions = [o for o in objects if o.kind == "annotation" and o.class_name in settings.region and o.geometry.area > 0]
+    regions = _regions(objects, settings)
     um2 = _um2_per_px(entry) or 0.0
     areas = {name: class_areas([region])[class_of(region)] for name, region in _named(regions)}
     if rasters is not None:

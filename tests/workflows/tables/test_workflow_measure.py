@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,28 @@ def test_the_command_writes_what_it_shows(tmp_path: Path, capsys: pytest.Capture
     assert float(stored[0]["area_mm2"]) == shown[0]["area_mm2"]
     assert run("measure", project.path, "--csv", tmp_path / "m.csv") == 1
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_regions_get_what_was_measured_in_them_and_nothing_else_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = small_project(tmp_path, [OBJECTS, (OBJECTS[0],)])
+    before = project.entries[0].objects()
+    other = project.entries[1].files.data.read_bytes()
+    assert run("measure", project.path, "--write") == 0
+    assert "2 region(s) of" in capsys.readouterr().err
+    after = open_project(project.path).entries[0].objects()
+    assert after[3].measurements == {
+        "Tumor: Area µm^2": pytest.approx(2400 * UM2, abs=0.01), "Tumor: Fraction": pytest.approx(0.24),
+    }  # fmt: skip
+    assert after[4].measurements["Stroma: Fraction"] == pytest.approx(0.04)
+    plain = [replace(o, measurements={}).comparable() for o in after]
+    assert plain == [replace(o, measurements={}).comparable() for o in before]
+    assert project.entries[1].files.data.read_bytes() == other
+    written = project.entries[0].files.data.read_bytes()
+    run("measure", project.path, "--write")
+    assert "0 region(s)" in capsys.readouterr().err
+    assert project.entries[0].files.data.read_bytes() == written
 
 
 def test_what_cannot_be_measured_is_one_line(tmp_path: Path) -> None:
