@@ -23,11 +23,12 @@ from format_strategies import IMAGE
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import QpkitError
 from qpkit.formats.format import Format
-from qpkit.formats.registry import FORMATS, format_of, named
+from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.fields import NOT_READ, Fields, unread_json, unread_xml
+from qpkit.formats.shared.fields import ANY, LISTED, NOT_READ, Fields, UnreadJson, unread_json, unread_xml
+from qpkit.workflows.convert.formats import ALL_FORMATS
 
-WITH_FIELDS = [item for item in FORMATS if item.fields is not None]
+WITH_FIELDS = [item for item in ALL_FORMATS if item.fields is not None]
 
 UNSEEN = {
     "asap: Annotations/Annotation/Coordinates/Coordinate/@Order": "a single point has no order",
@@ -42,6 +43,9 @@ UNSEEN = {
     "darwin: annotations/slot_names": "only where there are several",
     "darwin: annotations/name = __raster_layer__": "holds the pixels of the masks, is no object",
     "darwin: annotations/id = 33333333-3333-4333-8333-333333333333": "of the raster layer, too",
+    "geojson: features/properties/object_type = annotation": "beside objectType, for QuPath 0.3",
+    **{f"geojson: features/properties/classification/color = {n}": "beside colorRGB" for n in (0, 9, 200)},
+    **{f"geojson: features/properties/{below}/type": "idle in all features" for below in ("childObjects", "children")},
 }
 """Fields that are read where they mean something, and mean nothing elsewhere."""
 
@@ -212,7 +216,7 @@ def sample_name(sample: tuple[str, str, str]) -> str:
 @pytest.mark.parametrize("sample", SAMPLES, ids=sample_name)
 def test_no_field_of_a_sample_is_dropped_in_silence(sample: tuple[str, str, str], tmp_path: Path) -> None:
     name, _, text = sample
-    format_ = named(name, FORMATS)
+    format_ = named(name, ALL_FORMATS)
     assert silent_fields(format_, tmp_path / f"a{format_.suffixes[0]}", text.encode()) == []
 
 
@@ -225,8 +229,16 @@ def test_no_field_of_a_sample_is_dropped_in_silence(sample: tuple[str, str, str]
 )
 def test_no_field_of_the_shared_cases_is_dropped_in_silence(shared: Path, name: str, tmp_path: Path) -> None:
     source = shared / "cases" / name
-    format_ = format_of(source, FORMATS, reading=True)
+    format_ = format_of(source, ALL_FORMATS, reading=True)
     assert silent_fields(format_, tmp_path / source.name, source.read_bytes()) == []
+
+
+@pytest.mark.parametrize("version", ["v0.3.2", "v0.4.4", "v0.5.1", "v0.6.0", "v0.7.0"])
+def test_quspath_exports_no_field_that_is_noted(shared: Path, version: str) -> None:
+    paths = sorted((shared / "fixtures" / "qupath" / version / "expected").glob("*.export.geojson"))
+    found = [drawing for path in paths for drawing in named("geojson", ALL_FORMATS).read(path, IMAGE, Choices())]
+    assert sum(len(drawing.objects) for drawing in found) > 50
+    assert not any(drawing.notes for drawing in found)
 
 
 FULL = (
@@ -258,7 +270,7 @@ def test_a_field_that_nobody_knows_is_kept_or_noted_wherever_it_stands(
     sample: tuple[str, str, str], tmp_path: Path
 ) -> None:
     name, _, text = sample
-    format_ = named(name, FORMATS)
+    format_ = named(name, ALL_FORMATS)
     path = tmp_path / f"a{format_.suffixes[0]}"
     before = seen(format_, path, text.encode())
     assert not isinstance(before, str)
@@ -298,7 +310,7 @@ def records_of(value: Any, trail: Trail) -> list[tuple[dict[str, Any], Trail]]:
 def test_the_list_of_fields_that_mean_nothing_at_times_is_not_longer_than_it_has_to_be() -> None:
     for entry in UNSEEN:
         name, path = entry.split(" = ")[0].split(": ")
-        fields = named(name, FORMATS).fields
+        fields = named(name, ALL_FORMATS).fields
         assert fields is not None
         assert path not in fields.idle_paths()
 
@@ -312,6 +324,22 @@ def test_strange_fields_are_counted_by_their_path() -> None:
         f"{NOT_READ} ({path})": count
         for path, count in (("@x", 1), ("b/@q", 1), ("c/@f", 1), ("c/text", 1), ("c/z", 2), ("text", 1))
     }
+
+
+def test_records_in_lists_and_in_records_of_their_kind_have_fields_of_their_own() -> None:
+    fields = Fields(read={"": "", "a": ANY, f"a/{LISTED}": "b", "c": "d"}, nested=("c",))
+    assert unread_json({"a": {"x": 1}, "c": {"d": 1, "c": {"c": {"d": 1}}}}, fields) == {}
+    record = {"a": [{"b": 1, "x": 1}, [{"x": None}]], "c": {"c": {"d": 1, "x": 1}}}
+    assert unread_json(record, fields) == {f"{NOT_READ} (a/x)": 1, f"{NOT_READ} (c/c/x)": 1}
+    assert unread_json({"c": [5, "", {"c": "x"}]}, fields) == {f"{NOT_READ} (c)": 1, f"{NOT_READ} (c/c)": 1}
+
+
+def test_pieces_of_a_file_are_counted_together() -> None:
+    unread = UnreadJson(FIELDS)
+    for record in ({"b": 1, "x": 1}, {"x": 2, "y": None}):
+        unread.look("", [record])
+    unread.look("c", [{"x": 1}])
+    assert unread.notes() == {f"{NOT_READ} (x)": 2, f"{NOT_READ} (c/x)": 1}
 
 
 def test_of_very_many_strange_fields_the_commonest_are_named() -> None:
