@@ -268,6 +268,13 @@ _GEOJSON: dict[str, Any] = {
     ],
 }
 
+LABEL_TABLES = {
+    "bcss": "label\tGT_code\noutside_roi\t0\ntumor\t1\nstroma\t2\n",
+    "histomicstk": "group,overlay_order,GT_code,is_roi,is_background_class,color,comments\n"
+    'roi,0,254,1,0,"rgb(200,0,150)",\ntumor,1,1,0,0,"rgb(255,0,0)",mostly\nstroma,2,2,0,1,"rgb(0,255,0)",\n',
+    "odd": "value;Label;group;color;Colour;;label\n1;tumor;lesion;red;#ff0000;x;y\n2;;stroma;#00ff00;#0000ff;;\n",
+}
+
 SAMPLES = [
     ("geojson", "all fields", json.dumps(_GEOJSON)),
     ("geojson", "a geometry alone", json.dumps({**_SQUARE, "plane": _PLANE, "note": "x"})),

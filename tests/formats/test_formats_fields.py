@@ -7,6 +7,7 @@ that was left out whole and counted, or where it stands in `UNSEEN` with its rea
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -17,15 +18,17 @@ from typing import Any
 
 import pytest
 import shapely
-from fields_samples import SAMPLES
+from fields_samples import LABEL_TABLES, SAMPLES
 from format_strategies import IMAGE
 
 from qpkit.core.annotation import Annotation, PathClass, argb
+from qpkit.core.labels import LabelMap
 from qpkit.errors import QpkitError
 from qpkit.formats.format import Format
 from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import ANY, LISTED, NOT_READ, Fields, UnreadJson, unread_json, unread_xml
+from qpkit.formats.shared.label_table import read_label_table
 from qpkit.workflows.convert.formats import ALL_FORMATS
 
 WITH_FIELDS = [item for item in ALL_FORMATS if item.fields is not None]
@@ -305,6 +308,53 @@ def records_of(value: Any, trail: Trail) -> list[tuple[dict[str, Any], Trail]]:
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     below = [found for key, item in pairs for found in records_of(item, [*trail, (value, key)])]
     return [(value, trail), *below] if isinstance(value, dict) else below
+
+
+def table_seen(path: Path, rows: list[list[str]]) -> tuple[LabelMap, Counter[str]] | str:
+    """The labels that are read of a table, and the notes; or the error."""
+    path.write_text("\n".join("\t".join(row) for row in rows))
+    notes: Counter[str] = Counter()
+    try:
+        return read_label_table(path, notes), notes
+    except QpkitError as err:
+        return str(err)
+
+
+@pytest.mark.parametrize("name", LABEL_TABLES)
+def test_no_cell_of_a_label_table_is_dropped_in_silence(name: str, tmp_path: Path) -> None:
+    text = LABEL_TABLES[name]
+    rows = list(csv.reader(text.splitlines(), delimiter=max("\t;,", key=text.count)))
+    path = tmp_path / "codes.tsv"
+    before = table_seen(path, rows)
+    assert not isinstance(before, str)
+    for row in rows[1:]:
+        for column, cell in enumerate(row):
+            found = []
+            for value in other_values(cell):
+                row[column] = value
+                found.append(table_seen(path, rows))
+            row[column] = cell
+            # Value 0 is what lies outside, which is no class.
+            assert any(item != before for item in found) or row[1] == "0", (rows[0][column], cell)
+
+
+@pytest.mark.parametrize("name", LABEL_TABLES)
+def test_columns_of_a_label_table_that_nobody_knows_are_counted(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "codes.csv"
+    text = LABEL_TABLES[name].replace("\t", ";")
+    path.write_text(text)
+    before, after = Counter[str](), Counter[str]()
+    labels = read_label_table(path, before)
+    by = max("\t;,", key=text.count)
+    path.write_text("".join(f"{line}{by}{'1' if n else 'novel'}\n" for n, line in enumerate(text.splitlines())))
+    assert read_label_table(path, after) == labels
+    assert after - before == {f"{NOT_READ} (labels/novel)": text.count("\n") - 1}
+    expected = {
+        "bcss": {},
+        "histomicstk": {"is_roi": 3, "is_background_class": 3, "comments": 1},
+        "odd": {"group": 1, "color": 1, "colour": 1, "column 6": 1, "column 7": 1},
+    }
+    assert before == {f"{NOT_READ} (labels/{column})": count for column, count in expected[name].items()}
 
 
 def test_the_list_of_fields_that_mean_nothing_at_times_is_not_longer_than_it_has_to_be() -> None:
