@@ -9,13 +9,16 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import math
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
+import pandas
 import pytest
 import shapely
 from fields_samples import LABEL_TABLES, SAMPLES
@@ -29,9 +32,11 @@ from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import ANY, LISTED, NOT_READ, Fields, UnreadJson, unread_json, unread_xml
 from qpkit.formats.shared.label_table import read_label_table
+from qpkit.formats.shared.table_rows import columns_of
+from qpkit.formats.shared.vector_files import save_layer
 from qpkit.workflows.convert.formats import ALL_FORMATS
 
-WITH_FIELDS = [item for item in ALL_FORMATS if item.fields is not None]
+WITH_FIELDS = [item for item in ALL_FORMATS if item.recognises_xml or item.recognises_json]
 
 UNSEEN = {
     "asap: Annotations/Annotation/Coordinates/Coordinate/@Order": "a single point has no order",
@@ -258,6 +263,17 @@ FULL = (
     ),
 )
 
+CELL = Annotation(
+    geometry=shapely.box(20, 0, 29, 9),
+    shape="rectangle",
+    path_class=PathClass(("Cell",), argb(0, 5, 0)),
+    kind="cell",
+    color=argb(1, 2, 3),
+    measurements={"Area": 81.5, "Odd": math.inf},
+    metadata={"by": "A"},
+    nucleus=shapely.box(22, 2, 24, 4),
+)
+
 
 @pytest.mark.parametrize("format_", WITH_FIELDS, ids=lambda item: item.name)
 def test_no_field_of_our_own_files_is_dropped_and_none_is_noted(format_: Format, tmp_path: Path) -> None:
@@ -355,6 +371,77 @@ def test_columns_of_a_label_table_that_nobody_knows_are_counted(name: str, tmp_p
         "odd": {"group": 1, "color": 1, "colour": 1, "column 6": 1, "column 7": 1},
     }
     assert before == {f"{NOT_READ} (labels/{column})": count for column, count in expected[name].items()}
+
+
+def tables() -> dict[str, geopandas.GeoDataFrame]:
+    """A table as another program has it, and one that we wrote."""
+    shapes = [shapely.box(0, 0, 9, 9), shapely.box(20, 0, 29, 9)]
+    foreign = {
+        "label": ["Tumor", "Stroma"],
+        "category": ["lesion", "tissue"],
+        "name": ["first", "second"],
+        "color": ["#ff0000", "red"],
+        "area": [81.5, 2.5],
+        "count": [3, 4],
+        "checked": [True, False],
+        "when": pandas.to_datetime(["2024-01-01", "2024-01-02"]),
+        "layer": ["a", "b"],
+    }
+    own = columns_of([replace(item, parent=None if n else 1) for n, item in enumerate((FULL[0], CELL))])
+    return {name: geopandas.GeoDataFrame(found, geometry=shapes) for name, found in (("own", own), ("other", foreign))}
+
+
+def table_values(value: Any) -> Iterator[Any]:
+    return iter([value + pandas.Timedelta(days=1)]) if isinstance(value, pandas.Timestamp) else other_values(value)
+
+
+@pytest.mark.parametrize("kind", ["own", "other"])
+def test_no_column_of_a_table_is_dropped_in_silence(kind: str, tmp_path: Path) -> None:
+    table = tables()[kind]
+    before = seen_table(tmp_path / "a.gpkg", table)
+    silent = []
+    for name in table.columns.drop("geometry"):
+        for row in range(len(table)):
+            changed = []
+            for value in table_values(table[name][row]):
+                other = table.astype({name: object})
+                other.loc[row, name] = value
+                changed.append(seen_table(tmp_path / "a.gpkg", other))
+            if all(found == before for found in changed):
+                silent.append((name, row))
+    assert silent == []
+
+
+def seen_table(path: Path, table: geopandas.GeoDataFrame, layer: str = "annotations") -> Any:
+    path.unlink(missing_ok=True)
+    save_layer(table, path, layer=layer, driver="GPKG")
+    return seen(named("gpkg", ALL_FORMATS), path, path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "kept"),
+    [
+        *(("own", "mine", "layer"), ("own", "annotations", None), ("own", "slide", None)),
+        *(("other", "mine", "layer 2"), ("other", "annotations", "layer 2"), ("other", "slide", None)),
+    ],
+)
+def test_the_name_of_a_layer_is_kept_where_it_says_something(
+    kind: str, layer: str, kept: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "slide.gpkg"
+    save_layer(tables()[kind], path, layer=layer, driver="GPKG")
+    (found,) = named("gpkg", ALL_FORMATS).read(path, IMAGE, Choices())
+    assert not any(NOT_READ in note for note in found.notes)
+    for item in found.objects:
+        assert [key for key, value in item.metadata.items() if value == layer] == ([kept] if kept else [])
+
+
+def test_what_describes_a_layer_or_a_file_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    said = {"layer_metadata": {"DESCRIPTION": "mine"}, "dataset_metadata": {"by": "A"}}
+    save_layer(tables()["other"], path, layer="a", driver="GPKG", **said)
+    (found,) = named("gpkg", ALL_FORMATS).read(path, IMAGE, Choices())
+    assert found.notes == {f"{NOT_READ} (layer/DESCRIPTION)": 1, f"{NOT_READ} (file/by)": 1}
 
 
 def test_the_list_of_fields_that_mean_nothing_at_times_is_not_longer_than_it_has_to_be() -> None:
