@@ -200,7 +200,84 @@ _DARWIN_1: dict[str, Any] = {
     ],
 }
 
+_SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]]}
+_INSIDE = {"type": "Polygon", "coordinates": [[[2, 2], [4, 2], [3, 4], [2, 2]]], "bbox": [2, 2, 4, 4]}
+_PLANE = {"c": 1, "z": 2, "t": 3}
+
+
+def _feature(properties: dict[str, Any], geometry: dict[str, Any] = _SQUARE, **others: Any) -> dict[str, Any]:
+    return {"type": "Feature", "geometry": geometry, "properties": properties, **others}
+
+
+_GEOJSON: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "name": "layer",
+    "bbox": [0, 0, 9, 9],
+    "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}},
+    "features": [
+        _feature(
+            {
+                "objectType": "annotation",
+                "name": "first",
+                "color": [1, 2, 3],
+                "classification": {"names": ["Tumor", "Positive"], "color": [201, 7, 8], "scale": 2},
+                "isLocked": True,
+                "measurements": {"Area": 81.5, "Odd": True, "Same as": 1},
+                "metadata": {"ANNOTATION_DESCRIPTION": "mine", "grade": 3, "Object ID": "x"},
+                "grade": 3,
+                "origin": {"by": "A"},
+            },
+            {"type": "Point", "coordinates": [5, 6], "plane": {**_PLANE, "note": "x"}, "radius": 5},
+            id="7a0ad6fc-9a4a-4a55-a3a9-fc1a1f8b6a9a",
+            bbox=[5, 6, 5, 6],
+            title="first",
+        ),
+        _feature(
+            {
+                "objectType": "cell",
+                "measurements": [{"name": "Area", "value": 1, "unit": "px"}, {"name": "Area", "value": 2}],
+                "metadata": ["A"],
+                "color": [1, 2],
+            },
+            nucleusGeometry={**_INSIDE, "plane": _PLANE, "isEllipse": True},
+        ),
+        _feature({"objectType": "tmaCore", "isMissing": True, "classification": {"name": None, "color": [1, 2, 3]}}),
+        _feature({"objectType": "detection", "isMissing": True, "plane": _PLANE}, nucleusGeometry=_INSIDE, id=7),
+        _feature(
+            {
+                "object_type": "detection",
+                "colorRGB": -65536,
+                "classification": {
+                    "name": "Positive",
+                    "colorRGB": -65536,
+                    "parentClass": {"name": "Tumor", "colorRGB": -1, "parentClass": {"name": "A", "note": "x"}},
+                },
+                "measurements": 5,
+            },
+            {"type": "GeometryCollection", "geometries": [_SQUARE, {**_INSIDE, "note": "x"}]},
+        ),
+        _feature(
+            {"objectType": "annotation", "childObjects": [_feature({"type": "tile", "grade": 3}, note="x")]},
+            childObjects=[_feature({})],
+        ),
+        _feature(
+            {"objectType": "root", "name": "image", "measurements": {"Area": 1}, "children": [_feature({"name": "a"})]},
+            {},
+            note="x",
+        ),
+    ],
+}
+
+LABEL_TABLES = {
+    "bcss": "label\tGT_code\noutside_roi\t0\ntumor\t1\nstroma\t2\n",
+    "histomicstk": "group,overlay_order,GT_code,is_roi,is_background_class,color,comments\n"
+    'roi,0,254,1,0,"rgb(200,0,150)",\ntumor,1,1,0,0,"rgb(255,0,0)",mostly\nstroma,2,2,0,1,"rgb(0,255,0)",\n',
+    "odd": "value;Label;group;color;Colour;;label\n1;tumor;lesion;red;#ff0000;x;y\n2;;stroma;#00ff00;#0000ff;;\n",
+}
+
 SAMPLES = [
+    ("geojson", "all fields", json.dumps(_GEOJSON)),
+    ("geojson", "a geometry alone", json.dumps({**_SQUARE, "plane": _PLANE, "note": "x"})),
     ("asap", "all fields", ASAP),
     ("imagescope", "all fields", IMAGESCOPE),
     ("halo", "all fields", HALO),

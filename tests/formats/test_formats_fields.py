@@ -7,27 +7,36 @@ that was left out whole and counted, or where it stands in `UNSEEN` with its rea
 from __future__ import annotations
 
 import copy
+import csv
 import json
+import math
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
+import pandas
 import pytest
 import shapely
-from fields_samples import SAMPLES
+from fields_samples import LABEL_TABLES, SAMPLES
 from format_strategies import IMAGE
 
 from qpkit.core.annotation import Annotation, PathClass, argb
+from qpkit.core.labels import LabelMap
 from qpkit.errors import QpkitError
 from qpkit.formats.format import Format
-from qpkit.formats.registry import FORMATS, format_of, named
+from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
-from qpkit.formats.shared.fields import NOT_READ, Fields, unread_json, unread_xml
+from qpkit.formats.shared.fields import ANY, LISTED, NOT_READ, Fields, UnreadJson, unread_json, unread_xml
+from qpkit.formats.shared.label_table import read_label_table
+from qpkit.formats.shared.table_rows import columns_of
+from qpkit.formats.shared.vector_files import save_layer
+from qpkit.workflows.convert.formats import ALL_FORMATS
 
-WITH_FIELDS = [item for item in FORMATS if item.fields is not None]
+WITH_FIELDS = [item for item in ALL_FORMATS if item.recognises_xml or item.recognises_json]
 
 UNSEEN = {
     "asap: Annotations/Annotation/Coordinates/Coordinate/@Order": "a single point has no order",
@@ -42,6 +51,9 @@ UNSEEN = {
     "darwin: annotations/slot_names": "only where there are several",
     "darwin: annotations/name = __raster_layer__": "holds the pixels of the masks, is no object",
     "darwin: annotations/id = 33333333-3333-4333-8333-333333333333": "of the raster layer, too",
+    "geojson: features/properties/object_type = annotation": "beside objectType, for QuPath 0.3",
+    **{f"geojson: features/properties/classification/color = {n}": "beside colorRGB" for n in (0, 9, 200)},
+    **{f"geojson: features/properties/{below}/type": "idle in all features" for below in ("childObjects", "children")},
 }
 """Fields that are read where they mean something, and mean nothing elsewhere."""
 
@@ -212,7 +224,7 @@ def sample_name(sample: tuple[str, str, str]) -> str:
 @pytest.mark.parametrize("sample", SAMPLES, ids=sample_name)
 def test_no_field_of_a_sample_is_dropped_in_silence(sample: tuple[str, str, str], tmp_path: Path) -> None:
     name, _, text = sample
-    format_ = named(name, FORMATS)
+    format_ = named(name, ALL_FORMATS)
     assert silent_fields(format_, tmp_path / f"a{format_.suffixes[0]}", text.encode()) == []
 
 
@@ -225,8 +237,16 @@ def test_no_field_of_a_sample_is_dropped_in_silence(sample: tuple[str, str, str]
 )
 def test_no_field_of_the_shared_cases_is_dropped_in_silence(shared: Path, name: str, tmp_path: Path) -> None:
     source = shared / "cases" / name
-    format_ = format_of(source, FORMATS, reading=True)
+    format_ = format_of(source, ALL_FORMATS, reading=True)
     assert silent_fields(format_, tmp_path / source.name, source.read_bytes()) == []
+
+
+@pytest.mark.parametrize("version", ["v0.3.2", "v0.4.4", "v0.5.1", "v0.6.0", "v0.7.0"])
+def test_quspath_exports_no_field_that_is_noted(shared: Path, version: str) -> None:
+    paths = sorted((shared / "fixtures" / "qupath" / version / "expected").glob("*.export.geojson"))
+    found = [drawing for path in paths for drawing in named("geojson", ALL_FORMATS).read(path, IMAGE, Choices())]
+    assert sum(len(drawing.objects) for drawing in found) > 50
+    assert not any(drawing.notes for drawing in found)
 
 
 FULL = (
@@ -241,6 +261,17 @@ FULL = (
     Annotation(
         geometry=shapely.LineString([(0, 0), (5, 5)]), shape="line", path_class=PathClass(("Nerve",), argb(9, 9, 9))
     ),
+)
+
+CELL = Annotation(
+    geometry=shapely.box(20, 0, 29, 9),
+    shape="rectangle",
+    path_class=PathClass(("Cell",), argb(0, 5, 0)),
+    kind="cell",
+    color=argb(1, 2, 3),
+    measurements={"Area": 81.5, "Odd": math.inf},
+    metadata={"by": "A"},
+    nucleus=shapely.box(22, 2, 24, 4),
 )
 
 
@@ -258,7 +289,7 @@ def test_a_field_that_nobody_knows_is_kept_or_noted_wherever_it_stands(
     sample: tuple[str, str, str], tmp_path: Path
 ) -> None:
     name, _, text = sample
-    format_ = named(name, FORMATS)
+    format_ = named(name, ALL_FORMATS)
     path = tmp_path / f"a{format_.suffixes[0]}"
     before = seen(format_, path, text.encode())
     assert not isinstance(before, str)
@@ -295,10 +326,128 @@ def records_of(value: Any, trail: Trail) -> list[tuple[dict[str, Any], Trail]]:
     return [(value, trail), *below] if isinstance(value, dict) else below
 
 
+def table_seen(path: Path, rows: list[list[str]]) -> tuple[LabelMap, Counter[str]] | str:
+    """The labels that are read of a table, and the notes; or the error."""
+    path.write_text("\n".join("\t".join(row) for row in rows))
+    notes: Counter[str] = Counter()
+    try:
+        return read_label_table(path, notes), notes
+    except QpkitError as err:
+        return str(err)
+
+
+@pytest.mark.parametrize("name", LABEL_TABLES)
+def test_no_cell_of_a_label_table_is_dropped_in_silence(name: str, tmp_path: Path) -> None:
+    text = LABEL_TABLES[name]
+    rows = list(csv.reader(text.splitlines(), delimiter=max("\t;,", key=text.count)))
+    path = tmp_path / "codes.tsv"
+    before = table_seen(path, rows)
+    assert not isinstance(before, str)
+    for row in rows[1:]:
+        for column, cell in enumerate(row):
+            found = []
+            for value in other_values(cell):
+                row[column] = value
+                found.append(table_seen(path, rows))
+            row[column] = cell
+            # Value 0 is what lies outside, which is no class.
+            assert any(item != before for item in found) or row[1] == "0", (rows[0][column], cell)
+
+
+@pytest.mark.parametrize("name", LABEL_TABLES)
+def test_columns_of_a_label_table_that_nobody_knows_are_counted(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "codes.csv"
+    text = LABEL_TABLES[name].replace("\t", ";")
+    path.write_text(text)
+    before, after = Counter[str](), Counter[str]()
+    labels = read_label_table(path, before)
+    by = max("\t;,", key=text.count)
+    path.write_text("".join(f"{line}{by}{'1' if n else 'novel'}\n" for n, line in enumerate(text.splitlines())))
+    assert read_label_table(path, after) == labels
+    assert after - before == {f"{NOT_READ} (labels/novel)": text.count("\n") - 1}
+    expected = {
+        "bcss": {},
+        "histomicstk": {"is_roi": 3, "is_background_class": 3, "comments": 1},
+        "odd": {"group": 1, "color": 1, "colour": 1, "column 6": 1, "column 7": 1},
+    }
+    assert before == {f"{NOT_READ} (labels/{column})": count for column, count in expected[name].items()}
+
+
+def tables() -> dict[str, geopandas.GeoDataFrame]:
+    """A table as another program has it, and one that we wrote."""
+    shapes = [shapely.box(0, 0, 9, 9), shapely.box(20, 0, 29, 9)]
+    foreign = {
+        "label": ["Tumor", "Stroma"],
+        "category": ["lesion", "tissue"],
+        "name": ["first", "second"],
+        "color": ["#ff0000", "red"],
+        "area": [81.5, 2.5],
+        "count": [3, 4],
+        "checked": [True, False],
+        "when": pandas.to_datetime(["2024-01-01", "2024-01-02"]),
+        "layer": ["a", "b"],
+    }
+    own = columns_of([replace(item, parent=None if n else 1) for n, item in enumerate((FULL[0], CELL))])
+    return {name: geopandas.GeoDataFrame(found, geometry=shapes) for name, found in (("own", own), ("other", foreign))}
+
+
+def table_values(value: Any) -> Iterator[Any]:
+    return iter([value + pandas.Timedelta(days=1)]) if isinstance(value, pandas.Timestamp) else other_values(value)
+
+
+@pytest.mark.parametrize("kind", ["own", "other"])
+def test_no_column_of_a_table_is_dropped_in_silence(kind: str, tmp_path: Path) -> None:
+    table = tables()[kind]
+    before = seen_table(tmp_path / "a.gpkg", table)
+    silent = []
+    for name in table.columns.drop("geometry"):
+        for row in range(len(table)):
+            changed = []
+            for value in table_values(table[name][row]):
+                other = table.astype({name: object})
+                other.loc[row, name] = value
+                changed.append(seen_table(tmp_path / "a.gpkg", other))
+            if all(found == before for found in changed):
+                silent.append((name, row))
+    assert silent == []
+
+
+def seen_table(path: Path, table: geopandas.GeoDataFrame, layer: str = "annotations") -> Any:
+    path.unlink(missing_ok=True)
+    save_layer(table, path, layer=layer, driver="GPKG")
+    return seen(named("gpkg", ALL_FORMATS), path, path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "kept"),
+    [
+        *(("own", "mine", "layer"), ("own", "annotations", None), ("own", "slide", None)),
+        *(("other", "mine", "layer 2"), ("other", "annotations", "layer 2"), ("other", "slide", None)),
+    ],
+)
+def test_the_name_of_a_layer_is_kept_where_it_says_something(
+    kind: str, layer: str, kept: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "slide.gpkg"
+    save_layer(tables()[kind], path, layer=layer, driver="GPKG")
+    (found,) = named("gpkg", ALL_FORMATS).read(path, IMAGE, Choices())
+    assert not any(NOT_READ in note for note in found.notes)
+    for item in found.objects:
+        assert [key for key, value in item.metadata.items() if value == layer] == ([kept] if kept else [])
+
+
+def test_what_describes_a_layer_or_a_file_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    said = {"layer_metadata": {"DESCRIPTION": "mine"}, "dataset_metadata": {"by": "A"}}
+    save_layer(tables()["other"], path, layer="a", driver="GPKG", **said)
+    (found,) = named("gpkg", ALL_FORMATS).read(path, IMAGE, Choices())
+    assert found.notes == {f"{NOT_READ} (layer/DESCRIPTION)": 1, f"{NOT_READ} (file/by)": 1}
+
+
 def test_the_list_of_fields_that_mean_nothing_at_times_is_not_longer_than_it_has_to_be() -> None:
     for entry in UNSEEN:
         name, path = entry.split(" = ")[0].split(": ")
-        fields = named(name, FORMATS).fields
+        fields = named(name, ALL_FORMATS).fields
         assert fields is not None
         assert path not in fields.idle_paths()
 
@@ -312,6 +461,22 @@ def test_strange_fields_are_counted_by_their_path() -> None:
         f"{NOT_READ} ({path})": count
         for path, count in (("@x", 1), ("b/@q", 1), ("c/@f", 1), ("c/text", 1), ("c/z", 2), ("text", 1))
     }
+
+
+def test_records_in_lists_and_in_records_of_their_kind_have_fields_of_their_own() -> None:
+    fields = Fields(read={"": "", "a": ANY, f"a/{LISTED}": "b", "c": "d"}, nested=("c",))
+    assert unread_json({"a": {"x": 1}, "c": {"d": 1, "c": {"c": {"d": 1}}}}, fields) == {}
+    record = {"a": [{"b": 1, "x": 1}, [{"x": None}]], "c": {"c": {"d": 1, "x": 1}}}
+    assert unread_json(record, fields) == {f"{NOT_READ} (a/x)": 1, f"{NOT_READ} (c/c/x)": 1}
+    assert unread_json({"c": [5, "", {"c": "x"}]}, fields) == {f"{NOT_READ} (c)": 1, f"{NOT_READ} (c/c)": 1}
+
+
+def test_pieces_of_a_file_are_counted_together() -> None:
+    unread = UnreadJson(FIELDS)
+    for record in ({"b": 1, "x": 1}, {"x": 2, "y": None}):
+        unread.look("", [record])
+    unread.look("c", [{"x": 1}])
+    assert unread.notes() == {f"{NOT_READ} (x)": 2, f"{NOT_READ} (c/x)": 1}
 
 
 def test_of_very_many_strange_fields_the_commonest_are_named() -> None:

@@ -160,7 +160,15 @@ def test_tables_of_bcss_and_histomicstk_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b\n1,2\n", "label,GT_code\nx,one\n", "label,GT_code\nx,1\ny,1\n", "", "label\tGT_code\nx\t999\n"]
+    "text",
+    [
+        "a,b\n1,2\n",
+        "label,GT_code\nx,one\n",
+        "label,GT_code\nx,1\ny,1\n",
+        "",
+        "label\tGT_code\nx\t999\n",
+        "label,value,overlay_order\nx,1,top\n",
+    ],
 )
 def test_bad_tables_are_said_with_their_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "codes.csv"

@@ -127,7 +127,7 @@ def test_a_table_of_another_program_has_numbers_as_measurements_and_texts_as_met
     table.to_file(tmp_path / "a.gpkg", layer="x")
     (found,) = gpkg.read(tmp_path / "a.gpkg", ImageFacts(), Choices())
     box, point = found.objects
-    assert (str(box.path_class), box.shape, box.metadata) == ("Tumor", "rectangle", {"who": "A"})
+    assert (str(box.path_class), box.shape, box.metadata) == ("Tumor", "rectangle", {"who": "A", "layer": "x"})
     assert box.measurements == {"area": 1.5, "count": 1.0}
     assert (str(point.path_class), point.shape, point.measurements) == ("Stroma", "points", {"count": 2.0})
     assert not point.geometry.has_z
@@ -141,8 +141,8 @@ def test_layers_name_the_class_where_no_column_does_and_quspaths_classification_
     text = '{"name": "Tumor: Positive", "color": [1, 2, 3]}'
     geopandas.GeoDataFrame({"classification": [text]}, geometry=area, crs="EPSG:3857").to_file(path, layer="Q")
     (found,) = gpkg.read(path, ImageFacts(), Choices())
-    classes = {o.path_class for o in found.objects}
-    assert classes == {PathClass(("Nerve",)), PathClass(("Tumor", "Positive"), argb(1, 2, 3))}
+    classes = {o.path_class: o.metadata for o in found.objects}
+    assert classes == {PathClass(("Nerve",)): {}, PathClass(("Tumor", "Positive"), argb(1, 2, 3)): {"layer": "Q"}}
 
 
 def test_a_shapefile_shortens_names_without_mixing_them_up(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from qpkit.formats.format import Format
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.vector_files import (
     CANNOT_HOLD,
+    LAYER,
     RULE,
     SOURCE,
     layers_of,
@@ -43,7 +44,7 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
 
 def _save(table: Any, path: Path) -> None:
     # Unknown and not promoted: one layer holds polygons, lines and points as they are.
-    save_layer(table, path, layer="annotations", driver="GPKG", promote_to_multi=False, geometry_type="Unknown")
+    save_layer(table, path, layer=LAYER, driver="GPKG", promote_to_multi=False, geometry_type="Unknown")
 
 
 FORMAT: Final = Format(

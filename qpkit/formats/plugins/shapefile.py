@@ -21,7 +21,7 @@ from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import simple_parts
 from qpkit.formats.shared.table_rows import columns_of
-from qpkit.formats.shared.vector_files import layers_of, read_objects, save_layer, write_table
+from qpkit.formats.shared.vector_files import FIELDS, layers_of, read_objects, save_layer, write_table
 
 CANNOT_HOLD: Final = cannot_hold(
     "no shape",
@@ -167,6 +167,7 @@ FORMAT: Final = Format(
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
+    fields=FIELDS,
     rule="areas in B.shp, lines and points in B_lines.shp and B_points.shp, read together; field names of 10 "
     "characters, texts of 254 bytes.",
     source="ESRI's specification",

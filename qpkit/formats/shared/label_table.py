@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from qpkit.core.label_map import MOST_CLASSES
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins, parse_label_map
 from qpkit.errors import LabelError
 from qpkit.formats.shared.class_names import parse_color
+from qpkit.formats.shared.fields import Fields, UnreadJson
 from qpkit.formats.shipped_labels import labels_file
 
 SIDECAR: Final = ".labels.toml"
@@ -24,13 +27,18 @@ SIDECAR: Final = ".labels.toml"
 _VALUE: Final = ("gt_code", "number", "value", "code", "id", "index")
 _NAME: Final = ("label", "group", "name", "class", "classification", "category")
 _COLOR: Final = ("color", "colour")
+_ORDER: Final = ("overlay_order",)
 
 
-def read_label_table(path: Path) -> LabelMap:
+def read_label_table(path: Path, notes: Counter[str] | None = None) -> LabelMap:
     """Read a labels.toml, one that comes with qpkit (by name), or a table in CSV or TSV.
 
     A table has a column of names (label, group, name or class) and one of numbers (GT_code, value, code or id), and may
     have color and overlay_order. Value 0 is what lies outside: it is not made into objects.
+
+    Args:
+        path: The file.
+        notes: Counts the cells of a table that are not read, by their column.
 
     Raises:
         LabelError: The file is missing, not one of these, or has faults.
@@ -44,8 +52,12 @@ def read_label_table(path: Path) -> LabelMap:
             f"{path}: {len(rows):,} values, and a label image has at most {MOST_CLASSES} classes; if each number is an "
             f"object: qpkit convert --instances {path}"
         )
-    classes = [_class(row, f"{path}: line {number}") for number, row in enumerate(rows, start=2)]
-    order = sorted(range(len(rows)), key=lambda i: int(rows[i].get("overlay_order") or 0))
+    placed = [(row, f"{path}: line {number}") for number, row in enumerate(rows, start=2)]
+    classes = [_class(row, where) for row, where in placed]
+    orders = [_whole(_taken(row, _ORDER) or "0", "overlay_order", where) for row, where in placed]
+    order = sorted(range(len(rows)), key=orders.__getitem__)
+    if notes is not None:
+        notes.update(_unread(rows))
     used = {item.value for item in classes}
     free = [value for value in range(255, 0, -1) if value not in used]
     try:
@@ -56,8 +68,12 @@ def read_label_table(path: Path) -> LabelMap:
         raise LabelError(f"{path}: {err}") from err
 
 
-def read_instance_classes(stated: str) -> dict[int, str]:
+def read_instance_classes(stated: str, notes: Counter[str] | None = None) -> dict[int, str]:
     """Read what --instances says: a table of numbers and classes, or the class of all numbers.
+
+    Args:
+        stated: The table, or the class.
+        notes: Columns that are not read are counted here.
 
     Returns:
         Class by number; -1 stands for all.
@@ -68,9 +84,11 @@ def read_instance_classes(stated: str) -> dict[int, str]:
     path = Path(stated)
     if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
         return {-1: stated}
-    return {
-        item.value: item.name for item in (_class(row, f"{path}: line {n}") for n, row in enumerate(_rows(path), 2))
-    }
+    rows = _rows(path)
+    classes = [_class(row, f"{path}: line {number}") for number, row in enumerate(rows, start=2)]
+    if notes is not None:
+        notes.update(_unread(rows))
+    return {item.value: item.name for item in classes}
 
 
 def _text(path: Path) -> str:
@@ -81,14 +99,16 @@ def _text(path: Path) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, with names in lower case."""
+    """Cells by column, in lower case; a column without a name, or with that of another one, is called by its number."""
     text = _text(path)
     head = text.partition("\n")[0]
     delimiter = max("\t;,", key=head.count)
-    rows = [
-        {key.strip().lower(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-        for row in csv.DictReader(text.splitlines(), delimiter=delimiter)
-    ]
+    lines = [line for line in csv.reader(text.splitlines(), delimiter=delimiter) if line]
+    names: list[str] = []
+    for number in range(max(map(len, lines), default=0)):
+        name = lines[0][number].strip().lower() if number < len(lines[0]) else ""
+        names.append(f"column {number + 1}" if name in ("", *names) else name)
+    rows = [dict(zip_longest(names, map(str.strip, line), fillvalue="")) for line in lines[1:]]
     if not rows or not set(rows[0]) & set(_VALUE) or not set(rows[0]) & set(_NAME):
         raise LabelError(
             f"{path}: no table with a column of names ({', '.join(_NAME)}) and values ({', '.join(_VALUE)})"
@@ -96,12 +116,30 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _class(row: Mapping[str, str], where: str) -> LabelClass:
-    name, value, color = (next((row[key] for key in keys if row.get(key)), "") for keys in (_NAME, _VALUE, _COLOR))
+def _class(row: dict[str, str], where: str) -> LabelClass:
+    """Make a class of a row, and take out of it what was read."""
+    name, value = _taken(row, _NAME), _whole(_taken(row, _VALUE), "value", where)
+    color = parse_color(row.pop(next((key for key in _COLOR if parse_color(row.get(key)) is not None), ""), None))
+    return LabelClass(name, value, (name,), color)
+
+
+def _whole(text: str, what: str, where: str) -> int:
     try:
-        return LabelClass(name, int(value), (name,), parse_color(color))
+        return int(text)
     except ValueError as err:
-        raise LabelError(f"{where}: the value {value!r} is no whole number") from err
+        raise LabelError(f"{where}: the {what} {text!r} is no whole number") from err
+
+
+def _taken(row: dict[str, str], names: Sequence[str]) -> str:
+    """Take the first cell of these names that is not blank out of a row."""
+    return next((row.pop(name) for name in names if row.get(name)), "")
+
+
+def _unread(rows: Sequence[dict[str, str]]) -> Counter[str]:
+    """Count what was not taken out of rows."""
+    unread = UnreadJson(Fields(read={}))
+    unread.look("labels", rows)
+    return unread.notes()
 
 
 def label_table_text(labels: LabelMap) -> str:

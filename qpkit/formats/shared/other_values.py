@@ -27,7 +27,7 @@ def as_metadata(values: Iterable[tuple[str, Any]]) -> dict[str, str]:
             inner = [(name, _text(value))]
         for key, text in inner:
             if text:
-                made[_free(key, made)] = text
+                made[free_key(key, made)] = text
     return made
 
 
@@ -39,7 +39,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _free(key: str, taken: Mapping[str, str]) -> str:
+def free_key(key: str, taken: Mapping[str, str]) -> str:
+    """Number a key if it is taken."""
     number = 2
     name = key
     while name in taken:

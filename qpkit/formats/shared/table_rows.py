@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import shapely
@@ -32,6 +32,16 @@ _NAME_CHARACTERS: Final = 60
 
 _KINDS: Final[tuple[Kind, ...]] = ("annotation", "detection", "cell", "tile", "tma_core")
 _SHAPES: Final[tuple[RoiShape, ...]] = ("rectangle", "ellipse", "line", "polygon", "polyline", "points", "geometry")
+
+_FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "kind": lambda value: value in _KINDS,
+    "shape": lambda value: value in _SHAPES,
+    **dict.fromkeys(("color", "own_color"), lambda value: isinstance(value, str) and parse_color(value) is not None),
+    **dict.fromkeys(("locked", "missing"), lambda value: value in (0, 1)),
+    "parent": lambda value: isinstance(value, int | float) and math.isfinite(value),
+    **dict.fromkeys(("class", "name", "id", "nucleus", "metadata", "more"), lambda value: isinstance(value, str)),
+}
+"""What is in our columns, if nobody else wrote there."""
 
 
 def columns_of(objects: Sequence[Annotation]) -> dict[str, list[Any]]:
@@ -88,12 +98,20 @@ def _measurement_columns(objects: Sequence[Annotation]) -> dict[str, None]:
 
 
 def object_of(row: Mapping[str, Any], geometry: BaseGeometry) -> Annotation:
-    """Read a row that we wrote (a shapefile has not all columns)."""
-    added = {key: value for key, value in row.items() if key not in _COLUMNS}
+    """Read a row that we wrote (a shapefile has not all columns); what somebody added is measurements and metadata.
+
+    Raises:
+        ValueError, TypeError, shapely.errors.GEOSException: A plane, a nucleus or JSON that cannot be read.
+    """
+    added = {
+        key: value
+        for key, value in row.items()
+        if key not in _COLUMNS or not (value is None or key not in _FITS or _FITS[key](value))
+    }
     measurements, texts = _numbers_and_texts(added)
     more, metadata, nucleus = (_text(row, key) for key in ("more", "metadata", "nucleus"))
     kind, shape = row.get("kind"), row.get("shape")
-    parent = row.get("parent")
+    parent = row.get("parent") if "parent" not in added else None
     return Annotation(
         geometry=geometry,
         shape=shape if shape in _SHAPES else None,
@@ -105,7 +123,7 @@ def object_of(row: Mapping[str, Any], geometry: BaseGeometry) -> Annotation:
         color=parse_color(_text(row, "own_color")),
         measurements=measurements | (json.loads(more) if more else {}),
         metadata=texts | (json.loads(metadata) if metadata else {}),
-        parent=int(parent) if isinstance(parent, int | float) and math.isfinite(parent) else None,
+        parent=None if parent is None else int(parent),
         locked=row.get("locked") == 1,
         nucleus=None if nucleus is None else shapely.from_wkt(nucleus),
         is_missing=row.get("missing") == 1,

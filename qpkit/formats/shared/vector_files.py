@@ -21,6 +21,8 @@ from qpkit.errors import FormatError, OutputError, ProjectError
 from qpkit.extras import extra
 from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.drawing import Drawing, ImageFacts
+from qpkit.formats.shared.fields import Fields, UnreadJson
+from qpkit.formats.shared.other_values import free_key
 from qpkit.formats.shared.table_rows import OWN, columns_of, foreign_object, object_of
 
 CANNOT_HOLD: Final = cannot_hold("no shape", "odd class name", "opacity", "control characters")
@@ -28,7 +30,8 @@ CANNOT_HOLD: Final = cannot_hold("no shape", "odd class name", "opacity", "contr
 
 RULE: Final = (
     "a column for each measurement; other programs' tables: numbers are measurements, texts metadata, the class is the "
-    "column class, label, category ... or the layer. A coordinate system is ignored and noted."
+    "column class, label, category ... or, of several layers, the layer; else the name of the layer is metadata. A "
+    "coordinate system is ignored and noted."
 )
 """For the documentation: of GeoPackage and GeoParquet."""
 
@@ -39,8 +42,14 @@ NOT_SPATIAL: Final = "tables without shapes left out"
 HEIGHTS: Final = "heights (z coordinates) of shapes left out"
 CRS: Final = "coordinate systems ignored, coordinates read as px"
 
+LAYER: Final = "annotations"
+"""What the layer of a file that we wrote is called."""
+
+FIELDS: Final = Fields(read={}, idle={"layer": "DBF_DATE_LAST_UPDATE"})
+"""Of what describes a file and its layers; the columns are all read."""
+
 Layer = tuple[str | None, Any]
-"""A geopandas.GeoDataFrame and the name of its layer, None where a file has only one."""
+"""A geopandas.GeoDataFrame and the name of its layer, None where layers have no names."""
 
 
 def geopandas_and_pyogrio() -> tuple[Any, Any]:
@@ -56,12 +65,17 @@ def geopandas_and_pyogrio() -> tuple[Any, Any]:
 
 
 def layers_of(path: Path, notes: Counter[str]) -> list[Layer]:
-    """Read the layers of a file that GDAL knows; tables without shapes are left out and counted."""
+    """Read the layers of a file that GDAL knows; tables without shapes and descriptions are left out and counted."""
     _, pyogrio = geopandas_and_pyogrio()
     layers = pyogrio.list_layers(path)
     spatial = [name for name, kind in layers.tolist() if kind is not None]
     notes[NOT_SPATIAL] += len(layers) - len(spatial)
-    return [(name if len(spatial) > 1 else None, pyogrio.read_dataframe(path, layer=name)) for name in spatial]
+    infos = [pyogrio.read_info(path, layer=name) for name in spatial]
+    unread = UnreadJson(FIELDS)
+    unread.look("file", [info["dataset_metadata"] or {} for info in infos[:1]])
+    unread.look("layer", [info["layer_metadata"] or {} for info in infos])
+    notes.update(unread.notes())
+    return [(name, pyogrio.read_dataframe(path, layer=name)) for name in spatial]
 
 
 def read_objects(
@@ -86,10 +100,11 @@ def read_objects(
         layers = list(load(path, notes))
     except Exception as err:  # pyogrio, pyarrow and geopandas each have their own tree of errors
         raise FormatError(f"{path}: cannot be read ({' '.join(str(err).split())})") from err
-    return [item for name, table in layers for item in _objects(table, name, path, notes)]
+    several = len(layers) > 1
+    return [item for name, table in layers for item in _objects(table, name, path, notes, is_class=several)]
 
 
-def _objects(table: Any, layer: str | None, path: Path, notes: Counter[str]) -> list[Annotation]:
+def _objects(table: Any, layer: str | None, path: Path, notes: Counter[str], *, is_class: bool) -> list[Annotation]:
     notes[CRS] += table.crs is not None and "undefined" not in str(table.crs.name).lower()
     is_own = set(OWN) <= set(table.columns)
     geometries = table.geometry.to_list()
@@ -107,8 +122,18 @@ def _objects(table: Any, layer: str | None, path: Path, notes: Counter[str]) -> 
         if isinstance(flat, shapely.MultiPoint) and len(flat.geoms) == 1:
             flat = flat.geoms[0]  # a shapefile with some objects of several points makes all of them such
         kept[index] = len(objects)
-        objects.append(object_of(row, flat) if is_own else foreign_object(row, flat, layer))
+        try:
+            made = object_of(row, flat) if is_own else foreign_object(row, flat, layer if is_class else None)
+        except (ValueError, TypeError, shapely.errors.GEOSException) as err:
+            raise FormatError(f"{path}: row {index}: a column cannot be read ({' '.join(str(err).split())})") from err
+        # GDAL calls a layer like its file where nobody says another name.
+        says_nothing = layer in (None, made.class_name, path.stem) or (is_own and layer == LAYER)
+        objects.append(made if says_nothing else _with_layer(made, str(layer)))
     return [replace(o, parent=None if o.parent is None else kept.get(o.parent)) for o in objects]
+
+
+def _with_layer(item: Annotation, layer: str) -> Annotation:
+    return replace(item, metadata={**item.metadata, free_key("layer", item.metadata): layer})
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ to some 150 test files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import shapely
@@ -20,7 +20,7 @@ from qpkit.qupath.geojson.geometry_reader import READERS, is_true, read_shape
 from qpkit.qupath.geojson.gson import text_of
 from qpkit.qupath.geojson.properties import parse_class, parse_color, parse_measurements, parse_metadata, parse_uuid
 from qpkit.qupath.geojson.simple_polygons import read_simple_polygons
-from qpkit.qupath.object_values import Roi
+from qpkit.qupath.object_values import OBJECT_ID, Roi
 
 GEOMETRIES: Final = (*READERS, "GeometryCollection")
 
@@ -29,6 +29,13 @@ _WRAPPERS: Final = ("FeatureCollection", "Feature", *GEOMETRIES)
 CROSSING: Final = "self-crossing area made valid by the even-odd rule, as QuPath 0.3-0.5 read it"
 PASSED_OVER: Final = "no feature or geometry, passed over as QuPath does"
 UNKNOWN_TYPE: Final = "object type unknown, read as an annotation as QuPath does"
+NO_UUID: Final = "id that is no UUID left out, as QuPath does"
+NO_CLASS: Final = "classification without a name left out, as QuPath does"
+NO_COLOR: Final = "color that is none left out, as QuPath does"
+NO_CELL: Final = "nucleus of an object that is no cell left out, as QuPath does"
+NO_CORE: Final = "mark of a missing core on an object that is none left out, as QuPath does"
+RESERVED_KEY: Final = f"metadata {OBJECT_ID!r}, QuPath's own name for the id, left out"
+SECOND_CHILDREN: Final = "second list of child objects of an object left out"
 
 _KINDS: Final[Mapping[str, Kind]] = {
     "annotation": "annotation",
@@ -39,6 +46,10 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 _MAX_NESTING: Final = 200
 
+OnRecords = Callable[[str, Sequence[Mapping[str, Any]]], None]
+"""(where they stand, records): called with "features", also those below others, with "roots", of which only the child
+objects are read, and with "", collections."""
+
 _Flat = tuple[int, Mapping[str, Any], Mapping[str, Any], Kind, int | None]
 """Number of its feature in the document, the feature, its properties, its kind, its parent."""
 
@@ -48,10 +59,12 @@ class FeatureReader:
 
     Args:
         notes: Counts what was changed.
+        on_records: Is shown features and roots.
     """
 
-    def __init__(self, notes: Counter[str]) -> None:
+    def __init__(self, notes: Counter[str], on_records: OnRecords | None = None) -> None:
         self._notes = notes
+        self._on_records = on_records
         self._classes: dict[str, PathClass | None] = {}
         self._objects = 0
 
@@ -73,6 +86,7 @@ class FeatureReader:
             for number, feature in enumerate(features, first):
                 reached = number
                 self._flatten(number, feature, None, flat)
+            self._show("features", [feature for _, feature, _, _, _ in flat])
             rois, unsure = read_simple_polygons([feature.get("geometry") for _, feature, _, _, _ in flat])
             others = [n for n, roi in enumerate(rois) if roi is None or flat[n][3] == "tma_core"]
             for index in others:
@@ -101,7 +115,9 @@ class FeatureReader:
         if kind is not None:
             flat.append((number, feature, properties, kind, parent))
             parent = self._objects + len(flat) - 1
-        for child in _children(feature, properties):
+        else:
+            self._show("roots", [feature])
+        for child in self._children(feature, properties):
             self._flatten(number, child, parent, flat, depth + 1)
 
     def _kind(self, feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Kind | None:
@@ -116,9 +132,13 @@ class FeatureReader:
             self._notes[UNKNOWN_TYPE] += 1
         return _KINDS.get(plain, "annotation")
 
+    def _show(self, what: str, records: Sequence[Mapping[str, Any]]) -> None:
+        if self._on_records is not None:
+            self._on_records(what, records)
+
     def _annotation(self, flat: _Flat, roi: Roi) -> Annotation:
         _, feature, properties, kind, parent = flat
-        nucleus = feature.get("nucleusGeometry") if kind == "cell" else None
+        nucleus, identity = feature.get("nucleusGeometry"), feature.get("id")
         name, color = properties.get("name"), properties.get("color", properties.get("colorRGB"))
         metadata = properties.get("metadata")
         return Annotation(
@@ -126,19 +146,57 @@ class FeatureReader:
             shape=roi.shape,
             path_class=self._class(properties.get("classification")),
             kind=kind,
-            id=parse_uuid(feature.get("id")),
+            id=None if identity is None else self._id(identity),
             plane=roi.plane,
             name=name if name is None or isinstance(name, str) else _name(name),
-            color=None if color is None else _color(color),
-            measurements=parse_measurements(properties.get("measurements")),
-            metadata=parse_metadata(metadata) if isinstance(metadata, dict) else {},
+            color=None if color is None else self._color(color),
+            measurements=parse_measurements(properties.get("measurements"), self._notes),
+            metadata=self._metadata(metadata) if isinstance(metadata, dict) else {},
             parent=parent,
             locked="isLocked" in properties and is_true(properties["isLocked"]),
-            nucleus=None if nucleus is None else self._nucleus(nucleus),
-            is_missing=kind == "tma_core" and is_true(properties.get("isMissing")),
+            nucleus=None if nucleus is None else self._nucleus(nucleus, kind),
+            is_missing="isMissing" in properties and self._is_missing(properties["isMissing"], kind),
         )
 
-    def _nucleus(self, record: object) -> BaseGeometry:
+    def _id(self, value: object) -> str | None:
+        made = parse_uuid(value)
+        # v0.2 writes the object type there.
+        if made is None and not _is_legacy_type(value):
+            self._notes[NO_UUID] += 1
+        return made
+
+    def _color(self, value: Any) -> int | None:
+        """Read the object's own colour; of a list that is none QuPath makes nothing."""
+        if isinstance(value, dict) or (isinstance(value, list) and len(value) not in (3, 4)):
+            if value:
+                self._notes[NO_COLOR] += 1
+            return None
+        return parse_color(value, "its color")
+
+    def _metadata(self, record: Mapping[str, Any]) -> dict[str, str]:
+        if OBJECT_ID in record:
+            self._notes[RESERVED_KEY] += 1
+        return parse_metadata(record)
+
+    def _is_missing(self, value: object, kind: Kind) -> bool:
+        if kind != "tma_core" and is_true(value):
+            self._notes[NO_CORE] += 1
+        return kind == "tma_core" and is_true(value)
+
+    def _children(self, feature: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Any]:
+        """List the child objects, under all names that they have."""
+        if not ("childObjects" in properties or "children" in properties or "childObjects" in feature):
+            return []
+        places = ((properties, "childObjects"), (properties, "children"), (feature, "childObjects"))
+        found, *others = [record[name] for record, name in places if name in record]
+        if any(others):
+            self._notes[SECOND_CHILDREN] += 1
+        return found if isinstance(found, list) else []
+
+    def _nucleus(self, record: object, kind: Kind) -> BaseGeometry | None:
+        if kind != "cell":
+            self._notes[NO_CELL] += 1
+            return None
         roi = read_shape(record, notes=self._notes)
         rois: list[Roi | None] = [roi]
         self._mend(rois, [0])
@@ -163,16 +221,22 @@ class FeatureReader:
         key = repr(record)
         if key not in self._classes:
             self._classes[key] = parse_class(record)
-        return self._classes[key]
+        found = self._classes[key]
+        if found is None and any(record.values() if isinstance(record, dict) else record):
+            self._notes[NO_CLASS] += 1
+        return found
 
 
-def features_of(value: Any, source: str, notes: Counter[str] | None = None, depth: int = 0) -> Iterator[Any]:
+def features_of(
+    value: Any, source: str, notes: Counter[str] | None = None, on_records: OnRecords | None = None, depth: int = 0
+) -> Iterator[Any]:
     """List the features inside the wrappers that QuPath accepts.
 
     Args:
         value: Decoded JSON of any kind.
         source: The document, for messages.
         notes: Counts what in a list is passed over, as QuPath does, too; None to refuse it.
+        on_records: Is shown the collections.
         depth: How many lists it is in.
 
     Raises:
@@ -181,12 +245,14 @@ def features_of(value: Any, source: str, notes: Counter[str] | None = None, dept
     if isinstance(value, list) and depth < _MAX_NESTING:
         for item in value:
             if notes is None or isinstance(item, list) or _is_wrapper(item):
-                yield from features_of(item, source, notes, depth + 1)
+                yield from features_of(item, source, notes, on_records, depth + 1)
             else:
                 notes[PASSED_OVER] += 1
         return
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "FeatureCollection" and isinstance(value.get("features"), list):
+        if on_records is not None:
+            on_records("", [value])
         yield from value["features"]
     elif kind == "FeatureCollection":
         raise FormatError(f"{source}: a FeatureCollection without a list of features")
@@ -208,8 +274,13 @@ def type_name(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
         value = properties.get(key)
         if value is not None:
             return value if isinstance(value, str) else text_of(value) or str(value)
-    legacy = feature.get("id")  # v0.2: "PathDetectionObject"
-    return legacy if isinstance(legacy, str) and legacy.endswith("Object") else "annotation"
+    legacy = feature.get("id")
+    return legacy if isinstance(legacy, str) and _is_legacy_type(legacy) else "annotation"
+
+
+def _is_legacy_type(value: object) -> bool:
+    """Whether an id is the object type, as in v0.2: "PathDetectionObject"."""
+    return isinstance(value, str) and value.endswith("Object")
 
 
 def _name(value: Any) -> str:
@@ -217,20 +288,3 @@ def _name(value: Any) -> str:
     if text is None:
         raise FormatError(f"its name is {str(value)[:60]!r}; a text is expected")
     return text
-
-
-def _color(value: Any) -> int | None:
-    """Read the object's own colour; of a list that is none QuPath makes nothing."""
-    if isinstance(value, dict) or (isinstance(value, list) and len(value) not in (3, 4)):
-        return None
-    return parse_color(value, "its color")
-
-
-def _children(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Any]:
-    if "childObjects" in properties:
-        found = properties["childObjects"]
-    elif "children" in properties:
-        found = properties["children"]
-    else:
-        found = feature.get("childObjects")
-    return found if isinstance(found, list) else []

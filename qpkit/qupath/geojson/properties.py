@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from qpkit.errors import FormatError
 from qpkit.qupath.geojson.class_names import names_in
 from qpkit.qupath.geojson.gson import alone, double_of, int_of, measurement_of, text_of, uuid_of
 from qpkit.qupath.object_values import OBJECT_ID
+
+NOT_MEASURED: Final = "measurements that are no number, or have the name of another one, left out"
 
 _MAX_NESTING: Final = 200
 _NO_NUMBER: Final = (bool, dict, list, type(None))
@@ -82,8 +85,13 @@ def parse_color(value: Any, what: str) -> int:
     return packed - (1 << 32) if packed >= 1 << 31 else packed
 
 
-def parse_measurements(record: Any) -> dict[str, float]:
-    """Read a map or a list of {name, value}; nulls, booleans and nested values are left out, as in v0.5+."""
+def parse_measurements(record: Any, notes: Counter[str] | None = None) -> dict[str, float]:
+    """Read a map or a list of {name, value}; nulls, booleans and nested values are left out, as in v0.5+.
+
+    Args:
+        record: Decoded JSON.
+        notes: Counts what was left out but nulls; of equal names the last one counts.
+    """
     if not record:
         return {}
     if isinstance(record, list):
@@ -93,13 +101,19 @@ def parse_measurements(record: Any) -> dict[str, float]:
             name if isinstance(name := item["name"], str) else text_of(name) or str(name): item.get("value")
             for item in record
         }
+        if len(pairs) < len(record) and notes is not None:
+            notes[NOT_MEASURED] += len(record) - len(pairs)
     else:
         pairs = record if isinstance(record, dict) else {}
     if set(map(type, pairs.values())) == {float}:  # nearly always
         return pairs
     if isinstance(record, list):
         pairs = {name: alone(value) for name, value in pairs.items()}
-    return {name: _number(value) for name, value in pairs.items() if not isinstance(value, _NO_NUMBER)}
+    made = {name: _number(value) for name, value in pairs.items() if not isinstance(value, _NO_NUMBER)}
+    left_out = sum(value is not None for name, value in pairs.items() if name not in made)
+    if left_out and notes is not None:
+        notes[NOT_MEASURED] += left_out
+    return made
 
 
 def _number(value: float | str) -> float:

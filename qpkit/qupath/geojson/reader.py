@@ -15,7 +15,7 @@ from typing import Final
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
 from qpkit.qupath.gc_pause import gc_paused
-from qpkit.qupath.geojson.features import PASSED_OVER, FeatureReader, features_of
+from qpkit.qupath.geojson.features import PASSED_OVER, FeatureReader, OnRecords, features_of
 from qpkit.qupath.geojson.source import Document, open_documents
 from qpkit.qupath.geojson.stream import Chunk, read_batches
 from qpkit.qupath.geojson.writer import GeoJsonReport, GeoJsonWriter, write_geojson
@@ -49,20 +49,25 @@ def read_geojson(path: os.PathLike[str] | str) -> list[Annotation]:
     return objects
 
 
-def iter_geojson(path: os.PathLike[str] | str, *, notes: Counter[str] | None = None) -> Iterator[Annotation]:
+def iter_geojson(
+    path: os.PathLike[str] | str, *, notes: Counter[str] | None = None, on_records: OnRecords | None = None
+) -> Iterator[Annotation]:
     """Read the objects of a file one after the other, in memory that does not grow with the file.
 
     Args:
         path: As for read_geojson; the objects and their order are the same, and so are the errors, which come when
             the reading gets there.
         notes: Filled while reading: what was changed, and in how many objects.
+        on_records: Is shown all records before they are read, to see what of them has no place in an Annotation.
     """
-    for batch in _batches(path, Counter() if notes is None else notes):
+    for batch in _batches(path, Counter() if notes is None else notes, on_records):
         yield from batch
 
 
-def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list[Annotation]]:
-    reader = FeatureReader(notes)
+def _batches(
+    path: os.PathLike[str] | str, notes: Counter[str], on_records: OnRecords | None = None
+) -> Iterator[list[Annotation]]:
+    reader = FeatureReader(notes, on_records)
     for document in open_documents(path):
         count, passed = 0, notes[PASSED_OVER]
         batches = read_batches(document)
@@ -72,7 +77,7 @@ def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list
                 batch = next(batches, None)
                 if batch is None:
                     break
-                features = _features(batch, document, notes)
+                features = _features(batch, document, notes, on_records)
                 if not batch.is_utf8:
                     notes[NOT_UTF8] += 1
                 objects = reader.read(features, source=document.name, first=count)
@@ -82,11 +87,11 @@ def _batches(path: os.PathLike[str] | str, notes: Counter[str]) -> Iterator[list
             raise FormatError(f"{document.name}: no FeatureCollection, Feature or geometry in its list")
 
 
-def _features(batch: Chunk, document: Document, notes: Counter[str]) -> list[object]:
+def _features(batch: Chunk, document: Document, notes: Counter[str], on_records: OnRecords | None) -> list[object]:
     if batch.place == "features":
         return batch.values
     if batch.place == "wrapper" and batch.values[0].get("type") == "FeatureCollection":
-        return []
+        return list(features_of(batch.values[0], document.name, notes, on_records))  # none: they came before
     if batch.place == "document" and not batch.values:
         raise FormatError(f"{document.name}: the file is empty")
     if batch.place == "wrapper":
@@ -94,4 +99,4 @@ def _features(batch: Chunk, document: Document, notes: Counter[str]) -> list[obj
         raise FormatError(f"{document.name}: a list of features, but the type is {kind!r}, not 'FeatureCollection'")
     # The elements of a list come by themselves.
     whole = [batch.values] if batch.place == "array" else batch.values
-    return [feature for value in whole for feature in features_of(value, document.name, notes)]
+    return [feature for value in whole for feature in features_of(value, document.name, notes, on_records)]

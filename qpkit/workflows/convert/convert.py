@@ -47,7 +47,7 @@ class ConvertReport:
         source_format, target_format: Names of formats; "project" for a project.
         images: In order.
         losses: What the target cannot hold, and how many objects it concerns.
-        notes: What the reader mended, left out or could not tell.
+        notes: What the reader, also that of the labels, mended, left out or could not tell.
     """
 
     source_format: str
@@ -91,7 +91,8 @@ def convert(
     output = None if to_project else _format(target, settings.target_format, reading=False)
     if settings.entries and not several and (output is not None or len(settings.entries) > 1):
         raise ConfigError("--entry chooses images of a project to convert, or the one image of a project to add to")
-    choices = _choices(settings)
+    label_notes: Counter[str] = Counter()
+    choices = _choices(settings, label_notes)
     facts = _facts(settings)
     if several:
         drawings = project_drawings(
@@ -101,7 +102,7 @@ def convert(
     else:
         drawings, origin = _read(source, settings, facts, choices)
     tick = Ticker(len(drawings), on_progress)
-    notes = sum((Counter(drawing.notes) for drawing in drawings), Counter[str]())
+    notes = sum((Counter(drawing.notes) for drawing in drawings), label_notes)
     if output is None:
         places, losses = _into_project(
             open_project(target), drawings, () if several else settings.entries, source, tick
@@ -151,12 +152,12 @@ def _format(path: Path, name: str | None, *, reading: bool) -> Format:
     return format_of(path, ALL_FORMATS, reading=reading) if name is None else named(name, ALL_FORMATS)
 
 
-def _choices(settings: ConvertSettings) -> Choices:
+def _choices(settings: ConvertSettings, notes: Counter[str]) -> Choices:
     return Choices(
         downsample=settings.downsample,
         offset=settings.offset,
-        labels=None if settings.labels is None else read_label_table(settings.labels),
-        instances=None if settings.instances is None else read_instance_classes(settings.instances),
+        labels=None if settings.labels is None else read_label_table(settings.labels, notes),
+        instances=None if settings.instances is None else read_instance_classes(settings.instances, notes),
         segmentation=settings.segmentation,
     )
 

@@ -259,6 +259,14 @@ def test_a_label_image_of_a_slide_goes_there_and_back(composed: Path, tmp_path: 
         assert np.array_equal(first[shown], second[shown])
 
 
+def test_what_a_label_table_holds_beside_classes_is_noted(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "mask.png")
+    (tmp_path / "codes.csv").write_text("label,value,is_roi\ntumor,1,1\nstroma,2,\n")
+    settings = ConvertSettings(labels=tmp_path / "codes.csv", offset=(0.0, 0.0), downsample=1.0)
+    report = convert(tmp_path / "mask.png", tmp_path / "a.geojson", settings)
+    assert report.notes == {"fields not read (labels/is_roi)": 1}
+
+
 def _size(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         return image.width * 4, image.height * 4

@@ -15,6 +15,7 @@ from qpkit.core.geometry import QUPATH_DECIMALS, is_ellipse
 from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import cannot_hold, count_losses
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import ANY, LISTED, Fields, UnreadJson
 from qpkit.qupath import iter_geojson, write_geojson
 from qpkit.workflows.convert.qupath_shapes import split
 
@@ -25,6 +26,38 @@ CANNOT_HOLD: Final = cannot_hold(
     "hierarchy", "not finite measurements", "no shape", "no class colour", "mixed shapes", "box polygon"
 )
 
+_SHAPES: Final = ("features/geometry", "features/nucleusGeometry")
+_PROPERTIES: Final = "features/properties"
+_TYPE: Final = "objectType object_type type childObjects children"
+_CLASS: Final = f"{_PROPERTIES}/classification"
+FIELDS: Final = Fields(
+    read={
+        "": "type features",
+        "features": "id childObjects",
+        **dict.fromkeys(_SHAPES, "type coordinates isEllipse"),
+        **{f"{shape}/geometries": "type coordinates" for shape in _SHAPES},
+        "features/geometry/plane": "c z t",
+        _PROPERTIES: f"{_TYPE} name color colorRGB classification isLocked isMissing",
+        _CLASS: "name names color colorRGB",
+        f"{_CLASS}/parentClass": "name",
+        f"{_PROPERTIES}/measurements": ANY,
+        f"{_PROPERTIES}/measurements/{LISTED}": "name value",
+        f"{_PROPERTIES}/metadata": ANY,
+        "roots": "childObjects",  # QuPath's object for the whole image
+        "roots/properties": _TYPE,
+    },
+    idle={
+        "": "bbox",
+        "features": "type bbox",
+        **dict.fromkeys(_SHAPES, "bbox"),
+        "features/nucleusGeometry/plane": "c z t",  # that of its cell
+        f"{_CLASS}/parentClass": "color colorRGB",  # objects have the colour of the class itself
+        "roots": "type id geometry bbox",
+        "roots/properties": "isLocked",
+    },
+    nested=(*(f"{shape}/geometries" for shape in _SHAPES), f"{_CLASS}/parentClass"),
+)
+
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read a GeoJSON file of one image.
@@ -33,7 +66,9 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
         FormatError, ProjectError: As for `iter_geojson`.
     """
     notes: Counter[str] = Counter()
-    return [Drawing(objects=tuple(iter_geojson(path, notes=notes)), image=image, notes=notes)]
+    unread = UnreadJson(FIELDS)
+    objects = tuple(iter_geojson(path, notes=notes, on_records=unread.look))
+    return [Drawing(objects=objects, image=image, notes=+(notes + unread.notes()))]
 
 
 def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
@@ -66,6 +101,7 @@ FORMAT: Final = Format(
     order=20,
     suffixes=(".geojson", ".geojson.gz", ".json.gz", ".json"),
     recognises_json=_recognises,
+    fields=FIELDS,
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
