@@ -68,6 +68,7 @@ def interrupted(code: str, *, after: str) -> tuple[int, str, float]:
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().strip() == after
+        time.sleep(0.5)  # what it said it begins with has to have begun
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
         code_, said = process.wait(60), process.stderr.read()
