@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -36,7 +36,7 @@ from qpkit.predictions.ledger import Ledgers, alike
 from qpkit.predictions.store import read_strips, strip_count
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, write_geojson
-from qpkit.settings import Flag, Range, Settings
+from qpkit.settings import Flag, Range, Settings, pairs_of
 from qpkit.workflows.inputs.entry_view import unsupported_view
 
 AREA: Final = "Area µm^2"
@@ -63,6 +63,9 @@ class ImportSettings(Settings):
         kind: annotations or detections: QuPath's object type.
         min_area_um2: Smaller areas become their surroundings; they are counted.
         simplify_um: How far outlines may move in simplifying, without gaps between classes; 0 keeps every pixel corner.
+        fill_holes_um2: Smaller holes of background become their surroundings.
+        classes: A class of the predictions under another name in the project, such as "Tumor=Tumor: Predicted"
+            (repeatable).
         append: Leave what earlier runs put there; else what nobody has touched of it is replaced.
         restore: Put in again what a reviewer has deleted of this run.
         dry_run: Change nothing; say what would be.
@@ -73,6 +76,10 @@ class ImportSettings(Settings):
     )
     min_area_um2: Annotated[float, Range(at_least=0)] = 0.0
     simplify_um: Annotated[float, Range(at_least=0)] = 0.0
+    fill_holes_um2: Annotated[float, Range(at_least=0)] = 0.0
+    classes: Annotated[Mapping[str, str], Flag(name="--map", parse=pairs_of, many=True, metavar="CLASS=NAME")] = field(
+        default_factory=dict
+    )
     append: bool = False
     restore: bool = False
     dry_run: bool = False
@@ -141,7 +148,8 @@ def import_predictions(
         FormatError: A .qpdata cannot be read or must not be rewritten; entries before it are done.
     """
     entries = [_entry_of(slide, project) for slide in predictions.slides]
-    predictions = replace(predictions, label_map=_with_known_colors(predictions.label_map, project))
+    labels = _renamed(predictions.label_map, settings.classes)
+    predictions = replace(predictions, label_map=_with_known_colors(labels, project))
     tick = _ticker(predictions, on_progress)
     ledgers = Ledgers(project.path.parent)
     reports = []
@@ -173,6 +181,7 @@ def predictions_to_geojson(
     Raises:
         OutputError: `out` holds something.
     """
+    predictions = replace(predictions, label_map=_renamed(predictions.label_map, settings.classes))
     tick = _ticker(predictions, on_progress)
     reports = []
     names = [f"{stem}.geojson" for stem in safe_names([s.name for s in predictions.slides])]
@@ -383,15 +392,19 @@ def _entry_of(slide: SlidePrediction, project: Project) -> Entry:
 
 def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, tick: Ticker) -> _Polygons:
     labels = predictions.label_map
-    if settings.min_area_um2 or settings.simplify_um:
+    if settings.min_area_um2 or settings.simplify_um or settings.fill_holes_um2:
         _require_mpp(slide)
     mpp = slide.mpp or math.nan
     found: Counter[int] = Counter()
-    arcs = trace(_strips(predictions, slide, found, tick), skip={labels.background, labels.ignore})
+    # Holes are areas of the background, which is not traced unless they are asked for.
+    skip = {labels.ignore} if settings.fill_holes_um2 else {labels.background, labels.ignore}
+    arcs = trace(_strips(predictions, slide, found, tick), skip=skip)
     made = outlines_of(
         arcs,
         tolerance=settings.simplify_um / mpp if settings.simplify_um else 0.0,
         least_px=settings.min_area_um2 / mpp**2 if settings.min_area_um2 else 0.0,
+        ground=labels.background,
+        holes_px=settings.fill_holes_um2 / mpp**2 if settings.fill_holes_um2 else 0.0,
         has_weights=slide.probabilities is not None,
     )
     parts, of, mended = to_slide(made.polygons, slide.downsample, follow_pixels=not settings.simplify_um)
@@ -404,7 +417,7 @@ def _shapes(predictions: PredictionSet, slide: SlidePrediction, settings: Import
 
 def _require_mpp(slide: SlidePrediction) -> None:
     if slide.mpp is None:
-        raise ConfigError(f"{slide.name}: no um/px known; leave --min-area-um2 and --simplify-um out")
+        raise ConfigError(f"{slide.name}: no um/px known; leave out --min-area-um2, --simplify-um, --fill-holes-um2")
 
 
 def _strips(
@@ -464,6 +477,19 @@ def _objects(
             )
         )
     return objects
+
+
+def _renamed(labels: LabelMap, names: Mapping[str, str]) -> LabelMap:
+    """The map with other names for some classes.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    known = [item.name for item in labels.classes]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--map {name}=...: the predictions have no class {name!r}, {or_else(name, known)}")
+    return replace(labels, classes=tuple(replace(c, name=names.get(c.name, c.name)) for c in labels.classes))
 
 
 def _with_known_colors(labels: LabelMap, project: Project) -> LabelMap:

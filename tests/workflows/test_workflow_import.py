@@ -14,8 +14,9 @@ from rasterio.features import rasterize as gdal_rasterize
 
 from qpkit.cli import main
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.geometry import polygons_of
 from qpkit.core.labels import LabelClass, LabelMap
-from qpkit.core.provenance import is_prediction
+from qpkit.core.provenance import is_prediction, is_untouched
 from qpkit.errors import ConfigError, FormatError, LabelError, OutputError, ProjectError
 from qpkit.predictions import read_predictions
 from qpkit.predictions.ledger import read_ledger
@@ -417,3 +418,30 @@ def test_the_ledger_is_geoparquet(study: Path, tmp_path: Path) -> None:
     for row in table.itertuples():
         assert row.geometry.equals(objects[row.id].geometry)
         assert row.probability == pytest.approx(0.8, abs=0.001)
+
+
+def test_classes_may_have_another_name_in_the_project(study: Path, tmp_path: Path) -> None:
+    made = predict_truth(study, tmp_path / "a", LABELS, run="run-1")
+    settings = ImportSettings(classes={"Tumor": "Tumor: Predicted"})
+    (report,) = import_predictions(made, open_project(study), settings)
+    assert report.objects == {"Tumor: Predicted": 3, "Immune cells": 4}
+    assert {o.class_name for o in predicted(study)} == {"Tumor: Predicted", "Immune cells"}
+    assert all(is_untouched(o) for o in predicted(study))
+    with pytest.raises(ConfigError, match="no class 'Tumour', did you mean 'Tumor'"):
+        import_predictions(made, open_project(study), ImportSettings(classes={"Tumour": "x"}))
+
+
+def test_holes_are_filled_where_it_is_asked_for(study: Path, tmp_path: Path) -> None:
+    def pierced(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        worn = labels.copy()
+        rows, columns = np.nonzero(worn == 1)
+        middle = len(rows) // 2
+        worn[rows[middle], columns[middle]] = 0
+        return worn
+
+    made = predict_truth(study, tmp_path / "a", LABELS, run="run-1", change=pierced)
+    counts = []
+    for um2 in (0.0, 50.0):
+        import_predictions(made, open_project(study), ImportSettings(fill_holes_um2=um2))
+        counts.append(sum(len(p.interiors) for o in predicted(study) for p in polygons_of(o.geometry)))
+    assert counts[0] == counts[1] + 1

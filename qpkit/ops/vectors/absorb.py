@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from qpkit.ops.vectors.sweep import OUTSIDE, Arcs
 
 
-def absorb(arcs: Arcs, least_px: float) -> tuple[Arcs, NDArray[np.int64]]:
+def absorb(arcs: Arcs, least_px: NDArray[np.float64]) -> tuple[Arcs, NDArray[np.int64]]:
     """Give each area of fewer pixels to the neighbour with which it shares the longest border, the outside too.
 
-    The smallest go first, and only to larger ones; what has grown to `least_px` meanwhile stays.
+    The smallest go first, and only to larger ones; what has grown to its `least_px` meanwhile stays.
 
     Args:
         arcs: Of a raster.
-        least_px: How many pixels an area needs.
+        least_px: (areas,) how many pixels each needs.
 
     Returns:
         The arcs that still lie between two areas, with their areas in pixels; and the numbers that the areas that are
@@ -26,14 +26,16 @@ def absorb(arcs: Arcs, least_px: float) -> tuple[Arcs, NDArray[np.int64]]:
     outside = len(arcs.values)
     owner = np.arange(outside + 1)
     sizes = np.append(arcs.areas, np.iinfo(np.int64).max).astype(np.float64)
-    lengths = _lengths(arcs)
+    lengths, least = _lengths(arcs), np.append(least_px, 0)
     while True:
         left, right = owner[arcs.left], owner[arcs.right]  # OUTSIDE is -1, the last one
         apart = np.flatnonzero(left != right)
         one = np.concatenate([left[apart], right[apart]])
         other = np.concatenate([right[apart], left[apart]])
         # By size, then by number, so that two never swallow each other.
-        goes = (sizes[one] < least_px) & ((sizes[one] < sizes[other]) | ((sizes[one] == sizes[other]) & (one < other)))
+        goes = (sizes[one] < least[one]) & (
+            (sizes[one] < sizes[other]) | ((sizes[one] == sizes[other]) & (one < other))
+        )
         if not goes.any():
             break
         pairs, which = np.unique(one[goes] * (outside + 1) + other[goes], return_inverse=True)

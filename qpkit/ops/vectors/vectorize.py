@@ -54,26 +54,37 @@ def trace(strips: Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]], 
     return (sweep or Sweep(1)).finish()
 
 
-def outlines_of(arcs: Arcs, *, tolerance: float = 0.0, least_px: float = 0.0, has_weights: bool = False) -> Outlines:
+def outlines_of(
+    arcs: Arcs,
+    *,
+    tolerance: float = 0.0,
+    least_px: float = 0.0,
+    ground: int | None = None,
+    holes_px: float = 0.0,
+    has_weights: bool = False,
+) -> Outlines:
     """Build the polygons of every area.
 
     Args:
         arcs: As `trace` gives them.
         tolerance: Level px; how far outlines may move in simplifying (`simplify`); 0 keeps every pixel corner.
         least_px: Areas of fewer pixels become their surroundings (`absorb`).
+        ground: A label that was traced and is not wanted (background).
+        holes_px: Its areas of fewer pixels are holes: they become their surroundings, too.
         has_weights: Whether `trace` was given weights.
     """
-    found = len(arcs.values)
-    means = arcs.sums / arcs.areas if has_weights else np.full(found, np.nan)
-    if least_px > 1:
-        arcs, kept = absorb(arcs, least_px)
+    means = arcs.sums / arcs.areas if has_weights else np.full(len(arcs.values), np.nan)
+    found = np.count_nonzero(arcs.values != ground)
+    least = np.where(arcs.values == ground, holes_px, least_px)
+    if (arcs.areas < least).any():
+        arcs, kept = absorb(arcs, least)
         means = means[kept]
-    polygons = rings_of(arcs).polygons(
-        np.arange(len(arcs.values)), simplify(arcs, tolerance) if tolerance > 0 else None
-    )
+    wanted = np.flatnonzero(arcs.values != ground)
+    polygons = rings_of(arcs).polygons(wanted, simplify(arcs, tolerance) if tolerance > 0 else None)
+    values, means = arcs.values[wanted], means[wanted]
     bounds = shapely.bounds(polygons).reshape(-1, 4)
-    order = np.lexsort((arcs.areas, bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], arcs.values))
-    return Outlines(polygons[order], arcs.values[order], means[order], found - len(arcs.values))
+    order = np.lexsort((arcs.areas[wanted], bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], values))
+    return Outlines(polygons[order], values[order], means[order], int(found) - len(wanted))
 
 
 def vectorize(labels: NDArray[Any], *, skip: Collection[int]) -> dict[int, list[shapely.Polygon]]:

@@ -176,6 +176,24 @@ def test_a_speck_goes_to_the_neighbour_with_the_longest_border_and_not_to_the_me
     assert shapely.area(found.polygons).tolist() == [31, 33]
 
 
+@given(label_rasters(values=3), st.integers(2, 30))
+def test_small_holes_become_their_surroundings_and_nothing_else_does(labels: NDArray[np.uint8], holes: int) -> None:
+    arcs = trace([(0, labels, None)], skip={255})
+    plain = outlines_of(trace([(0, labels, None)], skip={0, 255}))
+    same = outlines_of(arcs, ground=0)
+    assert same.values.tolist() == plain.values.tolist() and shapely.equals(same.polygons, plain.polygons).all()
+    filled = outlines_of(arcs, ground=0, holes_px=holes)
+    assert shapely.is_valid(filled.polygons).all() and filled.too_small == 0
+    drawn = redraw(filled.polygons, filled.values, labels.shape)
+    assert np.array_equal(drawn[labels > 0], labels[labels > 0])
+    left = outlines_of(trace([(0, (drawn == 0).astype(np.uint8), None)], skip={0}))
+    for hole in left.polygons[shapely.area(left.polygons) < holes]:
+        # One on the edge of the raster may be part of what is outside; another has no neighbour that is larger.
+        on_edge = hole.boundary.intersection(shapely.box(0, 0, *labels.shape[::-1]).boundary).length
+        shared = shapely.length(shapely.intersection(filled.polygons, hole))
+        assert on_edge or not (shapely.area(filled.polygons)[shared > 0] > hole.area).any()
+
+
 @given(label_rasters(), st.sampled_from([1.0, 2.0, 1.987, 3.7]), st.sampled_from([0.0, 1.0]))
 def test_every_polygon_is_valid_after_quPaths_rounding(
     labels: NDArray[np.uint8], downsample: float, tolerance: float
