@@ -32,7 +32,8 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.ops.vectors.vectorize import outlines_of, trace
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
 from qpkit.qupath import open_project
-from qpkit.workflows.import_predictions import ImportSettings, import_predictions
+from qpkit.workflows.imports.project import import_predictions
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.project import new_project_of
 
 TILE = 2048

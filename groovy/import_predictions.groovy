@@ -132,6 +132,7 @@ List givenArguments() {
 @Field String RUN_KEY = 'qpkit run'
 @Field String CLASS_KEY = 'qpkit class'
 @Field String SHAPE_KEY = 'qpkit shape'
+@Field String LOCKED_KEY = 'qpkit locked'
 
 /** An object's metadata, to read. */
 Map metadataOf(item) {
@@ -150,7 +151,7 @@ boolean isPrediction(item) {
 boolean isUntouched(item) {
     def metadata = metadataOf(item)
     def className = item.getPathClass() == null ? null : item.getPathClass().toString()
-    if (className != metadata.get(CLASS_KEY) || item.isLocked())
+    if (className != metadata.get(CLASS_KEY) || item.isLocked() != metadata.containsKey(LOCKED_KEY))
         return false
     def then = numbersOf(metadata.get(SHAPE_KEY))
     def now = measuresOf(item.getROI())

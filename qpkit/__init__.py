@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from qpkit.workflows.edit import edit_objects as edit_objects
     from qpkit.workflows.evaluate.settings import EvaluateSettings as EvaluateSettings
     from qpkit.workflows.export.settings import ExportSettings as ExportSettings
-    from qpkit.workflows.import_predictions import ImportSettings as ImportSettings
+    from qpkit.workflows.imports.settings import ImportSettings as ImportSettings
     from qpkit.workflows.inputs.label_maps import read_label_map as read_label_map
     from qpkit.workflows.inputs.settings import SlideSettings as SlideSettings
     from qpkit.workflows.project import add_images as add_images
@@ -90,7 +90,7 @@ _HOMES: Final = {
         "qpkit.workflows.edit": ("Change", "Selection", "edit_objects"),
         "qpkit.workflows.evaluate.settings": ("EvaluateSettings",),
         "qpkit.workflows.export.settings": ("ExportSettings",),
-        "qpkit.workflows.import_predictions": ("ImportSettings",),
+        "qpkit.workflows.imports.settings": ("ImportSettings",),
         "qpkit.workflows.inputs.label_maps": ("read_label_map",),
         "qpkit.workflows.inputs.settings": ("SlideSettings",),
         "qpkit.workflows.project": ("add_images", "write_metadata"),

@@ -30,9 +30,11 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport
 from qpkit.workflows.export.shard import export_shard as export_part
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
-from qpkit.workflows.import_predictions import ImportSettings, SlideImport, predictions_to_geojson
-from qpkit.workflows.import_predictions import import_predictions as import_into_project
-from qpkit.workflows.import_predictions import undo_import as undo_imported
+from qpkit.workflows.imports.geojson import predictions_to_geojson
+from qpkit.workflows.imports.project import import_predictions as import_into_project
+from qpkit.workflows.imports.project import undo_import as undo_imported
+from qpkit.workflows.imports.result import SlideImport
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_images import masks_as_predictions
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
@@ -230,7 +232,7 @@ def import_predictions(
         on_progress: Called with (strips done, strips in all, slide).
 
     Raises:
-        QpkitError: As `qpkit.workflows.import_predictions.import_predictions` says.
+        QpkitError: As `qpkit.workflows.imports.project.import_predictions` says.
     """
     opened, settings = open_project(project), settings or ImportSettings()
     with _predictions(Path(predictions), [Path(project)], masks, _path(masks_table), on_progress) as found:
@@ -248,7 +250,7 @@ def undo_import(project: AnyPath, run: str, *, dry_run: bool = False) -> list[Sl
         dry_run: Change nothing; say what would be.
 
     Raises:
-        QpkitError: As `qpkit.workflows.import_predictions.undo_import` says.
+        QpkitError: As `qpkit.workflows.imports.project.undo_import` says.
     """
     return undo_imported(open_project(project), run, dry_run=dry_run)
 

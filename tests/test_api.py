@@ -19,7 +19,8 @@ from qpkit.errors import ConfigError
 from qpkit.predictions import read_predictions
 from qpkit.workflows.evaluate.result import Evaluation
 from qpkit.workflows.export.tiles import ExportReport
-from qpkit.workflows.import_predictions import ImportSettings, SlideImport
+from qpkit.workflows.imports.result import SlideImport
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_maps import read_label_map
 
 pytestmark = [

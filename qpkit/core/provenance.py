@@ -26,6 +26,8 @@ RUN_KEY: Final = "qpkit run"
 MODEL_KEY: Final = "qpkit model"
 CLASS_KEY: Final = "qpkit class"
 SHAPE_KEY: Final = "qpkit shape"
+LOCKED_KEY: Final = "qpkit locked"
+"""There if the object was locked when it was imported; else it is a person who locked it."""
 
 Origin = Literal["drawn", "untouched", "accepted", "edited"]
 """Where an object comes from: people drew it; it was predicted, and nobody touched, locked or changed it."""
@@ -63,11 +65,17 @@ def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) ->
 
 
 def provenances(
-    run: str, model: str, class_names: Sequence[str], geometries: Sequence[BaseGeometry] | NDArray[np.object_]
+    run: str,
+    model: str,
+    class_names: Sequence[str],
+    geometries: Sequence[BaseGeometry] | NDArray[np.object_],
+    *,
+    locked: bool = False,
 ) -> list[dict[str, str]]:
     """The metadata of many predicted objects."""
+    of_all = {RUN_KEY: run, MODEL_KEY: model} | ({LOCKED_KEY: "yes"} if locked else {})
     return [
-        {RUN_KEY: run, MODEL_KEY: model, CLASS_KEY: name, SHAPE_KEY: " ".join(f"{value:.2f}" for value in values)}
+        {**of_all, CLASS_KEY: name, SHAPE_KEY: " ".join(f"{value:.2f}" for value in values)}
         for name, values in zip(class_names, _measures(geometries).tolist(), strict=True)
     ]
 
@@ -113,11 +121,11 @@ def origin_of(item: Annotation) -> Origin:
         return "drawn"
     if is_untouched(item):
         return "untouched"
-    return "accepted" if is_untouched(replace(item, locked=False)) else "edited"
+    return "accepted" if is_untouched(replace(item, locked=_was_locked(item))) else "edited"
 
 
 def is_untouched(item: Annotation) -> bool:
-    """Say whether a predicted object is as qpkit wrote it: same class, same shape, not locked.
+    """Say whether a predicted object is as qpkit wrote it: same class, same shape, locked only if it was.
 
     Shapes are compared by bounds, centroid (0.05 px) and area (0.1 %), because QuPath 0.6+ rounds vertices again
     when it saves and turns rings around. An object that has lost its metadata is compared by its class alone.
@@ -125,7 +133,7 @@ def is_untouched(item: Annotation) -> bool:
     if is_recognised_by_name(item):
         label, _ = _named(item) or ("", "")
         return not item.locked and item.class_name == str(PathClass.parse(label))
-    if item.class_name != item.metadata.get(CLASS_KEY) or item.locked:
+    if item.class_name != item.metadata.get(CLASS_KEY) or item.locked != _was_locked(item):
         return False
     try:
         then = [float(part) for part in item.metadata.get(SHAPE_KEY, "").split()]
@@ -136,6 +144,10 @@ def is_untouched(item: Annotation) -> bool:
         return False
     moved = any(abs(a - b) > _SHAPE_TOLERANCE_PX for a, b in zip(then[1:], now[1:], strict=True))
     return not moved and math.isclose(then[0], now[0], rel_tol=1e-3, abs_tol=0.5)
+
+
+def _was_locked(item: Annotation) -> bool:
+    return LOCKED_KEY in item.metadata
 
 
 def _measures(geometries: Sequence[BaseGeometry] | NDArray[np.object_]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,7 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         mpp: um per raster px, or None if unknown.
         labels: Label raster, relative to predictions.json.
         probabilities: Probability raster, relative, or None.
+        instances: Raster of 32 bit in which each number but 0 is an object, relative, or None.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     mpp: float | None = None
     labels: str
     probabilities: str | None = None
+    instances: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ def read_predictions(root: Path) -> PredictionSet:
         raise FormatError(f"{path}: not a predictions file ({err})") from err
     if record.format != FORMAT:
         raise FormatError(f"{path}: format is {record.format!r}, this qpkit reads {FORMAT!r}")
-    named = [name for slide in record.slides for name in (slide.labels, slide.probabilities) if name]
+    named = [name for slide in record.slides for name in (slide.labels, slide.probabilities, slide.instances) if name]
     gone = [name for name in named if not (root / name).is_file()]
     if gone:
         raise FormatError(f"{path}: rasters are gone: {listed(gone)}; predict again")
@@ -131,6 +133,8 @@ def read_predictions(root: Path) -> PredictionSet:
         _check_raster(root / slide.labels, slide, bands=1)
         if slide.probabilities is not None:
             _check_raster(root / slide.probabilities, slide, bands=len(labels.trained_values))
+        if slide.instances is not None:
+            _check_raster(root / slide.instances, slide, bands=1)
     return PredictionSet(
         root=root,
         run=record.run,
@@ -161,19 +165,33 @@ def _level_px(slide_px: int, downsample: float) -> int:
     return max(1, math.ceil(slide_px / downsample - 1e-6))
 
 
-def read_strips(path: Path, *, rows: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Read a raster strip by strip from the top: (y, (bands, h, w) uint8) with at most `rows` rows each.
+def read_strips(path: Path, *, rows: int, dtype: str = "uint8") -> Iterator[tuple[int, NDArray[Any]]]:
+    """Read a raster strip by strip from the top: (y, (bands, h, w) of `dtype`) with at most `rows` rows each.
 
     Raises:
-        FormatError: The file is damaged or not an 8-bit raster.
+        FormatError: The file is damaged or of another type.
     """
     try:
         with _quiet(), rasterio.open(path) as dataset:
-            if dataset.dtypes[0] != "uint8":
-                raise FormatError(f"{path}: values are {dataset.dtypes[0]}, labels have to be uint8")
+            if dataset.dtypes[0] != dtype:
+                raise FormatError(f"{path}: values are {dataset.dtypes[0]}, here they have to be {dtype}")
             for y in range(0, dataset.height, rows):
                 height = min(rows, dataset.height - y)
                 yield y, dataset.read(window=Window(0, y, dataset.width, height))
+    except RasterioError as err:
+        raise FormatError(f"{path}: raster cannot be read ({err})") from err
+
+
+@contextlib.contextmanager
+def window_reader(path: Path) -> Iterator[Callable[[int, int, int, int], NDArray[np.uint8]]]:
+    """Give a function that reads windows of a raster: (x, y, w, h) inside it, to (bands, h, w) uint8.
+
+    Raises:
+        FormatError: The file is damaged.
+    """
+    try:
+        with _quiet(), rasterio.open(path) as dataset:
+            yield lambda x, y, width, height: dataset.read(window=Window(x, y, width, height))
     except RasterioError as err:
         raise FormatError(f"{path}: raster cannot be read ({err})") from err
 

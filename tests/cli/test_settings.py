@@ -22,7 +22,7 @@ from qpkit.workflows.doctor.project import DoctorSettings
 from qpkit.workflows.edit import Change, Selection
 from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.export.settings import ExportSettings
-from qpkit.workflows.import_predictions import ImportSettings
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.project import ImageSettings
 from qpkit.workflows.tables.split_settings import SplitSettings

@@ -23,7 +23,8 @@ from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.labels import default_label_map
 from qpkit.core.provenance import is_untouched, prediction_id, provenance
 from qpkit.qupath import open_project, read_geojson, write_geojson
-from qpkit.workflows.import_predictions import ImportSettings, predictions_to_geojson
+from qpkit.workflows.imports.geojson import predictions_to_geojson
+from qpkit.workflows.imports.settings import ImportSettings
 from shared_data import ROOT
 
 SCRIPTS = sorted((ROOT / "groovy").glob("*.groovy"))

@@ -13,7 +13,8 @@ from qpkit.cli.shared.console import progress, say, table, took
 from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
-from qpkit.workflows.import_predictions import ImportSettings, SlideImport
+from qpkit.workflows.imports.result import SlideImport
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_maps import read_label_map
 
 
@@ -90,6 +91,8 @@ def _show(reports: list[SlideImport], target: Path, start: float, *, dry_run: bo
                 f"note: {r.name}: {r.deleted:,} object(s) that a reviewer has deleted were left out; --restore puts "
                 "them in again"
             )
+        if r.outside_parents:
+            say(f"note: {r.name}: {r.outside_parents:,} object(s) lie in no such annotation and stay below the root")
     for note in dict.fromkeys(note for r in reports for note in r.notes):
         say(f"note: {note}")
     say(f"{target}{': a dry run, nothing was changed' if dry_run else ''} ({took(start)})")

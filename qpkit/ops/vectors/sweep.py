@@ -90,7 +90,7 @@ class Sweep:
         """Go on over the next rows.
 
         Args:
-            labels: (h, w) integers of 8, 16 or 32 bit.
+            labels: (h, w) integers of 8 to 64 bit; negative ones are not traced.
             weights: (h, w), whose sums are kept by area.
             row: Which row of the raster they begin with, if not the next; nothing is between.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ class Outlines:
         polygons: (n,) shapely polygons, level px, valid.
         values: (n,) int64: their labels.
         means: (n,) float64: the mean of the weights in each; NaN without weights.
+        areas: (n,) int64: level px, as they were before simplifying.
         too_small: Areas that became their surroundings.
     """
 
     polygons: NDArray[np.object_]
     values: NDArray[np.int64]
     means: NDArray[np.float64]
+    areas: NDArray[np.int64]
     too_small: int = 0
 
     def by_value(self) -> dict[int, list[shapely.Polygon]]:
@@ -38,13 +40,35 @@ class Outlines:
         parts = np.split(self.polygons, starts[1:])
         return {int(value): list(part) for value, part in zip(values, parts, strict=False)}
 
+    def chosen(self, which: NDArray[np.int64]) -> Outlines:
+        """Some of them, in that order."""
+        return replace(
+            self,
+            polygons=self.polygons[which],
+            values=self.values[which],
+            means=self.means[which],
+            areas=self.areas[which],
+        )
+
+    def joined(self) -> Outlines:
+        """One for each value: several areas with it are one polygon of several parts."""
+        _, firsts, of = np.unique(self.values, return_index=True, return_inverse=True)
+        polygons, counts = self.polygons[firsts], np.bincount(of)
+        areas = np.bincount(of, weights=self.areas, minlength=len(firsts))
+        sums = np.bincount(of, weights=self.areas * self.means, minlength=len(firsts))
+        for number in np.flatnonzero(counts > 1).tolist():
+            polygons[number] = shapely.MultiPolygon(self.polygons[of == number].tolist())
+        return replace(
+            self, polygons=polygons, values=self.values[firsts], means=sums / areas, areas=areas.astype(np.int64)
+        )
+
 
 def trace(strips: Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]], *, skip: Collection[int]) -> Arcs:
     """Go over a raster once, strip by strip.
 
     Args:
         strips: (y, labels, weights): the first row, from top to bottom, rows between strips being empty; (h, w)
-            integers of 8, 16 or 32 bit, all of one width; (h, w) uint8, or None.
+            integers of 8 to 64 bit, all of one width; (h, w) uint8, or None.
         skip: Labels that are not traced (background, ignore).
     """
     sweep = None
@@ -84,7 +108,8 @@ def outlines_of(
     values, means = arcs.values[wanted], means[wanted]
     bounds = shapely.bounds(polygons).reshape(-1, 4)
     order = np.lexsort((arcs.areas[wanted], bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], values))
-    return Outlines(polygons[order], values[order], means[order], int(found) - len(wanted))
+    areas = arcs.areas[wanted]
+    return Outlines(polygons[order], values[order], means[order], areas[order], int(found) - len(wanted))
 
 
 def vectorize(labels: NDArray[Any], *, skip: Collection[int]) -> dict[int, list[shapely.Polygon]]:

@@ -26,7 +26,8 @@ from qpkit.workflows.evaluate.files import evaluation_to_builtins
 from qpkit.workflows.evaluate.predictions import evaluate
 from qpkit.workflows.evaluate.result import Scope
 from qpkit.workflows.evaluate.settings import EvaluateSettings
-from qpkit.workflows.import_predictions import ImportSettings, import_predictions
+from qpkit.workflows.imports.project import import_predictions
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.project import write_metadata

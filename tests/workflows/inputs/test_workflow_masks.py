@@ -11,7 +11,8 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.predictions.store import read_strips
 from qpkit.qupath import open_project
-from qpkit.workflows.import_predictions import ImportSettings, import_predictions
+from qpkit.workflows.imports.project import import_predictions
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_images import masks_as_predictions
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),), ignored=("Ignore*",))

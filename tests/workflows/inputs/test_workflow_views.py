@@ -28,7 +28,8 @@ from qpkit.slides import Crop, Slide, Turn, open_slide, open_source
 from qpkit.workflows.evaluate.predictions import evaluate
 from qpkit.workflows.export.settings import ExportSettings, TissueRule
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
-from qpkit.workflows.import_predictions import ImportSettings, import_predictions
+from qpkit.workflows.imports.project import import_predictions
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.info import describe
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import slide_inputs

@@ -17,7 +17,8 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.qupath import open_project
-from qpkit.workflows.import_predictions import ImportSettings, import_predictions
+from qpkit.workflows.imports.project import import_predictions
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.tables.measure import Measured, MeasureSettings, measure
 
 UM2 = MPP**2

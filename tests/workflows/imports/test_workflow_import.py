@@ -22,12 +22,9 @@ from qpkit.predictions import read_predictions
 from qpkit.predictions.ledger import read_ledger
 from qpkit.predictions.store import read_strips
 from qpkit.qupath import open_project, read_geojson
-from qpkit.workflows.import_predictions import (
-    ImportSettings,
-    import_predictions,
-    predictions_to_geojson,
-    undo_import,
-)
+from qpkit.workflows.imports.geojson import predictions_to_geojson
+from qpkit.workflows.imports.project import import_predictions, undo_import
+from qpkit.workflows.imports.settings import ImportSettings
 
 LABELS = LabelMap(
     classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Immune cells", 2, ("Immune cells",))),
@@ -303,7 +300,7 @@ def test_memory_does_not_grow_with_the_strips(study: Path, tmp_path: Path, monke
             seen.append(bands.shape[1])
             yield y, bands
 
-    monkeypatch.setattr("qpkit.workflows.import_predictions.read_strips", watched)
+    monkeypatch.setattr("qpkit.workflows.imports.rasters.read_strips", watched)
     (report,) = import_predictions(made, open_project(study), ImportSettings())
     assert report.objects == {"Tumor": 3, "Immune cells": 4}
     assert max(seen) == 100

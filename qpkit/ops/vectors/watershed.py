@@ -1,0 +1,100 @@
+"""Touching objects apart: a watershed on the smoothed distance to the background, block by block.
+
+A block is looked at with a margin around it, and an object is called by the place of its marker, so that two blocks
+that both see an object call it the same. That holds for objects smaller than the margin.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK: Final = 2048
+MARGIN: Final = 128
+"""px; larger where markers are far apart"""
+
+
+def split_strips(
+    read: Callable[[int, int, int, int], NDArray[np.uint8]],
+    width: int,
+    height: int,
+    *,
+    skip: Collection[int],
+    distance_px: float,
+    rows: int,
+    block: int = BLOCK,
+) -> Iterator[NDArray[np.int64]]:
+    """Number the objects of a label raster, strip by strip; the blocks of a strip in threads.
+
+    Args:
+        read: Gives the labels of a window: (x, y, w, h) inside the raster, (h, w) uint8. Called from this thread only.
+        width, height: Of the raster, px.
+        skip: Labels that are no objects.
+        distance_px: Markers are the points farthest from the border of their area, at least so far apart.
+        rows: Of each strip.
+        block: Width of the blocks, px.
+
+    Yields:
+        (h, w) int64, 0 where there is no object; else 1 + y * width + x of its marker.
+    """
+    margin = max(MARGIN, math.ceil(16 * distance_px))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for top in range(0, height, rows):
+            low, high = max(top - margin, 0), min(top + rows + margin, height)
+            labels = read(0, low, width, high - low)
+
+            def inside(left: int, low: int = low, labels: NDArray[np.uint8] = labels) -> NDArray[np.int64]:
+                x = max(left - margin, 0)
+                seen = labels[:, x : left + block + margin]
+                numbers = numbered(seen, skip=skip, distance_px=distance_px, x=x, y=low, width=width)
+                return numbers[:, left - x : left - x + block]
+
+            blocks = list(threads.map(inside, range(0, width, block)))
+            yield np.concatenate(blocks, axis=1)[top - low : top - low + rows]
+
+
+def numbered(
+    labels: NDArray[np.uint8], *, skip: Collection[int], distance_px: float, x: int = 0, y: int = 0, width: int
+) -> NDArray[np.int64]:
+    """Number the objects of one window, as `split_strips` does; x, y is its corner in a raster of `width`.
+
+    The distance map is smoothed with a Gaussian of a quarter of `distance_px`, which spares objects whose border is
+    rough; markers are its peaks. An area without a peak of its own is an object, too.
+    """
+    from scipy import ndimage
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed
+
+    numbers = np.zeros(labels.shape, np.int64)
+    for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
+        if value in skip:
+            continue
+        mask = labels == value
+        depth = ndimage.distance_transform_edt(mask).astype(np.float32)
+        depth = ndimage.gaussian_filter(depth, distance_px / 4) + _unequal(labels.shape, x, y)
+        depth[~mask] = 0
+        peaks = peak_local_max(depth, min_distance=max(1, round(distance_px)), threshold_abs=0, exclude_border=False)
+        markers = np.zeros(labels.shape, np.int32)
+        markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+        found = watershed(-depth, markers, mask=mask)
+        names = np.append(0, 1 + (peaks[:, 0] + y) * width + peaks[:, 1] + x)
+        rest, count = ndimage.label(mask & (found == 0))
+        if count:
+            _, first = np.unique(rest, return_index=True)
+            rows, columns = np.divmod(first[-count:], labels.shape[1])
+            found = np.where(rest > 0, rest + len(peaks), found)
+            names = np.append(names, 1 + (rows + y) * width + columns + x)
+        numbers += names[found]
+    return numbers
+
+
+def _unequal(shape: tuple[int, int], x: int, y: int) -> NDArray[np.float64]:
+    """Less than 1e-4 px, another number at each place: which of equal pixels comes first must not depend on blocks."""
+    rows, columns = np.arange(y, y + shape[0])[:, None], np.arange(x, x + shape[1])[None]
+    return np.asarray((rows * 40_503 + columns * 2_654_435) & 0xFFFF, np.float64) * 1.5e-9

@@ -1,0 +1,1 @@
+"""qpkit import-predictions: label rasters to valid polygons in the QuPath project they came from."""

@@ -1,0 +1,175 @@
+"""The rasters of a slide to objects, in the slide frame."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import LabelMap
+from qpkit.core.provenance import prediction_ids, prediction_name, provenances
+from qpkit.errors import ConfigError, or_else
+from qpkit.ops.vectors.for_qupath import to_slide
+from qpkit.ops.vectors.shape_features import shape_features
+from qpkit.ops.vectors.vectorize import Outlines, outlines_of, trace
+from qpkit.predictions import PredictionSet, SlidePrediction
+from qpkit.progress import Ticker
+from qpkit.workflows.imports.rasters import NO_OBJECT, areas, instances, watershed_objects
+from qpkit.workflows.imports.settings import ImportSettings
+
+AREA: Final = "Area µm^2"
+"""QuPath's own name for an area measurement."""
+
+_RATIOS: Final = ("Mean probability", "Circularity", "Solidity")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideObjects:
+    """Objects of one slide, ready for QuPath, and how many raster px each class had."""
+
+    objects: list[Annotation]
+    raster_px: Mapping[str, int]
+    too_small: int
+    mended: int
+
+
+def slide_objects(
+    predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, tick: Ticker
+) -> SlideObjects:
+    """Make the objects of one slide.
+
+    Raises:
+        ConfigError: A setting in um, and the slide has no um per px.
+        FormatError: A raster cannot be read, or holds unknown values.
+    """
+    found: Counter[int] = Counter()
+    made = _outlines(predictions, slide, settings, found, tick)
+    parts, of, mended = to_slide(made.polygons, slide.downsample, follow_pixels=not settings.simplify_um)
+    ready = replace(made, polygons=parts, values=made.values[of], means=made.means[of], areas=made.areas[of])
+    too_small = made.too_small + len(made.polygons) - len(np.unique(of))
+    if _are_objects(slide, settings):
+        ready = ready.joined() if slide.instances is not None else ready
+        is_small = ready.areas < settings.min_area_um2 / (slide.mpp or math.inf) ** 2
+        too_small += int(is_small.sum())
+        ready = ready.chosen(np.flatnonzero(~is_small))
+    objects = _objects(predictions, slide, settings, ready)
+    tick(slide.name)
+    raster_px = {str(PathClass.parse(c.name)): found[c.value] for c in predictions.label_map.classes if found[c.value]}
+    return SlideObjects(objects=objects, raster_px=raster_px, too_small=too_small, mended=mended)
+
+
+def _are_objects(slide: SlidePrediction, settings: ImportSettings) -> bool:
+    return settings.objects != "areas" or slide.instances is not None
+
+
+def _outlines(
+    predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, found: Counter[int], tick: Ticker
+) -> Outlines:
+    """Trace what was asked for; values are labels, or those of numbered objects. Counts the labels in `found`."""
+    _require_mpp(slide, settings)
+    mpp, labels = slide.mpp or math.inf, predictions.label_map
+    if slide.instances is not None:
+        strips, ground = instances(predictions, slide, found, tick), NO_OBJECT
+    elif settings.objects == "watershed":
+        strips, ground = watershed_objects(predictions, slide, settings.marker_um / mpp, found, tick), NO_OBJECT
+    else:
+        strips, ground = areas(predictions, slide, found, tick), labels.background
+    # Holes are areas of the background, which is not traced unless they are asked for.
+    skip = {labels.ignore} if settings.fill_holes_um2 else {labels.ignore, ground}
+    return outlines_of(
+        trace(strips, skip=skip),
+        tolerance=settings.simplify_um / mpp,
+        # An object that is too small is none; an area that is too small is its surroundings.
+        least_px=0.0 if _are_objects(slide, settings) else settings.min_area_um2 / mpp**2,
+        ground=ground,
+        holes_px=settings.fill_holes_um2 / mpp**2,
+        has_weights=slide.probabilities is not None,
+    )
+
+
+def _require_mpp(slide: SlidePrediction, settings: ImportSettings) -> None:
+    asked = [f"--{field.name.replace('_', '-')}" for field in fields(settings) if field.name.endswith(("_um", "_um2"))]
+    asked = [option for option in asked if getattr(settings, option[2:].replace("-", "_"))]
+    if settings.objects != "watershed":
+        asked.remove("--marker-um")
+    if asked and slide.mpp is None:
+        raise ConfigError(f"{slide.name}: no um/px known; {', '.join(asked)} cannot be used: leave out, or set um/px")
+
+
+def _objects(
+    predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, made: Outlines
+) -> list[Annotation]:
+    """The outlines of a slide as objects; means are of 0..255, NaN without probabilities."""
+    labels = predictions.label_map
+    values = (made.values % 256).tolist()
+    names = {value: labels.name_of(value) for value in sorted(set(values))}
+    classes = {value: PathClass.parse(name, color_of(labels, value)) for value, name in names.items()}
+    of_each = [str(classes[value]) for value in values]
+    ids = prediction_ids(predictions.run, slide.name, of_each, made.polygons)
+    origins = provenances(predictions.run, predictions.model, of_each, made.polygons, locked=settings.locked)
+    measured = _measurements(made, slide, settings)
+    rows = np.column_stack(list(measured.values())).tolist()
+    is_plain = shapely.get_type_id(made.polygons) == shapely.GeometryType.POLYGON
+    is_plain &= shapely.get_num_interior_rings(made.polygons) == 0
+    kind = settings.kind or ("detection" if _are_objects(slide, settings) else "annotation")
+    numbers: Counter[int] = Counter()
+    objects = []
+    for i, value in enumerate(values):
+        numbers[value] += 1
+        objects.append(
+            Annotation(
+                geometry=made.polygons[i],
+                shape="polygon" if is_plain[i] else "geometry",
+                path_class=classes[value],
+                kind=kind,
+                id=ids[i],
+                name=prediction_name(names[value], numbers[value], predictions.run),
+                measurements={name: x for name, x in zip(measured, rows[i], strict=True) if not math.isnan(x)},
+                metadata=origins[i],
+                locked=settings.locked,
+                color=settings.colors.get(names[value]),
+            )
+        )
+    return objects
+
+
+def _measurements(made: Outlines, slide: SlidePrediction, settings: ImportSettings) -> dict[str, NDArray[np.float64]]:
+    """What each object is told to measure, by name."""
+    # The polygons are in slide px, mpp are um per raster px.
+    um = None if slide.mpp is None else slide.mpp / slide.downsample
+    columns = {"Mean probability": made.means / 255}
+    if um is not None:
+        columns[AREA] = shapely.area(made.polygons) * um**2
+    if _are_objects(slide, settings):
+        columns |= shape_features(made.polygons, um)
+    return {name: np.round(column, 4 if name in _RATIOS else 2) for name, column in columns.items()}
+
+
+def renamed(labels: LabelMap, settings: ImportSettings) -> LabelMap:
+    """The map with the names that the user wants.
+
+    Raises:
+        ConfigError: A name or a colour is for a class that is not there.
+    """
+    names, known = settings.classes, [item.name for item in labels.classes]
+    made = replace(labels, classes=tuple(replace(c, name=names.get(c.name, c.name)) for c in labels.classes))
+    for option, stated, there in (
+        ("--map", names, known),
+        ("--color", settings.colors, [item.name for item in made.classes]),
+    ):
+        for name in stated:
+            if name not in there:
+                raise ConfigError(f"{option} {name}=...: there is no class {name!r}, {or_else(name, there)}")
+    return made
+
+
+def color_of(labels: LabelMap, value: int) -> int | None:
+    """Signed ARGB of a label value, or None if its class has no colour."""
+    return next((c.color for c in labels.classes if c.value == value), None)
