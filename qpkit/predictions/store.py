@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ from qpkit.files import pretty_json, replace_file
 INFO_NAME = "predictions.json"
 FORMAT = "qpkit predictions 1"
 BLOCK: Final = 512
+
+# GDAL keeps blocks up to 5 % of the machine's memory; rasters are read in strips, each block once. In MB.
+os.environ.setdefault("GDAL_CACHEMAX", "128")
 
 
 class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,33 +9,31 @@ from numpy.typing import NDArray
 from qpkit.core.geometry import mend, polygons_of, round_for_qupath, rounded_for_qupath
 
 
-def to_slide(
-    polygons: NDArray[np.object_], downsample: float, *, follow_pixels: bool
-) -> tuple[NDArray[np.object_], NDArray[np.int64], int]:
-    """Scale polygons to the slide frame and round them to what QuPath keeps, valid after the rounding.
+def to_slide(xy: NDArray[np.float64], downsample: float) -> NDArray[np.float64]:
+    """Scale level px to the slide frame and round them to what QuPath keeps.
+
+    Lines along pixels keep their order on both axes, and so polygons of such lines stay valid.
+    """
+    return rounded_for_qupath(xy * downsample)
+
+
+def valid_parts(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64], int]:
+    """Mend the polygons that rounding pinched.
 
     Args:
-        polygons: (n,) valid, level px.
-        downsample: Slide px per level px, >= 1.
-        follow_pixels: All their lines run along pixels. Rounding keeps their order on both axes, and so every polygon
-            valid; others are looked at, and mended where it pinched them.
+        polygons: (n,) rounded.
 
     Returns:
-        (parts, of, mended): polygons; which of the given ones each is (of); and how many were mended. Of one there may
-        be several parts, or none where nothing was left.
+        (parts, of, mended): valid polygons; which of the given ones each is (of); and how many were mended. Of one
+        there may be several parts, or none where nothing was left.
     """
-    exact = shapely.get_coordinates(polygons) * downsample
-    xy = rounded_for_qupath(exact)
-    rounded = shapely.set_coordinates(polygons.copy(), xy)
     of = np.arange(len(polygons))
-    if follow_pixels or np.array_equal(exact, xy):
-        return rounded, of, 0
-    broken = np.flatnonzero(~shapely.is_valid(rounded))
+    broken = np.flatnonzero(~shapely.is_valid(polygons))
     if not len(broken):
-        return rounded, of, 0
-    parts = [(part, number) for number in broken for part in _mended(rounded[number])]
+        return polygons, of, 0
+    parts = [(part, number) for number in broken for part in _mended(polygons[number])]
     whole = np.delete(of, broken)
-    together = np.concatenate([rounded[whole], np.array([part for part, _ in parts] or [None], object)[: len(parts)]])
+    together = np.concatenate([polygons[whole], np.array([part for part, _ in parts] or [None], object)[: len(parts)]])
     numbers = np.concatenate([whole, np.array([number for _, number in parts], np.int64)])
     order = np.argsort(numbers, kind="stable")
     return together[order], numbers[order], len(broken)

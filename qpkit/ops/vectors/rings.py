@@ -7,7 +7,9 @@ them a hole. (Two outer rings it cannot be: the pixels of both would be connecte
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import shapely
@@ -15,6 +17,9 @@ from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
 from qpkit.ops.vectors.sweep import Arcs
+
+_AT_ONCE: Final = 1 << 14
+"""Polygons; the points of all of them would be larger than the arcs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +40,41 @@ class Rings:
     owner: NDArray[np.int32]
     is_hole: NDArray[np.bool_] = field(repr=False)
 
-    def polygons(self, areas: NDArray[np.int64], kept: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
+    def polygons(
+        self,
+        areas: NDArray[np.int64],
+        kept: NDArray[np.bool_] | None = None,
+        place: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda xy: xy,
+    ) -> NDArray[np.object_]:
         """Build the polygons of some areas.
 
         Args:
             areas: (n,) numbers of areas.
             kept: (points,) bool: which points of the arcs stay; all if left out.
+            place: Gives points (n, 2) in level px another place.
 
         Returns:
-            (n,) shapely polygons, level px. Whole outlines have no point in the middle of a straight line; chosen
-            points all stay, so that neighbours have the same ones.
+            (n,) shapely polygons. Whole outlines have no point in the middle of a straight line; chosen points all
+            stay, so that neighbours have the same ones.
         """
         places = np.full(len(self.arcs.values), -1, np.int64)
         places[areas] = np.arange(len(areas))
         # Shells in the order of `areas`, holes in the order of their shells.
         chosen = np.flatnonzero(places[self.owner] >= 0)
         chosen = chosen[np.argsort(places[self.owner[chosen]] * 2 + self.is_hole[chosen], kind="stable")]
+        of = places[self.owner[chosen]]
         stays = np.ones(len(self.arcs.points), np.bool_) if kept is None else kept
-        xy = np.empty((compiled(_room)(self.arcs.starts, self.halves, self.starts, chosen), 2))
-        lengths = np.empty(len(chosen), np.int64)
         lines = (self.arcs.points, self.arcs.starts, self.arcs.is_ring, stays, kept is None, self.halves, self.starts)
-        size = compiled(_write)(*lines, chosen, xy, lengths)
-        rings = shapely.linearrings(xy[:size], indices=np.repeat(np.arange(len(chosen)), lengths))
-        return np.asarray(shapely.polygons(rings, indices=places[self.owner[chosen]]), dtype=object)
+        made = np.empty(len(areas), object)
+        for start in range(0, len(areas), _AT_ONCE):
+            low, high = np.searchsorted(of, (start, start + _AT_ONCE))
+            some = chosen[low:high]
+            xy = np.empty((compiled(_room)(self.arcs.starts, self.halves, self.starts, some), 2))
+            lengths = np.empty(len(some), np.int64)
+            size = compiled(_write)(*lines, some, xy, lengths)
+            rings = shapely.linearrings(place(xy[:size]), indices=np.repeat(np.arange(len(some)), lengths))
+            made[start : start + _AT_ONCE] = shapely.polygons(rings, indices=of[low:high] - start)
+        return made
 
 
 def rings_of(arcs: Arcs) -> Rings:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
+
+_AT_ONCE: Final = 1 << 14
 
 
 def shape_features(polygons: NDArray[np.object_], um_per_px: float | None) -> dict[str, NDArray[np.float64]]:
@@ -22,6 +26,21 @@ def shape_features(polygons: NDArray[np.object_], um_per_px: float | None) -> di
         farthest corners, and narrowest distance of two parallel lines around it).
     """
     scale, unit = (1.0, "px") if um_per_px is None else (um_per_px, "µm")
+    measured = np.empty((6, len(polygons)))
+    for start in range(0, len(polygons), _AT_ONCE):
+        measured[:, start : start + _AT_ONCE] = _measured(polygons[start : start + _AT_ONCE])
+    area, length, circularity, solidity, widest, narrowest = measured
+    return {
+        f"Area {unit}^2": area * scale**2,
+        f"Length {unit}": length * scale,
+        "Circularity": circularity,
+        "Solidity": solidity,
+        f"Max diameter {unit}": widest * scale,
+        f"Min diameter {unit}": narrowest * scale,
+    }
+
+
+def _measured(polygons: NDArray[np.object_]) -> tuple[NDArray[np.float64], ...]:
     parts, part_of = shapely.get_parts(polygons, return_index=True)
     outer = shapely.polygons(shapely.get_exterior_ring(parts))
     hulls = shapely.convex_hull(polygons)
@@ -30,14 +49,8 @@ def shape_features(polygons: NDArray[np.object_], um_per_px: float | None) -> di
     starts = np.searchsorted(of, np.arange(len(polygons) + 1))
     widest, narrowest = np.empty(len(polygons)), np.empty(len(polygons))
     compiled(_diameters)(points, starts, widest, narrowest)
-    return {
-        f"Area {unit}^2": shapely.area(polygons) * scale**2,
-        f"Length {unit}": shapely.length(polygons) * scale,
-        "Circularity": 4 * np.pi * area / around**2,
-        "Solidity": area / shapely.area(hulls),
-        f"Max diameter {unit}": widest * scale,
-        f"Min diameter {unit}": narrowest * scale,
-    }
+    circularity, solidity = 4 * np.pi * area / around**2, area / shapely.area(hulls)
+    return shapely.area(polygons), shapely.length(polygons), circularity, solidity, widest, narrowest
 
 
 def _diameters(points, starts, widest, narrowest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from qpkit.ops.vectors.absorb import absorb
+from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import simplify
 from qpkit.ops.vectors.sweep import Arcs, Sweep
@@ -21,11 +23,12 @@ class Outlines:
     """The areas of a raster as polygons, ordered by value, then by top and left.
 
     Args:
-        polygons: (n,) shapely polygons, level px, valid.
+        polygons: (n,) shapely polygons, valid.
         values: (n,) int64: their labels.
         means: (n,) float64: the mean of the weights in each; NaN without weights.
         areas: (n,) int64: level px, as they were before simplifying.
-        too_small: Areas that became their surroundings.
+        too_small: Areas that became their surroundings, or of which rounding left nothing.
+        mended: Polygons that rounding made invalid, and that were mended; they may be several now.
     """
 
     polygons: NDArray[np.object_]
@@ -33,6 +36,7 @@ class Outlines:
     means: NDArray[np.float64]
     areas: NDArray[np.int64]
     too_small: int = 0
+    mended: int = 0
 
     def by_value(self) -> dict[int, list[shapely.Polygon]]:
         """The polygons of each label."""
@@ -86,11 +90,14 @@ def outlines_of(
     ground: int | None = None,
     holes_px: float = 0.0,
     has_weights: bool = False,
+    downsample: float | None = None,
 ) -> Outlines:
     """Build the polygons of every area.
 
     Args:
         arcs: As `trace` gives them.
+        downsample: Slide px per level px: polygons in the slide frame as QuPath keeps them, rounded and valid after it;
+            None leaves them in level px.
         tolerance: Level px; how far outlines may move in simplifying (`simplify`); 0 keeps every pixel corner.
         least_px: Areas of fewer pixels become their surroundings (`absorb`).
         ground: A label that was traced and is not wanted (background).
@@ -101,15 +108,22 @@ def outlines_of(
     found = np.count_nonzero(arcs.values != ground)
     least = np.where(arcs.values == ground, holes_px, least_px)
     if (arcs.areas < least).any():
-        arcs, kept = absorb(arcs, least)
-        means = means[kept]
+        arcs, left = absorb(arcs, least)
+        means = means[left]
     wanted = np.flatnonzero(arcs.values != ground)
-    polygons = rings_of(arcs).polygons(wanted, simplify(arcs, tolerance) if tolerance > 0 else None)
-    values, means = arcs.values[wanted], means[wanted]
+    kept = simplify(arcs, tolerance) if tolerance > 0 else None
+    place = (lambda xy: xy) if downsample is None else functools.partial(to_slide, downsample=downsample)
+    polygons = rings_of(arcs).polygons(wanted, kept, place)
+    mended = 0
+    # Lines along pixels, and whole numbers, are valid after rounding as they were before.
+    if downsample is not None and kept is not None and not float(downsample).is_integer():
+        polygons, of, mended = valid_parts(polygons)
+        wanted = wanted[of]
+    values, means, areas = arcs.values[wanted], means[wanted], arcs.areas[wanted]
     bounds = shapely.bounds(polygons).reshape(-1, 4)
-    order = np.lexsort((arcs.areas[wanted], bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], values))
-    areas = arcs.areas[wanted]
-    return Outlines(polygons[order], values[order], means[order], areas[order], int(found) - len(wanted))
+    order = np.lexsort((areas, bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], values))
+    too_small = int(found) - len(np.unique(wanted))
+    return Outlines(polygons[order], values[order], means[order], areas[order], too_small, mended)
 
 
 def vectorize(labels: NDArray[Any], *, skip: Collection[int]) -> dict[int, list[shapely.Polygon]]:

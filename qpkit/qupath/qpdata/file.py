@@ -54,15 +54,15 @@ class QpData:
         unknown: What was not understood, one line each; if there is anything, the file cannot be edited.
     """
 
-    def __init__(self, data: bytes, *, source: str) -> None:
-        """See `parse`."""
+    def __init__(self, data: bytes, *, source: str, known: Mapping[str, Annotation] | None = None) -> None:
+        """See `parse`; what is equal in objects that are known, by id, is not kept twice."""
         self.source = source
         with self._named(), gc_paused(len(data)):
             self._tape = Tape(data, until=FILE_END)
             self.data_version, self._server_text, self.unknown = read_header(self._tape)
             self._places = find_places(self._tape, self.unknown)
             self._objects = find_objects(self._tape, find_root(self._places, self._tape))
-            self._annotations = read_annotations(self._tape, self._objects)
+            self._annotations = read_annotations(self._tape, self._objects, known or {})
         self._ids: dict[str, int] | None = None
         self.unknown += self._objects.unknown
         if self.unknown:
@@ -158,9 +158,7 @@ class QpData:
         number = 0 if parent is None else self._number(parent)
         if objects:
             ready = self._identified(objects, gone=())
-            self._edit(
-                lambda edits: edits.add(ready, parent=number, nested=nested), size=_BYTES_PER_OBJECT * len(ready)
-            )
+            self._edit(lambda edits: edits.add(ready, parent=number, nested=nested), ready)
 
     def remove(self, ids: Collection[str | int]) -> int:
         """Remove exactly these objects (ids, or positions in `objects()`); what was below one takes its place.
@@ -190,7 +188,7 @@ class QpData:
             edits.add(ready)
 
         if numbers or ready:
-            self._edit(change, size=_BYTES_PER_OBJECT * len(ready))
+            self._edit(change, ready)
         return len(numbers)
 
     def _identified(self, objects: Sequence[Annotation], *, gone: Collection[int]) -> list[Annotation]:
@@ -260,19 +258,20 @@ class QpData:
         """
         self._edit(lambda edits: self._put_property(key, value, edits.edits))
 
-    def _edit(self, change: Callable[[HierarchyEdits], None], *, size: int = 0) -> None:
+    def _edit(self, change: Callable[[HierarchyEdits], None], added: Sequence[Annotation] = ()) -> None:
         """Collect edits, write the file anew in memory and take it over; a file without edits stays as it is."""
         if self.unknown:
             raise FormatError(
                 f"{self.source}: not rewritten, because it holds something that qpkit does not know: "
                 f"{listed(self.unknown, joint='; ')}; add the objects inside QuPath (GeoJSON import) instead"
             )
-        with self._named(), gc_paused(len(self._tape.data) + size):
+        with self._named(), gc_paused(len(self._tape.data) + _BYTES_PER_OBJECT * len(added)):
             edits = HierarchyEdits(self._tape, self._objects)
             change(edits)
             made = edits.written()
         if made != self._tape.data:
-            again = QpData(made, source=self.source)
+            known = {item.id: item for item in (*self._annotations, *added) if item.id is not None}
+            again = QpData(made, source=self.source, known=known)
             if again.unknown:
                 raise FormatError(f"{self.source}: not edited, because it would not read back; please report this")
             self._take(again)

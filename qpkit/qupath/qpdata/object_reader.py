@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass
@@ -46,16 +49,46 @@ _T = TypeVar("_T")
 _Rows = NDArray[np.int64]
 
 
-def read_annotations(tape: Tape, objects: PathObjects) -> list[Annotation]:
+def read_annotations(
+    tape: Tape, objects: PathObjects, known: Mapping[str, Annotation] = MappingProxyType({})
+) -> list[Annotation]:
     """Convert all objects below the root, in the same order; `parent` is an index into the result.
+
+    Args:
+        tape: The file.
+        objects: Its objects.
+        known: By id, objects that are in memory already: what is equal in them is not made twice.
 
     Raises:
         FormatError: An unknown ROI, measurement list or class object.
     """
     found: list[Annotation] = []
     for first in range(1, len(objects.table), _AT_ONCE):
-        found += _read_some(tape, objects.part(first, first + _AT_ONCE))
+        some = _read_some(tape, objects.part(first, first + _AT_ONCE))
+        found += _shared(some, known) if known else some
     return found
+
+
+def _shared(found: list[Annotation], known: Mapping[str, Annotation]) -> list[Annotation]:
+    """Give objects the equal parts of those that are known."""
+    others = [known.get(item.id or "", item) for item in found]
+    is_same = shapely.equals_identical([item.geometry for item in found], [item.geometry for item in others])
+    return [
+        replace(
+            item,
+            geometry=other.geometry if same else item.geometry,
+            name=other.name if other.name == item.name else item.name,
+            id=other.id,
+            metadata=other.metadata if other.metadata == item.metadata else item.metadata,
+            measurements=other.measurements if _are_same(other, item) else item.measurements,
+        )
+        for item, other, same in zip(found, others, is_same.tolist(), strict=True)
+    ]
+
+
+def _are_same(one: Annotation, other: Annotation) -> bool:
+    """Whether measurements are equal, in the same order; NaN is not, and is kept as it was read."""
+    return one.measurements == other.measurements and list(one.measurements) == list(other.measurements)
 
 
 def _read_some(tape: Tape, objects: PathObjects) -> list[Annotation]:

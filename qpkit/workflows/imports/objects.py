@@ -16,7 +16,6 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import prediction_ids, prediction_name, provenances
 from qpkit.errors import ConfigError, or_else
-from qpkit.ops.vectors.for_qupath import to_slide
 from qpkit.ops.vectors.shape_features import shape_features
 from qpkit.ops.vectors.vectorize import Outlines, outlines_of, trace
 from qpkit.predictions import PredictionSet, SlidePrediction
@@ -51,18 +50,16 @@ def slide_objects(
     """
     found: Counter[int] = Counter()
     made = _outlines(predictions, slide, settings, found, tick)
-    parts, of, mended = to_slide(made.polygons, slide.downsample, follow_pixels=not settings.simplify_um)
-    ready = replace(made, polygons=parts, values=made.values[of], means=made.means[of], areas=made.areas[of])
-    too_small = made.too_small + len(made.polygons) - len(np.unique(of))
+    too_small = made.too_small
     if _are_objects(slide, settings):
-        ready = ready.joined() if slide.instances is not None else ready
-        is_small = ready.areas < settings.min_area_um2 / (slide.mpp or math.inf) ** 2
+        made = made.joined() if slide.instances is not None else made
+        is_small = made.areas < settings.min_area_um2 / (slide.mpp or math.inf) ** 2
         too_small += int(is_small.sum())
-        ready = ready.chosen(np.flatnonzero(~is_small))
-    objects = _objects(predictions, slide, settings, ready)
+        made = made.chosen(np.flatnonzero(~is_small))
+    objects = _objects(predictions, slide, settings, made)
     tick(slide.name)
     raster_px = {str(PathClass.parse(c.name)): found[c.value] for c in predictions.label_map.classes if found[c.value]}
-    return SlideObjects(objects=objects, raster_px=raster_px, too_small=too_small, mended=mended)
+    return SlideObjects(objects=objects, raster_px=raster_px, too_small=too_small, mended=made.mended)
 
 
 def _are_objects(slide: SlidePrediction, settings: ImportSettings) -> bool:
@@ -91,6 +88,7 @@ def _outlines(
         ground=ground,
         holes_px=settings.fill_holes_um2 / mpp**2,
         has_weights=slide.probabilities is not None,
+        downsample=slide.downsample,
     )
 
 

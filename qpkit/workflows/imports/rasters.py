@@ -35,7 +35,7 @@ def ticker(predictions: PredictionSet, on_progress: OnProgress) -> Ticker:
 
 
 def _rows(slide: SlidePrediction) -> int:
-    return STRIP_PX if slide.width / slide.downsample < 1 << 15 else STRIP_PX // 2
+    return STRIP_PX if slide.width / slide.downsample < 1 << 14 else STRIP_PX // 2
 
 
 def areas(predictions: PredictionSet, slide: SlidePrediction, found: Counter[int], tick: Ticker) -> Strips:
@@ -62,7 +62,7 @@ def instances(predictions: PredictionSet, slide: SlidePrediction, found: Counter
     assert slide.instances is not None
     numbers = read_strips(predictions.root / slide.instances, rows=_rows(slide), dtype="int32")
     for (y, labels, weights), (_, bands) in zip(areas(predictions, slide, found, tick), numbers, strict=True):
-        yield y, _values(bands[0].astype(np.int64) * 256, labels, predictions), weights
+        yield y, _values(bands[0].astype(np.int64), labels, predictions), weights
 
 
 def watershed_objects(
@@ -80,12 +80,14 @@ def watershed_objects(
             rows=_rows(slide),
         )
         for numbers, (y, values, weights) in zip(cut, areas(predictions, slide, found, tick), strict=True):
-            yield y, _values(numbers * 256, values, predictions), weights
+            yield y, _values(numbers, values, predictions), weights
 
 
 def _values(numbers: NDArray[np.int64], labels: NDArray[np.uint8], predictions: PredictionSet) -> NDArray[np.int64]:
-    """Give numbers (times 256) their labels."""
-    values = np.where(numbers > 0, numbers + labels, NO_OBJECT)
-    values[labels == predictions.label_map.ignore] = -1
-    values[labels == predictions.label_map.background] = NO_OBJECT
-    return values
+    """Give numbers their labels, in place."""
+    is_object = (numbers > 0) & (labels != predictions.label_map.background)
+    numbers *= 256
+    numbers += labels
+    numbers[~is_object] = NO_OBJECT
+    numbers[labels == predictions.label_map.ignore] = -1
+    return numbers

@@ -14,7 +14,7 @@ from rasterio.features import rasterize as gdal_rasterize
 from rasterio.features import shapes as gdal_shapes
 
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_indices, class_scores, confusion_of
-from qpkit.ops.vectors.for_qupath import to_slide
+from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import AREA_CHANGE, simplify
 from qpkit.ops.vectors.sweep import Arcs, transposed
@@ -198,25 +198,29 @@ def test_small_holes_become_their_surroundings_and_nothing_else_does(labels: NDA
 def test_every_polygon_is_valid_after_quPaths_rounding(
     labels: NDArray[np.uint8], downsample: float, tolerance: float
 ) -> None:
-    polygons = outlines_of(trace([(0, labels, None)], skip={0}), tolerance=tolerance).polygons
-    parts, of, mended = to_slide(polygons, downsample, follow_pixels=not tolerance)
-    assert shapely.is_valid(parts).all() and not (mended and not tolerance)
-    areas = np.bincount(of, weights=shapely.area(parts), minlength=len(polygons))
-    assert areas == pytest.approx(shapely.area(polygons) * downsample**2, rel=0.02, abs=0.2)
-    xy = shapely.get_coordinates(parts)
+    arcs = trace([(0, labels, None)], skip={0})
+    exact = outlines_of(arcs, tolerance=tolerance)
+    made = outlines_of(arcs, tolerance=tolerance, downsample=downsample)
+    assert shapely.is_valid(made.polygons).all() and not (made.mended and not tolerance)
+    for value in np.unique(labels[labels > 0]):
+        before, after = (shapely.area(found.polygons[found.values == value]).sum() for found in (exact, made))
+        assert after == pytest.approx(before * downsample**2, rel=0.02, abs=0.2 * labels.size)
+    xy = shapely.get_coordinates(made.polygons)
     assert np.array_equal(xy.astype(np.float32), xy)
     assert np.abs(xy - np.round(xy, 2)).max(initial=0) < 1e-4
 
 
 def test_scaling_keeps_the_outline_within_the_drawn_pixels() -> None:
-    parts, _, mended = to_slide(np.array([shapely.box(3, 4, 10, 12)]), 1.987, follow_pixels=True)
-    assert not mended
-    assert parts[0].bounds == pytest.approx((5.96, 7.95, 19.87, 23.84), abs=0.006)
+    labels = np.zeros((20, 20), np.uint8)
+    labels[4:12, 3:10] = 1
+    (polygon,) = outlines_of(trace([(0, labels, None)], skip={0}), downsample=1.987).polygons
+    assert polygon.bounds == pytest.approx((5.96, 7.95, 19.87, 23.84), abs=0.006)
 
 
 def test_what_rounding_pinches_is_mended_and_counted() -> None:
     pinched = shapely.Polygon([(0, 0), (10, 0), (10, 10), (5, 0.004), (0, 10)])
-    parts, of, mended = to_slide(np.array([shapely.box(20, 0, 30, 9), pinched]), 1.0, follow_pixels=False)
+    polygons = shapely.transform(np.array([shapely.box(20, 0, 30, 9), pinched]), lambda xy: to_slide(xy, 1.0))
+    parts, of, mended = valid_parts(polygons)
     assert (of.tolist(), mended) == ([0, 1, 1], 1)
     assert shapely.is_valid(parts).all()
 

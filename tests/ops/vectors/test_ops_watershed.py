@@ -4,9 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from qpkit.ops.vectors.watershed import numbered, split_strips
+from qpkit.ops.vectors.watershed import distance_inside, numbered, split_strips
 
 
 def discs(*places: tuple[int, int, int], shape: tuple[int, int] = (60, 80), value: int = 1) -> NDArray[np.uint8]:
@@ -58,3 +61,10 @@ def test_markers_farther_apart_make_fewer_objects() -> None:
     counts = [len(np.unique(numbered(labels, skip={0}, distance_px=d, width=200))) for d in (3, 6, 12, 24)]
     assert all(more >= fewer for more, fewer in pairwise(counts))
     assert counts[0] > counts[-1]
+
+
+@given(st.integers(0, 1 << 30), st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.1, 0.5, 0.95, 1.0]))
+def test_distances_are_those_of_scipy(seed: int, height: int, width: int, inside: float) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < inside
+    mask[0, 0] = False  # scipy's distance to nothing is another number
+    assert distance_inside(mask) == pytest.approx(ndimage.distance_transform_edt(mask), abs=1e-4)
