@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.extras import extra
 from qpkit.files import require_free
 from qpkit.predictions import PredictionSet, read_predictions
@@ -23,6 +23,7 @@ from qpkit.predictions.store import INFO_NAME as PREDICTIONS
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import open_project
 from qpkit.workflows.evaluate.files import INFO_NAME as EVALUATION
+from qpkit.workflows.evaluate.images import evaluate_images
 from qpkit.workflows.evaluate.predictions import evaluate as evaluate_predictions
 from qpkit.workflows.evaluate.result import Evaluation
 from qpkit.workflows.evaluate.settings import EvaluateSettings
@@ -264,6 +265,8 @@ def evaluate(
     prediction: PredictSettings | None = None,
     from_masks: bool = False,
     masks_table: AnyPath | None = None,
+    instances: str | None = None,
+    true_instances: str | None = None,
     out: AnyPath | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
@@ -280,6 +283,9 @@ def evaluate(
         labels: Other rules than the run's (same values); what label images mean.
         prediction: How the slides of a run are predicted; probabilities are written in any case.
         from_masks, masks_table: As in `import_predictions`.
+        instances, true_instances: `predictions` (and the one folder in `paths`, if it is no project) holds label images
+            in which each number is one object: the class of all, a CSV of numbers and classes, or a folder with such a
+            CSV for each image.
         out: Folder for tables, figures and overlay pictures; None writes nothing.
         overwrite: Replace an evaluation that is there.
         on_progress: Called with (work done, work in all, slide).
@@ -289,6 +295,28 @@ def evaluate(
     """
     notes: tuple[str, ...] = ()
     folder, places, target = Path(predictions), [Path(path) for path in paths], _path(out)
+    if true_instances is not None and instances is None:
+        raise ConfigError("--true-instances goes with --instances")
+    if instances is not None:
+        stated = {
+            "--objects": settings and settings.objects,
+            "--threshold": prediction,
+            "--labels": labels,
+            "--annotations": annotations,
+            "--table": masks_table,
+        }
+        if any(stated.values()):
+            raise ConfigError(f"{listed(n for n, v in stated.items() if v)} does not go with --instances: ...")
+        return evaluate_images(
+            folder,
+            places[0],
+            instances=instances,
+            true_instances=true_instances,
+            settings=settings,
+            out=target,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
     inputs = slide_inputs(places, slides, annotations=_path(annotations))
     if from_masks and prediction is not None:
         raise ConfigError("--threshold goes with a run, and --from-masks takes label images as they are")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -76,8 +77,11 @@ class JoinedNumbers:
 def join_seams(tiles: Sequence[TileEdges]) -> JoinedNumbers:
     """Number the objects of a field that was cut into tiles, so that an object which a border has cut is one.
 
-    On a border, every object has one or more runs of pixels. Two runs that face each other belong to one object if each
-    of them lies by more than half of its pixels along the other. So a run has one partner at most.
+    On a border, every object has one or more runs of pixels. Two runs belong to one object if each faces the other on
+    more pixels than any other run (of equal ones the first), and these are more than half of at least one of the two.
+
+    On nuclei that were cut for the purpose (dsb2018-he), 5 of 3,405 stay two and 4 joins are wrong; asking for more
+    than half of both runs makes that 116 and 3: a border that crosses a nucleus aslant meets runs of different lengths.
 
     Args:
         tiles: Places do not overlap. They need not lie on a grid; what has no neighbour is not joined there.
@@ -102,7 +106,7 @@ def join_seams(tiles: Sequence[TileEdges]) -> JoinedNumbers:
     rank = np.empty(count, np.int64)
     rank[np.argsort(firsts)] = np.arange(1, count + 1)
     numbers = rank[owner]
-    return JoinedNumbers(tiles, [numbers[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)], int(count))
+    return JoinedNumbers(tiles, [numbers[a:b] for a, b in pairwise(offsets)], int(count))
 
 
 def _seams(tiles: Sequence[TileEdges]) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]]:
@@ -125,17 +129,25 @@ def _seams(tiles: Sequence[TileEdges]) -> Iterator[tuple[int, int, NDArray[np.in
 
 
 def _partners(line: NDArray[np.int64], facing: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The numbers of runs of two lines that face each other by more than half of both."""
-    run, run_facing = _runs(line), _runs(facing)
+    """The numbers of runs of two lines that belong together; no run has two partners."""
     both = (line > 0) & (facing > 0)
     if not both.any():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    pairs, counts = np.unique(np.stack([run[both], run_facing[both]]), axis=1, return_counts=True)
-    px, px_facing = np.bincount(run), np.bincount(run_facing)
-    chosen = (2 * counts > px[pairs[0]]) & (2 * counts > px_facing[pairs[1]])
-    first = np.unique(run, return_index=True)[1][pairs[0][chosen]]
-    second = np.unique(run_facing, return_index=True)[1][pairs[1][chosen]]
-    return line[first], facing[second]
+    run, run_facing = _runs(line), _runs(facing)
+    pairs, px = np.unique(np.stack([run[both], run_facing[both]]), axis=1, return_counts=True)
+    first, second = pairs
+    most = 2 * px > np.minimum(np.bincount(run)[first], np.bincount(run_facing)[second])
+    chosen = np.flatnonzero(most & _is_longest(first, px) & _is_longest(second, px))
+    place, place_facing = (np.unique(runs, return_index=True)[1] for runs in (run, run_facing))
+    return line[place[first[chosen]]], facing[place_facing[second[chosen]]]
+
+
+def _is_longest(runs: NDArray[np.int64], px: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which pair has the most pixels among those of the same run; of equal ones the first."""
+    order = np.lexsort((-px, runs))
+    found = np.zeros(len(runs), np.bool_)
+    found[order[np.unique(runs[order], return_index=True)[1]]] = True
+    return found
 
 
 def _runs(line: NDArray[np.int64]) -> NDArray[np.int64]:

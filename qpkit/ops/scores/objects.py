@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qpkit.ops.scores.pairs import Pairs
 
 THRESHOLDS: Final = tuple(range(50, 100, 5))
-"""IoU in percent above which a pair is one object. From 50 on no object can have two partners (Kirillov et al., Panoptic
-Segmentation, CVPR 2019), so nothing has to be assigned."""
+"""IoU in percent above which a pair is one object. From 50 on no object can have two partners (Kirillov et al.,
+Panoptic Segmentation, CVPR 2019), so nothing has to be assigned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError
+from qpkit.ops.masks.paint_order import Instance
 from qpkit.ops.masks.rasterize import Painting, count_values
 from qpkit.ops.scores.confusion import class_indices, confusion_of, empty_confusion
 from qpkit.ops.scores.lesions import LesionCounts, LesionTally
@@ -23,6 +24,7 @@ from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips
 from qpkit.progress import Ticker
 from qpkit.slides import open_source
+from qpkit.workflows.evaluate.objects import ObjectTotals, RasterObjects
 from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.evaluate.truth import GroundTruth, ground_truth
 from qpkit.workflows.inputs.slides import SlideInput
@@ -45,6 +47,7 @@ class SlideCounts:
         glass_px: Pixels that nobody annotated and that were left out as glass.
         origins: Objects of the truth, and those left out, by where they come from; see `truth.GroundTruth`.
         notes: What the user has to know.
+        objects: Where objects were asked for, else None.
     """
 
     confusion: NDArray[np.int64]
@@ -56,6 +59,7 @@ class SlideCounts:
     glass_px: int
     origins: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    objects: ObjectTotals | None = None
 
     def __add__(self, other: SlideCounts) -> SlideCounts:
         areas = None
@@ -71,6 +75,7 @@ class SlideCounts:
             glass_px=self.glass_px + other.glass_px,
             origins=Counter(self.origins) + Counter(other.origins),
             notes=self.notes + other.notes,
+            objects=None if self.objects is None or other.objects is None else self.objects + other.objects,
         )
 
 
@@ -111,6 +116,8 @@ def count_slide(
     if slide.probabilities is not None:
         levels, confidence = empty_levels(len(values)), empty_levels(1)[0]
     lesions = LesionTally(background=rules.background, ignore=rules.ignore)
+    is_drawn = settings.objects == "drawn"
+    objects = RasterObjects(rules, truths.instances if is_drawn else None) if settings.objects else None
     for tile, labels, probabilities in _strips(predictions, slide):
         _check(labels, slide, predictions.label_map)
         truth = truths.draw(tile)
@@ -123,9 +130,12 @@ def count_slide(
             confidence += confidence_of(target, answer, probabilities)
         outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
         lesions.add(truth, predicted)
+        if objects is not None:
+            objects.add(truth, predicted, truths.numbers(tile) if is_drawn else None)
         tick(slide.name)
     min_px = 0.0 if slide.mpp is None else settings.min_lesion_um2 / slide.mpp**2
     found = lesions.count([c.value for c in rules.classes], overlap=settings.lesion_overlap, min_px=min_px)
+    totals = None if objects is None else objects.totals()
     areas = None if slide.mpp is None else {c.name: int(outside[c.value]) * slide.mpp**2 / 1e6 for c in rules.classes}
     return SlideCounts(
         confusion=confusion,
@@ -136,7 +146,8 @@ def count_slide(
         unannotated_px=truths.unannotated_px,
         glass_px=truths.glass_px,
         origins=truth_objects.origins,
-        notes=truths.notes + _size_notes(slide, item, settings),
+        notes=truths.notes + _size_notes(slide, item, settings) + truths.object_notes(slide.name, totals),
+        objects=totals,
     )
 
 
@@ -157,7 +168,8 @@ class _Truth:
             unknown=truth.unknown,
             over_regions=True,
         )
-        self.unannotated_px = self.glass_px = 0
+        self.unannotated_px = self.glass_px = self._overlap_px = 0
+        self._numbered = False
         self.notes: tuple[str, ...] = ()
         self._tissue: NDArray[np.bool_] | None = None
         if only_tissue and rules.unannotated == "background":
@@ -166,6 +178,28 @@ class _Truth:
             if not self._tissue.any():
                 self._tissue = None
                 self.notes = (f"{slide.name}: no tissue could be told from glass: glass counts as background",)
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        return self._painting.instances
+
+    def numbers(self, tile: Tile) -> NDArray[np.uint32]:
+        """Which object each pixel shows, by number; where several lie, the one that is drawn last."""
+        self._numbered = True
+        numbers, overlap_px = self._painting.draw_instances(tile)
+        self._overlap_px += overlap_px
+        return numbers
+
+    def object_notes(self, name: str, totals: ObjectTotals | None) -> tuple[str, ...]:
+        if not self._numbered or totals is None:
+            return ()
+        notes = []
+        if self._overlap_px:
+            notes.append(f"{name}: true objects overlap on {self._overlap_px:,} px; each counts for the one drawn last")
+        hidden = len(self.instances) - totals.every.total
+        if hidden:
+            notes.append(f"{name}: {hidden:,} object(s) of the project have no px where the truth is known: left out")
+        return tuple(notes)
 
     def draw(self, tile: Tile) -> NDArray[np.uint8]:
         truth = self._painting.draw(tile)
