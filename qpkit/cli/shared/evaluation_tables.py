@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from qpkit.cli.shared.console import table
 from qpkit.ops.scores.baselines import best_baseline
 from qpkit.ops.scores.bootstrap import Interval
 from qpkit.workflows.evaluate.files import ALL_OBJECTS
 from qpkit.workflows.evaluate.result import OBJECT_METRICS, Evaluation, PatientMeans, Scope
+
+Found = TypeVar("Found")
 
 _SCORES = ("dice", "iou", "precision", "recall", "specificity")
 _NAMES = ("Dice", "IoU", "precision", "recall", "specificity")
@@ -84,7 +86,7 @@ def _show_objects(scopes: Sequence[Scope]) -> None:
     rows: list[tuple[Any, ...]] = []
     for scope in scopes:
         if scope.objects is not None:
-            for name, found in {ALL_OBJECTS: scope.objects.every, **scope.objects.classes}.items():
+            for name, found in _with_all(scope.objects.every, scope.objects.classes).items():
                 counts = (found.total, found.predicted, found.matched)
                 scores = (found.precision, found.recall, found.f1, found.mean_ap, found.sq, found.pq, found.aji)
                 rows.append((scope.name, name, *counts, *scores))
@@ -129,13 +131,19 @@ def _show_patients(result: Evaluation) -> None:
 
 
 def _show_object_means(means: PatientMeans, title: str) -> None:
+    classes = {name: metrics for name, metrics in means.classes.items() if metrics.keys() >= set(OBJECT_METRICS)}
+    if not classes:
+        return
     rows = [
         (name, *(_interval(metrics[metric], means.units) for metric in OBJECT_METRICS))
-        for name, metrics in {ALL_OBJECTS: means.objects, **means.classes}.items()
-        if metrics.keys() >= set(OBJECT_METRICS) and name != "background"
+        for name, metrics in _with_all(means.objects, classes).items()
     ]
-    if rows:
-        table(f"{title}: objects", ("class", "F1", "PQ", "AJI"), rows)
+    table(f"Objects: {title}", ("class", "F1", "PQ", "AJI"), rows)
+
+
+def _with_all(every: Found, classes: Mapping[str, Found]) -> dict[str, Found]:
+    """The row of all objects before those of the classes; a single class is all."""
+    return {**({ALL_OBJECTS: every} if len(classes) > 1 else {}), **classes}
 
 
 def _interval(found: Interval, units: int) -> str:

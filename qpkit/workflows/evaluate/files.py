@@ -81,18 +81,22 @@ def objects_csv(result: Evaluation) -> bytes:
                 {**place, "class": name, **_fields(scores, _OBJECTS), **_above(scores)}
                 for name, scores in {ALL_OBJECTS: scope.objects.every, **scope.objects.classes}.items()
             ]
-    means = {ALL_OBJECTS: result.patients.objects, **result.patients.classes}
-    for name, metrics in means.items():
-        for statistic in ("mean", "low", "high", "n") if name in (ALL_OBJECTS, *_object_classes(result)) else ():
-            values = {m.removeprefix("object_"): getattr(metrics[m], statistic) for m in OBJECT_METRICS}
-            place = {"scope": f"over {result.patients.unit}", "name": statistic, "slides": len(result.slides)}
-            rows.append({**place, "class": name, **values})
+    for name, metrics in {ALL_OBJECTS: result.patients.objects, **result.patients.classes}.items():
+        if metrics.keys() >= set(OBJECT_METRICS):
+            rows += [
+                {
+                    "scope": f"over {result.patients.unit}",
+                    "name": statistic,
+                    "slides": len(result.slides),
+                    "class": name,
+                    **{
+                        metric.removeprefix("object_"): getattr(metrics[metric], statistic) for metric in OBJECT_METRICS
+                    },
+                }
+                for statistic in ("mean", "low", "high", "n")
+            ]
     columns = ("scope", "name", "slides", "class", *_OBJECTS, *_ABOVE)
     return _csv(columns, [[row.get(column) for column in columns] for row in rows])
-
-
-def _object_classes(result: Evaluation) -> tuple[str, ...]:
-    return () if result.pooled.objects is None else tuple(result.pooled.objects.classes)
 
 
 def _above(scores: ObjectScores) -> dict[str, int]:

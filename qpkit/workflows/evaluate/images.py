@@ -11,11 +11,9 @@ from pathlib import Path
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError
 from qpkit.files import new_folder, require_free
-from qpkit.ops.scores.confusion import class_indices, confusion_of, empty_confusion
-from qpkit.ops.scores.objects import object_overlaps
-from qpkit.ops.scores.pairs import PairTally
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.evaluate.files import INFO_NAME, write_evaluation
+from qpkit.workflows.evaluate.numbered import NumberedCounts
 from qpkit.workflows.evaluate.objects import object_totals
 from qpkit.workflows.evaluate.result import Counted, Evaluation, evaluation_of, patient_notes
 from qpkit.workflows.evaluate.settings import EvaluateSettings
@@ -67,13 +65,14 @@ def evaluate_images(
         raise ConfigError("--by and --patient read the metadata of a project; label images have none")
     if out is not None:
         require_free(out, marker=INFO_NAME, overwrite=overwrite)
+    ours_of, theirs_of = number_classes(instances), number_classes(true_instances or instances)
     pairs = [
         _ImagePair(
             name=name,
             predicted=ours,
             true=theirs,
-            predicted_classes=number_classes(instances, name),
-            true_classes=number_classes(true_instances or instances, name),
+            predicted_classes=ours_of(name),
+            true_classes=theirs_of(name),
         )
         for name, (ours, theirs) in image_pairs(predicted, truth).items()
     ]
@@ -103,20 +102,17 @@ def _rules(pairs: Sequence[_ImagePair]) -> LabelMap:
 def _count(pair: _ImagePair, rules: LabelMap, digest: hashlib._Hash) -> SlideCounts:
     """Compare one image; its predicted numbers are added to `digest`."""
     value_of = {item.name: item.value for item in rules.classes}
-    values = rules.trained_values
-    confusion, tally = empty_confusion(len(values)), PairTally()
+    counts = NumberedCounts(rules)
     strips = (number_strips(path, rows=STRIP_PX) for path in (pair.true, pair.predicted))
-    for truth, predicted in zip(*strips, strict=True):
+    for true, predicted in zip(*strips, strict=True):
         digest.update(predicted.astype("<i8").tobytes())
-        target = class_indices(pair.true_classes.values(truth, value_of), values)
-        answer = class_indices(pair.predicted_classes.values(predicted, value_of), values)
-        confusion += confusion_of(target, answer, len(values))
-        tally.add(truth, predicted)
-    overlaps = object_overlaps(tally.pairs())
+        truth, answer = pair.true_classes.values(true, value_of), pair.predicted_classes.values(predicted, value_of)
+        counts.add(truth, true, answer, predicted)
+    overlaps = counts.overlaps()
     true_values = pair.true_classes.values(overlaps.true, value_of)
     predicted_values = pair.predicted_classes.values(overlaps.predicted, value_of)
     return SlideCounts(
-        confusion=confusion,
+        confusion=counts.confusion,
         levels=None,
         confidence=None,
         lesions={},

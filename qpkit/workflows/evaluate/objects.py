@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,16 @@ def objects_of(totals: ObjectTotals) -> Objects:
 
 def _scores(counts: ObjectCounts) -> ObjectScores:
     above = {f"{percent / 100:g}": n for percent, n in zip(THRESHOLDS, counts.matched, strict=True)}
-    special = {"matched": counts.matched[0], "matched_above": above}
-    plain = {f.name: getattr(counts, f.name) for f in fields(ObjectScores) if f.name not in special}
-    return ObjectScores(**special, **plain)
+    return ObjectScores(
+        total=counts.total,
+        predicted=counts.predicted,
+        matched=counts.matched[0],
+        matched_above=above,
+        precision=counts.precision,
+        recall=counts.recall,
+        f1=counts.f1,
+        mean_ap=counts.mean_ap,
+        sq=counts.sq,
+        pq=counts.pq,
+        aji=counts.aji,
+    )

@@ -8,22 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError, LabelError, ProjectError, listed, or_else
+from qpkit.errors import LabelError, ProjectError, listed
 from qpkit.files import new_folder, require_free, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import strip_count
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.evaluate.files import INFO_NAME, write_evaluation
+from qpkit.workflows.evaluate.groups import group_values, patients_of
 from qpkit.workflows.evaluate.overlay import write_overlay
 from qpkit.workflows.evaluate.result import Counted, Evaluation, evaluation_of, patient_notes
-from qpkit.workflows.evaluate.settings import PATIENT_KEY, EvaluateSettings
+from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.evaluate.slide import STRIP_PX, SlideCounts, add_up, count_slide
 from qpkit.workflows.evaluate.truth import origins_note
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.inputs.training_slides import training_notes
-
-NOT_STATED = "(not stated)"
-"""Group of the slides without a metadata key that others have."""
 
 
 def evaluate(
@@ -65,8 +63,8 @@ def evaluate(
     rules = replace(rules, unannotated=settings.unannotated or rules.unannotated)
     pairs = _pairs(predictions, inputs)
     items = [item for _, item in pairs]
-    unit, patients = _patients(items, settings.patient)
-    groups = {key: _values(items, key) for key in settings.by}
+    unit, patients = patients_of(items, settings.patient)
+    groups = {key: group_values(items, key) for key in settings.by}
     slides = _count(predictions, pairs, rules, settings, on_progress)
     pooled = add_up([slide.counts for slide in slides])
     result = evaluation_of(predictions.run, slides, rules, settings, unit=unit, patients=patients, groups=groups)
@@ -94,37 +92,6 @@ def _count(
         counts = count_slide(predictions, slide, item, rules, settings, tick)
         counted.append(Counted(slide.name, counts, time.perf_counter() - start))
     return counted
-
-
-def _values(items: Sequence[SlideInput], key: str) -> list[str]:
-    """The value of a metadata key for each slide.
-
-    Raises:
-        ConfigError: No slide has it.
-    """
-    if not any(key in item.metadata for item in items):
-        raise ConfigError(f"--by {key!r}: no slide has this metadata key; {or_else(key, _keys(items))}")
-    return [item.metadata.get(key, NOT_STATED) for item in items]
-
-
-def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[str]]:
-    """What the means are taken over, and whose each slide is.
-
-    Raises:
-        ConfigError: A slide lacks the key that was asked for.
-    """
-    chosen = key or PATIENT_KEY
-    without = [item.source.name for item in items if chosen not in item.metadata]
-    if key is not None and without:
-        names = listed(without)
-        raise ConfigError(f"--patient {key!r}: no such metadata for {names}; {or_else(key, _keys(items))}")
-    if without:
-        return "slide", [item.source.name for item in items]
-    return chosen, [item.metadata[chosen] for item in items]
-
-
-def _keys(items: Sequence[SlideInput]) -> list[str]:
-    return sorted({key for item in items for key in item.metadata})
 
 
 def _notes(

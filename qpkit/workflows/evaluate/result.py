@@ -273,7 +273,7 @@ def _metrics(scope: Scope, name: str) -> dict[str, float | None]:
     if scope.objects is None:
         return found
     objects = scope.objects.classes.get(name)
-    return found | (_object_metrics(objects) if objects else dict.fromkeys(OBJECT_METRICS))
+    return found | (_object_metrics(objects) if objects else {})
 
 
 def _object_metrics(scores: ObjectScores) -> dict[str, float | None]:

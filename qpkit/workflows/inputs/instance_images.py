@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,30 +67,44 @@ class NumberClasses:
         return np.asarray(np.array(values, np.uint8)[places])
 
 
-def number_classes(stated: str, stem: str) -> NumberClasses:
-    """Read what --instances says of one image: a class, a table of numbers and classes, or a folder of such tables.
+def number_classes(stated: str) -> Callable[[str], NumberClasses]:
+    """Read what --instances says: a class, a table of numbers and classes, or a folder of such tables.
 
     Args:
         stated: As the user wrote it.
-        stem: The image's name without its ending; the table of a folder is called STEM.csv.
+
+    Returns:
+        Gives the classes of an image by its name (see `image_name`); the table in a folder is called NAME.csv, and is
+        read when it is asked for.
 
     Raises:
-        LabelError: There is no such table, or it cannot be read.
+        LabelError: There is no such table, or it cannot be read; also when the classes are asked for.
     """
     if Path(stated).is_dir():
-        stated = str(Path(stated) / f"{stem}.csv")
+        return lambda name: _classes_in(f"{Path(stated) / name}.csv")
+    classes = _classes_in(stated)
+    return lambda name: classes
+
+
+def _classes_in(stated: str) -> NumberClasses:
     return NumberClasses(stated, read_instance_classes(stated))
 
 
+def image_name(path: Path, folder: Path) -> str:
+    """What an image of a folder is called: its path in it, without the ending."""
+    inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    return inside.with_suffix("").as_posix()
+
+
 def images_in(folder: Path) -> dict[str, Path]:
-    """The label images in a folder and those below, by their path in it without ending.
+    """The label images in a folder and those below, by their names (see `image_name`).
 
     Raises:
         FormatError: There are none, or two differ in their endings only.
     """
     found: dict[str, Path] = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []:
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = image_name(path, folder)
         if name in found:
             raise FormatError(f"{folder}: {found[name].name} and {path.name} have one name; keep one of them")
         found[name] = path
@@ -100,7 +114,7 @@ def images_in(folder: Path) -> dict[str, Path]:
 
 
 def image_pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
-    """Pair the label images of two folders by their names: (predicted, true) by name without ending.
+    """Pair the label images of two folders by their names: (predicted, true) by name.
 
     Raises:
         FormatError: A folder has none, or differently large ones.
