@@ -169,6 +169,15 @@ def number_strips(path: Path, *, rows: int) -> Iterator[NDArray[Any]]:
             yield strip
 
 
+def number_picture(path: Path, *, max_px: int) -> NDArray[Any]:
+    """Read a label image so small that no side has more than `max_px`, nearest pixel: (h, w) numbers."""
+    with _opened(path) as image:
+        scale = max(1.0, max(image.width, image.height) / max_px)
+        return np.asarray(
+            image.read(1, out_shape=(max(1, int(image.height / scale)), max(1, int(image.width / scale))))
+        )
+
+
 def _opened(path: Path) -> Any:
     """The opened raster, as a context manager."""
     try:
