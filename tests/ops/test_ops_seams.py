@@ -21,11 +21,7 @@ from qpkit.ops.seams import JoinedNumbers, TileEdges, join_seams
 def cut(field: NDArray[Any], rows: list[int], columns: list[int]) -> list[tuple[int, int, NDArray[Any]]]:
     """(x, y, tile) of a field cut at some rows and columns."""
     ys, xs = [0, *rows, len(field)], [0, *columns, field.shape[1]]
-    return [
-        (x, y, field[y:below, x:right])
-        for y, below in pairwise(ys)
-        for x, right in pairwise(xs)
-    ]
+    return [(x, y, field[y:below, x:right]) for y, below in pairwise(ys) for x, right in pairwise(xs)]
 
 
 def joined(tiles: list[tuple[int, int, NDArray[Any]]]) -> tuple[JoinedNumbers, NDArray[np.int64]]:
