@@ -7,7 +7,7 @@ predicting need `pip install 'qpkit[train]'`, which is imported when they are ca
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.extras import extra
 from qpkit.files import require_free
 from qpkit.predictions import PredictionSet, read_predictions
@@ -23,6 +23,8 @@ from qpkit.predictions.store import INFO_NAME as PREDICTIONS
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import open_project
 from qpkit.workflows.evaluate.files import INFO_NAME as EVALUATION
+from qpkit.workflows.evaluate.images import evaluate_images
+from qpkit.workflows.evaluate.placed_images import evaluate_placed_images
 from qpkit.workflows.evaluate.predictions import evaluate as evaluate_predictions
 from qpkit.workflows.evaluate.result import Evaluation
 from qpkit.workflows.evaluate.settings import EvaluateSettings
@@ -266,6 +268,8 @@ def evaluate(
     prediction: PredictSettings | None = None,
     from_masks: bool = False,
     masks_table: AnyPath | None = None,
+    instances: str | None = None,
+    true_instances: str | None = None,
     out: AnyPath | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
@@ -282,6 +286,9 @@ def evaluate(
         labels: Other rules than the run's (same values); what label images mean.
         prediction: How the slides of a run are predicted; probabilities are written in any case.
         from_masks, masks_table: As in `import_predictions`.
+        instances, true_instances: `predictions` (and the one folder in `paths`, if it is no project) holds label images
+            in which each number is one object: the class of all, a CSV of numbers and classes, or a folder with such a
+            CSV for each image.
         out: Folder for tables, figures and overlay pictures; None writes nothing.
         overwrite: Replace an evaluation that is there.
         on_progress: Called with (work done, work in all, slide).
@@ -291,6 +298,29 @@ def evaluate(
     """
     notes: tuple[str, ...] = ()
     folder, places, target = Path(predictions), [Path(path) for path in paths], _path(out)
+    if instances is not None:
+        _refuse_with_instances(
+            {
+                "--objects": settings is not None and settings.objects is not None,
+                "--threshold": prediction is not None,
+                "--annotations": annotations is not None,
+            }
+        )
+        return _evaluate_instances(
+            folder,
+            places,
+            instances,
+            true_instances,
+            slides=slides,
+            labels=labels,
+            table=_path(masks_table),
+            settings=settings,
+            out=target,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    if true_instances is not None:
+        raise ConfigError("--true-instances goes with --instances")
     inputs = slide_inputs(places, slides, annotations=_path(annotations))
     if from_masks and prediction is not None:
         raise ConfigError("--threshold goes with a run, and --from-masks takes label images as they are")
@@ -316,6 +346,58 @@ def evaluate(
             overwrite=overwrite,
             on_progress=on_progress,
         )
+
+
+def _refuse_with_instances(stated: Mapping[str, bool]) -> None:
+    said = [name for name, is_said in stated.items() if is_said]
+    if said:
+        raise ConfigError(f"{listed(said)} cannot go with these --instances (see docs/evaluation.md)")
+
+
+def _evaluate_instances(
+    folder: Path,
+    places: Sequence[Path],
+    instances: str,
+    true_instances: str | None,
+    *,
+    slides: SlideSettings,
+    labels: LabelMap | None,
+    table: Path | None,
+    settings: EvaluateSettings | None,
+    out: Path | None,
+    overwrite: bool,
+    on_progress: OnProgress,
+) -> Evaluation:
+    """Evaluate label images of numbered objects: against a project, or against a folder of true label images."""
+    if len(places) != 1:
+        raise ConfigError(f"--instances goes with one project or one folder of true label images, not {len(places)}")
+    if is_project(places[0]):
+        if true_instances is not None:
+            raise ConfigError("--true-instances goes with a folder of true label images; a project knows its classes")
+        return evaluate_placed_images(
+            folder,
+            open_project(places[0]),
+            slide_inputs(places, slides),
+            instances=instances,
+            labels=labels,
+            table=table,
+            settings=settings,
+            out=out,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    of_projects = {"--labels": labels is not None, "--table": table is not None, "--entry": slides != ALL_SLIDES}
+    _refuse_with_instances(of_projects)
+    return evaluate_images(
+        folder,
+        places[0],
+        instances=instances,
+        true_instances=true_instances,
+        settings=settings,
+        out=out,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
 
 
 def _path(path: AnyPath | None) -> Path | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from qpkit.cli.shared.console import table
 from qpkit.ops.scores.baselines import best_baseline
 from qpkit.ops.scores.bootstrap import Interval
-from qpkit.workflows.evaluate.result import Evaluation, Scope
+from qpkit.workflows.evaluate.files import ALL_OBJECTS
+from qpkit.workflows.evaluate.result import OBJECT_METRICS, Evaluation, PatientMeans, Scope
+
+Found = TypeVar("Found")
 
 _SCORES = ("dice", "iou", "precision", "recall", "specificity")
 _NAMES = ("Dice", "IoU", "precision", "recall", "specificity")
 
 
 def show(result: Evaluation) -> None:
-    """Print an evaluation: pixels, baselines, probabilities, lesions, confusion, groups, patients."""
+    """Print an evaluation: pixels, baselines, probabilities, lesions, objects, confusion, groups, patients."""
     slides = list(result.slides) if len(result.slides) == 1 else [*result.slides, result.pooled]
     whole = slides[-1]
     outside = "count as background" if result.unannotated == "background" else "count neither way"
@@ -23,6 +26,7 @@ def show(result: Evaluation) -> None:
     _show_baselines(whole)
     _show_ranking(whole)
     _show_lesions(result, slides)
+    _show_objects(slides)
     _show_confusion(result, whole)
     for key, scopes in result.groups.items():
         _show_pixels(f"By {key}", key, scopes)
@@ -70,10 +74,34 @@ def _show_lesions(result: Evaluation, scopes: Sequence[Scope]) -> None:
             area = None if scope.outside_mm2 is None else scope.outside_mm2[name]
             counts = (f"{found.found} of {found.total}", found.matched, found.predicted, found.too_small)
             rows.append((scope.name, name, *counts, found.precision, found.recall, found.f1, area))
+    if not rows:
+        return
     fraction = result.settings.lesion_overlap
     columns = ("slide", "class", "found", "matched", "predicted", "too small", "precision", "recall", "F1")
     title = f"Lesions (found: {fraction:.0%} covered; matched: IoU {fraction:g})"
     table(title, (*columns, "mm2 not evaluated"), rows)
+
+
+def _show_objects(scopes: Sequence[Scope]) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for scope in scopes:
+        if scope.objects is not None:
+            for name, found in _with_all(scope.objects.every, scope.objects.classes).items():
+                counts = (found.total, found.predicted, found.matched)
+                scores = (found.precision, found.recall, found.f1, found.mean_ap, found.sq, found.pq, found.aji)
+                rows.append((scope.name, name, *counts, *scores))
+    if rows:
+        columns = ("slide", "class", "true", "predicted", "matched", "precision", "recall", "F1 (DQ)", "AP", "SQ", "PQ")
+        table("Objects (matched: IoU above 0.5; AP: mean over 0.5 to 0.95)", (*columns, "AJI"), rows)
+        _show_object_confusion(scopes[-1])
+
+
+def _show_object_confusion(scope: Scope) -> None:
+    if scope.objects is None or len(scope.objects.classes) < 2:
+        return
+    names = tuple(scope.objects.classes)
+    rows = [(name, *counts) for name, counts in zip((*names, "(no such object)"), scope.objects.confusion, strict=True)]
+    table(f"{scope.name}: objects by class", ("true \\ predicted", *names, "(missed)"), rows)
 
 
 def _show_confusion(result: Evaluation, scope: Scope) -> None:
@@ -99,6 +127,23 @@ def _show_patients(result: Evaluation) -> None:
         f"({result.settings.resamples:,} resamples, seed {result.settings.seed})"
     )
     table(title, ("class", *_NAMES, "AUC", "lesion F1"), rows)
+    _show_object_means(means, title)
+
+
+def _show_object_means(means: PatientMeans, title: str) -> None:
+    classes = {name: metrics for name, metrics in means.classes.items() if metrics.keys() >= set(OBJECT_METRICS)}
+    if not classes:
+        return
+    rows = [
+        (name, *(_interval(metrics[metric], means.units) for metric in OBJECT_METRICS))
+        for name, metrics in _with_all(means.objects, classes).items()
+    ]
+    table(f"Objects: {title}", ("class", "F1", "PQ", "AJI"), rows)
+
+
+def _with_all(every: Found, classes: Mapping[str, Found]) -> dict[str, Found]:
+    """The row of all objects before those of the classes; a single class is all."""
+    return {**({ALL_OBJECTS: every} if len(classes) > 1 else {}), **classes}
 
 
 def _interval(found: Interval, units: int) -> str:

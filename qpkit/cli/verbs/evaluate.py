@@ -1,4 +1,4 @@
-"""qpkit evaluate: Dice, IoU, AUC, calibration and lesion F1 per slide, group and patient, beside baselines."""
+"""qpkit evaluate: Dice, IoU, AUC, lesion F1, PQ and AJI of objects per slide, group and patient, beside baselines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def command(
     predictions: Path = typer.Argument(
         ..., metavar="DIR", help="Predictions folder, or a run folder (its test slides are predicted first)."
     ),
-    paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="Where the annotations are."),
+    paths: list[Path] = typer.Argument(
+        ...,
+        metavar="PROJECT|SLIDE...",
+        help="Where the annotations are; with --instances also a folder of true label images.",
+    ),
     annotations: Path | None = typer.Option(None, help="GeoJSON with the annotations of the one SLIDE."),
     *,
     settings: EvaluateSettings,
@@ -38,6 +42,15 @@ def command(
     from_masks: bool = typer.Option(False, "--from-masks", help="DIR holds label images of another program."),
     table_file: Path | None = typer.Option(
         None, "--table", help="With --from-masks: CSV with file,slide,x,y[,downsample] where names do not say it."
+    ),
+    instances: str | None = typer.Option(
+        None,
+        metavar="CLASS|TABLE|DIR",
+        help="DIR holds label images in which each number is one object: the class of all of them, a CSV of numbers "
+        "and classes, or a folder with such a CSV for each image (NAME.csv).",
+    ),
+    true_instances: str | None = typer.Option(
+        None, metavar="CLASS|TABLE|DIR", help="The same of the true label images, if it is not as --instances."
     ),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for tables, figures and overlay pictures."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
@@ -63,6 +76,8 @@ def command(
             prediction=prediction,
             from_masks=from_masks,
             masks_table=table_file,
+            instances=instances,
+            true_instances=true_instances,
             out=out,
             overwrite=overwrite,
             on_progress=update,

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from qpkit.ops.scores.components import StripComponents
+from qpkit.ops.scores.pairs import Pairs
 
 OVERLAP: Final = 0.5
 """IoU from which two areas are the same lesion. Above 0.5 no area can have two partners (Kirillov et al., Panoptic
@@ -67,14 +68,14 @@ class LesionTally:
         self._background, self._ignore = background, ignore
         self._true = StripComponents(skip={background, ignore})
         self._predicted = StripComponents(skip={background, ignore})
-        self._shared: list[NDArray[np.int64]] = []
+        self._shared: list[Pairs] = []
 
     def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
         """Take the next strip; both (h, w) uint8 label values."""
         known = np.where(truth == self._ignore, np.uint8(self._background), predicted)
         true, found = self._true.add(truth), self._predicted.add(known)
         both = (true > 0) & (truth == known)
-        self._shared.append(_pair_counts(true[both], found[both]))
+        self._shared.append(Pairs.of(true[both], found[both]))
 
     def count(self, values: Sequence[int], *, overlap: float, min_px: float) -> dict[int, LesionCounts]:
         """Match and count the lesions of some values.
@@ -85,7 +86,8 @@ class LesionTally:
             min_px: Unmatched predicted lesions with fewer pixels do not count.
         """
         true, predicted = self._true.merged(), self._predicted.merged()
-        first, second, shared = _shared_px(self._shared, true.owner, predicted.owner)
+        pairs = Pairs.together(self._shared, true.owner, predicted.owner)
+        first, second, shared = pairs.first, pairs.second, pairs.px
         iou = shared / (true.px[first] + predicted.px[second] - shared)
         covered = np.bincount(first, weights=shared, minlength=len(true.px))
         is_match, is_small = iou >= overlap, predicted.px < min_px
@@ -107,31 +109,6 @@ class LesionTally:
                 too_small=too_small,
             )
         return found
-
-
-def _pair_counts(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Different pairs of numbers and how often each is there: (3, n) int64. Equal neighbours are counted as one run."""
-    if not len(first):
-        return np.zeros((3, 0), np.int64)
-    starts = np.flatnonzero(np.diff(first, prepend=-1) | np.diff(second, prepend=-1))
-    runs = np.diff(starts, append=len(first))
-    return _summed(first[starts], second[starts], runs)
-
-
-def _shared_px(
-    parts: list[NDArray[np.int64]], first_owner: NDArray[np.int32], second_owner: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """True area, predicted area and the pixels they share: (3, n) int64, from the pairs of all strips."""
-    first, second, px = np.concatenate([*parts, np.zeros((3, 0), np.int64)], axis=1)
-    return _summed(first_owner[first], second_owner[second], px)
-
-
-def _summed(first: NDArray[np.int32], second: NDArray[np.int32], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add up the counts of equal pairs."""
-    # A pair as one number: np.unique over columns is far slower.
-    pairs, place = np.unique((first.astype(np.int64) << 32) | second, return_inverse=True)
-    total = np.bincount(place, weights=counts, minlength=len(pairs)).astype(np.int64)
-    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF, total])
 
 
 def _most_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError, LabelError, ProjectError, listed, or_else
+from qpkit.errors import LabelError, ProjectError, listed
 from qpkit.files import new_folder, require_free, safe_names
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import strip_count
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.evaluate.files import INFO_NAME, write_evaluation
+from qpkit.workflows.evaluate.groups import group_values, patients_of
 from qpkit.workflows.evaluate.overlay import write_overlay
-from qpkit.workflows.evaluate.result import (
-    Evaluation,
-    PatientMeans,
-    Scope,
-    curves_of,
-    names_of,
-    patient_means,
-    scope_of,
-)
-from qpkit.workflows.evaluate.settings import PATIENT_KEY, EvaluateSettings
+from qpkit.workflows.evaluate.result import Counted, Evaluation, evaluation_of, patient_notes
+from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.evaluate.slide import STRIP_PX, SlideCounts, add_up, count_slide
 from qpkit.workflows.evaluate.truth import origins_note
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.inputs.training_slides import training_notes
-
-NOT_STATED = "(not stated)"
-"""Group of the slides without a metadata key that others have."""
 
 
 def evaluate(
@@ -73,24 +63,13 @@ def evaluate(
     rules = replace(rules, unannotated=settings.unannotated or rules.unannotated)
     pairs = _pairs(predictions, inputs)
     items = [item for _, item in pairs]
-    unit, patients = _patients(items, settings.patient)
-    groups = {key: _values(items, key) for key in settings.by}
+    unit, patients = patients_of(items, settings.patient)
+    groups = {key: group_values(items, key) for key in settings.by}
     slides = _count(predictions, pairs, rules, settings, on_progress)
     pooled = add_up([slide.counts for slide in slides])
-    means = patient_means(unit, _scopes(unit, patients, slides, rules), settings)
-    result = Evaluation(
-        run=predictions.run,
-        values=rules.trained_values,
-        names=names_of(rules),
-        unannotated=rules.unannotated,
-        settings=settings,
-        slides=tuple(_scope("slide", slide.name, [slide], rules) for slide in slides),
-        groups={key: _scopes(key, values, slides, rules) for key, values in groups.items()},
-        pooled=_scope("all", "all", slides, rules),
-        patients=means,
-        curves=curves_of(pooled, rules),
-        notes=(*notes, *_notes(predictions, pairs, inputs, pooled, rules), *_patient_notes(means)),
-    )
+    result = evaluation_of(predictions.run, slides, rules, settings, unit=unit, patients=patients, groups=groups)
+    found = (*notes, *_notes(predictions, pairs, inputs, pooled, rules), *patient_notes(result.patients))
+    result = replace(result, notes=found)
     if out is not None:
         with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
             write_evaluation(result, root)
@@ -99,72 +78,20 @@ def evaluate(
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    name: str
-    counts: SlideCounts
-    seconds: float
-
-
 def _count(
     predictions: PredictionSet,
     pairs: Sequence[tuple[SlidePrediction, SlideInput]],
     rules: LabelMap,
     settings: EvaluateSettings,
     on_progress: OnProgress,
-) -> list[_Counted]:
+) -> list[Counted]:
     tick = Ticker(sum(strip_count(slide, rows=STRIP_PX) for slide, _ in pairs), on_progress)
     counted = []
     for slide, item in pairs:
         start = time.perf_counter()
         counts = count_slide(predictions, slide, item, rules, settings, tick)
-        counted.append(_Counted(slide.name, counts, time.perf_counter() - start))
+        counted.append(Counted(slide.name, counts, time.perf_counter() - start))
     return counted
-
-
-def _scope(kind: str, name: str, slides: Sequence[_Counted], rules: LabelMap) -> Scope:
-    counts = add_up([slide.counts for slide in slides])
-    names, seconds = [slide.name for slide in slides], sum(slide.seconds for slide in slides)
-    return scope_of(kind, name, names, counts, rules, seconds=seconds)
-
-
-def _scopes(kind: str, values: Sequence[str], slides: Sequence[_Counted], rules: LabelMap) -> tuple[Scope, ...]:
-    """One scope per value, in the order in which the values appear."""
-    members: dict[str, list[_Counted]] = {}
-    for value, slide in zip(values, slides, strict=True):
-        members.setdefault(value, []).append(slide)
-    return tuple(_scope(kind, value, group, rules) for value, group in members.items())
-
-
-def _values(items: Sequence[SlideInput], key: str) -> list[str]:
-    """The value of a metadata key for each slide.
-
-    Raises:
-        ConfigError: No slide has it.
-    """
-    if not any(key in item.metadata for item in items):
-        raise ConfigError(f"--by {key!r}: no slide has this metadata key; {or_else(key, _keys(items))}")
-    return [item.metadata.get(key, NOT_STATED) for item in items]
-
-
-def _patients(items: Sequence[SlideInput], key: str | None) -> tuple[str, list[str]]:
-    """What the means are taken over, and whose each slide is.
-
-    Raises:
-        ConfigError: A slide lacks the key that was asked for.
-    """
-    chosen = key or PATIENT_KEY
-    without = [item.source.name for item in items if chosen not in item.metadata]
-    if key is not None and without:
-        names = listed(without)
-        raise ConfigError(f"--patient {key!r}: no such metadata for {names}; {or_else(key, _keys(items))}")
-    if without:
-        return "slide", [item.source.name for item in items]
-    return chosen, [item.metadata[chosen] for item in items]
-
-
-def _keys(items: Sequence[SlideInput]) -> list[str]:
-    return sorted({key for item in items for key in item.metadata})
 
 
 def _notes(
@@ -204,15 +131,6 @@ def _notes(
         *pooled.notes,
         *training_notes(predictions, [slide for slide, _ in pairs]),
     )
-
-
-def _patient_notes(means: PatientMeans) -> list[str]:
-    what = "slide" if means.unit == "slide" else f"patient (metadata {means.unit!r})"
-    if means.units == 1:
-        return [f"one {what} only: no interval can be given"]
-    if means.unit == "slide":
-        return ["means are over slides, as not all name a patient; several slides of one count as several"]
-    return []
 
 
 def _pairs(predictions: PredictionSet, inputs: Sequence[SlideInput]) -> list[tuple[SlidePrediction, SlideInput]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from qpkit.core.labels import LabelMap
 from qpkit.ops.scores.baselines import baseline_scores
@@ -16,8 +17,12 @@ from qpkit.ops.scores.probability_levels import (
     scores_at_thresholds,
 )
 from qpkit.ops.scores.ranking import Ranking, ranking_of
+from qpkit.workflows.evaluate.objects import Objects, ObjectScores, objects_of
 from qpkit.workflows.evaluate.settings import EvaluateSettings
-from qpkit.workflows.evaluate.slide import SlideCounts
+from qpkit.workflows.evaluate.slide import SlideCounts, add_up
+
+OBJECT_METRICS: Final = ("object_f1", "object_pq", "object_aji")
+"""What is averaged over patients where objects are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ class Scope:
         unannotated_px: Of the pixels that count, those that nobody annotated (counted as background).
         glass_px: Pixels that nobody annotated and that were left out as glass.
         seconds: Wall time.
+        objects: Where objects were asked for, else None.
     """
 
     kind: str
@@ -74,6 +80,7 @@ class Scope:
     unannotated_px: int
     glass_px: int
     seconds: float
+    objects: Objects | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +91,14 @@ class PatientMeans:
         unit: What counts once: the metadata key of the patient, or "slide".
         units: How many there are.
         classes: By class name, then by metric: dice, iou, precision, recall, specificity, auc, average_precision,
-            calibration_error, lesion_f1.
+            calibration_error, lesion_f1; with objects also object_f1, object_pq, object_aji.
+        objects: The last three of all objects, whatever their classes are; empty without objects.
     """
 
     unit: str
     units: int
     classes: Mapping[str, Mapping[str, Interval]]
+    objects: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +158,67 @@ def scope_of(
         unannotated_px=counts.unannotated_px,
         glass_px=counts.glass_px,
         seconds=round(seconds, 2),
+        objects=None if counts.objects is None else objects_of(counts.objects),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A slide that was compared: its name, what was counted, and the seconds that it took."""
+
+    name: str
+    counts: SlideCounts
+    seconds: float
+
+
+def evaluation_of(
+    run: str,
+    slides: Sequence[Counted],
+    rules: LabelMap,
+    settings: EvaluateSettings,
+    *,
+    unit: str,
+    patients: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+) -> Evaluation:
+    """Score slides, groups, patients and all together; without notes.
+
+    Args:
+        run: Id of what is evaluated.
+        slides: At least one.
+        rules: Names the values.
+        settings: As used.
+        unit: What `patients` are, as in PatientMeans.
+        patients: Whose each slide is.
+        groups: The value of each slide, by metadata key.
+    """
+    return Evaluation(
+        run=run,
+        values=rules.trained_values,
+        names=names_of(rules),
+        unannotated=rules.unannotated,
+        settings=settings,
+        slides=tuple(_pooled("slide", slide.name, [slide], rules) for slide in slides),
+        groups={key: _grouped(key, values, slides, rules) for key, values in groups.items()},
+        pooled=_pooled("all", "all", slides, rules),
+        patients=patient_means(unit, _grouped(unit, patients, slides, rules), settings),
+        curves=curves_of(add_up([slide.counts for slide in slides]), rules),
+        notes=(),
+    )
+
+
+def _pooled(kind: str, name: str, slides: Sequence[Counted], rules: LabelMap) -> Scope:
+    counts = add_up([slide.counts for slide in slides])
+    names, seconds = [slide.name for slide in slides], sum(slide.seconds for slide in slides)
+    return scope_of(kind, name, names, counts, rules, seconds=seconds)
+
+
+def _grouped(kind: str, values: Sequence[str], slides: Sequence[Counted], rules: LabelMap) -> tuple[Scope, ...]:
+    """One scope per value, in the order in which the values appear."""
+    members: dict[str, list[Counted]] = {}
+    for value, slide in zip(values, slides, strict=True):
+        members.setdefault(value, []).append(slide)
+    return tuple(_pooled(kind, value, group, rules) for value, group in members.items())
 
 
 def names_of(rules: LabelMap) -> tuple[str, ...]:
@@ -166,14 +235,28 @@ def curves_of(counts: SlideCounts, rules: LabelMap) -> dict[str, tuple[ClassScor
 
 def patient_means(unit: str, patients: Sequence[Scope], settings: EvaluateSettings) -> PatientMeans:
     """Average the scores of patients, each pooled over its slides."""
-    classes = {}
-    for name in patients[0].scores:
-        rows = [_metrics(scope, name) for scope in patients]
-        classes[name] = {
-            metric: bootstrap_mean([row[metric] for row in rows], seed=settings.seed, resamples=settings.resamples)
-            for metric in rows[0]
-        }
-    return PatientMeans(unit=unit, units=len(patients), classes=classes)
+    classes = {name: _means([_metrics(scope, name) for scope in patients], settings) for name in patients[0].scores}
+    objects = [_object_metrics(scope.objects.every) for scope in patients if scope.objects is not None]
+    return PatientMeans(
+        unit=unit, units=len(patients), classes=classes, objects=_means(objects, settings) if objects else {}
+    )
+
+
+def patient_notes(means: PatientMeans) -> list[str]:
+    """Say what counts once, where it is not the patient."""
+    what = "slide" if means.unit == "slide" else f"patient (metadata {means.unit!r})"
+    if means.units == 1:
+        return [f"one {what} only: no interval can be given"]
+    if means.unit == "slide":
+        return ["means are over slides, as not all name a patient; several slides of one count as several"]
+    return []
+
+
+def _means(rows: Sequence[Mapping[str, float | None]], settings: EvaluateSettings) -> dict[str, Interval]:
+    return {
+        metric: bootstrap_mean([row[metric] for row in rows], seed=settings.seed, resamples=settings.resamples)
+        for metric in rows[0]
+    }
 
 
 def _metrics(scope: Scope, name: str) -> dict[str, float | None]:
@@ -186,7 +269,15 @@ def _metrics(scope: Scope, name: str) -> dict[str, float | None]:
     for metric in ("auc", "average_precision", "calibration_error"):
         found[metric] = None if rank is None else getattr(rank, metric)
     lesions = scope.lesions.get(name)
-    return found | {"lesion_f1": lesions.f1 if lesions else None}
+    found["lesion_f1"] = lesions.f1 if lesions else None
+    if scope.objects is None:
+        return found
+    objects = scope.objects.classes.get(name)
+    return found | (_object_metrics(objects) if objects else {})
+
+
+def _object_metrics(scores: ObjectScores) -> dict[str, float | None]:
+    return {metric: getattr(scores, metric.removeprefix("object_")) for metric in OBJECT_METRICS}
 
 
 def _lesions(counts: LesionCounts) -> Lesions:

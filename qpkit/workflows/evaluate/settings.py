@@ -14,6 +14,9 @@ from qpkit.settings import Range, Settings
 Accepted = Literal["ignore", "truth"]
 """What predictions of the evaluated run are that a person accepted as they were."""
 
+ObjectRule = Literal["components", "drawn"]
+"""What a true object is: an area that touches itself, or each object of the project."""
+
 PATIENT_KEY: Final = "Patient"
 """Metadata key that names the patient, if no other is given and every slide has it."""
 
@@ -31,6 +34,8 @@ class EvaluateSettings(Settings):
         lesion_overlap: Fraction of a lesion that has to be covered for it to be found, and the IoU from which a
             predicted lesion is a true one.
         min_lesion_um2: Smaller predicted lesions that match nothing are no false alarms.
+        objects: Compare objects, too (F1, PQ, AJI). True ones are components (4-connected areas of a class), or drawn
+            (each object of the project by itself); predicted ones are components.
         resamples: Of the bootstrap over patients.
         seed: Of the bootstrap.
     """
@@ -42,6 +47,7 @@ class EvaluateSettings(Settings):
     only_tissue: bool = False
     lesion_overlap: Annotated[float, Range(above=0, at_most=1)] = OVERLAP
     min_lesion_um2: Annotated[float, Range(at_least=0)] = 0.0
+    objects: ObjectRule | None = None
     resamples: Annotated[int, Range(at_least=1)] = RESAMPLES
     seed: Annotated[int, Range(at_least=0)] = 0
 

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.errors import LabelError
-from qpkit.ops.masks.rasterize import Painting, count_values
+from qpkit.ops.masks.rasterize import count_values
 from qpkit.ops.scores.confusion import class_indices, confusion_of, empty_confusion
 from qpkit.ops.scores.lesions import LesionCounts, LesionTally
 from qpkit.ops.scores.probability_levels import confidence_of, empty_levels, levels_of
-from qpkit.ops.tissue import tissue_mask, tissue_of_tile
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips
 from qpkit.progress import Ticker
-from qpkit.slides import open_source
+from qpkit.workflows.evaluate.drawn_truth import DrawnTruth
+from qpkit.workflows.evaluate.objects import ObjectTotals, RasterObjects
 from qpkit.workflows.evaluate.settings import EvaluateSettings
-from qpkit.workflows.evaluate.truth import GroundTruth, ground_truth
+from qpkit.workflows.evaluate.truth import ground_truth
 from qpkit.workflows.inputs.slides import SlideInput
 
 STRIP_PX: Final = 512
@@ -45,6 +45,7 @@ class SlideCounts:
         glass_px: Pixels that nobody annotated and that were left out as glass.
         origins: Objects of the truth, and those left out, by where they come from; see `truth.GroundTruth`.
         notes: What the user has to know.
+        objects: Where objects were asked for, else None.
     """
 
     confusion: NDArray[np.int64]
@@ -56,6 +57,7 @@ class SlideCounts:
     glass_px: int
     origins: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    objects: ObjectTotals | None = None
 
     def __add__(self, other: SlideCounts) -> SlideCounts:
         areas = None
@@ -71,6 +73,7 @@ class SlideCounts:
             glass_px=self.glass_px + other.glass_px,
             origins=Counter(self.origins) + Counter(other.origins),
             notes=self.notes + other.notes,
+            objects=None if self.objects is None or other.objects is None else self.objects + other.objects,
         )
 
 
@@ -104,13 +107,22 @@ def count_slide(
         LabelError: The raster has a value that the label map does not know.
     """
     truth_objects = ground_truth(item.objects(), rules, run=predictions.run, accepted=settings.accepted)
-    truths = _Truth(slide, item, rules, truth_objects, only_tissue=settings.only_tissue)
+    truths = DrawnTruth(
+        item,
+        rules,
+        truth_objects,
+        name=slide.name,
+        downsample=slide.downsample,
+        only_tissue=settings.only_tissue,
+    )
     values = rules.trained_values
     confusion, outside = empty_confusion(len(values)), np.zeros(256, np.int64)
     levels = confidence = None
     if slide.probabilities is not None:
         levels, confidence = empty_levels(len(values)), empty_levels(1)[0]
     lesions = LesionTally(background=rules.background, ignore=rules.ignore)
+    is_drawn = settings.objects == "drawn"
+    objects = RasterObjects(rules, truths.instances if is_drawn else None) if settings.objects else None
     for tile, labels, probabilities in _strips(predictions, slide):
         _check(labels, slide, predictions.label_map)
         truth = truths.draw(tile)
@@ -123,9 +135,13 @@ def count_slide(
             confidence += confidence_of(target, answer, probabilities)
         outside += np.bincount(predicted[truth == rules.ignore], minlength=256)
         lesions.add(truth, predicted)
+        if objects is not None:
+            objects.add(truth, predicted, truths.numbers(tile) if is_drawn else None)
         tick(slide.name)
     min_px = 0.0 if slide.mpp is None else settings.min_lesion_um2 / slide.mpp**2
     found = lesions.count([c.value for c in rules.classes], overlap=settings.lesion_overlap, min_px=min_px)
+    totals = None if objects is None else objects.totals()
+    hidden = _hidden_notes(slide.name, len(truths.instances), totals) if is_drawn else ()
     areas = None if slide.mpp is None else {c.name: int(outside[c.value]) * slide.mpp**2 / 1e6 for c in rules.classes}
     return SlideCounts(
         confusion=confusion,
@@ -136,50 +152,9 @@ def count_slide(
         unannotated_px=truths.unannotated_px,
         glass_px=truths.glass_px,
         origins=truth_objects.origins,
-        notes=truths.notes + _size_notes(slide, item, settings),
+        notes=truths.notes + _size_notes(slide, item, settings) + hidden,
+        objects=totals,
     )
-
-
-class _Truth:
-    """Draws what people annotated, and counts what nobody did."""
-
-    def __init__(
-        self, slide: SlidePrediction, item: SlideInput, rules: LabelMap, truth: GroundTruth, *, only_tissue: bool
-    ) -> None:
-        self._size = item.info.width, item.info.height
-        self._rules = rules
-        self._painting = Painting(
-            truth.objects,
-            rules,
-            downsample=slide.downsample,
-            slide_size=self._size,
-            mpp=item.info.mpp,
-            unknown=truth.unknown,
-            over_regions=True,
-        )
-        self.unannotated_px = self.glass_px = 0
-        self.notes: tuple[str, ...] = ()
-        self._tissue: NDArray[np.bool_] | None = None
-        if only_tissue and rules.unannotated == "background":
-            with open_source(item.source) as pixels:
-                self._tissue = tissue_mask(pixels.thumbnail())
-            if not self._tissue.any():
-                self._tissue = None
-                self.notes = (f"{slide.name}: no tissue could be told from glass: glass counts as background",)
-
-    def draw(self, tile: Tile) -> NDArray[np.uint8]:
-        truth = self._painting.draw(tile)
-        if self._rules.unannotated == "ignore":
-            return truth
-        # The two drawings differ only where nothing was drawn, not even what is unknown.
-        unannotated = truth != self._painting.draw(tile, unannotated="ignore")
-        if self._tissue is not None:
-            glass = unannotated & ~tissue_of_tile(self._tissue, tile, *self._size)
-            truth[glass] = self._rules.ignore
-            unannotated &= ~glass
-            self.glass_px += int(np.count_nonzero(glass))
-        self.unannotated_px += int(np.count_nonzero(unannotated))
-        return truth
 
 
 def _strips(
@@ -199,6 +174,11 @@ def _check(labels: NDArray[np.uint8], slide: SlidePrediction, known: LabelMap) -
         count_values(labels, known.values)
     except ValueError as err:
         raise LabelError(f"{slide.name}: {slide.labels}: {err}; predict again") from err
+
+
+def _hidden_notes(name: str, drawn: int, totals: ObjectTotals | None) -> tuple[str, ...]:
+    hidden = 0 if totals is None else drawn - totals.every.total
+    return (f"{name}: {hidden:,} true objects are hidden under others or where nothing is known",) if hidden else ()
 
 
 def _size_notes(slide: SlidePrediction, item: SlideInput, settings: EvaluateSettings) -> tuple[str, ...]:

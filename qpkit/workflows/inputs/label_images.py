@@ -39,7 +39,7 @@ slide px; label tiles may have more behind the bracket. Source: TileExporter, sa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mask:
+class PlacedMask:
     """One label image: which slide, its corner in slide px, slide px per px."""
 
     path: Path
@@ -78,8 +78,8 @@ def masks_as_predictions(
         ConfigError: Images of one slide do not lie on one pixel grid.
         ProjectError: A slide is not in the project.
     """
-    masks = _from_table(folder, table) if table else _from_names(folder)
-    by_entry: dict[int, list[_Mask]] = defaultdict(list)
+    masks = placed_masks(folder, table)
+    by_entry: dict[int, list[PlacedMask]] = defaultdict(list)
     entries = {entry.id: entry for entry in project.entries}
     for mask in masks:
         by_entry[_entry_named(project, mask.slide).id].append(mask)
@@ -121,7 +121,16 @@ def _notes_on_ignored(folder: Path, found: Mapping[int, int], labels: LabelMap) 
     return (f"{said}: they count as background",)
 
 
-def _from_names(folder: Path) -> list[_Mask]:
+def placed_masks(folder: Path, table: Path | None = None) -> list[PlacedMask]:
+    """Find the label images of a folder and their places, by a table or by their names; as `masks_as_predictions`.
+
+    Raises:
+        FormatError: A name or a row does not say where an image lies.
+    """
+    return _from_table(folder, table) if table else _from_names(folder)
+
+
+def _from_names(folder: Path) -> list[PlacedMask]:
     masks = []
     for path in _images(folder):
         match = _TILE_NAME.match(path.name)
@@ -134,14 +143,14 @@ def _from_names(folder: Path) -> list[_Mask]:
     return masks
 
 
-def _named_mask(path: Path, match: re.Match[str]) -> _Mask:
+def _named_mask(path: Path, match: re.Match[str]) -> PlacedMask:
     """Place an image by its name, whose parts have to agree with its size."""
     width, height = _size(path)
     try:
         downsample = float(match["d"]) if match["d"] else int(match["w"]) / width
     except ValueError:
         downsample = math.nan
-    mask = _Mask(path=path, slide=match["slide"], x=int(match["x"]), y=int(match["y"]), downsample=downsample)
+    mask = PlacedMask(path=path, slide=match["slide"], x=int(match["x"]), y=int(match["y"]), downsample=downsample)
     _check(mask, str(path))
     if abs(int(match["w"]) / downsample - width) > 1 or abs(int(match["h"]) / downsample - height) > 1:
         raise FormatError(
@@ -153,7 +162,7 @@ def _named_mask(path: Path, match: re.Match[str]) -> _Mask:
     return mask
 
 
-def _check(mask: _Mask, where: str) -> None:
+def _check(mask: PlacedMask, where: str) -> None:
     """Raise FormatError unless a mask's place is made of usable numbers."""
     if not all(map(math.isfinite, (mask.x, mask.y, mask.downsample))) or mask.downsample <= 0:
         raise FormatError(
@@ -161,7 +170,7 @@ def _check(mask: _Mask, where: str) -> None:
         )
 
 
-def _from_table(folder: Path, table: Path) -> list[_Mask]:
+def _from_table(folder: Path, table: Path) -> list[PlacedMask]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -172,9 +181,9 @@ def _from_table(folder: Path, table: Path) -> list[_Mask]:
     return [_from_row(folder, table, number, row) for number, row in enumerate(rows, start=2)]
 
 
-def _from_row(folder: Path, table: Path, number: int, row: dict[str, str]) -> _Mask:
+def _from_row(folder: Path, table: Path, number: int, row: dict[str, str]) -> PlacedMask:
     try:
-        mask = _Mask(
+        mask = PlacedMask(
             path=folder / row["file"],
             slide=row["slide"],
             x=float(row["x"]),
@@ -214,7 +223,7 @@ def _entry_named(project: Project, slide: str) -> Entry:
 
 
 def _write_raster(
-    entry: Entry, masks: Sequence[_Mask], labels: LabelMap, path: Path, digest: hashlib._Hash, found: Counter[int]
+    entry: Entry, masks: Sequence[PlacedMask], labels: LabelMap, path: Path, digest: hashlib._Hash, found: Counter[int]
 ) -> SlidePrediction:
     """Write a slide's raster; the images' values are added to `digest`, and counted in `found`."""
     downsample = masks[0].downsample
@@ -237,7 +246,7 @@ def _write_raster(
         for mask in masks:
             pixels = _read(mask.path, labels, found)
             digest.update(f"{entry.name}/{mask.x}/{mask.y}/{mask.downsample}".encode() + pixels.tobytes())
-            x, y = _on_grid(mask, mask.x, downsample), _on_grid(mask, mask.y, downsample)
+            x, y = on_grid(mask, mask.x, downsample), on_grid(mask, mask.y, downsample)
             if x >= raster.width or y >= raster.height or x + pixels.shape[1] <= 0 or y + pixels.shape[0] <= 0:
                 raise FormatError(f"{mask.path}: lies outside slide {entry.name!r} ({width} x {height} px)")
             raster.write(pixels, x=x, y=y)
@@ -273,7 +282,7 @@ def _read(path: Path, labels: LabelMap, found: Counter[int]) -> NDArray[np.uint8
     return pixels
 
 
-def _on_grid(mask: _Mask, position: float, downsample: float) -> int:
+def on_grid(mask: PlacedMask, position: float, downsample: float) -> int:
     """Raster px of a mask's edge.
 
     Raises:
