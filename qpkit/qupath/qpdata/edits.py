@@ -67,7 +67,9 @@ class HierarchyEdits:
                 self.edits.replace[slot] = [block(_COUNT.pack(count))]
         emitter = Emitter(self._tape, self.edits)
         self._writer = ObjectWriter(Vocabulary(emitter), classes=self._class_rows())
-        return emitter.whole()
+        made = emitter.whole()
+        del self._writer  # and with it a buffer as large as the file
+        return made
 
     def _class_rows(self) -> dict[PathClass, int]:
         """Class objects of the file, the first of each."""
