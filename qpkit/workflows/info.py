@@ -165,11 +165,9 @@ def _colors(entry: Entry) -> str:
 
 def _profile(slide: Slide) -> str:
     """The ICC profile in the file of a slide: its name and size, "none", or what is wrong with it."""
-    profile = slide.reader.icc_profile()
-    if profile is None:
-        return "none"
     try:
-        return f"{profile_name(profile)}, {len(profile):,} bytes"
+        profile = slide.reader.icc_profile()
+        return "none" if profile is None else f"{profile_name(profile)}, {len(profile):,} bytes"
     except FormatError as err:
         return str(err)
 

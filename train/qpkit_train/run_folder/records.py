@@ -56,7 +56,8 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         mpp: um per px that the model was trained at, or None if the tiles do not say.
         downsample: Slide px per px of the tiles, or None if they differ.
         tile_size_px: Of the tiles.
-        tiles: "path", "sha256" of the table, tiles "train" and "val", "validated_on", "colors" of their slides.
+        tiles: "path", "sha256" of the table, tiles "train" and "val", "validated_on", "colors" of their slides
+            where they say it.
         sampler: What an epoch shows.
         notes: What the user has to know.
         versions: Of the packages that matter.

@@ -57,7 +57,7 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: tor
             "train": len(data.train),
             "val": len(tile_set.of_split("val")),
             "validated_on": data.validated_on,
-            "colors": colors,
+            **({"colors": colors} if colors else {}),
         },
         sampler=data.sampler.describe(),
         notes=list(data.notes),
