@@ -24,7 +24,7 @@ from qpkit.ops.vectors.areas import class_of, cover
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
 from qpkit.qupath import Entry, QpData, open_project, read_geojson
-from qpkit.slides import EMBEDDED, Slide, open_slide
+from qpkit.slides import AS_IN_FILE, EMBEDDED, Slide, open_slide
 from qpkit.slides.icc import profile_name
 from qpkit.slides.opening import is_zarr
 from qpkit.workflows.info_files import file_parts
@@ -152,10 +152,10 @@ def _shown(entry: Entry) -> str:
 
 
 def _colors(entry: Entry) -> str:
-    """In which colours QuPath shows the image; where that takes the file's own profile, what that is called."""
+    """In which colours QuPath shows the image, and what the file's own profile is called; "-" for as in the file."""
     colors = arguments_of(entry.server).colors
     if colors.icc != EMBEDDED:
-        return str(colors)
+        return "-" if colors == AS_IN_FILE else str(colors)
     try:
         with open_slide(entry.image_path(), series=arguments_of(entry.server).series or 0) as slide:
             return f"{colors} ({_profile(slide)})"
