@@ -52,8 +52,8 @@ class IccTransform:
         # As Java: colorimetric from a printer's profile, perceptual from any other.
         is_output = theirs.profile.device_class.strip() == _OUTPUT_CLASS
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC if is_output else ImageCms.Intent.PERCEPTUAL
-        # Java does not tell Little CMS that its three channels are RGB, which then shortens no tables (by up to 14 levels
-        # otherwise); matrices it does.
+        # Java does not tell Little CMS that its three channels are RGB, so that it shortens matrices, but no tables;
+        # shortened ones were up to 14 levels off.
         has_tables = _has_table(source, b"A2B", intent) or (target is not None and _has_table(target, b"B2A", intent))
         flags = ImageCms.Flags.NOOPTIMIZE if has_tables else ImageCms.Flags.NONE
         try:
