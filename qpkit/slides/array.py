@@ -20,12 +20,15 @@ class ArrayReader:
     Args:
         levels: (h, w, 3) uint8 each, largest first.
         mpp: um per px of the first, or None.
+        icc: ICC profile of the pixels, or None.
     """
 
     name: Final = "array"
 
-    def __init__(self, levels: Sequence[NDArray[np.uint8]], *, mpp: float | None = None) -> None:
-        self._levels = list(levels)
+    def __init__(
+        self, levels: Sequence[NDArray[np.uint8]], *, mpp: float | None = None, icc: bytes | None = None
+    ) -> None:
+        self._levels, self._icc = list(levels), icc
         sizes = [(a.shape[1], a.shape[0]) for a in self._levels]
         self.info = SlideInfo(width=sizes[0][0], height=sizes[0][1], downsamples=nominal_downsamples(sizes), mpp=mpp)
 
@@ -39,6 +42,10 @@ class ArrayReader:
         """Copy a rectangle of one level. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, "the array")
         return self._levels[level][y : y + height, x : x + width].copy()
+
+    def icc_profile(self) -> bytes | None:
+        """As given."""
+        return self._icc
 
     def close(self) -> None:
         """Nothing to release."""

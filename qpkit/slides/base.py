@@ -7,7 +7,7 @@ level, area resampling, the frame in which QuPath shows the file, white outside.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import FormatError
+from qpkit.slides.colors import AS_IN_FILE, WHITE, Colors
 from qpkit.slides.resample import area_resample
 from qpkit.slides.views import Step, View
 
@@ -55,6 +56,10 @@ class SlideReader(Protocol):
         """(width, height) of a level in its own px."""
         ...
 
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile in the file, as it lies there; None if there is none."""
+        ...
+
     def close(self) -> None:
         """Release the file."""
         ...
@@ -75,6 +80,7 @@ class SlideSource:
         series: Which image of the file.
         to_bounds: Crop to OpenSlide's bounds, as QuPath does.
         steps: How QuPath shows the file's pixels: crops, turns, mirrors, in their order.
+        colors: In which colours.
     """
 
     name: str
@@ -87,6 +93,7 @@ class SlideSource:
     series: int = 0
     to_bounds: bool = True
     steps: tuple[Step, ...] = ()
+    colors: Colors = AS_IN_FILE
 
 
 class Slide:
@@ -96,6 +103,8 @@ class Slide:
         reader: What reads the file.
         mpp: um per level-0 px that overrides what the file says.
         steps: How the file's pixels are shown: crops, turns, mirrors, in their order.
+        recolor: From the file's pixels to those that are shown, (h, w, 3) uint8 both; pixel by pixel. It is done
+            before any resampling, as QuPath does, and not to what lies outside the slide.
 
     Raises:
         FormatError: A crop reaches outside the image.
@@ -105,8 +114,15 @@ class Slide:
         reader: As given; its name says which library.
     """
 
-    def __init__(self, reader: SlideReader, *, mpp: float | None = None, steps: Sequence[Step] = ()) -> None:
-        self.reader = reader
+    def __init__(
+        self,
+        reader: SlideReader,
+        *,
+        mpp: float | None = None,
+        steps: Sequence[Step] = (),
+        recolor: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    ) -> None:
+        self.reader, self._recolor = reader, recolor
         self._view = View(x=0, y=0, width=reader.info.width, height=reader.info.height)
         for step in steps:
             self._view = self._view.then(step)
@@ -207,21 +223,25 @@ class Slide:
         x0, y0 = min(max(x, left), right), min(max(y, top), bottom)
         x1, y1 = min(max(x + width, x0), right), min(max(y + height, y0), bottom)
         if (x0, y0, x1, y1) == (x, y, x + width, y + height):
-            return self.reader.read_level(level, x=x, y=y, width=width, height=height, plane=plane)
+            return self._read_inside(level, x=x, y=y, width=width, height=height, plane=plane)
         padded = np.full((height, width, 3), OUTSIDE, dtype=np.uint8)
         if x1 > x0 and y1 > y0:
-            inside = self.reader.read_level(level, x=x0, y=y0, width=x1 - x0, height=y1 - y0, plane=plane)
+            inside = self._read_inside(level, x=x0, y=y0, width=x1 - x0, height=y1 - y0, plane=plane)
             padded[y0 - y : y1 - y, x0 - x : x1 - x] = inside
         return padded
 
+    def _read_inside(self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane) -> NDArray[np.uint8]:
+        pixels = self.reader.read_level(level, x=x, y=y, width=width, height=height, plane=plane)
+        return pixels if self._recolor is None else self._recolor(pixels)
 
-def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay (h, w, 4) pixels with straight alpha on white. Returns (h, w, 3) uint8."""
+
+def on_background(rgba: NDArray[np.uint8], color: tuple[int, int, int] = WHITE) -> NDArray[np.uint8]:
+    """Lay (h, w, 4) pixels with straight alpha on a colour. Returns (h, w, 3) uint8."""
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:  # initial: a rectangle may be empty
         return np.ascontiguousarray(rgba[..., :3])
     fraction = alpha.astype(np.float32) / 255
-    mixed = rgba[..., :3] * fraction + OUTSIDE * (1 - fraction)
+    mixed = rgba[..., :3] * fraction + np.array(color, np.float32) * (1 - fraction)
     return np.asarray(np.floor(mixed + 0.5), dtype=np.uint8)
 
 

@@ -10,6 +10,8 @@ from typing import Final, Literal, get_args
 
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
+from qpkit.slides.colors import AS_IN_FILE, EMBEDDED, Colors, read_profile
+from qpkit.slides.icc import IccTransform, icc_transform
 from qpkit.slides.openslide import OpenSlideReader, is_openslides_alone, vendor_of
 from qpkit.slides.raster import RasterReader
 from qpkit.slides.tiff import TiffReader
@@ -31,6 +33,7 @@ def open_slide(
     series: int = 0,
     to_bounds: bool = True,
     steps: Sequence[Step] = (),
+    colors: Colors = AS_IN_FILE,
 ) -> Slide:
     """Open a slide with the first reader that can.
 
@@ -44,11 +47,12 @@ def open_slide(
         series: Which image of a file that has several.
         to_bounds: Crop to OpenSlide's bounds, as QuPath does.
         steps: How the pixels are shown: crops, turns, mirrors, in their order.
+        colors: In which colours.
 
     Raises:
         ProjectError: Nothing is there.
         FormatError: No reader can open it; the message has each reader's reason.
-        ConfigError: There is no such reader.
+        ConfigError: There is no such reader, or no ICC profile that it can be shown by.
         MissingExtraError: It takes a package that is not installed.
     """
     require_reader(reader)
@@ -58,12 +62,13 @@ def open_slide(
     if path.is_dir() and not is_zarr(path):
         path = _dicom_file(path)
     known: dict[str, Callable[[], SlideReader]] = {
-        "tiff": lambda: TiffReader(path, series=series),
-        "openslide": lambda: OpenSlideReader(path, to_bounds=to_bounds),
-        "raster": lambda: RasterReader(path),
+        "tiff": lambda: TiffReader(path, series=series, background=colors.background),
+        "openslide": lambda: OpenSlideReader(path, to_bounds=to_bounds, background=colors.background),
+        "raster": lambda: RasterReader(path, background=colors.background),
         "zarr": lambda: ZarrReader(path, series=series),
     }
-    return Slide(_first_that_can(path, known, _candidates(path, reader, series)), mpp=mpp, steps=steps)
+    found = _first_that_can(path, known, _candidates(path, reader, series))
+    return Slide(found, mpp=mpp, steps=steps, recolor=_recolor(path, found, colors))
 
 
 def open_source(source: SlideSource) -> Slide:
@@ -75,6 +80,7 @@ def open_source(source: SlideSource) -> Slide:
         series=source.series,
         to_bounds=source.to_bounds,
         steps=source.steps,
+        colors=source.colors,
     )
     if source.mpp_note:
         slide.info = replace(slide.info, mpp=source.mpp, mpp_note=source.mpp_note, pixel_size=None)
@@ -119,6 +125,27 @@ def _first_that_can(path: Path, known: dict[str, Callable[[], SlideReader]], nam
         except FormatError as err:
             reasons.append(str(err).removeprefix(f"{path}: "))
     raise FormatError(f"{path}: cannot be opened as a slide: {listed(reasons, joint='; ')}")
+
+
+def _recolor(path: Path, reader: SlideReader, colors: Colors) -> IccTransform | None:
+    """The transform by which a slide is shown.
+
+    Raises:
+        ConfigError: A profile is missing, or cannot be used.
+    """
+    if not colors.icc:
+        return None
+    try:
+        source = reader.icc_profile() if colors.icc == EMBEDDED else read_profile(Path(colors.icc))
+        if source is None:
+            raise FormatError("it has none")
+        return icc_transform(source, read_profile(Path(colors.target)) if colors.target else None)
+    except FormatError as err:
+        reader.close()
+        raise ConfigError(
+            f"{path.name} cannot be shown {colors}: {err}; give a profile with --icc PATH, or take the file's colours "
+            "with --icc none"
+        ) from err
 
 
 def _dicom_file(folder: Path) -> Path:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import on_white, require_plane
+from qpkit.slides.base import on_background, require_plane
+from qpkit.slides.colors import WHITE
 from qpkit.slides.pixel_size import nominal_downsamples, with_pixel_size
 
 _MOST_STEPS: Final = 512
@@ -34,6 +35,7 @@ class OpenSlideReader:
     Args:
         path: The file.
         to_bounds: Crop to the bounds.
+        background: (red, green, blue) below transparent pixels, whatever the file says of it.
 
     Raises:
         FormatError: OpenSlide does not know the file or cannot read it.
@@ -41,8 +43,8 @@ class OpenSlideReader:
 
     name: Final = "openslide"
 
-    def __init__(self, path: Path, *, to_bounds: bool = True) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, to_bounds: bool = True, background: tuple[int, int, int] = WHITE) -> None:
+        self._path, self._background = path, background
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as err:
@@ -73,7 +75,7 @@ class OpenSlideReader:
     def read_level(
         self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
     ) -> NDArray[np.uint8]:
-        """Read a rectangle of one level; transparent pixels become white. Returns (height, width, 3) uint8."""
+        """Read a rectangle of one level; transparent pixels become background. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, str(self._path))
         downsample = self._own_downsamples[level]  # not the nominal one: OpenSlide divides by its own
         more_x, more_y = _whole_step(x, downsample), _whole_step(y, downsample)
@@ -85,7 +87,18 @@ class OpenSlideReader:
             rgba = np.asarray(self._slide.read_region(corner, level, (width + more_x, height + more_y)))
         except openslide.OpenSlideError as err:
             raise FormatError(f"{self._path}: OpenSlide cannot read it at {corner} ({err})") from err
-        return on_white(rgba[more_y:, more_x:])
+        return on_background(rgba[more_y:, more_x:], self._background)
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile in the file, also of DICOM's optical path."""
+        if "openslide.icc-size" not in self._slide.properties:
+            return None
+        # The picture's own: color_profile is one that Little CMS has written anew.
+        try:
+            profile: bytes | None = self._slide.read_region((0, 0), 0, (1, 1)).info.get("icc_profile")
+        except openslide.OpenSlideError as err:
+            raise FormatError(f"{self._path}: OpenSlide cannot read it ({err})") from err
+        return profile
 
     def close(self) -> None:
         """Release the file."""

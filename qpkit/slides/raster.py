@@ -9,18 +9,25 @@ from typing import Final
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
+from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import not_rgb, on_white, require_plane
+from qpkit.slides.base import not_rgb, on_background, require_plane
+from qpkit.slides.colors import WHITE
 from qpkit.slides.pixel_size import MAP_NOTE, UM_PER_TIFF_UNIT, with_pixel_size
 
 
 class RasterReader:
     """Reads windows of an 8-bit RGB, grey or palette picture, with alpha or without.
+
+    Args:
+        path: The file.
+        background: (red, green, blue) below transparent pixels.
 
     Raises:
         FormatError: GDAL does not know the file, or its pixels are not 8 bit.
@@ -28,8 +35,8 @@ class RasterReader:
 
     name: Final = "raster"
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, background: tuple[int, int, int] = WHITE) -> None:
+        self._path, self._background = path, background
         try:
             with warnings.catch_warnings():
                 # A picture has no place on earth, which rasterio warns of.
@@ -73,7 +80,7 @@ class RasterReader:
     def read_level(
         self, level: int, *, x: int, y: int, width: int, height: int, plane: Plane = DEFAULT_PLANE
     ) -> NDArray[np.uint8]:
-        """Read a rectangle; transparent pixels become white. Returns (height, width, 3) uint8."""
+        """Read a rectangle; transparent pixels become background. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, str(self._path))
         try:
             pixels = self._dataset.read(window=Window(x, y, width, height))
@@ -84,8 +91,17 @@ class RasterReader:
         stacked = np.moveaxis(pixels, 0, -1)
         if stacked.shape[2] in (2, 4):
             colours = np.broadcast_to(stacked[..., :-1], (height, width, 3))
-            return on_white(np.concatenate([colours, stacked[..., -1:]], axis=-1))
+            return on_background(np.concatenate([colours, stacked[..., -1:]], axis=-1), self._background)
         return np.ascontiguousarray(np.broadcast_to(stacked, (height, width, 3)))
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile in the file, as far as Pillow knows its format."""
+        try:
+            with Image.open(self._path) as picture:
+                profile: bytes | None = picture.info.get("icc_profile")
+                return profile
+        except DAMAGED_IMAGE:
+            return None
 
     def close(self) -> None:
         """Release the file."""

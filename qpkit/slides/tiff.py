@@ -19,7 +19,8 @@ from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
-from qpkit.slides.base import OUTSIDE, require_plane
+from qpkit.slides.base import require_plane
+from qpkit.slides.colors import WHITE
 from qpkit.slides.pixel_size import MAP_NOTE, nominal_downsamples, with_pixel_size
 from qpkit.slides.tiff_levels import read_tiff_image
 from qpkit.slides.tiff_pages import TilePage
@@ -30,7 +31,12 @@ _CACHE_BYTES: Final = 32 << 20
 class TiffReader:
     """Reads 8-bit RGB or grey levels of TIFF. Threads may share one; processes open their own.
 
-    Tiles that were never written are white, as OpenSlide shows them.
+    Tiles that were never written are background, as OpenSlide shows them.
+
+    Args:
+        path: The file.
+        series: Which image of it.
+        background: (red, green, blue) of tiles that were never written and below transparent pixels.
 
     Raises:
         FormatError: Not a TIFF, a layout that is left to other readers, or not 8-bit RGB or grey.
@@ -38,9 +44,10 @@ class TiffReader:
 
     name: Final = "tiff"
 
-    def __init__(self, path: Path, *, series: int = 0) -> None:
-        self._path = path
-        image = read_tiff_image(path, series)
+    def __init__(self, path: Path, *, series: int = 0, background: tuple[int, int, int] = WHITE) -> None:
+        self._path, self._background = path, background
+        image = read_tiff_image(path, series, background=background)
+        self._icc = image.icc_profile
         self._levels = image.levels
         sizes = [(level[0].width, level[0].height) for level in image.levels]
         info = SlideInfo(
@@ -76,7 +83,7 @@ class TiffReader:
                 whole = left >= 0 and top >= 0 and left + page.tile_width <= width and top + page.tile_height <= height
                 index = row * page.columns + col
                 key = None if whole else (level, number, index)  # what is used in full is not needed again
-                _paste(result, self._tile(page, index, key), left, top, page)
+                _paste(result, self._tile(page, index, key), left, top, page, self._background)
         return result
 
     def _tile(self, page: TilePage, index: int, key: tuple[int, int, int] | None) -> NDArray[np.uint8] | None:
@@ -128,6 +135,10 @@ class TiffReader:
         if len(content) != size:
             raise FormatError(f"{self._path}: the file ends before tile {index}; copy it again")
         return content
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile in the file."""
+        return self._icc
 
     def close(self) -> None:
         """Release the file."""
@@ -202,12 +213,19 @@ def _room_for(page: TilePage) -> NDArray[np.uint8]:
     return raw[start : start + size].reshape(page.tile_height, page.tile_width, 3)
 
 
-def _paste(target: NDArray[np.uint8], tile: NDArray[np.uint8] | None, left: int, top: int, page: TilePage) -> None:
+def _paste(
+    target: NDArray[np.uint8],
+    tile: NDArray[np.uint8] | None,
+    left: int,
+    top: int,
+    page: TilePage,
+    background: tuple[int, int, int],
+) -> None:
     """Copy the part of `tile` that overlaps `target`, the tile's corner at (left, top) of the target."""
     rows, columns = target.shape[:2]
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + page.tile_width, columns), min(top + page.tile_height, rows)
     if tile is None:
-        target[y0:y1, x0:x1] = OUTSIDE
+        target[y0:y1, x0:x1] = background
     else:
         target[y0:y1, x0:x1] = tile[y0 - top : y1 - top, x0 - left : x1 - left]

@@ -20,6 +20,7 @@ import tifffile
 from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.errors import FormatError
 from qpkit.slides.base import not_rgb
+from qpkit.slides.colors import WHITE
 from qpkit.slides.openslide import is_openslides_alone, vendor_of
 from qpkit.slides.pixel_size import UM_PER_TIFF_UNIT, ome_magnification, ome_pixel_size, um_per_imagej_unit
 from qpkit.slides.tiff_pages import TilePage, tile_page
@@ -28,6 +29,7 @@ _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType."""
 
 _GEO_KEYS: Final = 34735
+_ICC_PROFILE: Final = 34675
 _PIXEL_AXES: Final = "YXS"
 
 
@@ -41,6 +43,7 @@ class TiffImage:
         mpp_x, mpp_y: um per px as the file says it.
         is_map: It lies on the ground: its pixels have metres, and what its resolution tags say means nothing.
         magnification: Of the objective, as OME-XML or Aperio's description say it.
+        icc_profile: As it lies in the tag of the largest level, or None.
     """
 
     levels: tuple[tuple[TilePage, ...], ...]
@@ -50,14 +53,16 @@ class TiffImage:
     mpp_y: float | None
     is_map: bool
     magnification: float | None = None
+    icc_profile: bytes | None = None
 
 
-def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
+def read_tiff_image(path: Path, series: int = 0, *, background: tuple[int, int, int] = WHITE) -> TiffImage:
     """Find the levels of an image.
 
     Args:
         path: The file.
         series: Which image; only OME-TIFF and the like have more than one.
+        background: (red, green, blue) below transparent pixels.
 
     Raises:
         FormatError: Not a TIFF, a layout that is left to other readers, or its pixels are not 8-bit RGB or grey.
@@ -67,14 +72,14 @@ def read_tiff_image(path: Path, series: int = 0) -> TiffImage:
         raise FormatError(f"{path}: a {vendor} slide, whose layout only OpenSlide knows")
     try:
         with tifffile.TiffFile(path) as tiff:
-            return _image(tiff, path, vendor, series)
+            return _image(tiff, path, vendor, series, background)
     except FormatError:  # a ValueError, as DAMAGED_IMAGE has it
         raise
     except DAMAGED_IMAGE as err:
         raise FormatError(f"{path}: not a TIFF that can be read ({err})") from err
 
 
-def _image(tiff: Any, path: Path, vendor: str | None, series: int) -> TiffImage:
+def _image(tiff: Any, path: Path, vendor: str | None, series: int, background: tuple[int, int, int]) -> TiffImage:
     first = tiff.pages[0]
     channels = int((tiff.imagej_metadata or {}).get("channels", 1)) if tiff.is_imagej else 1
     if channels > 1:
@@ -85,12 +90,23 @@ def _image(tiff: Any, path: Path, vendor: str | None, series: int) -> TiffImage:
         pages, size_z, size_t = _pages_of_series(tiff, path, series)
     else:
         pages = [[page] for page in _level_pages(tiff, first, vendor)]
-    levels = tuple(tuple(tile_page(p, p.keyframe, path, by_tag=not tiff.is_ome) for p in level) for level in pages)
+    is_ome = bool(tiff.is_ome)
+    levels = tuple(
+        tuple(tile_page(p, p.keyframe, path, by_tag=not is_ome, background=background) for p in level)
+        for level in pages
+    )
     if vendor == "aperio" and any(0 in page.sizes for level in levels[1:] for page in level):
         raise FormatError(f"{path}: tiles are missing from its pyramid, which OpenSlide fills from the level above")
     is_map = _GEO_KEYS in first.tags and not tiff.is_ome
-    mpp = (None, None) if is_map else _pixel_size(tiff, pages[0][0].keyframe, vendor, series)
-    return TiffImage(levels, size_z, size_t, *mpp, is_map, _magnification(tiff, pages[0][0].keyframe, vendor, series))
+    top = pages[0][0].keyframe
+    mpp = (None, None) if is_map else _pixel_size(tiff, top, vendor, series)
+    magnification = _magnification(tiff, top, vendor, series)
+    return TiffImage(levels, size_z, size_t, *mpp, is_map, magnification, _icc_profile(top))
+
+
+def _icc_profile(page: Any) -> bytes | None:
+    tag = page.tags.get(_ICC_PROFILE)
+    return tag.value if tag is not None and isinstance(tag.value, bytes) else None
 
 
 def _level_pages(tiff: Any, first: Any, vendor: str | None) -> list[Any]:

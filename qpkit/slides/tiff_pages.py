@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.errors import FormatError
-from qpkit.slides.base import not_rgb, on_white
+from qpkit.slides.base import not_rgb, on_background
+from qpkit.slides.colors import WHITE
 
 Decode = Callable[[Sequence[bytes], int, NDArray[np.uint8] | None], NDArray[np.uint8]]
 
@@ -71,7 +72,9 @@ class TilePage:
         return self.columns * -(-self.height // self.tile_height)
 
 
-def tile_page(page: Any, keyframe: Any, path: Path, *, by_tag: bool) -> TilePage:
+def tile_page(
+    page: Any, keyframe: Any, path: Path, *, by_tag: bool, background: tuple[int, int, int] = WHITE
+) -> TilePage:
     """Say where the tiles of a page are and how they are unpacked.
 
     Args:
@@ -80,6 +83,7 @@ def tile_page(page: Any, keyframe: Any, path: Path, *, by_tag: bool) -> TilePage
         path: For messages.
         by_tag: A JPEG's colours are what the photometric tag says, as OpenSlide reads them; otherwise a JFIF header
             in the tile wins, as Bio-Formats writes them.
+        background: (red, green, blue) below transparent pixels.
 
     Raises:
         FormatError: The table of tiles makes no sense, or pixels that are no 8-bit RGB or grey, or a layout that is
@@ -109,7 +113,7 @@ def tile_page(page: Any, keyframe: Any, path: Path, *, by_tag: bool) -> TilePage
         pieces=pieces,
     )
     is_rgb = pieces == 1 and keyframe.samplesperpixel == 3
-    return made if is_rgb else replace(made, decode=_to_rgb(keyframe, unpack, made))
+    return made if is_rgb else replace(made, decode=_to_rgb(keyframe, unpack, made, background))
 
 
 def _require_colors(page: Any, path: Path) -> None:
@@ -181,15 +185,15 @@ _Unpack = Callable[[bytes, int, NDArray[np.uint8] | None], NDArray[np.uint8]]
 """From a piece and its number to (h, w) or (h, w, samples) as the file has them; RGB where it is JPEG."""
 
 
-def _to_rgb(page: Any, unpack: _Unpack, place: TilePage) -> Decode:
-    """Put the colours of a tile together, or make RGB of grey, and lay transparent pixels on white."""
+def _to_rgb(page: Any, unpack: _Unpack, place: TilePage, background: tuple[int, int, int]) -> Decode:
+    """Put the colours of a tile together, or make RGB of grey, and lay transparent pixels on the background."""
     multiplied = _STRAIGHT_ALPHA not in page.extrasamples
     inverted = int(page.photometric) == _MIN_IS_WHITE
 
     def decode(contents: Sequence[bytes], index: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         parts = [unpack(piece, index + number * place.tiles, None) for number, piece in enumerate(contents)]
         pixels = np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=-1)
-        return _rgb(~pixels if inverted else pixels, multiplied=multiplied)
+        return _rgb(~pixels if inverted else pixels, background, multiplied=multiplied)
 
     return decode
 
@@ -252,11 +256,12 @@ def _by_tifffile(page: Any) -> _Unpack:
     return decode
 
 
-def _rgb(pixels: NDArray[np.uint8], *, multiplied: bool) -> NDArray[np.uint8]:
-    """Lay (h, w, samples) on white: grey, grey with alpha, RGB, or RGB with alpha. Returns (h, w, 3).
+def _rgb(pixels: NDArray[np.uint8], background: tuple[int, int, int], *, multiplied: bool) -> NDArray[np.uint8]:
+    """Lay (h, w, samples) on a colour: grey, grey with alpha, RGB, or RGB with alpha. Returns (h, w, 3).
 
     Args:
         pixels: uint8.
+        background: (red, green, blue).
         multiplied: Alpha is one that the colours are multiplied by already, as libtiff takes it to be unless the file
             says otherwise.
     """
@@ -267,6 +272,7 @@ def _rgb(pixels: NDArray[np.uint8], *, multiplied: bool) -> NDArray[np.uint8]:
     if pixels.shape[2] == 3:
         return pixels
     if multiplied:
-        light = pixels[..., :3].astype(np.uint16) + (255 - pixels[..., 3:])
+        below = (255 - pixels[..., 3:]).astype(np.uint16) * np.array(background, np.uint16)
+        light = pixels[..., :3].astype(np.uint16) + (below + 127) // 255
         return np.asarray(np.minimum(light, 255), dtype=np.uint8)
-    return on_white(pixels)
+    return on_background(pixels, background)

@@ -135,6 +135,9 @@ class ZarrReader:
         channels = pixels if pixels.ndim == 3 else pixels[np.newaxis]
         return np.ascontiguousarray(np.broadcast_to(np.moveaxis(channels, 0, -1), (height, width, 3)))
 
+    def icc_profile(self) -> None:
+        """OME-Zarr has no place for one."""
+
     def close(self) -> None:
         """Nothing is kept open."""
 

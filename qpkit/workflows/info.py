@@ -17,16 +17,19 @@ from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES_INFO
 from qpkit.dataset.manifest import TABLE_NAME
 from qpkit.dataset.resplit import BACKUP_SUFFIX
+from qpkit.dataset.stores.slides import exported_colors
 from qpkit.errors import FormatError, ProjectError, QpkitError
 from qpkit.files import RUN_NAME, is_gone
 from qpkit.ops.vectors.areas import class_of, cover
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS_INFO
 from qpkit.qupath import Entry, QpData, open_project, read_geojson
-from qpkit.slides import open_slide
+from qpkit.slides import AS_IN_FILE, EMBEDDED, Slide, open_slide
+from qpkit.slides.icc import profile_name
 from qpkit.slides.opening import is_zarr
 from qpkit.workflows.info_files import file_parts
 from qpkit.workflows.inputs.paths import is_project
+from qpkit.workflows.inputs.server_arguments import arguments_of
 
 _BACKUPS: Final = (BACKUP_SUFFIX, ".backup", ".bkp")
 """Endings of qpkit's backups, and of QuPath's of projects and of data."""
@@ -123,6 +126,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "px": size,
         "shown": _shown(entry),
+        "colours": _colors(entry),
         "mpp": entry.mpp(),
         "metadata": dict(entry.metadata),
     }
@@ -145,6 +149,27 @@ def _shown(entry: Entry) -> str:
         types.append(server.type)
         server = server.builder
     return ", ".join(types) or "-"
+
+
+def _colors(entry: Entry) -> str:
+    """In which colours QuPath shows the image, and what the file's own profile is called; "-" for as in the file."""
+    colors = arguments_of(entry.server).colors
+    if colors.icc != EMBEDDED:
+        return "-" if colors == AS_IN_FILE else str(colors)
+    try:
+        with open_slide(entry.image_path(), series=arguments_of(entry.server).series or 0) as slide:
+            return f"{colors} ({_profile(slide)})"
+    except QpkitError:
+        return str(colors)
+
+
+def _profile(slide: Slide) -> str:
+    """The ICC profile in the file of a slide: its name and size, "none", or what is wrong with it."""
+    try:
+        profile = slide.reader.icc_profile()
+        return "none" if profile is None else f"{profile_name(profile)}, {len(profile):,} bytes"
+    except FormatError as err:
+        return str(err)
 
 
 def _class_counts(objects: Sequence[Annotation]) -> dict[str, int]:
@@ -171,7 +196,7 @@ def _objects(kind: str, facts: dict[str, Any], objects: Sequence[Annotation]) ->
 
 def _slide(path: Path) -> Info:
     with open_slide(path) as slide:
-        info, reader = slide.info, slide.reader.name
+        info, reader, profile = slide.info, slide.reader.name, _profile(slide)
     return Info(
         kind="slide",
         facts={
@@ -182,6 +207,7 @@ def _slide(path: Path) -> Info:
             "magnification": info.magnification,
             "z planes": info.size_z,
             "time points": info.size_t,
+            "ICC profile": profile,
             "reader": reader,
         },
         rows=[{"level": i, "downsample": d} for i, d in enumerate(info.downsamples)],
@@ -201,6 +227,8 @@ def _tiles(path: Path) -> Info:
         rows.append({"slide": slide, "split": splits, "tiles": len(own)} | {f"px {n}": c for n, c in fractions.items()})
     mpp = None if tiles.mpp != tiles.mpp else tiles.mpp  # NaN
     facts = {"folder": str(path), "tiles": len(tiles.tiles), "tile px": tiles.tile_size, "um/px": mpp}
+    colors = Counter(map(str, exported_colors(tiles.info).values()))
+    facts |= {"colours": [f"{text}: {count}" for text, count in colors.items()]} if colors else {}
     return Info(kind="tiles", facts=facts, rows=rows)
 
 

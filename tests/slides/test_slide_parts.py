@@ -19,7 +19,7 @@ from qpkit.core.annotation import Plane
 from qpkit.core.tiles import SlideInfo, Tile
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.slides.array import ArrayReader
-from qpkit.slides.base import NotRgbError, Slide, SlideSource, on_white, require_plane
+from qpkit.slides.base import NotRgbError, Slide, SlideSource, on_background, require_plane
 from qpkit.slides.opening import READERS, is_zarr, open_slide, open_source, require_reader
 from qpkit.slides.tiff_levels import read_tiff_image
 from qpkit.slides.views import Crop, Flip, Turn, View, parse_step
@@ -69,13 +69,13 @@ def test_a_plane_is_there_or_it_is_refused(z: int, t: int, size_z: int, size_t: 
 
 
 @given(hnp.arrays(np.uint8, (3, 4, 4)))
-def test_transparent_pixels_lie_on_white(rgba: NDArray[np.uint8]) -> None:
+def test_transparent_pixels_lie_on_background(rgba: NDArray[np.uint8]) -> None:
     alpha = rgba[..., 3:].astype(np.float64) / 255
     expected = np.floor(rgba[..., :3] * alpha + 255 * (1 - alpha) + 0.5)
-    assert np.abs(on_white(rgba).astype(float) - expected).max() <= 1
+    assert np.abs(on_background(rgba).astype(float) - expected).max() <= 1
     opaque = rgba.copy()
     opaque[..., 3] = 255
-    assert np.array_equal(on_white(opaque), rgba[..., :3])
+    assert np.array_equal(on_background(opaque), rgba[..., :3])
 
 
 # Views

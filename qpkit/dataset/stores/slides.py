@@ -18,10 +18,10 @@ from qpkit.dataset.record import TileRecord
 from qpkit.dataset.snapshot import read_snapshot
 from qpkit.dataset.stores.layers import INSTANCES
 from qpkit.errors import FormatError
-from qpkit.files import quick_hash
+from qpkit.files import quick_hash, sha256
 from qpkit.ops.masks.pixel_rule import PixelRule
 from qpkit.ops.masks.rasterize import Painting
-from qpkit.slides import Slide, SlideSource, open_source, parse_step
+from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource, open_source, parse_step
 
 _OPEN_SLIDES: Final = 8
 """Per thread. OpenSlide keeps a cache of its own for each."""
@@ -38,7 +38,8 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
         mpp: um per slide px, or None.
         width, height: Slide px.
         annotations: Snapshot of the objects, relative to the table; "" if the export keeps none.
-        reader, series, to_bounds, steps: How it was opened, as in SlideSource; steps as text.
+        reader, series, to_bounds, steps, colors: How it was opened, as in SlideSource; steps as text.
+        profiles_sha256: Of the files of ICC profiles that `colors` names, by path.
     """
 
     name: str
@@ -53,6 +54,8 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     series: int = 0
     to_bounds: bool = True
     steps: list[str] = []
+    colors: Colors = AS_IN_FILE
+    profiles_sha256: dict[str, str] = {}
 
 
 def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide:
@@ -68,6 +71,7 @@ def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide
     """
     for row in msgspec.convert(info.get("slides", []), list[StreamedSlide]):
         if row.name == name:
+            _require_profiles(row)
             return open_source(
                 SlideSource(
                     name=name,
@@ -77,6 +81,7 @@ def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide
                     series=row.series,
                     to_bounds=row.to_bounds,
                     steps=tuple(map(parse_step, row.steps)),
+                    colors=row.colors,
                 )
             )
     raise FormatError(f"slide {name!r}: {root} does not say where it was; export again")
@@ -100,6 +105,18 @@ def _file(row: StreamedSlide, root: Path) -> Path:
     if quick_hash(there[0]) != row.quick_hash:
         raise FormatError(f"slide {row.name!r}: {there[0]} is another file than was exported; export again")
     return there[0]
+
+
+def _require_profiles(row: StreamedSlide) -> None:
+    """Raise FormatError unless the files of its ICC profiles are those of the export."""
+    for name, before in row.profiles_sha256.items():
+        if not Path(name).is_file() or sha256(Path(name)) != before:
+            raise FormatError(f"slide {row.name!r}: the ICC profile {name} is gone, or another one now; export again")
+
+
+def exported_colors(info: Mapping[str, Any]) -> dict[str, Colors]:
+    """In which colours the slides of an export were shown, by name, from its export.json."""
+    return {row.name: row.colors for row in msgspec.convert(info.get("slides", []), list[StreamedSlide])}
 
 
 class SlideStore:

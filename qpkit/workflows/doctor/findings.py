@@ -26,6 +26,7 @@ KINDS: Final[Mapping[str, Severity]] = {
     "image-relocated": "note",
     "image-unsupported": "note",
     "image-arguments": "note",
+    "image-profile": "error",
     "image-elsewhere": "note",
     "no-mpp": "error",
     "mpp-differs": "warning",

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Final
 
-from qpkit.errors import FormatError, ProjectError, QpkitError
+from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError
 from qpkit.qupath import Entry
 from qpkit.qupath.project.images.relocation import Relocation, find_by_name, is_of_this_system, own_path
 from qpkit.qupath.project.images.uris import file_uri
 from qpkit.slides import open_slide
 from qpkit.workflows.doctor.findings import EXAMPLES, Finding, SetUri
 from qpkit.workflows.inputs.entry_view import is_opened_specially, unknown_arguments, unsupported_view
+from qpkit.workflows.inputs.server_arguments import arguments_of
 
 _SAME_MPP: Final = 0.01
 _STATE_MPP: Final = "set the pixel size in QuPath (Image tab), or give qpkit --slide-mpp"
@@ -99,7 +100,7 @@ def image_findings(entry: Entry, places: ImagePlaces) -> list[Finding]:
         place, finding = _missing(entry, places)
     else:
         place, finding = present, _moved(present, stored)
-    pixels = _pixels(entry, place, places, unsure=bool(reason))
+    pixels = _pixels(entry, place, places, unsure=bool(reason)) + _profile(entry, place)
     if finding is not None and any(item.kind == "image-size" for item in pixels):
         finding = replace(finding, fix="", repair=None)  # nothing is written about a wrong image
     return [*found, *([finding] if finding else []), *pixels]
@@ -185,6 +186,20 @@ def _pixels(entry: Entry, path: Path | None, places: ImagePlaces, *, unsure: boo
         what = f"its image {fault}; objects would not fit"
         found.append(Finding(kind="image-size", what=what, where=str(path), remedy="put the right image there"))
     return found + _mpp(entry, look, known=path is not None and not look.fault)
+
+
+def _profile(entry: Entry, path: Path | None) -> list[Finding]:
+    """See whether the ICC profile is there by which QuPath shows the image."""
+    args = arguments_of(entry.server)
+    if path is None or not args.colors.icc:
+        return []
+    try:
+        open_slide(path, series=args.series or 0, to_bounds=args.to_bounds, colors=args.colors).close()
+    except ConfigError as err:
+        return [Finding(kind="image-profile", what=f"QuPath cannot show it by its arguments: {err}")]
+    except (QpkitError, OSError):
+        return []  # said already
+    return []
 
 
 def _mpp(entry: Entry, look: Look, *, known: bool) -> list[Finding]:

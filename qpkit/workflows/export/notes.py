@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from qpkit.core.labels import LabelMap
 from qpkit.dataset.counts import single_value
 from qpkit.errors import listed
+from qpkit.slides import AS_IN_FILE, SlideSource
 from qpkit.workflows.export.slide import SlideReport
 
 _ENLARGED = 0.999
@@ -29,6 +30,14 @@ def notes_on_slides(reports: Sequence[SlideReport], labels: LabelMap) -> list[st
     if not any(report.tiles_kept for report in reports):
         notes.append("NO TILE WAS KEPT: look at --tissue and --only-annotated")
     return notes + _notes_on_pixels(reports, labels) + _notes_on_classes(reports, labels)
+
+
+def note_on_colors(sources: Sequence[SlideSource]) -> list[str]:
+    """Say in which colours slides are shown, unless all are as in their files."""
+    shown = Counter(str(source.colors) for source in sources)
+    if all(source.colors == AS_IN_FILE for source in sources):
+        return []
+    return ["colours: " + ", ".join(f"{count} slide{'s' * (count > 1)} {text}" for text, count in shown.items())]
 
 
 def _notes_on_pixels(reports: Sequence[SlideReport], labels: LabelMap) -> list[str]:

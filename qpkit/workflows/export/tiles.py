@@ -22,11 +22,11 @@ from qpkit.dataset.splits import draw_splits
 from qpkit.dataset.stores.nnunet import finish_dataset, remarks_on
 from qpkit.dataset.stores.slides import StreamedSlide
 from qpkit.errors import ConfigError, FormatError, listed
-from qpkit.files import new_folder, quick_hash
+from qpkit.files import new_folder, quick_hash, sha256
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.export.cluster import run_on_cluster
 from qpkit.workflows.export.jobs import SlideJob, SlideResult, forget_progress, run_slides
-from qpkit.workflows.export.notes import notes_on_slides
+from qpkit.workflows.export.notes import note_on_colors, notes_on_slides
 from qpkit.workflows.export.plan import ExportPlan, plan_export, versions
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import SlideReport, snapshot_path
@@ -130,6 +130,7 @@ def finish_export(
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
     notes += [_note_on_mpp(job.item) for job in exported if job.item.info.mpp_note]
     notes += [f"{job.item.source.name}: {job.item.source.note}" for job in exported if job.item.source.note]
+    notes += note_on_colors([job.item.source for job in exported])
     if plan.settings.store == "nnunet":
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)
         notes += remarks_on(out.resolve())
@@ -239,6 +240,8 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
         series=job.item.source.series,
         to_bounds=job.item.source.to_bounds,
         steps=[str(step) for step in job.item.source.steps],
+        colors=job.item.source.colors,
+        profiles_sha256={str(file): sha256(file) for file in job.item.source.colors.files},
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from qpkit.errors import ProjectError, listed
 from qpkit.qupath import Entry
 from qpkit.qupath.project.images.server import Server
-from qpkit.slides import Crop, Flip, SlideSource, Step, Turn
+from qpkit.slides import EMBEDDED, Colors, Crop, Flip, SlideSource, Step, Turn
+from qpkit.workflows.inputs.server_arguments import ServerArguments, arguments_of
+from qpkit.workflows.inputs.settings import NO_PROFILE
 
 _QUARTERS: Final = {"ROTATE_NONE": 0, "ROTATE_90": 1, "ROTATE_180": 2, "ROTATE_270": 3}
 _FLIPS: Final = {"NONE": (False, False), "HORIZONTAL": (True, False), "VERTICAL": (False, True), "BOTH": (True, True)}
@@ -24,35 +28,32 @@ def unsupported_view(entry: Entry) -> str:
     for server in _outside_in(entry.server):
         if server.type != "uri" and _step(server) is None:
             return f"shows its image {server.type}"
-    series = _series(entry.server)
-    if series is None or (series and not entry.image_name.lower().endswith(_OF_SEVERAL)):
-        return f"opens its image with {' '.join(entry.server.innermost.args)}"
+    args = arguments_of(entry.server)
+    is_other_image = args.series != 0 and not entry.image_name.lower().endswith(_OF_SEVERAL)
+    if args.refused or args.series is None or is_other_image:
+        return f"opens its image with {listed(args.refused) if args.refused else ' '.join(entry.server.innermost.args)}"
     return ""
 
 
 def unknown_arguments(entry: Entry) -> str:
-    """Name the arguments with which QuPath opens an image and that qpkit does not follow; "" if there are none.
-
-    QuPath 0.7 writes --icc-profile, --icc-profile-source and --icc-profile-dest, 0.8 --background-color: they change
-    the pixels that it shows.
-    """
-    args = list(entry.server.innermost.args)
-    strange = []
-    for number, arg in enumerate(args):
-        is_value = number > 0 and args[number - 1].lower() == "--series"
-        if arg.startswith("-") and arg.lower() not in ("--series", "--no-crop") and not is_value:
-            value = args[number + 1 : number + 2]
-            strange.append(" ".join([arg, *(v for v in value if not v.startswith("-"))]))
-    return listed(strange) if strange else ""
+    """Name the arguments with which QuPath opens an image and that qpkit does not follow; "" if there are none."""
+    args = arguments_of(entry.server)
+    return listed(args.unknown) if args.unknown else ""
 
 
 def is_opened_specially(entry: Entry) -> bool:
     """Whether QuPath opens another image of the file than the first, or more of it than its bounds."""
-    return _series(entry.server) != 0 or not _to_bounds(entry.server)
+    args = arguments_of(entry.server)
+    return args.series != 0 or not args.to_bounds
 
 
-def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
+def entry_source(entry: Entry, *, reader: str = "auto", icc: str | None = None) -> SlideSource:
     """Say how to open an entry's image so that it is what QuPath shows.
+
+    Args:
+        entry: Of a project.
+        reader: "auto", or the one reader to use.
+        icc: Other colours than the project says, as `with_icc` takes them.
 
     Raises:
         ProjectError: The image is not there, or shown in a way that qpkit cannot.
@@ -62,7 +63,7 @@ def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
         raise ProjectError(
             f"entry {entry.name!r}: QuPath {reason}, which qpkit does not do yet; leave it out with --entry"
         )
-    strange = unknown_arguments(entry)
+    args = arguments_of(entry.server)
     steps = [_step(server) for server in _outside_in(entry.server) if server.type != "uri"]
     return SlideSource(
         name=entry.name,
@@ -70,15 +71,35 @@ def entry_source(entry: Entry, *, reader: str = "auto") -> SlideSource:
         entry=str(entry.id),
         mpp=entry.mpp(),
         mpp_note=entry.server.mpp_note(),
-        note=f"QuPath opens it with {strange}, which qpkit does not follow: its pixels are those of the file"
-        if strange
-        else "",
+        note=_note(args, with_icc(args.colors, icc)),
         reader=reader,
-        series=_series(entry.server) or 0,
-        to_bounds=_to_bounds(entry.server),
+        series=args.series or 0,
+        to_bounds=args.to_bounds,
         # The outermost builder is the last step.
         steps=tuple(step for step in reversed(steps) if step is not None),
+        colors=with_icc(args.colors, icc),
     )
+
+
+def with_icc(colors: Colors, icc: str | None) -> Colors:
+    """Change what --icc says: "none", "embedded", or the path of a profile; None changes nothing."""
+    if icc is None:
+        return colors
+    named = "" if icc == NO_PROFILE else icc if icc == EMBEDDED else str(Path(icc).resolve())
+    return replace(colors, icc=named, target="")
+
+
+def _note(args: ServerArguments, colors: Colors) -> str:
+    """What the user has to know of the arguments of an image."""
+    notes = []
+    if args.unknown:
+        strange = listed(args.unknown)
+        notes.append(f"QuPath opens it with {strange}, which qpkit does not follow: its pixels are those of the file")
+    if args.passed_over:
+        notes.append(f"QuPath passes over {listed(args.passed_over)} here, and so does qpkit")
+    if args.colors.icc and colors != args.colors:
+        notes.append(f"QuPath shows it {args.colors}, --icc reads it {colors}")
+    return "; ".join(notes)
 
 
 def _outside_in(server: Server) -> list[Server]:
@@ -103,16 +124,3 @@ def _crop(region: Any) -> Crop | None:
     record = region if isinstance(region, dict) else {}
     numbers = [n for key in ("x", "y", "width", "height") if isinstance(n := record.get(key), int)]
     return Crop(*numbers) if len(numbers) == 4 else None
-
-
-def _series(server: Server) -> int | None:
-    """Number of the image in the file; None if the arguments are not understood."""
-    args = [arg.lower() for arg in server.innermost.args]
-    if "--series" not in args:
-        return 0
-    number = args[args.index("--series") + 1 : args.index("--series") + 2]
-    return int(number[0]) if number and number[0].isdecimal() else None
-
-
-def _to_bounds(server: Server) -> bool:
-    return "--no-crop" not in [arg.lower() for arg in server.innermost.args]

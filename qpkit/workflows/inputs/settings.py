@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from qpkit.settings import Flag, Range, Settings
 from qpkit.slides import ReaderName
+
+NO_PROFILE: Final = "none"
+"""Of --icc: the colours of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +20,14 @@ class SlideSettings(Settings):
         entries: Only this entry of the project (name or id; repeatable).
         slide_mpp: um per px of the slides that do not state theirs, neither in the project nor in the file.
         reader: auto, tiff (fast), openslide, raster or zarr: what reads the pixels.
+        icc: Show slides in sRGB by the ICC profile in their file (embedded) or in the file PATH, or as they are (none).
+            Default: as the project's images say; none for a slide alone.
     """
 
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
     slide_mpp: Annotated[float | None, Range(above=0)] = None
     reader: ReaderName = "auto"
+    icc: Annotated[str | None, Flag(metavar="none|embedded|PATH")] = None
 
 
 ALL_SLIDES = SlideSettings()

@@ -12,8 +12,8 @@ from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.files import quick_hash, sha256
 from qpkit.qupath import Entry, open_project, read_geojson
-from qpkit.slides import SlideSource, open_source
-from qpkit.workflows.inputs.entry_view import entry_source
+from qpkit.slides import AS_IN_FILE, SlideSource, open_source
+from qpkit.workflows.inputs.entry_view import entry_source, with_icc
 from qpkit.workflows.inputs.paths import is_project, projects_or_slides
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 
@@ -49,6 +49,8 @@ class SlideInput:
         shown += [f"series:{self.source.series}"] if self.source.series else []
         shown += [] if self.source.to_bounds else ["whole canvas"]
         found |= {"reader": self.source.reader} | ({"view": " ".join(shown)} if shown else {})
+        if (colors := self.source.colors) != AS_IN_FILE:
+            found |= {"colors": str(colors)} | {f"sha256 of {name}": sha256(name) for name in colors.files}
         file = self.annotation_file
         if self.entry is not None and self.entry.has_data:
             file = self.entry.files.data
@@ -73,6 +75,7 @@ def slide_inputs(
     Raises:
         ProjectError: An image is missing, an entry does not exist, or nothing is left.
         FormatError: A file cannot be read (with `broken`: none can).
+        ConfigError: A slide has no ICC profile by which it is to be shown.
     """
     places = projects_or_slides(paths)
     if settings.entries and not any(map(is_project, places)):
@@ -87,7 +90,7 @@ def slide_inputs(
             sources = [*open_project(path).chosen(settings.entries)]
         for source in sources:
             try:
-                inputs.append(_input(source, settings.reader, annotations))
+                inputs.append(_input(source, settings, annotations))
             except _UnreadableError as err:
                 if broken is None:
                     raise
@@ -113,18 +116,20 @@ class _UnreadableError(FormatError):
     """The file of a slide is damaged, or nothing here can read it."""
 
 
-def _input(source: Entry | Path, reader: str, annotations: Path | None) -> SlideInput:
+def _input(source: Entry | Path, settings: SlideSettings, annotations: Path | None) -> SlideInput:
     """Open an entry, or a file with its annotations."""
     if isinstance(source, Entry):
-        return _entry_input(source, reader)
+        return _entry_input(source, settings)
     try:
-        return _open(SlideSource(name=source.name, path=source, reader=reader), annotation_file=annotations)
+        colors = with_icc(AS_IN_FILE, settings.icc)
+        shown = SlideSource(name=source.name, path=source, reader=settings.reader, colors=colors)
+        return _open(shown, annotation_file=annotations)
     except FormatError as err:
         raise _UnreadableError(str(err)) from err
 
 
-def _entry_input(entry: Entry, reader: str) -> SlideInput:
-    source = entry_source(entry, reader=reader)
+def _entry_input(entry: Entry, settings: SlideSettings) -> SlideInput:
+    source = entry_source(entry, reader=settings.reader, icc=settings.icc)
     try:
         found = replace(_open(source), entry=entry, metadata=entry.metadata)
     except FormatError as err:

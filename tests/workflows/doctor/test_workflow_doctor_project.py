@@ -233,8 +233,8 @@ def test_wrong_unreadable_and_unscaled_images_are_named(blank: Path, tmp_path: P
     assert the(examine_project(blank), "no-mpp").severity == "error"
     edit_json(blank, lambda image: image["serverBuilder"].update(args=["--series", "1"]))
     assert "--series 1" in the(examine_project(blank), "image-unsupported").what
-    edit_json(blank, lambda image: image["serverBuilder"].update(args=["--icc-profile"]))
-    assert "--icc-profile" in the(examine_project(blank), "image-arguments").what
+    edit_json(blank, lambda image: image["serverBuilder"].update(args=["--gamma", "2"]))
+    assert "--gamma 2" in the(examine_project(blank), "image-arguments").what
     edit_json(blank, lambda image: image["serverBuilder"].update(uri="https://omero.org/1", args=[]))
     assert the(examine_project(blank), "image-elsewhere").severity == "note"
 

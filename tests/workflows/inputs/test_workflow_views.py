@@ -306,9 +306,13 @@ def test_pixels_that_are_nearly_square_are_averaged_and_the_report_says_so(study
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--icc-profile"], "--icc-profile"),
-        (["--series", "0", "--icc-profile-source", "a.icc"], "--icc-profile-source a.icc"),
-        (["--background-color=WHITE", "--no-crop"], "--background-color=WHITE"),
+        (["--gamma", "2", "--no-crop"], "--gamma 2"),
+        (["--series", "0", "--background-color", "mauve"], "--background-color mauve"),
+        (
+            ["--icc-profile=true", "--bfOptions", "zeissczi.autostitch=false"],
+            "--icc-profile=true, --bfOptions zeissczi.autostitch=false",
+        ),
+        (["--background-color=WHITE", "--no-crop"], ""),
         (["--Series", "0", "--no-crop"], ""),
     ],
 )

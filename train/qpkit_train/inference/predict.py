@@ -23,6 +23,7 @@ from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
 from qpkit.predictions.store import INFO_NAME
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource, open_source
+from qpkit_train.inference.colors import notes_on_colors
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import PredictedSlide, SlidePredictor, tile_grid
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
@@ -137,7 +138,7 @@ def predict(
         thresholds=thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
-        notes=_notes(settings.thresholds, card),
+        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources)),
         seconds=round(time.perf_counter() - started, 3),
     )
 

@@ -19,7 +19,7 @@ from qpkit.errors import FormatError
 from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask, tissue_of_tile
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
 from qpkit.progress import OnProgress
-from qpkit.slides import Slide, SlideSource
+from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource
 from qpkit_train.data.ahead import read_ahead
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import apply_thresholds
@@ -44,6 +44,7 @@ class PredictedSlide:
         mm2_per_second: Of predicted tiles; None without um/px.
         pixels: Raster pixels by class name, in predicted tiles.
         notes: What the user has to know.
+        colors: In which colours the slide was shown.
     """
 
     name: str
@@ -54,6 +55,7 @@ class PredictedSlide:
     mm2_per_second: float | None
     pixels: dict[str, int]
     notes: tuple[str, ...]
+    colors: Colors = AS_IN_FILE
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -146,6 +148,7 @@ class SlidePredictor:
             mm2_per_second=self._speed(len(wanted), seconds),
             pixels={self.card.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
             notes=(*self._notes_on_source(), *notes, *self._nothing_left(likeliest, kept)),
+            colors=self.source.colors,
         )
 
     def _notes_on_source(self) -> tuple[str, ...]:

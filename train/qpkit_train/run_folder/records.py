@@ -15,7 +15,7 @@ files that belong together. No file holds pickled objects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -56,7 +56,8 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         mpp: um per px that the model was trained at, or None if the tiles do not say.
         downsample: Slide px per px of the tiles, or None if they differ.
         tile_size_px: Of the tiles.
-        tiles: "path", "sha256" of the table, tiles "train" and "val", "validated_on".
+        tiles: "path", "sha256" of the table, tiles "train" and "val", "validated_on", "colors" of their slides
+            where they say it.
         sampler: What an epoch shows.
         notes: What the user has to know.
         versions: Of the packages that matter.
@@ -134,14 +135,22 @@ class State(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     thresholds: dict[str, float] = {}
 
 
-def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str) -> str:
-    """Name a run after its recipe and a hash of recipe (seed included), label map and table of tiles."""
+def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Name a run after its recipe and a hash of recipe (seed included), label map, table and colours of its tiles.
+
+    Args:
+        recipe: Of the run.
+        labels: Of its channels.
+        tiles_sha256: Of the table.
+        colors: As in run.json; none if all slides are as in their files, so that such runs keep their ids.
+    """
     plain = msgspec.structs.replace(recipe, purpose="", source="")
     tables = msgspec.to_builtins(plain)
     for section, names in FORMER_NAMES.items():  # a run keeps its id when a setting gets another name
         former = {now: before for before, now in names.items()}
         tables[section] = {former.get(key, key): value for key, value in tables[section].items()}
-    identity = msgspec.json.encode([tables, label_map_to_builtins(labels), tiles_sha256])
+    parts = [tables, label_map_to_builtins(labels), tiles_sha256, *([colors] if colors else [])]
+    identity = msgspec.json.encode(parts)
     return f"{recipe.name}-{hashlib.sha256(identity).hexdigest()[:6]}"
 
 

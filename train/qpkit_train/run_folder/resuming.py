@@ -115,7 +115,7 @@ def _differences(root: Path, there: RunFile, file: RunFile) -> list[str]:
     found = [key for key in new if key not in ("purpose", "source") and old.get(key) != new[key]]
     if label_map_from_builtins(there.labels) != label_map_from_builtins(file.labels):
         found.append("label map")
-    return found if there.tiles["sha256"] == file.tiles["sha256"] else [*found, "tiles"]
+    return found if _same_tiles(there, file) else [*found, "tiles"]
 
 
 def _leaves(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,3 +127,9 @@ def _leaves(tables: Mapping[str, Any]) -> dict[str, Any]:
 def _value(recipe: Mapping[str, Any], key: str) -> Any:
     section, _, name = key.partition(".")
     return recipe[section][name]
+
+
+def _same_tiles(there: RunFile, file: RunFile) -> bool:
+    """Whether two runs have one table of tiles, from slides in the same colours; runs of earlier versions say none."""
+    colors = there.tiles.get("colors", file.tiles.get("colors"))
+    return bool(there.tiles["sha256"] == file.tiles["sha256"] and colors == file.tiles.get("colors"))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -14,8 +15,10 @@ import torch
 from qpkit.core.labels import label_map_to_builtins
 from qpkit.dataset import TileSet
 from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.dataset.stores.slides import exported_colors
 from qpkit.errors import OutputError, QpkitError
 from qpkit.files import RUN_NAME, require_run_folder, sha256, this_process
+from qpkit.slides import AS_IN_FILE, Colors
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.machine.devices import choose_precision, device_name
@@ -38,9 +41,10 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: tor
     """Describe a run before its first epoch."""
     table = sha256(tile_set.root / TABLE_NAME)
     downsamples = {tile.downsample for tile in tile_set.tiles}
+    colors = _colors_of(tile_set)
     return RunFile(
         format=FORMAT,
-        id=run_id(recipe, data.labels, table),
+        id=run_id(recipe, data.labels, table, colors if any(shown != _plain(AS_IN_FILE) for shown in colors) else ()),
         status="running",
         recipe=msgspec.to_builtins(recipe),
         labels=label_map_to_builtins(data.labels),
@@ -53,6 +57,7 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: tor
             "train": len(data.train),
             "val": len(tile_set.of_split("val")),
             "validated_on": data.validated_on,
+            **({"colors": colors} if colors else {}),
         },
         sampler=data.sampler.describe(),
         notes=list(data.notes),
@@ -61,6 +66,19 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: tor
         process=this_process(),
         precision=choose_precision(recipe.precision, device.type),
     )
+
+
+def _colors_of(tile_set: TileSet) -> list[dict[str, Any]]:
+    """In which colours the slides of the tiles were shown, each once; empty for tiles that do not say it."""
+    slides = {tile.slide for tile in tile_set.tiles}
+    shown = {colors for name, colors in exported_colors(tile_set.info).items() if name in slides}
+    return [_plain(colors) for colors in sorted(shown, key=str)]
+
+
+def _plain(colors: Colors) -> dict[str, Any]:
+    """As run.json has it once it is read again: with lists, no tuples."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(colors))
+    return plain
 
 
 def with_network(file: RunFile, started: InitialNetwork, normalization: Normalization) -> RunFile:
