@@ -38,6 +38,7 @@ from qpkit.workflows.imports.project import undo_import as undo_imported
 from qpkit.workflows.imports.result import SlideImport
 from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_images import masks_as_predictions
+from qpkit.workflows.inputs.numbered_images import instances_as_predictions
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 from qpkit.workflows.inputs.slides import SlideInput, project_classes, slide_inputs
@@ -217,6 +218,7 @@ def import_predictions(
     *,
     masks: LabelMap | None = None,
     masks_table: AnyPath | None = None,
+    instances: str | None = None,
     geojson: AnyPath | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
@@ -229,6 +231,8 @@ def import_predictions(
         settings: How rasters become objects.
         masks: The label map of another program's label images.
         masks_table: CSV with file,slide,x,y[,downsample] where names of label images do not say where they lie.
+        instances: Each number of the label images is one object: the class of all, a CSV of numbers and classes, or a
+            folder with such a CSV for each image; `masks` may say more about the classes.
         geojson: Write GeoJSON files into this folder instead.
         overwrite: Replace GeoJSON files that are there.
         on_progress: Called with (strips done, strips in all, slide).
@@ -237,7 +241,9 @@ def import_predictions(
         QpkitError: As `qpkit.workflows.imports.project.import_predictions` says.
     """
     opened, settings = open_project(project), settings or ImportSettings()
-    with _predictions(Path(predictions), [Path(project)], masks, _path(masks_table), on_progress) as found:
+    with _predictions(
+        Path(predictions), [Path(project)], masks, _path(masks_table), on_progress, instances=instances
+    ) as found:
         if geojson is not None:
             return predictions_to_geojson(found, Path(geojson), settings, overwrite=overwrite, on_progress=on_progress)
         return import_into_project(found, opened, settings, on_progress=on_progress)
@@ -406,17 +412,29 @@ def _path(path: AnyPath | None) -> Path | None:
 
 @contextmanager
 def _predictions(
-    folder: Path, paths: Sequence[Path], masks: LabelMap | None, table: Path | None, on_progress: OnProgress
+    folder: Path,
+    paths: Sequence[Path],
+    masks: LabelMap | None,
+    table: Path | None,
+    on_progress: OnProgress,
+    *,
+    instances: str | None = None,
 ) -> Iterator[PredictionSet]:
     """Open predictions; label images are put together into rasters that are gone after the block."""
-    if masks is None:
+    if masks is None and instances is None:
         yield read_predictions(folder)
         return
     if len(paths) != 1 or not is_project(paths[0]):
         raise ConfigError("--from-masks goes with exactly one QuPath project: it says how large the slides are")
     with TemporaryDirectory(prefix="qpkit-") as made:
         project = open_project(paths[0])
-        yield masks_as_predictions(folder, project, masks, Path(made), table=table, on_progress=on_progress)
+        if instances is not None:
+            yield instances_as_predictions(
+                folder, project, instances, Path(made), labels=masks, table=table, on_progress=on_progress
+            )
+        else:
+            assert masks is not None
+            yield masks_as_predictions(folder, project, masks, Path(made), table=table, on_progress=on_progress)
 
 
 def _predicted(

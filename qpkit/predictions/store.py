@@ -222,7 +222,7 @@ def strip_count(slide: SlidePrediction, *, rows: int) -> int:
 
 
 class RasterWriter:
-    """Windows of uint8 into a raster that create_raster opened."""
+    """Windows of pixels into a raster that create_raster opened."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -230,8 +230,8 @@ class RasterWriter:
         self.height: int = dataset.height
         self.bands: int = dataset.count
 
-    def write(self, pixels: NDArray[np.uint8], *, x: int, y: int) -> None:
-        """Write (h, w) or (bands, h, w) uint8 with its top-left corner at column x, row y; what sticks out is cut."""
+    def write(self, pixels: NDArray[Any], *, x: int, y: int) -> None:
+        """Write (h, w) or (bands, h, w) with the top-left corner at column x, row y; what sticks out is cut."""
         stack = pixels[np.newaxis] if pixels.ndim == 2 else pixels
         stack = stack[:, max(0, -y) : max(0, self.height - y), max(0, -x) : max(0, self.width - x)]
         x, y = max(0, x), max(0, y)
@@ -248,6 +248,7 @@ def create_raster(
     downsample: float,
     mpp: float | None,
     bands: int = 1,
+    dtype: str = "uint8",
     colors: Mapping[int, tuple[int, int, int]] | None = None,
     nearest: bool = True,
 ) -> Iterator[RasterWriter]:
@@ -259,12 +260,13 @@ def create_raster(
         downsample: Slide px per raster px (goes into the transform).
         mpp: um per raster px (goes into the resolution tags), or None.
         bands: 1 for labels, one per trained value for probabilities.
+        dtype: "int32" for numbers of objects.
         colors: RGB by value: a colour table, for one band only.
         nearest: Overviews pick a pixel (labels) instead of averaging (probabilities).
     """
     profile: dict[str, Any] = {
         "driver": "GTiff",
-        "dtype": "uint8",
+        "dtype": dtype,
         "count": bands,
         "width": width,
         "height": height,

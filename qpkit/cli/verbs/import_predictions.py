@@ -33,6 +33,12 @@ def command(
     table_file: Path | None = typer.Option(
         None, "--table", help="With --from-masks: CSV with file,slide,x,y[,downsample] where names do not say it."
     ),
+    instances: str | None = typer.Option(
+        None,
+        metavar="CLASS|TABLE|DIR",
+        help="DIR holds label images in which each number is one object: the class of all, a CSV of numbers and "
+        "classes, or a folder with a CSV for each image. Objects that borders of images cut are joined.",
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace GeoJSON files that are there."),
     undo: str | None = typer.Option(
         None, metavar="RUN", help="Take what this run put into PROJECT out again; what a person changed stays."
@@ -49,10 +55,12 @@ def command(
         return
     if predictions is None or project is None:
         raise typer.BadParameter("DIR and PROJECT are needed")
-    if not from_masks and (labels or table_file):
-        raise ConfigError("--labels and --table go with --from-masks")
-    if from_masks and labels is None:
-        raise ConfigError("--from-masks needs --labels labels.toml: what the values mean")
+    if not from_masks and instances is None and (labels or table_file):
+        raise ConfigError("--labels and --table go with --from-masks or --instances")
+    if from_masks and labels is None and instances is None:
+        raise ConfigError(
+            "--from-masks needs --labels labels.toml: what the values mean; or --instances if each number is an object"
+        )
     if geojson_only is None:
         warn_of_stamps(open_project(project))
     with progress("import") as update:
@@ -62,6 +70,7 @@ def command(
             settings,
             masks=read_label_map(labels) if labels else None,
             masks_table=table_file,
+            instances=instances,
             geojson=geojson_only,
             overwrite=overwrite,
             on_progress=update,

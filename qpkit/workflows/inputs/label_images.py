@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_colors, with_colors
@@ -89,11 +90,17 @@ def masks_as_predictions(
     tick = Ticker(len(by_entry), on_progress)
     stems = safe_names([entries[entry_id].name for entry_id in sorted(by_entry)])
     slides = []
+    overlaps = 0
     for entry_id, stem in zip(sorted(by_entry), stems, strict=True):
         entry = entries[entry_id]
+        overlaps += _overlaps(by_entry[entry_id])
         slides.append(_write_raster(entry, by_entry[entry_id], colored, out / f"{stem}.labels.tif", digest, found))
         tick(entry.name)
     notes = _notes_on_ignored(folder, found, colored)
+    if overlaps:
+        notes += (
+            f"{overlaps:,} pair(s) of label images lie over each other: there the later one (by name, by row) counts",
+        )
     predictions = PredictionSet(
         root=out,
         run=f"masks-{digest.hexdigest()[:8]}",
@@ -105,6 +112,27 @@ def masks_as_predictions(
     )
     write_predictions(predictions)
     return predictions
+
+
+def _overlaps(masks: Sequence[PlacedMask]) -> int:
+    """How many pairs of a slide's images lie over each other.
+
+    Raises:
+        FormatError: Two lie in the very same place.
+    """
+    sizes = [_size(mask.path) for mask in masks]
+    boxes = [
+        shapely.box(m.x, m.y, m.x + width * m.downsample, m.y + height * m.downsample)
+        for m, (width, height) in zip(masks, sizes, strict=True)
+    ]
+    pairs = shapely.STRtree(boxes).query(boxes, predicate="intersects").T
+    areas = [(i, j, boxes[i].intersection(boxes[j]).area) for i, j in pairs.tolist() if i < j]
+    for i, j, area in areas:
+        if area == boxes[i].area == boxes[j].area:
+            names = f"{masks[i].path.name} and {masks[j].path.name}"
+            raise FormatError(f"{names} both lie at x={masks[i].x:g}, y={masks[i].y:g} of {masks[i].slide!r}; keep one")
+    # A place between pixels may reach over the next image by less than one.
+    return sum(area > min(boxes[i].area, boxes[j].area) / 100 for i, j, area in areas)
 
 
 def _notes_on_ignored(folder: Path, found: Mapping[int, int], labels: LabelMap) -> tuple[str, ...]:
@@ -269,7 +297,7 @@ def _read(path: Path, labels: LabelMap, found: Counter[int]) -> NDArray[np.uint8
             if image.mode not in ("L", "P", "1"):
                 raise FormatError(
                     f"{path}: mode {image.mode} is not a label image (8-bit grey or palette); if each number is an "
-                    f"object: qpkit convert {path.name} PROJECT --instances CLASS"
+                    "object, give --instances CLASS"
                 )
             pixels = np.array(image, dtype=np.uint8)
     except OSError as err:

@@ -129,3 +129,19 @@ def test_masks_that_do_not_fit_are_one_clear_line(
         Image.fromarray(np.full((8, 8), value, dtype=np.uint8)).save(folder / name)
     with pytest.raises(error, match=said):
         masks_as_predictions(folder, open_project(study), LABELS, out)
+
+
+def test_two_images_in_one_place_are_refused_and_overlaps_are_counted(study: Path, tmp_path: Path) -> None:
+    for folder in ("masks", "out"):
+        (tmp_path / folder).mkdir()
+    image = Image.fromarray(np.ones((8, 8), dtype=np.uint8))
+    image.save(tmp_path / "masks/patient_D [x=0,y=16,w=8,h=8].png")
+    image.save(tmp_path / "masks/patient_D [x=4,y=16,w=8,h=8].png")
+    image.save(tmp_path / "masks/patient_D [x=12,y=16,w=8,h=8].png")
+    found = masks_as_predictions(tmp_path / "masks", open_project(study), LABELS, tmp_path / "out")
+    assert found.notes == (
+        "1 pair(s) of label images lie over each other: there the later one (by name, by row) counts",
+    )
+    image.save(tmp_path / "masks/patient_D [x=4,y=16,w=8,h=8]-2.png")
+    with pytest.raises(FormatError, match="both lie at x=4, y=16 of 'patient_D'; keep one"):
+        masks_as_predictions(tmp_path / "masks", open_project(study), LABELS, tmp_path / "out")
