@@ -100,6 +100,8 @@ def _show(reports: list[SlideImport], target: Path, start: float, *, dry_run: bo
                 f"note: {r.name}: {r.deleted:,} object(s) that a reviewer has deleted were left out; --restore puts "
                 "them in again"
             )
+        if r.cut:
+            say(f"note: {r.name}: objects of more than --max-vertices were cut along a grid: {r.cut:,} more objects")
         if r.outside_parents:
             say(f"note: {r.name}: {r.outside_parents:,} object(s) lie in no such annotation and stay below the root")
     for note in dict.fromkeys(note for r in reports for note in r.notes):

@@ -43,17 +43,16 @@ def simplify(arcs: Arcs, tolerance: float) -> NDArray[np.bool_]:
     if tolerance <= 0 or not len(arcs.left):
         return kept
     low = arcs.points.min(axis=0)
-    index, bits = _lattice(arcs.points - low)
+    index, bits = lattice(arcs.points - low)
     points = arcs.points - low
     lines = (points, arcs.starts, arcs.is_ring)
     before = compiled(_doubled)(*lines, kept)
     tolerances = np.full(len(arcs.left), float(tolerance))
     chosen = np.arange(len(arcs.left))
     least = _least(arcs)
-    tests = (compiled(_cut_off), compiled(_is_near), compiled(_is_free))
     while len(chosen):
         kept |= np.repeat(np.isin(np.arange(len(tolerances)), chosen), np.diff(arcs.starts))
-        compiled(_loop)(*tests, *lines, least, chosen, tolerances, index, bits, kept)
+        compiled(_loop, _cut_off, _is_near, is_free)(*lines, least, chosen, tolerances, index, bits, kept)
         change = compiled(_doubled)(*lines, kept) - before
         changes = np.zeros(len(arcs.values) + 1)
         np.add.at(changes, arcs.left, change)
@@ -79,7 +78,7 @@ def _key(points: NDArray[np.int32]) -> NDArray[np.int64]:
     return (points[:, 1].astype(np.int64) << 32) + points[:, 0]
 
 
-def _lattice(points: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+def lattice(points: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
     """The lattice points that are corners, as bits in blocks: the number of each block or -1, and a word per row."""
     columns, rows = (points.max(axis=0) // _BLOCK + 1).tolist()
     index = np.full((rows, columns), -1, np.int32)
@@ -141,7 +140,7 @@ def _is_near(xs, ys, a, c, limit):
     return True
 
 
-def _is_free(xs, ys, a, b, c, index, bits):
+def is_free(xs, ys, a, b, c, index, bits):
     """Whether no lattice point that is marked lies in the triangle or on its sides; a and c do not count."""
     ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
     sign = 1 if (bx - ax) * (cy - ay) - (cx - ax) * (by - ay) >= 0 else -1
@@ -164,7 +163,7 @@ def _is_free(xs, ys, a, b, c, index, bits):
     return True
 
 
-def _loop(cut_off, is_near, is_free, points, starts, is_ring, least, chosen, tolerances, index, bits, kept):
+def _loop(points, starts, is_ring, least, chosen, tolerances, index, bits, kept):
     """Take points of the chosen arcs out of `kept`, one arc after another."""
     one = np.uint64(1)
     longest = 0
@@ -194,14 +193,14 @@ def _loop(cut_off, is_near, is_free, points, starts, is_ring, least, chosen, tol
             at = low + (i + turn) % size
             xs[i], ys[i] = points[at, 0], points[at, 1]
             before[i], after[i], stamps[i], gone[i] = i - 1, i + 1, 0, False
-        heap = [(cut_off(xs, ys, i - 1, i, i + 1), i, np.int64(0)) for i in range(1, count - 1)]
+        heap = [(_cut_off(xs, ys, i - 1, i, i + 1), i, np.int64(0)) for i in range(1, count - 1)]
         heapq.heapify(heap)
         while len(heap) and left > least[arc]:
             _, i, stamp = heapq.heappop(heap)
             if gone[i] or stamps[i] != stamp:
                 continue
             a, c = before[i], after[i]
-            if not is_near(xs, ys, a, c, limit):
+            if not _is_near(xs, ys, a, c, limit):
                 continue
             block, row, bit = index[ys[i] >> 6, xs[i] >> 6], ys[i] & 63, one << np.uint64(xs[i] & 63)
             bits[block, row] &= ~bit
@@ -214,7 +213,7 @@ def _loop(cut_off, is_near, is_free, points, starts, is_ring, least, chosen, tol
             for near in (a, c):
                 if 0 < near < count - 1:
                     stamps[near] += 1
-                    heapq.heappush(heap, (cut_off(xs, ys, before[near], near, after[near]), near, stamps[near]))
+                    heapq.heappush(heap, (_cut_off(xs, ys, before[near], near, after[near]), near, stamps[near]))
         for i in range(1, count - 1):
             if gone[i]:
                 kept[low + (i + turn) % size] = False

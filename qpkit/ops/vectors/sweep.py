@@ -29,7 +29,8 @@ class Arcs:
     """Borders and areas of a label raster.
 
     Args:
-        points: (n, 2) int32 x, y of the corners, level px; ends included, none in the middle of a straight line.
+        points: (n, 2) int32 x, y of the corners, level px; ends included, none in the middle of a straight line
+            (float64 with what stands between them, once smoothed).
         starts: (arcs + 1,) int64: arc i has points[starts[i] : starts[i + 1]]; a closed one does not repeat its first.
         is_ring: (arcs,) bool: closed, without a junction.
         left, right: (arcs,) int32: the areas on both sides, walking along it; OUTSIDE for none.
@@ -38,7 +39,7 @@ class Arcs:
         sums: (areas,) float64: the sum of the weights in it.
     """
 
-    points: NDArray[np.int32]
+    points: NDArray[Any]
     starts: NDArray[np.int64]
     is_ring: NDArray[np.bool_]
     left: NDArray[np.int32]

@@ -15,6 +15,8 @@ from qpkit.ops.vectors.absorb import absorb
 from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import simplify
+from qpkit.ops.vectors.smooth import smooth
+from qpkit.ops.vectors.split import split_large
 from qpkit.ops.vectors.sweep import Arcs, Sweep
 
 
@@ -54,6 +56,11 @@ class Outlines:
             areas=self.areas[which],
         )
 
+    def split(self, most: int, step: float) -> Outlines:
+        """Cut those of more vertices than `most` along a grid (see `split_large`)."""
+        parts, of = split_large(self.polygons, most, step=step)
+        return replace(self.chosen(of), polygons=parts)
+
     def joined(self) -> Outlines:
         """One for each value: several areas with it are one polygon of several parts."""
         _, firsts, of = np.unique(self.values, return_index=True, return_inverse=True)
@@ -86,6 +93,7 @@ def outlines_of(
     arcs: Arcs,
     *,
     tolerance: float = 0.0,
+    reach: float = 0.0,
     least_px: float = 0.0,
     ground: int | None = None,
     holes_px: float = 0.0,
@@ -99,6 +107,7 @@ def outlines_of(
         downsample: Slide px per level px: polygons in the slide frame as QuPath keeps them, rounded and valid after it;
             None leaves them in level px.
         tolerance: Level px; how far outlines may move in simplifying (`simplify`); 0 keeps every pixel corner.
+        reach: Level px; how far corners are rounded along their edges (`smooth`), after simplifying by at least its half.
         least_px: Areas of fewer pixels become their surroundings (`absorb`).
         ground: A label that was traced and is not wanted (background).
         holes_px: Its areas of fewer pixels are holes: they become their surroundings, too.
@@ -111,12 +120,16 @@ def outlines_of(
         arcs, left = absorb(arcs, least)
         means = means[left]
     wanted = np.flatnonzero(arcs.values != ground)
-    kept = simplify(arcs, tolerance) if tolerance > 0 else None
+    kept = simplify(arcs, max(tolerance, reach / 2)) if tolerance or reach else None
     place = (lambda xy: xy) if downsample is None else functools.partial(to_slide, downsample=downsample)
-    polygons = rings_of(arcs).polygons(wanted, kept, place)
+    rings = rings_of(arcs)
+    if kept is not None and reach:
+        rings = replace(rings, arcs=smooth(arcs, kept, reach))
+        kept = np.ones(len(rings.arcs.points), np.bool_)
+    polygons = rings.polygons(wanted, kept, place)
     mended = 0
     # Lines along pixels, and whole numbers, are valid after rounding as they were before.
-    if downsample is not None and kept is not None and not float(downsample).is_integer():
+    if downsample is not None and (reach or (kept is not None and not float(downsample).is_integer())):
         polygons, of, mended = valid_parts(polygons)
         wanted = wanted[of]
     values, means, areas = arcs.values[wanted], means[wanted], arcs.areas[wanted]

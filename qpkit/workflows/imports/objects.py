@@ -31,12 +31,20 @@ _RATIOS: Final = ("Mean probability", "Circularity", "Solidity")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideObjects:
-    """Objects of one slide, ready for QuPath, and how many raster px each class had."""
+    """Objects of one slide, ready for QuPath.
+
+    Args:
+        objects: The objects.
+        raster_px: How many px of the raster each class had.
+        too_small, mended: As SlideImport has them.
+        cut: How many objects more there are because large ones were cut.
+    """
 
     objects: list[Annotation]
     raster_px: Mapping[str, int]
     too_small: int
     mended: int
+    cut: int
 
 
 def slide_objects(
@@ -56,10 +64,15 @@ def slide_objects(
         is_small = made.areas < settings.min_area_um2 / (slide.mpp or math.inf) ** 2
         too_small += int(is_small.sum())
         made = made.chosen(np.flatnonzero(~is_small))
+    whole = len(made.polygons)
+    if settings.max_vertices:
+        made = made.split(settings.max_vertices, slide.downsample)
     objects = _objects(predictions, slide, settings, made)
     tick(slide.name)
     raster_px = {str(PathClass.parse(c.name)): found[c.value] for c in predictions.label_map.classes if found[c.value]}
-    return SlideObjects(objects=objects, raster_px=raster_px, too_small=too_small, mended=made.mended)
+    return SlideObjects(
+        objects=objects, raster_px=raster_px, too_small=too_small, mended=made.mended, cut=len(objects) - whole
+    )
 
 
 def _are_objects(slide: SlidePrediction, settings: ImportSettings) -> bool:
@@ -77,12 +90,14 @@ def _outlines(
     elif settings.objects == "watershed":
         strips, ground = watershed_objects(predictions, slide, settings.marker_um / mpp, found, tick), NO_OBJECT
     else:
-        strips, ground = areas(predictions, slide, found, tick), labels.background
+        strips = areas(predictions, slide, found, tick, gap_px=settings.merge_gap_um / mpp)
+        ground = labels.background
     # Holes are areas of the background, which is not traced unless they are asked for.
     skip = {labels.ignore} if settings.fill_holes_um2 else {labels.ignore, ground}
     return outlines_of(
         trace(strips, skip=skip),
         tolerance=settings.simplify_um / mpp,
+        reach=settings.smooth_um / mpp,
         # An object that is too small is none; an area that is too small is its surroundings.
         least_px=0.0 if _are_objects(slide, settings) else settings.min_area_um2 / mpp**2,
         ground=ground,

@@ -5,6 +5,7 @@ A numbered object has the value 256 * number + label, so that an area's label is
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.tiles import level_size
 from qpkit.ops.masks.rasterize import count_values
+from qpkit.ops.vectors.gaps import closed_rows
 from qpkit.ops.vectors.watershed import split_strips
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_strips, strip_count, window_reader
@@ -38,23 +40,39 @@ def _rows(slide: SlidePrediction) -> int:
     return STRIP_PX if slide.width / slide.downsample < 1 << 14 else STRIP_PX // 2
 
 
-def areas(predictions: PredictionSet, slide: SlidePrediction, found: Counter[int], tick: Ticker) -> Strips:
-    """The labels; they are counted in `found`."""
+def areas(
+    predictions: PredictionSet, slide: SlidePrediction, found: Counter[int], tick: Ticker, *, gap_px: float = 0.0
+) -> Strips:
+    """The labels, counted in `found`; then areas of one label that are nearer than `gap_px` are joined."""
+    labels = predictions.label_map
     strips = read_strips(predictions.root / slide.labels, rows=_rows(slide))
     if slide.probabilities is None:
         pairs: Iterator[tuple[tuple[int, NDArray[Any]], NDArray[Any] | None]] = ((strip, None) for strip in strips)
     else:
         others = read_strips(predictions.root / slide.probabilities, rows=_rows(slide))
         pairs = ((strip, bands) for strip, (_, bands) in zip(strips, others, strict=True))
-    for (y, values), bands in pairs:
-        found.update(count_values(values[0], predictions.label_map.values))
-        own = None
-        if bands is not None:
-            own = np.zeros_like(values[0])
-            for band, value in enumerate(predictions.label_map.trained_values):
-                np.copyto(own, bands[band], where=values[0] == value)
-        yield y, values[0], own
-        tick(slide.name)
+    size = level_size((slide.width, slide.height), slide.downsample)
+    with window_reader(predictions.root / slide.labels) as read:
+        close = functools.partial(
+            closed_rows,
+            lambda x, y, width, height: read(x, y, width, height)[0],
+            *size,
+            radius=gap_px / 2,
+            skip={labels.background, labels.ignore},
+            ground=labels.background,
+        )
+        for (y, stack), bands in pairs:
+            values = stack[0]
+            found.update(count_values(values, labels.values))
+            if gap_px:
+                values = close(y=y, rows=len(values))
+            own = None
+            if bands is not None:
+                own = np.zeros_like(values)
+                for band, value in enumerate(labels.trained_values):
+                    np.copyto(own, bands[band], where=values == value)
+            yield y, values, own
+            tick(slide.name)
 
 
 def instances(predictions: PredictionSet, slide: SlidePrediction, found: Counter[int], tick: Ticker) -> Strips:

@@ -22,6 +22,7 @@ class SlideImport:
         raster_mm2: Area of the raster's pixels by class, that of what is too small included; None without um per px.
         too_small: Polygons under the minimum area, or of which QuPath's precision left nothing.
         mended: Polygons that rounding to QuPath's precision had made invalid, and that were mended.
+        cut: How many objects more there are because those of too many vertices were cut.
         added, removed, unchanged: Objects in the project.
         kept_edited: Objects of earlier imports that a person has changed since; they stay.
         recognised: Predictions in the project that have lost their metadata, known by their ids or names.
@@ -37,6 +38,7 @@ class SlideImport:
     raster_mm2: Mapping[str, float] | None
     too_small: int
     mended: int
+    cut: int = 0
     added: int = 0
     removed: int = 0
     unchanged: int = 0
@@ -66,6 +68,7 @@ def report(
         notes=predictions.notes,
         too_small=shapes.too_small,
         mended=shapes.mended,
+        cut=shapes.cut,
         seconds=time.perf_counter() - start,
         **change,
     )

@@ -43,6 +43,9 @@ class ImportSettings(Settings):
             detections.
         min_area_um2: Smaller areas become their surroundings; they are counted.
         simplify_um: How far outlines may move in simplifying, without gaps between classes; 0 keeps every pixel corner.
+        smooth_um: How far outlines may move in simplifying and in rounding corners; rounding keeps areas to 1 %.
+        merge_gap_um: Areas of one class that are nearer are joined, over the background alone.
+        max_vertices: Cut objects of more vertices along a grid; 0 cuts none.
         objects: areas (polygons of equal labels), components (the same as detections with shape measurements), or
             watershed (touching nuclei or glands apart, detections with shape measurements).
         marker_um: How far apart the middles of two objects are at least, for watershed; about the radius of the
@@ -63,6 +66,9 @@ class ImportSettings(Settings):
     kind: Annotated[Literal["annotation", "detection", "cell"] | None, Flag(name="--as", parse=_kind)] = None
     min_area_um2: Annotated[float, Range(at_least=0)] = 0.0
     simplify_um: Annotated[float, Range(at_least=0)] = 0.0
+    smooth_um: Annotated[float, Range(at_least=0)] = 0.0
+    merge_gap_um: Annotated[float, Range(at_least=0)] = 0.0
+    max_vertices: Annotated[int, Range(at_least=0)] = 0
     objects: Literal["areas", "components", "watershed"] = "areas"
     marker_um: Annotated[float, Range(above=0)] = 2.0
     fill_holes_um2: Annotated[float, Range(at_least=0)] = 0.0

@@ -145,3 +145,21 @@ def test_wrong_options_are_named(
 ) -> None:
     assert run("import-predictions", made.root, project.path, *option) != 0
     assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_gaps_are_joined_outlines_smoothed_and_large_objects_cut_where_it_is_asked_for(
+    made: PredictionSet, project: Project
+) -> None:
+    (report,) = import_predictions(made, project, ImportSettings(merge_gap_um=4.0))
+    assert report.objects == {"Tumor": 2, "Stroma": 1}  # the pixel beside a disc belongs to it now
+    assert report.area_mm2 and report.raster_mm2
+    assert report.area_mm2["Tumor"] > report.raster_mm2["Tumor"]
+    (report,) = import_predictions(made, open_project(project.path), ImportSettings(smooth_um=1.0))
+    truth = discs(np.zeros((256, 320), np.uint8))
+    assert sum(o.geometry.area for o in predicted(project)) == pytest.approx((truth > 0).sum(), rel=0.05)
+    assert any(not float(x).is_integer() for o in predicted(project) for x, _ in o.geometry.exterior.coords)
+    (report,) = import_predictions(made, open_project(project.path), ImportSettings(max_vertices=30))
+    there = predicted(project)
+    assert max(shapely.get_num_coordinates(o.geometry) for o in there) <= 30
+    assert (report.cut, len(there)) == (len(there) - 4, sum(report.objects.values()))
+    assert sum(o.geometry.area for o in there) == (truth > 0).sum()
