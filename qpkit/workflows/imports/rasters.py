@@ -43,7 +43,7 @@ def _rows(slide: SlidePrediction) -> int:
 def areas(
     predictions: PredictionSet, slide: SlidePrediction, found: Counter[int], tick: Ticker, *, gap_px: float = 0.0
 ) -> Strips:
-    """The labels, counted in `found`; then areas of one label that are nearer than `gap_px` are joined."""
+    """The labels, counted in `found`; then gaps narrower than `gap_px` are closed."""
     labels = predictions.label_map
     strips = read_strips(predictions.root / slide.labels, rows=_rows(slide))
     if slide.probabilities is None:

@@ -44,7 +44,7 @@ class ImportSettings(Settings):
         min_area_um2: Smaller areas become their surroundings; they are counted.
         simplify_um: How far outlines may move in simplifying, without gaps between classes; 0 keeps every pixel corner.
         smooth_um: How far outlines may move in simplifying and in rounding corners; rounding keeps areas to 1 %.
-        merge_gap_um: Areas of one class that are nearer are joined, over the background alone.
+        merge_gap_um: Background between areas of one class becomes the class where no disc of this diameter fits in.
         max_vertices: Cut objects of more vertices along a grid; 0 cuts none.
         objects: areas (polygons of equal labels), components (the same as detections with shape measurements), or
             watershed (touching nuclei or glands apart, detections with shape measurements).
