@@ -13,6 +13,7 @@ from qpkit.core.annotation import DEFAULT_PLANE, Annotation, Plane
 from qpkit.core.labels import LabelMap, Unannotated
 from qpkit.core.tiles import Tile, level_size
 from qpkit.errors import LabelError
+from qpkit.ops.histogram import histogram
 from qpkit.ops.masks.paint_kinds import OUTSIDE, Kinds
 from qpkit.ops.masks.paint_order import PaintPlan
 from qpkit.ops.masks.pixel_counts import PixelCounts
@@ -219,7 +220,7 @@ def count_values(mask: NDArray[np.uint8], values: Iterable[int]) -> dict[int, in
     Raises:
         LabelError: The mask holds a value that is not among `values`.
     """
-    counts = np.bincount(mask.ravel(), minlength=256)
+    counts = histogram(mask)
     found = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
     strange = set(found) - set(values)
     if strange:

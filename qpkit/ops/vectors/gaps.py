@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.ops.histogram import histogram
 from qpkit.ops.vectors.watershed import distance_inside
 
 
@@ -24,7 +25,7 @@ def close_gaps(labels: NDArray[np.uint8], radius: float, *, skip: Collection[int
         (h, w) uint8; pixels of other labels than `ground` are as they were.
     """
     made = labels.copy()
-    for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
+    for value in np.flatnonzero(histogram(labels)).tolist():
         if value in skip:
             continue
         grown = distance_inside(labels != value) <= radius

@@ -107,7 +107,7 @@ def outlines_of(
         downsample: Slide px per level px: polygons in the slide frame as QuPath keeps them, rounded and valid after it;
             None leaves them in level px.
         tolerance: Level px; how far outlines may move in simplifying (`simplify`); 0 keeps every pixel corner.
-        reach: Level px; how far corners are rounded along their edges (`smooth`), after simplifying by its half or more.
+        reach: Level px; how far corners are rounded along their edges (`smooth`), after simplifying by half of it.
         least_px: Areas of fewer pixels become their surroundings (`absorb`).
         ground: A label that was traced and is not wanted (background).
         holes_px: Its areas of fewer pixels are holes: they become their surroundings, too.

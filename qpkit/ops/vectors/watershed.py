@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
+from qpkit.ops.histogram import histogram
 
 BLOCK: Final = 1024
 MARGIN: Final = 64
@@ -74,7 +75,7 @@ def numbered(
     from skimage.segmentation import watershed
 
     numbers = np.zeros(labels.shape, np.int64)
-    for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
+    for value in np.flatnonzero(histogram(labels)).tolist():
         if value in skip:
             continue
         mask = labels == value
