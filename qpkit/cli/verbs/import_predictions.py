@@ -55,6 +55,8 @@ def command(
         return
     if predictions is None or project is None:
         raise typer.BadParameter("DIR and PROJECT are needed")
+    if settings.gzip and geojson_only is None:
+        raise ConfigError("--gzip goes with --geojson-only")
     if not from_masks and instances is None and (labels or table_file):
         raise ConfigError("--labels and --table go with --from-masks or --instances")
     if from_masks and labels is None and instances is None:

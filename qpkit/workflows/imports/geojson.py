@@ -38,7 +38,8 @@ def predictions_to_geojson(
     predictions = replace(predictions, label_map=renamed(predictions.label_map, settings))
     tick = ticker(predictions, on_progress)
     reports = []
-    names = [f"{stem}.geojson" for stem in safe_names([s.name for s in predictions.slides])]
+    ending = ".geojson.gz" if settings.gzip else ".geojson"
+    names = [f"{stem}{ending}" for stem in safe_names([s.name for s in predictions.slides])]
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
         for slide, name in zip(predictions.slides, names, strict=True):
             start = time.perf_counter()

@@ -58,6 +58,7 @@ class ImportSettings(Settings):
         parent: Class or name of annotations below which the objects are put that lie inside; others stay below the
             root, and are counted.
         locked: Lock the objects, so that nobody moves one by accident. Locking one is no way to accept it then.
+        gzip: Compress GeoJSON files; QuPath 0.4 and later read them.
         append: Leave what earlier runs put there; else what nobody has touched of it is replaced.
         restore: Put in again what a reviewer has deleted of this run.
         dry_run: Change nothing; say what would be.
@@ -80,6 +81,7 @@ class ImportSettings(Settings):
     )
     parent: str | None = None
     locked: bool = False
+    gzip: bool = False
     append: bool = False
     restore: bool = False
     dry_run: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from pathlib import Path
 
@@ -163,3 +164,11 @@ def test_gaps_are_joined_outlines_smoothed_and_large_objects_cut_where_it_is_ask
     assert max(shapely.get_num_coordinates(o.geometry) for o in there) <= 30
     assert (report.cut, len(there)) == (len(there) - 4, sum(report.objects.values()))
     assert sum(o.geometry.area for o in there) == (truth > 0).sum()
+
+
+def test_geojson_files_may_be_compressed(made: PredictionSet, project: Project, tmp_path: Path) -> None:
+    for name, more in (("plain", ()), ("packed", ("--gzip",))):
+        assert run("import-predictions", made.root, project.path, "--geojson-only", tmp_path / name, *more) == 0
+    (plain,), (packed,) = ((tmp_path / "plain").glob("*.geojson"), (tmp_path / "packed").glob("*.geojson.gz"))
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert run("import-predictions", made.root, project.path, "--gzip") == 1
