@@ -13,6 +13,7 @@ import java.util.concurrent.FutureTask
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicBoolean
+import java.util.zip.GZIPInputStream
 import javafx.application.Platform
 import javafx.event.EventHandler
 import javafx.scene.Scene
@@ -276,7 +277,9 @@ List readPredictions(File file) {
     if (objects.every { isPrediction(it) })
         return objects
     // 0.4 leaves out the metadata of a GeoJSON file: take them from the file, by id
-    def features = GsonTools.getInstance().fromJson(file.getText('UTF-8'), Map).features
+    def stream = file.newInputStream()
+    def text = (file.getName().endsWith('.gz') ? new GZIPInputStream(stream) : stream).getText('UTF-8')
+    def features = GsonTools.getInstance().fromJson(text, Map).features
     def byId = features.collectEntries { [(it.get('id')): it.get('properties').get('metadata')] }
     objects.each { item -> byId.get(item.getID().toString())?.each { key, value -> putMetadata(item, key, value) } }
     if (!objects.every { isPrediction(it) })
