@@ -155,18 +155,40 @@ def read_ledger(project: Path, run: str) -> Ledger:
         FormatError: The file is there and damaged.
     """
     path = _path(project, run)
-    if not path.is_file():
-        return Ledger(run)
+    return _read(path, run) if path.is_file() else Ledger(run)
+
+
+def _read(path: Path, run: str | None) -> Ledger:
+    """Read a ledger; None takes it of whatever run it is."""
     try:
         table = pq.read_table(path)
         said = json.loads((table.schema.metadata or {})[b"qpkit"])
+        run = said["run"] if run is None else run
         if (said["format"], said["run"]) != (FORMAT, run):
             raise FormatError(f"{path}: is {said['format']!r} of run {said['run']!r}, not {FORMAT!r} of {run!r}")
-        return Ledger(run, table.select(_SCHEMA.names).cast(_SCHEMA), said["entries"])
+        return Ledger(str(run), table.select(_SCHEMA.names).cast(_SCHEMA), said["entries"])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as err:
         if isinstance(err, FormatError):
             raise
         raise FormatError(f"{path}: damaged ({err}); move it away to go on without it") from err
+
+
+def read_ledgers(project: Path) -> tuple[list[Ledger], list[str]]:
+    """Read everything that imports wrote into a project.
+
+    Args:
+        project: The folder of the project.
+
+    Returns:
+        The ledgers in the order of their runs; and of each damaged one what is wrong with it.
+    """
+    ledgers, damaged = [], []
+    for path in sorted((project / FOLDER).glob("*.parquet")):
+        try:
+            ledgers.append(_read(path, None))
+        except FormatError as err:
+            damaged.append(str(err))
+    return sorted(ledgers, key=lambda ledger: ledger.run), damaged
 
 
 def write_ledger(project: Path, ledger: Ledger) -> None:

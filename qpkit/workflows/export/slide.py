@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, origin_of
+from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, is_undecided
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.dataset.instances import write_instances
 from qpkit.dataset.record import TileRecord
@@ -280,4 +280,4 @@ def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[l
         looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
     if settings.with_predictions:
         return looked_at, []
-    return drawn_by_people(looked_at, labels), [o for o in looked_at if origin_of(o) == "untouched"]
+    return drawn_by_people(looked_at, labels), [o for o in looked_at if is_undecided(o)]
