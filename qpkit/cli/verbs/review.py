@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,5 +64,5 @@ def _show(report: ReviewReport) -> None:
         table_of("Classes that were changed", changes)
 
 
-def _row(row: dict[str, Any], key: str, there: list[str]) -> dict[str, Any]:
+def _row(row: dict[str, Any], key: str, there: Sequence[str]) -> dict[str, Any]:
     return {name: row[name] for name in (key, *there, "agreed", "median_iou", "seconds")}
