@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+LEAST_HOLE_PX: Final = 4
+"""Smaller holes would only hide the picture below their lines."""
 
 Rgb = tuple[int, int, int]
 
@@ -36,7 +40,14 @@ def draw_outlines(
     draw = ImageDraw.Draw(picture)
     for shapes, rgb in layers:
         for shape in shapes:
-            for ring in (shape.exterior, *shape.interiors):
+            holes = [ring for ring in shape.interiors if _extent(ring) >= LEAST_HOLE_PX * downsample]
+            for ring in (shape.exterior, *holes):
                 points = (shapely.get_coordinates(ring) - corner) / downsample
                 draw.line([(x, y) for x, y in points.tolist()], fill=rgb, width=width)
     return np.asarray(picture)
+
+
+def _extent(ring: shapely.LinearRing) -> float:
+    """Longer side of a ring's bounds."""
+    left, top, right, bottom = ring.bounds
+    return float(max(right - left, bottom - top))
