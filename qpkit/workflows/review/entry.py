@@ -109,7 +109,11 @@ def reviewed_area(
     regions: list[BaseGeometry] = [o.geometry for o in objects if is_reviewed_region(o) and has_area(o.geometry)]
     if is_reviewed(metadata) and size is not None:
         regions.append(shapely.box(0, 0, *size))
-    return shapely.union_all(areas_of(regions)) if regions else None
+    if not regions:
+        return None
+    area = shapely.union_all(areas_of(regions))
+    shapely.prepare(area)  # it is asked for every object
+    return area
 
 
 def _rows_of(ledger: Ledger, entry: str) -> list[dict[str, Any]]:
@@ -141,9 +145,13 @@ def _review_run(
         ids.setdefault(objects[k].id, k)
     known = [ids.get(row["id"]) for row in rows]
     fates = _fates(rows, objects, known, usable)
-    for row, fate, by_id in zip(rows, fates, known, strict=True):
+    firsts = [i for i, fate in enumerate(fates) if fate.kind == "same"]
+    same = same_shapes([rows[i]["shape"] for i in firsts], [objects[fates[i].now[0]].geometry for i in firsts])
+    unchanged = {i for i, is_same in zip(firsts, same.tolist(), strict=True) if is_same}
+    for i, (row, fate) in enumerate(zip(rows, fates, strict=True)):
         there = [objects[k] for k in fate.now]
-        found.rows.append(_reviewed(place, run, row, fate, there, by_id is not None, all_locked))
+        now = _Now(fate, there, changed=i not in unchanged, by_id=known[i] is not None, all_locked=all_locked)
+        found.rows.append(_reviewed(place, run, row, now))
     claimed = {k for fate in fates for k in fate.now}
     _notes_on(place, run, rows, known, fates, found)
     left = [k for k in usable if k not in claimed and run_of(objects[k]) == run]
@@ -184,27 +192,38 @@ def _fates(
     return [fates[i] for i in range(len(rows))]
 
 
-def _reviewed(
-    place: _Place,
-    run: str,
-    row: Mapping[str, Any],
-    fate: Fate,
-    there: Sequence[Annotation],
-    by_id: bool,
-    all_locked: bool,
-) -> Reviewed:
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What is there now of a predicted object.
+
+    Args:
+        fate: What became of its shape.
+        there: The objects.
+        changed: Whether the shape is another one.
+        by_id: Whether an object has its id.
+        all_locked: Whether all objects of the import were locked.
+    """
+
+    fate: Fate
+    there: Sequence[Annotation]
+    changed: bool
+    by_id: bool
+    all_locked: bool
+
+
+def _reviewed(place: _Place, run: str, row: Mapping[str, Any], now: _Now) -> Reviewed:
     plain = _gone(row, run, place.entry.name, "rejected")
+    fate, there, changed = now.fate, now.there, now.changed
     if not there:
         return plain
     first = there[0]
     shape = first.geometry if len(there) == 1 else shapely.union_all(areas_of([o.geometry for o in there]))
-    changed = not same_shapes([row["shape"]], [shape])[0]
     seconds = [s for o in there if (s := seconds_of(o)) is not None]
     outcome: Outcome
     if fate.kind in ("split", "merged"):
         outcome = "split" if fate.kind == "split" else "merged"
     else:
-        is_locked = was_locked(first) or (all_locked and RUN_KEY not in first.metadata)
+        is_locked = was_locked(first) or (now.all_locked and RUN_KEY not in first.metadata)
         outcome = _outcome(first, row["class"], changed, is_locked, place.reviewed)
     apart = hausdorff(row["shape"], shape) if changed and fate.kind != "merged" else None
     mpp = place.entry.mpp()
@@ -215,7 +234,7 @@ def _reviewed(
         iou=round(iou(row["shape"], shape), 4) if changed and fate.kind != "merged" else None,
         distance_px=None if apart is None else round(apart, 2),
         distance_um=None if apart is None or mpp is None else round(apart * mpp, 2),
-        matched_by="id" if by_id else "shape",
+        matched_by="id" if now.by_id else "shape",
         now=tuple(o.id or "" for o in there),
         reviewer=next((who for o in there if (who := reviewer_of(o))), ""),
         seconds=sum(seconds) if seconds else None,
