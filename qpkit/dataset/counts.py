@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qpkit.core.labels import LabelMap
-from qpkit.dataset.record import TileRecord
+from qpkit.dataset.record import ORIGINS, TileRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,15 @@ def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
         with_class=with_class,
         pixels=dict(pixels),
         area_mm2=None if any(math.isnan(t.mpp) for t in tiles) else area,
-        origins=dict(sum((Counter(t.origins) for t in tiles), Counter())),
+        origins=_origins(tiles),
         tissue=sum(t.tissue for t in tiles) / len(tiles) if tiles else math.nan,
+    )
+
+
+def _origins(tiles: Sequence[TileRecord]) -> dict[str, int]:
+    """Pixels by origin; those that no tile has are there with 0, if any tile says where its labels come from."""
+    return (
+        {name: sum(t.origins.get(name, 0) for t in tiles) for name in ORIGINS} if any(t.origins for t in tiles) else {}
     )
 
 

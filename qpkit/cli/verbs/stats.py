@@ -102,7 +102,7 @@ def _part_row(title: str, part: PartStats, labels: LabelMap) -> dict[str, Any]:
         **(
             {}
             if not counts.origins
-            else {"reviewed": _percent(counts.reviewed), "rejected px": counts.origins["rejected"]}
+            else {"reviewed": _percent(counts.reviewed), "rejected px": counts.origins.get("rejected", 0)}
         ),
         **{f"{c.name} mm2": counts.area_mm2[c.value] if counts.area_mm2 else None for c in labels.classes},
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from predictions_made_up import predict_truth
 from small_project import CLASSES, HEIGHT, WIDTH, small_project
 
+from command_line import run
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import default_label_map
 from qpkit.core.review import REVIEW_KEY, REVIEWED_CLASS, UNSURE_CLASS
@@ -169,6 +170,8 @@ def test_what_nobody_looked_at_stays_unknown(project: Project, tmp_path: Path) -
     entry.replace_objects(remove=(), add=[Annotation(geometry=box(200, 200), path_class=CLASSES[0])])
     export(open_project(project.path), tmp_path / "tiles")
     assert int((whole_mask(tmp_path / "tiles") != IGNORE).sum()) == 40 * 30
+    assert tile_stats(tmp_path / "tiles").total.origins == {"human": 40 * 30, "reviewed": 0, "rejected": 0}
+    assert run("stats", tmp_path / "tiles") == 0
 
 
 def test_tiles_without_pixels_are_drawn_the_same(project: Project, tmp_path: Path) -> None:
