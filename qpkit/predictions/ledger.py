@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -185,10 +185,28 @@ def read_ledgers(project: Path) -> tuple[list[Ledger], list[str]]:
     ledgers, damaged = [], []
     for path in sorted((project / FOLDER).glob("*.parquet")):
         try:
-            ledgers.append(_read(path, None))
+            ledger = _read(path, None)
+            _require_rows(path, ledger.table)
+            if path.name != _path(project, ledger.run).name:
+                raise FormatError(f"{path}: a copy of the ledger of run {ledger.run}; move it away")
+            ledgers.append(ledger)
         except FormatError as err:
             damaged.append(str(err))
     return sorted(ledgers, key=lambda ledger: ledger.run), damaged
+
+
+def _require_rows(path: Path, table: pa.Table) -> None:
+    """Raise FormatError unless every row says what a review asks for."""
+    needed = ("entry", "slide", "id", "kind", "geometry", "state")
+    faults = [f"{name} missing" for name in needed if table[name].null_count]
+    if set(table["state"].to_pylist()) - {*get_args(State), None}:
+        faults.append("unknown states")
+    try:
+        shapely.from_wkb(table["geometry"].to_pylist())
+    except (shapely.errors.ShapelyError, TypeError, ValueError):
+        faults.append("shapes that are none")
+    if faults:
+        raise FormatError(f"{path}: damaged ({', '.join(faults)}); move it away to go on without it")
 
 
 def write_ledger(project: Path, ledger: Ledger) -> None:

@@ -98,7 +98,10 @@ def disagreement(row: Reviewed) -> float:
 
 def largest(rows: Sequence[Reviewed], outcome: Outcome, count: int = PER_OUTCOME) -> list[Reviewed]:
     """The rows of an outcome in which most area differs; of a merged object only the first."""
-    own = sorted((row for row in rows if row.outcome == outcome), key=lambda row: (-disagreement(row), row.id))
+    own = sorted(
+        (row for row in rows if row.outcome == outcome and row.area_px2 > 0),
+        key=lambda row: (-disagreement(row), row.id),
+    )
     seen: set[tuple[str, ...]] = set()
     chosen: list[Reviewed] = []
     for row in own:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import shapely
 from small_project import CLASSES, small_project
@@ -18,6 +19,7 @@ from qpkit.core.review import REVIEW_KEY, REVIEWED_CLASS, REVIEWER_KEY, SECONDS_
 from qpkit.errors import ProjectError
 from qpkit.predictions.ledger import FOLDER, Ledger, read_ledger, write_ledger
 from qpkit.qupath import Project, open_project
+from qpkit.workflows.pages.review import review_page
 from qpkit.workflows.review.project import review_project
 from qpkit.workflows.review.result import Reviewed, ReviewReport, ReviewSettings
 from qpkit.workflows.review.tables import class_changes, counts_by, review_csv, review_to_builtins
@@ -182,6 +184,40 @@ def test_without_a_ledger_the_metadata_are_looked_at(tmp_path: Path, damage: boo
     assert {row.matched_by for row in report.rows} == {"metadata"}
     assert any("what was rejected" in note for note in report.notes)
     assert any("parquet: damaged" in note for note in report.notes) == damage
+
+
+@pytest.mark.parametrize(("column", "value"), [("geometry", b"no shape"), ("id", None), ("state", "lost")])
+def test_a_ledger_with_impossible_rows_is_damaged(tmp_path: Path, column: str, value: object) -> None:
+    project = imported(tmp_path, [predicted(0)])
+    ledger = read_ledger(project.path.parent, "run-1")
+    place, kind = ledger.table.column_names.index(column), ledger.table.schema.field(column).type
+    table = ledger.table.set_column(place, column, pa.array([value], kind))
+    write_ledger(project.path.parent, Ledger("run-1", table))
+    report = reviewed(project)
+    assert outcomes(report) == {"untouched": 1}
+    assert "damaged" in report.notes[0]
+
+
+def test_a_copied_ledger_and_shapes_without_area_do_not_disturb(tmp_path: Path) -> None:
+    project = imported(tmp_path, [predicted(0)])
+    folder = project.path.parent / FOLDER
+    shutil.copy(folder / "run-1.parquet", folder / "run-1 (copy).parquet")
+    nothing = [Annotation(geometry=shape) for shape in (shapely.Point(5, 5), shapely.LineString([(0, 0), (5, 5)]))]
+    change(project, [], [*nothing, Annotation(geometry=shapely.Point(9, 9), metadata={"qpkit run": "run-1"})])
+    report = reviewed(project)
+    assert (outcomes(report)["untouched"], outcomes(report)["added"]) == (1, 2)
+    assert any("a copy of the ledger" in note for note in report.notes)
+    assert review_page(project, report, tmp_path / "page.html") == ()
+
+
+def test_an_imported_object_edited_before_the_next_import_is_still_seen(tmp_path: Path) -> None:
+    own = [predicted(n) for n in range(2)]
+    project = imported(tmp_path, own)
+    change(project, own[:1], [replace(own[0], path_class=CLASSES[1])])
+    # The next import writes down what it put there; what a person changed is not among it.
+    ledger = read_ledger(project.path.parent, "run-1").after_import("1", "a.tif", own[1:], Ledger("run-1").table, {})
+    write_ledger(project.path.parent, ledger)
+    assert outcomes(reviewed(project)) == {"reclassified": 1, "untouched": 1}
 
 
 def test_what_is_not_there_to_compare_is_unknown(tmp_path: Path) -> None:
