@@ -22,6 +22,7 @@ from qpkit.errors import ConfigError
 from qpkit.predictions.ledger import read_ledger
 from qpkit.qupath import Project, open_project
 from qpkit.qupath.project.edits import set_metadata
+from qpkit.workflows.evaluate.truth import ground_truth
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
 from qpkit.workflows.imports.project import import_predictions
@@ -192,3 +193,13 @@ def test_the_class_unsure_is_unknown_and_options_that_contradict_are_refused(pro
     for wrong in ({"with_predictions": True}, {"unannotated": "background"}):
         with pytest.raises(ConfigError, match="--reviewed"):
             replace(SETTINGS, **wrong)
+
+
+def test_what_is_unsure_is_no_ground_truth(project: Project) -> None:
+    act(project)
+    objects = open_project(project.path).entries[0].objects()
+    truth = ground_truth(objects, default_label_map(CLASSES), run="another")
+    (unsure,) = truth.unknown
+    assert unsure.geometry.equals(PREDICTED["unsure"])
+    assert truth.origins["unsure from run run-1, left out"] == 1
+    assert unsure not in truth.objects
