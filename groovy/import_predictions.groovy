@@ -128,12 +128,14 @@ List givenArguments() {
 
 // ==== provenance: the same text in every script that needs it ====
 // The rule of qpkit/core/provenance.py: a predicted object is untouched while its class and shape are what its metadata
-// say and it is not locked. Its name, colour and measurements do not count.
+// say, it is not locked, and no reviewer has said anything of it. Its name, colour and measurements do not count.
 
 @Field String RUN_KEY = 'qpkit run'
 @Field String CLASS_KEY = 'qpkit class'
 @Field String SHAPE_KEY = 'qpkit shape'
 @Field String LOCKED_KEY = 'qpkit locked'
+@Field String REVIEW_KEY = 'qpkit review'
+@Field List DECISIONS = ['accepted', 'unsure', 'reclassified']
 
 /** An object's metadata, to read. */
 Map metadataOf(item) {
@@ -145,12 +147,24 @@ Map metadataOf(item) {
     return reader.invoke(item)
 }
 
+void putMetadata(item, String key, String value) {
+    if (item.respondsTo('getMetadata')) {
+        item.getMetadata().put(key, value)
+        return
+    }
+    def writer = PathObject.class.getDeclaredMethod('storeMetadataValue', String.class, String.class)
+    writer.setAccessible(true)
+    writer.invoke(item, key, value)
+}
+
 boolean isPrediction(item) {
     return metadataOf(item).containsKey(RUN_KEY)
 }
 
 boolean isUntouched(item) {
     def metadata = metadataOf(item)
+    if (DECISIONS.contains((metadata.get(REVIEW_KEY) ?: '').trim().toLowerCase()))
+        return false
     def className = item.getPathClass() == null ? null : item.getPathClass().toString()
     if (className != metadata.get(CLASS_KEY) || item.isLocked() != metadata.containsKey(LOCKED_KEY))
         return false
@@ -225,16 +239,6 @@ List readPredictions(File file) {
     if (!objects.every { isPrediction(it) })
         throw new IllegalStateException("${file.getName()} holds objects that qpkit did not write")
     return objects
-}
-
-void putMetadata(item, String key, String value) {
-    if (item.respondsTo('getMetadata')) {
-        item.getMetadata().put(key, value)
-        return
-    }
-    def writer = PathObject.class.getDeclaredMethod('storeMetadataValue', String.class, String.class)
-    writer.setAccessible(true)
-    writer.invoke(item, key, value)
 }
 
 /** Bring the predictions of one image up to date; what a person drew or edited stays. */

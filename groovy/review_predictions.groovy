@@ -1,12 +1,14 @@
 /*
- * What:    Steps through the predictions of the open image that nobody has touched yet: accept, reject or reclassify
- *          each with one key. Run the script again to stop.
+ * What:    Steps through the predictions of the open image that nobody has touched yet: accept, reject, reclassify
+ *          or call unsure each with one key. Run the script again to stop.
  * Inputs:  The open image, with annotations that qpkit imported (detections cannot be learned from and are left out).
  *          The first nine classes of QuPath's class list have the keys 1 to 9.
  * Outputs: Changes of the open image; save it when you are done. Accepted: the object is locked. Reclassified: it gets
  *          the class and is locked. Both count as a person's work: a later import leaves them alone, and the next
- *          `qpkit export` learns from them. Rejected: the object is removed. Importing the same run once more would
- *          bring it back; set REJECT_AS to a class of yours ("Ignore*" is drawn as ignore) to keep it as rejected.
+ *          `qpkit export` learns from them. Unsure: the object stays as it is, and exports say nothing is known there.
+ *          Rejected: the object is removed, and stays away; set REJECT_AS to a class of yours ("Ignore*" is drawn as
+ *          ignore) to keep it. The first three write what was decided, by whom and in how many seconds into the object's
+ *          metadata, which `qpkit review` counts.
  * QuPath:  0.4, 0.5, 0.6, 0.7
  * Run:     Open an image, Automate > Script editor, Run; then click into the image.
  */
@@ -28,6 +30,8 @@ import qupath.lib.objects.classes.PathClass
 @Field KeyCode PREVIOUS = KeyCode.PAGE_UP
 @Field KeyCode ACCEPT = KeyCode.ENTER
 @Field KeyCode REJECT = KeyCode.BACK_SPACE
+@Field KeyCode UNSURE = KeyCode.U
+@Field String REVIEWER = ''                // who reviews, kept with every decision; empty: nobody is named
 @Field String REJECT_AS = ''               // class of rejected objects; empty: they are removed
 @Field boolean LEAST_SURE_FIRST = true     // by mean probability, where there is one; else from top to bottom
 
@@ -56,11 +60,12 @@ void toggle(gui, viewer) {
     def classes = gui.getAvailablePathClasses().findAll { it != null && it.getName() != null }.take(9)
     def review = [
         hierarchy: hierarchy, queue: queue, classes: classes, place: 0, accepted: 0, rejected: 0, reclassified: 0,
+        unsure: 0, since: System.nanoTime(),
         status: new Label(), stage: new Stage()
     ]
     review.handler = { event -> if (act(viewer, review, event.getCode())) event.consume() } as EventHandler
     def keys = classes.withIndex().collect { one, number -> "${number + 1} ${one}" }.join('   ')
-    def help = "${ACCEPT} accept   ${REJECT} reject   ${NEXT}, ${PREVIOUS} next, previous\n${keys}"
+    def help = "${ACCEPT} accept   ${REJECT} reject   ${UNSURE} unsure   ${NEXT}, ${PREVIOUS} next, previous\n${keys}"
     def scene = new Scene(new VBox(10.0d, review.status, new Label(help)))
     scene.addEventFilter(KeyEvent.KEY_PRESSED, review.handler)
     viewer.getView().addEventFilter(KeyEvent.KEY_PRESSED, review.handler)
@@ -99,6 +104,8 @@ boolean act(viewer, Map review, KeyCode code) {
         accept(review, item)
     else if (code == REJECT)
         reject(review, item)
+    else if (code == UNSURE)
+        callUnsure(review, item)
     else if (digit >= 0 && digit < review.classes.size())
         reclassify(review, item, review.classes[digit])
     else
@@ -109,6 +116,7 @@ boolean act(viewer, Map review, KeyCode code) {
 
 void accept(Map review, item) {
     item.setLocked(true)     // what is locked belongs to a person: see isUntouched
+    decide(review, item, 'accepted')
     review.hierarchy.fireObjectsChangedEvent(this, [item])
     review.accepted++
     step(review, 1)
@@ -121,9 +129,25 @@ void reclassify(Map review, item, PathClass to) {
     }
     item.setPathClass(to)
     item.setLocked(true)
+    decide(review, item, 'reclassified')
     review.hierarchy.fireObjectClassificationsChangedEvent(this, [item])
     review.reclassified++
     step(review, 1)
+}
+
+void callUnsure(Map review, item) {
+    decide(review, item, 'unsure')
+    review.hierarchy.fireObjectsChangedEvent(this, [item])
+    review.unsure++
+    step(review, 1)
+}
+
+/** Keep with an object what was decided, by whom, and in how many seconds since it came on show. */
+void decide(Map review, item, String decision) {
+    putMetadata(item, REVIEW_KEY, decision)
+    if (REVIEWER)
+        putMetadata(item, 'qpkit reviewer', REVIEWER)
+    putMetadata(item, 'qpkit review seconds', (Math.round((System.nanoTime() - review.since) / 1e8d) / 10.0d).toString())
 }
 
 void reject(Map review, item) {
@@ -163,6 +187,7 @@ void step(Map review, int by) {
 
 void show(viewer, Map review) {
     def item = current(review)
+    review.since = System.nanoTime()
     if (item != null) {
         viewer.setSelectedObject(item)
         viewer.centerROI(item.getROI())
@@ -173,7 +198,8 @@ void show(viewer, Map review) {
 
 String counts(Map review) {
     def left = review.queue.count { isOpen(it) }
-    return "${review.accepted} accepted, ${review.reclassified} reclassified, ${review.rejected} rejected, ${left} left"
+    return "${review.accepted} accepted, ${review.reclassified} reclassified, ${review.rejected} rejected, ${review.unsure} unsure, " +
+        "${left} left"
 }
 
 Double orderOf(item) {
@@ -183,12 +209,14 @@ Double orderOf(item) {
 
 // ==== provenance: the same text in every script that needs it ====
 // The rule of qpkit/core/provenance.py: a predicted object is untouched while its class and shape are what its metadata
-// say and it is not locked. Its name, colour and measurements do not count.
+// say, it is not locked, and no reviewer has said anything of it. Its name, colour and measurements do not count.
 
 @Field String RUN_KEY = 'qpkit run'
 @Field String CLASS_KEY = 'qpkit class'
 @Field String SHAPE_KEY = 'qpkit shape'
 @Field String LOCKED_KEY = 'qpkit locked'
+@Field String REVIEW_KEY = 'qpkit review'
+@Field List DECISIONS = ['accepted', 'unsure', 'reclassified']
 
 /** An object's metadata, to read. */
 Map metadataOf(item) {
@@ -200,12 +228,24 @@ Map metadataOf(item) {
     return reader.invoke(item)
 }
 
+void putMetadata(item, String key, String value) {
+    if (item.respondsTo('getMetadata')) {
+        item.getMetadata().put(key, value)
+        return
+    }
+    def writer = PathObject.class.getDeclaredMethod('storeMetadataValue', String.class, String.class)
+    writer.setAccessible(true)
+    writer.invoke(item, key, value)
+}
+
 boolean isPrediction(item) {
     return metadataOf(item).containsKey(RUN_KEY)
 }
 
 boolean isUntouched(item) {
     def metadata = metadataOf(item)
+    if (DECISIONS.contains((metadata.get(REVIEW_KEY) ?: '').trim().toLowerCase()))
+        return false
     def className = item.getPathClass() == null ? null : item.getPathClass().toString()
     if (className != metadata.get(CLASS_KEY) || item.isLocked() != metadata.containsKey(LOCKED_KEY))
         return false

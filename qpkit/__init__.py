@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from qpkit.workflows.inputs.settings import SlideSettings as SlideSettings
     from qpkit.workflows.project import add_images as add_images
     from qpkit.workflows.project import write_metadata as write_metadata
+    from qpkit.workflows.review.project import review_project as review_project
+    from qpkit.workflows.review.result import ReviewSettings as ReviewSettings
     from qpkit.workflows.tables.split import split_tiles as split_tiles
     from qpkit.workflows.tables.split_settings import SplitSettings as SplitSettings
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
@@ -94,6 +96,8 @@ _HOMES: Final = {
         "qpkit.workflows.inputs.label_maps": ("read_label_map",),
         "qpkit.workflows.inputs.settings": ("SlideSettings",),
         "qpkit.workflows.project": ("add_images", "write_metadata"),
+        "qpkit.workflows.review.project": ("review_project",),
+        "qpkit.workflows.review.result": ("ReviewSettings",),
         "qpkit.workflows.tables.split": ("split_tiles",),
         "qpkit.workflows.tables.split_settings": ("SplitSettings",),
         "qpkit_train.inference.settings": ("PredictSettings",),

@@ -7,7 +7,6 @@ name says the run, too, and the id is of a kind that no QuPath makes.
 
 from __future__ import annotations
 
-import math
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
+from qpkit.core.review import REVIEW_KEY, said_of
 
 RUN_KEY: Final = "qpkit run"
 MODEL_KEY: Final = "qpkit model"
@@ -93,6 +93,22 @@ def run_of(item: Annotation) -> str | None:
     return named and named[1]
 
 
+def predicted_class_of(item: Annotation) -> str | None:
+    """The class that an object was predicted as, from its metadata or else its name; None if nothing says so."""
+    if CLASS_KEY in item.metadata:
+        return item.metadata[CLASS_KEY]
+    named = _named(item)
+    return str(PathClass.parse(named[0])) if named else None
+
+
+def has_prediction_id(item: Annotation) -> bool:
+    """Say whether an id is of the kind that imports give (version 5); copies made in QuPath get others."""
+    try:
+        return item.id is not None and uuid.UUID(item.id).version == 5
+    except ValueError:
+        return False
+
+
 def is_prediction(item: Annotation) -> bool:
     """Say whether qpkit put this object there."""
     return run_of(item) is not None
@@ -106,13 +122,7 @@ def is_recognised_by_name(item: Annotation) -> bool:
 def _named(item: Annotation) -> tuple[str, str] | None:
     """Label and run in the name of an object with a version 5 id; QuPath's own ids are of version 4."""
     found = _NAME.fullmatch(item.name or "")
-    if found is None or item.id is None:
-        return None
-    try:
-        version = uuid.UUID(item.id).version
-    except ValueError:
-        return None
-    return (found[1], found[2]) if version == 5 else None
+    return (found[1], found[2]) if found is not None and has_prediction_id(item) else None
 
 
 def origin_of(item: Annotation) -> Origin:
@@ -121,32 +131,52 @@ def origin_of(item: Annotation) -> Origin:
         return "drawn"
     if is_untouched(item):
         return "untouched"
-    return "accepted" if is_untouched(replace(item, locked=_was_locked(item))) else "edited"
+    return "accepted" if is_untouched(_undecided(item)) else "edited"
+
+
+def _undecided(item: Annotation) -> Annotation:
+    """The object before a person locked it or said something of it."""
+    metadata = {key: value for key, value in item.metadata.items() if key != REVIEW_KEY}
+    return replace(item, locked=was_locked(item), metadata=metadata)
 
 
 def is_untouched(item: Annotation) -> bool:
     """Say whether a predicted object is as qpkit wrote it: same class, same shape, locked only if it was.
 
-    Shapes are compared by bounds, centroid (0.05 px) and area (0.1 %), because QuPath 0.6+ rounds vertices again
-    when it saves and turns rings around. An object that has lost its metadata is compared by its class alone.
+    One of which a reviewer said something (`qpkit.core.review`) was touched. Shapes are compared by bounds, centroid
+    (0.05 px) and area (0.1 %), because QuPath 0.6+ rounds vertices again when it saves and turns rings around. An
+    object that has lost its metadata is compared by its class alone.
     """
+    if said_of(item.metadata) is not None:
+        return False
     if is_recognised_by_name(item):
         label, _ = _named(item) or ("", "")
         return not item.locked and item.class_name == str(PathClass.parse(label))
-    if item.class_name != item.metadata.get(CLASS_KEY) or item.locked != _was_locked(item):
+    if item.class_name != item.metadata.get(CLASS_KEY) or item.locked != was_locked(item):
         return False
     try:
         then = [float(part) for part in item.metadata.get(SHAPE_KEY, "").split()]
     except ValueError:
         return False
-    now = _measures([item.geometry])[0].tolist()
-    if len(then) != len(now):
-        return False
-    moved = any(abs(a - b) > _SHAPE_TOLERANCE_PX for a, b in zip(then[1:], now[1:], strict=True))
-    return not moved and math.isclose(then[0], now[0], rel_tol=1e-3, abs_tol=0.5)
+    now = _measures([item.geometry])[0]
+    return len(then) == len(now) and bool(_same_measures(np.array([then]), now[np.newaxis])[0])
 
 
-def _was_locked(item: Annotation) -> bool:
+def same_shapes(
+    then: Sequence[BaseGeometry] | NDArray[np.object_], now: Sequence[BaseGeometry] | NDArray[np.object_]
+) -> NDArray[np.bool_]:
+    """Say of pairs of shapes whether they are the same, as `is_untouched` compares them."""
+    return _same_measures(_measures(then), _measures(now)) if len(then) else np.zeros(0, np.bool_)
+
+
+def _same_measures(then: NDArray[np.float64], now: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows of `_measures` that are of the same shape; NaN is of none."""
+    area = np.abs(then[:, 0] - now[:, 0]) <= np.maximum(1e-3 * np.maximum(then[:, 0], now[:, 0]), 0.5)
+    return np.asarray(area & (np.abs(then[:, 1:] - now[:, 1:]) <= _SHAPE_TOLERANCE_PX).all(axis=1))
+
+
+def was_locked(item: Annotation) -> bool:
+    """Whether a prediction was locked when it was imported."""
     return LOCKED_KEY in item.metadata
 
 
@@ -158,13 +188,18 @@ def _measures(geometries: Sequence[BaseGeometry] | NDArray[np.object_]) -> NDArr
 
 
 def drawn_by_people(objects: Iterable[Annotation], labels: LabelMap | None = None) -> list[Annotation]:
-    """The objects that people drew, or imported ones that they changed or locked.
+    """The objects that people drew, or imported ones that they changed or accepted; no predictions they were unsure of.
 
     Args:
         objects: Of one slide.
         labels: Says which kinds of objects it looks at; None looks at annotations alone.
     """
-    return [o for o in objects if is_looked_at(o, labels) and not (is_prediction(o) and is_untouched(o))]
+    return [o for o in objects if is_looked_at(o, labels) and not is_undecided(o)]
+
+
+def is_undecided(item: Annotation) -> bool:
+    """Say whether an object is a prediction that nobody has touched, or of which a reviewer is unsure."""
+    return is_prediction(item) and (is_untouched(item) or said_of(item.metadata) == "unsure")
 
 
 def is_looked_at(item: Annotation, labels: LabelMap | None) -> bool:

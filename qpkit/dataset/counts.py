@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qpkit.core.labels import LabelMap
-from qpkit.dataset.record import TileRecord
+from qpkit.dataset.record import ORIGINS, TileRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class TileCounts:
         pixels: Mask pixels by value; every value of the label map is there.
         area_mm2: The same as area, mm2; None if the um per px of a tile is not known.
         tissue: Mean fraction of tissue, 0..1; NaN without tiles.
+        origins: Mask pixels by where their label comes from, as in TileRecord; empty where no tile says so.
     """
 
     tiles: int
@@ -34,11 +35,18 @@ class TileCounts:
     pixels: Mapping[int, int]
     area_mm2: Mapping[int, float] | None
     tissue: float
+    origins: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def negatives_per_positive(self) -> float | None:
         """Tiles without a class for one with; None if none has any."""
         return self.negative / self.positive if self.positive else None
+
+    @property
+    def reviewed(self) -> float | None:
+        """Fraction of the labelled pixels whose label comes from a review, 0..1; None where nothing says so."""
+        labelled = self.origins.get("human", 0) + self.origins.get("reviewed", 0)
+        return self.origins.get("reviewed", 0) / labelled if labelled else None
 
 
 def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
@@ -61,7 +69,15 @@ def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
         with_class=with_class,
         pixels=dict(pixels),
         area_mm2=None if any(math.isnan(t.mpp) for t in tiles) else area,
+        origins=_origins(tiles),
         tissue=sum(t.tissue for t in tiles) / len(tiles) if tiles else math.nan,
+    )
+
+
+def _origins(tiles: Sequence[TileRecord]) -> dict[str, int]:
+    """Pixels by origin; those that no tile has are there with 0, if any tile says where its labels come from."""
+    return (
+        {name: sum(t.origins.get(name, 0) for t in tiles) for name in ORIGINS} if any(t.origins for t in tiles) else {}
     )
 
 

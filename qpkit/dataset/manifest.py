@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins
-from qpkit.dataset.record import Split, TileRecord
+from qpkit.dataset.record import ORIGINS, Split, TileRecord
 from qpkit.dataset.stores.choice import open_store
 from qpkit.dataset.stores.store import TileStore
 from qpkit.errors import FormatError, listed
@@ -130,6 +130,9 @@ def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, A
     }
     for value in values:
         columns[f"px_{value}"] = pa.array([tile.pixels.get(value, 0) for tile in tiles], type=pa.int64())
+    if any(tile.origins for tile in tiles):
+        for name in ORIGINS:
+            columns[f"{name}_px"] = pa.array([tile.origins.get(name, 0) for tile in tiles], type=pa.int64())
     layers = info.get("layers", _BASE_LAYERS)
     for layer in layers[2:]:
         columns[layer] = pa.array([tile.others.get(layer, "") for tile in tiles], type=pa.string())
@@ -193,5 +196,6 @@ def _record(row: dict[str, Any], layers: Sequence[str]) -> TileRecord:
         others={layer: row[layer] for layer in layers[2:]},
         shard=shard,
         places={layer: (row[f"{layer}_at"], row[f"{layer}_bytes"]) for layer in layers} if shard else {},
+        origins={name: row[f"{name}_px"] for name in ORIGINS if row.get(f"{name}_px") is not None},
         **{name: row[name] for name in _PLAIN_COLUMNS},
     )

@@ -11,6 +11,10 @@ Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, Split, Split]] = ("train", "val", "test")
 
 
+ORIGINS: Final = ("human", "reviewed", "rejected")
+"""Where labels come from, as `TileRecord.origins` has it; columns human_px, reviewed_px, rejected_px."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRecord:
     """One row of the table.
@@ -32,6 +36,9 @@ class TileRecord:
         others: The same for further layers by name: "image_x4", "mask_x4" (context), "instances".
         shard: Path of the tar file that holds all layers, or "".
         places: (offset, length) of each layer in the shard, bytes.
+        origins: After a review (`qpkit export --reviewed`) mask pixels by where their label comes from: "human" and
+            "reviewed", together all that are not ignore, and "rejected", the background where a prediction was
+            deleted. Empty for other tables.
     """
 
     slide: str
@@ -54,6 +61,7 @@ class TileRecord:
     others: Mapping[str, str] = field(default_factory=dict)
     shard: str = ""
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    origins: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

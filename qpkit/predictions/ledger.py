@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +77,14 @@ class Ledger:
         return rows.filter(pa.array([identity not in there for identity in rows["id"].to_pylist()], pa.bool_()))
 
     def after_import(
-        self, entry: str, slide: str, objects: Sequence[Annotation], deleted: pa.Table, said: Mapping[str, Any]
+        self,
+        entry: str,
+        slide: str,
+        objects: Sequence[Annotation],
+        deleted: pa.Table,
+        said: Mapping[str, Any],
+        *,
+        edited: Collection[str | None] = (),
     ) -> Ledger:
         """Write down an import into one entry.
 
@@ -86,6 +93,7 @@ class Ledger:
             objects: What is in the project now, of this run.
             deleted: Rows of objects that a person deleted.
             said: Settings, and counts of what was left out.
+            edited: Ids of objects that a person has changed; what is written of their predictions stays.
         """
         own = _is(self.table, entry=entry)
         before = self.table.filter(pa.array(own & _is(self.table, state="imported")))
@@ -103,7 +111,8 @@ class Ledger:
             [when.get(item.id, now) for item in objects],
         ]
         made = pa.table([pa.array(c, t) for c, t in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)
-        table = pa.concat_tables([self.table.filter(pa.array(~own)), made, deleted])
+        changed = before.filter(pa.array([identity in edited for identity in before["id"].to_pylist()], pa.bool_()))
+        table = pa.concat_tables([self.table.filter(pa.array(~own)), made, changed, deleted])
         return Ledger(self.run, table, {**self.entries, entry: dict(said)})
 
     def marked(self, entry: str, ids: Collection[str], state: State) -> Ledger:
@@ -155,18 +164,58 @@ def read_ledger(project: Path, run: str) -> Ledger:
         FormatError: The file is there and damaged.
     """
     path = _path(project, run)
-    if not path.is_file():
-        return Ledger(run)
+    return _read(path, run) if path.is_file() else Ledger(run)
+
+
+def _read(path: Path, run: str | None) -> Ledger:
+    """Read a ledger; None takes it of whatever run it is."""
     try:
         table = pq.read_table(path)
         said = json.loads((table.schema.metadata or {})[b"qpkit"])
+        run = said["run"] if run is None else run
         if (said["format"], said["run"]) != (FORMAT, run):
             raise FormatError(f"{path}: is {said['format']!r} of run {said['run']!r}, not {FORMAT!r} of {run!r}")
-        return Ledger(run, table.select(_SCHEMA.names).cast(_SCHEMA), said["entries"])
+        return Ledger(str(run), table.select(_SCHEMA.names).cast(_SCHEMA), said["entries"])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as err:
         if isinstance(err, FormatError):
             raise
         raise FormatError(f"{path}: damaged ({err}); move it away to go on without it") from err
+
+
+def read_ledgers(project: Path) -> tuple[list[Ledger], list[str]]:
+    """Read everything that imports wrote into a project.
+
+    Args:
+        project: The folder of the project.
+
+    Returns:
+        The ledgers in the order of their runs; and of each damaged one what is wrong with it.
+    """
+    ledgers, damaged = [], []
+    for path in sorted((project / FOLDER).glob("*.parquet")):
+        try:
+            ledger = _read(path, None)
+            _require_rows(path, ledger.table)
+            if path.name != _path(project, ledger.run).name:
+                raise FormatError(f"{path}: a copy of the ledger of run {ledger.run}; move it away")
+            ledgers.append(ledger)
+        except FormatError as err:
+            damaged.append(str(err))
+    return sorted(ledgers, key=lambda ledger: ledger.run), damaged
+
+
+def _require_rows(path: Path, table: pa.Table) -> None:
+    """Raise FormatError unless every row says what a review asks for."""
+    needed = ("entry", "slide", "id", "kind", "geometry", "state")
+    faults = [f"{name} missing" for name in needed if table[name].null_count]
+    if set(table["state"].to_pylist()) - {*get_args(State), None}:
+        faults.append("unknown states")
+    try:
+        shapely.from_wkb(table["geometry"].to_pylist())
+    except (shapely.errors.ShapelyError, TypeError, ValueError):
+        faults.append("shapes that are none")
+    if faults:
+        raise FormatError(f"{path}: damaged ({', '.join(faults)}); move it away to go on without it")
 
 
 def write_ledger(project: Path, ledger: Ledger) -> None:

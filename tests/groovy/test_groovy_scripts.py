@@ -22,6 +22,7 @@ from predictions_made_up import predict_truth
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.labels import default_label_map
 from qpkit.core.provenance import is_untouched, prediction_id, provenance
+from qpkit.core.review import is_unsure
 from qpkit.qupath import open_project, read_geojson, write_geojson
 from qpkit.workflows.imports.geojson import predictions_to_geojson
 from qpkit.workflows.imports.settings import ImportSettings
@@ -413,9 +414,35 @@ def test_what_a_review_decides_is_what_the_next_export_learns_from(play: Play, v
     assert sorted(after) == sorted([first, second, str(human(5).id), str(predicted(200).id)])
     assert after[first]["isLocked"]
     assert after[second]["classification"]["name"] == "Stroma"
-    assert became["status"][0] == "All reviewed   1 accepted, 1 reclassified, 1 rejected, 0 left"
+    assert became["status"][0] == "All reviewed   1 accepted, 1 reclassified, 1 rejected, 0 unsure, 0 left"
     assert became["events"] == ["changed", "classified"]
+    assert [after[one]["metadata"]["qpkit review"] for one in (first, second)] == ["accepted", "reclassified"]
+    assert "qpkit reviewer" not in after[first]["metadata"]
     assert (became["windows"], became["filters"]) == (0, [0])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.6"])
+def test_who_is_unsure_says_so_and_the_object_waits_no_more(play: Play, tmp_path: Path, version: str) -> None:
+    became = play(
+        "review_predictions",
+        version,
+        window=True,
+        open=["1"],
+        settings={"REVIEWER": "'Dr. Ä'"},
+        entries=[entry(1, "a", live=features([predicted(0)]))],
+        keys=["U", "ENTER"],
+    )
+    (item,) = became["live"]["1"]
+    facts = item["properties"]
+    assert (facts["metadata"]["qpkit review"], facts["metadata"]["qpkit reviewer"]) == ("unsure", "Dr. Ä")
+    assert 0 <= float(facts["metadata"]["qpkit review seconds"]) < 60
+    assert not facts.get("isLocked")
+    assert became["keys"][1][:2] == ["ENTER", False]
+    write = tmp_path / "live.geojson"
+    write.write_text(json.dumps({"type": "FeatureCollection", "features": became["live"]["1"]}), encoding="utf-8")
+    (found,) = read_geojson(write)
+    assert is_unsure(found)
+    assert not is_untouched(found)
 
 
 def test_a_rejected_object_can_stay_under_a_class(play: Play) -> None:

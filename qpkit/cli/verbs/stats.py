@@ -55,6 +55,12 @@ def _show(report: StatsReport) -> None:
         ("tissue", f"{total.tissue:.1%}"),
         ("split by", report.rule or "-"),
     ]
+    if total.reviewed is not None:
+        facts += [
+            ("labels from people", f"{1 - total.reviewed:.1%}"),
+            ("labels from a review", f"{total.reviewed:.1%}"),
+            ("rejected predictions, px", total.origins.get("rejected", 0)),
+        ]
     table("Tiles", ("", ""), [(name, str(value)) for name, value in facts])
     for title, parts in (("Splits", report.splits), ("Groups", report.groups), ("Slides", report.slides)):
         _parts(title, parts, report)
@@ -93,8 +99,17 @@ def _part_row(title: str, part: PartStats, labels: LabelMap) -> dict[str, Any]:
         "with : without": _ratio(counts.negatives_per_positive),
         "only ignore": counts.unknown,
         "tissue": f"{counts.tissue:.0%}",
+        **(
+            {}
+            if not counts.origins
+            else {"reviewed": _percent(counts.reviewed), "rejected px": counts.origins.get("rejected", 0)}
+        ),
         **{f"{c.name} mm2": counts.area_mm2[c.value] if counts.area_mm2 else None for c in labels.classes},
     }
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{fraction:.0%}"
 
 
 def _ratio(others: float | None) -> str:

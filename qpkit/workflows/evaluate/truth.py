@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people, origin_of, run_of
+from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, origin_of, run_of
+from qpkit.core.review import said_of
 from qpkit.workflows.evaluate.settings import Accepted
 
 DRAWN = "drawn"
@@ -37,7 +38,8 @@ def ground_truth(
     """Sort the objects of a slide.
 
     Predictions that nobody touched are left out. Those that a person locked as they were are truth, unless they are of
-    the run that is evaluated: it would be right by its own word. What a person changed is truth.
+    the run that is evaluated: it would be right by its own word. What a person changed is truth, what one was unsure of
+    is unknown.
 
     Args:
         objects: Of one slide.
@@ -56,6 +58,10 @@ def ground_truth(
         else:
             truth.append(item)
         origins[said] += 1
+    unsure = [o for o in objects if is_looked_at(o, rules) and is_prediction(o) and said_of(o.metadata) == "unsure"]
+    for item in unsure:
+        unknown.append(item)
+        origins[f"unsure from run {run_of(item)}, left out"] += 1
     return GroundTruth(objects=truth, unknown=unknown, origins=origins)
 
 
@@ -64,5 +70,9 @@ def origins_note(origins: Mapping[str, int]) -> tuple[str, ...]:
     if not set(origins) - {DRAWN}:
         return ()
     said = ", ".join(f"{count:,} {origin}" for origin, count in sorted(origins.items()))
-    left_out = " (their area is ignored; --accepted truth counts them)" if any("left out" in o for o in origins) else ""
+    left_out = (
+        " (their area is ignored; --accepted truth counts them)"
+        if any(o.startswith("accepted") and "left out" in o for o in origins)
+        else ""
+    )
     return (f"ground truth: {said}{left_out}",)

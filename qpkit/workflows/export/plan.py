@@ -21,8 +21,9 @@ from qpkit.files import safe_names
 from qpkit.slides.base import require_plane
 from qpkit.version import __version__
 from qpkit.workflows.export.jobs import SlideJob
+from qpkit.workflows.export.reviewed import ledger_hashes, reviewed_labels
 from qpkit.workflows.export.settings import ExportSettings
-from qpkit.workflows.export.slide import drawable
+from qpkit.workflows.export.slide import objects_of
 from qpkit.workflows.inputs.label_maps import require_known_classes
 from qpkit.workflows.inputs.slides import SlideInput, require_mpp
 from qpkit.workflows.inputs.tissue_rule import mask_file
@@ -89,6 +90,7 @@ def _job_hash(jobs: Sequence[SlideJob]) -> str:
             "labels": label_map_to_builtins(job.labels),
             "settings": job.settings.to_builtins(),
             "stem": job.stem,
+            **({"ledgers": ledger_hashes(job.item)} if job.settings.reviewed else {}),
         }
         for job in jobs
     ]
@@ -101,7 +103,7 @@ def _survey(
     """Slides with annotations, names of those without (what nobody annotated is not a negative), classes in use."""
     used, skipped, in_use = [], [], dict[str, PathClass]()
     for item in inputs:
-        annotations, _ = drawable(item.objects(), settings)
+        annotations = objects_of(item, settings).draw
         in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and _is_drawn(a, settings)}
         if annotations:
             used.append(item)
@@ -153,7 +155,8 @@ def _label_map(in_use: Mapping[str, PathClass], settings: ExportSettings, classe
     labels = with_colors(settings.labels, every) if settings.labels else default_label_map(drawn)
     if settings.store == "nnunet":
         labels = consecutive_labels(labels)
-    return replace(labels, unannotated=settings.unannotated) if settings.unannotated else labels
+    labels = replace(labels, unannotated=settings.unannotated) if settings.unannotated else labels
+    return reviewed_labels(labels) if settings.reviewed else labels
 
 
 def _require_drawn(labels: LabelMap, in_use: Mapping[str, PathClass]) -> None:

@@ -52,6 +52,8 @@ class ExportSettings(Settings):
         fractions: train:val:test, for splits that are drawn.
         seed: Of the split.
         with_predictions: Draw what qpkit imported into the project, too.
+        reviewed: Learn from a review of imported predictions: inside Reviewed* regions what is there is truth, what was
+            deleted is background; all else that nobody labelled is unknown.
         pixel_rule: centre (unbiased), or qupath: as QuPath's own exporter draws.
         context: 1,4: also show 4 times the surroundings of every tile (2,4,8 ...).
         store: files, shards (WebDataset tar), none (slides are read in training) or nnunet.
@@ -72,6 +74,7 @@ class ExportSettings(Settings):
     fractions: Annotated[tuple[float, float, float], Flag(parse=parse_fractions, shown="8:1:1")] = FRACTIONS
     seed: Annotated[int, Range(at_least=0)] = 0
     with_predictions: bool = False
+    reviewed: bool = False
     pixel_rule: PixelRule = "centre"
     context: Annotated[tuple[int, ...], Flag(parse=parse_context, shown="1")] = (1,)
     store: StoreKind = "files"
@@ -84,6 +87,10 @@ class ExportSettings(Settings):
         if self.mpp is not None and self.downsample is not None:
             yield "--mpp and --downsample exclude each other; give one"
         yield from self._context_faults()
+        if self.reviewed and self.with_predictions:
+            yield "--reviewed and --with-predictions exclude each other; give one"
+        if self.reviewed and self.unannotated == "background":
+            yield "--reviewed: what nobody looked at is unknown; leave out --unannotated background"
         if self.store == "nnunet" and self.labels and self.labels.masks == "multi-label":
             yield '--store nnunet: nnU-Net has one class a pixel, the label map says masks = "multi-label"'
         if self.image_format.kind == "jpeg" and self.store in ("none", "nnunet"):
@@ -127,4 +134,6 @@ class ExportSettings(Settings):
             "image_format": str(self.image_format),
             "z": self.z,
             "t": self.t,
+            # Only where it is used: exports of before keep their hashes.
+            **({"reviewed": True} if self.reviewed else {}),
         }

@@ -6,15 +6,16 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qpkit.core.annotation import Annotation
+from qpkit.core.annotation import Annotation, Plane
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, origin_of
+from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, is_undecided
+from qpkit.core.review import is_review_mark, is_unsure
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.dataset.instances import write_instances
 from qpkit.dataset.record import TileRecord
@@ -25,10 +26,11 @@ from qpkit.dataset.stores.store import Stored, TileWriter
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.masks.paint_order import PaintAudit
 from qpkit.ops.masks.pixel_counts import PixelCounts
-from qpkit.ops.masks.rasterize import Painting, count_channels
+from qpkit.ops.masks.rasterize import Painting, count_channels, one_value_each
 from qpkit.ops.tissue import rgb_std
 from qpkit.report.figures.tissue import save_tissue_picture
 from qpkit.slides import Slide, open_source
+from qpkit.workflows.export.reviewed import Origins, ReviewedObjects, reviewed_objects
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.inputs.tissue_rule import Glass
@@ -58,6 +60,7 @@ class SlideReport:
         tissue_fraction, pen_fraction, dark_fraction: Of the slide, as the thumbnail shows it, 0..1.
         tissue_picture: Path of the picture that shows it, relative to the table.
         seconds: Wall time.
+        labels_from: With --reviewed pixels of the kept tiles by where their labels come from, as TileRecord.origins.
     """
 
     name: str
@@ -81,6 +84,7 @@ class SlideReport:
     dark_fraction: float
     tissue_picture: str
     seconds: float
+    labels_from: Mapping[str, int] = field(default_factory=dict)
 
 
 class SlideExport:
@@ -102,11 +106,19 @@ class SlideExport:
     def __init__(self, item: SlideInput, grid: TileGrid, labels: LabelMap, settings: ExportSettings) -> None:
         self._item, self._grid, self._settings = item, grid, settings
         self._objects = item.objects()
-        self._annotations, self._unreviewed = drawable(self._objects, settings)
-        self._reviewed = 0 if settings.with_predictions else sum(map(is_prediction, self._annotations))
+        found = objects_of(item, settings)
+        self._annotations, self._unreviewed = found.draw, found.unknown
+        truth = [o for o in self._annotations if is_prediction(o) and not (settings.reviewed and is_unsure(o))]
+        self._reviewed = 0 if settings.with_predictions else len(truth)
         unseen = Counter(o.kind == "annotation" for o in self._objects if not is_looked_at(o, settings.labels))
         self._detections, self._annotations_left_out = unseen[False], unseen[True]
         self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
+        self._origins: Origins | None = None
+        self._labels_from: Counter[str] = Counter()
+        if settings.reviewed:
+            self._origins = Origins(
+                found, item, labels, downsample=grid.downsample, plane=grid.plane, pixel_rule=settings.pixel_rule
+            )
         self._tally = PixelCounts()
         self._unread = 0
         self._dropped: Counter[str] = Counter()
@@ -172,6 +184,7 @@ class SlideExport:
             pen_fraction=round(float(glass.found.pen.mean()), 4),
             dark_fraction=round(float(glass.found.dark.mean()), 4),
             tissue_picture=picture,
+            labels_from=self._labels_from,
             seconds=time.perf_counter() - start,
         )
 
@@ -205,7 +218,12 @@ class SlideExport:
         writer.add(name, layers)
         self._tally = self._tally + tally
         self._pixels.update(pixels)
-        self.records.append(self._record(tile, std=std, tissue=fraction, pixels=pixels))
+        origins = self._origins.count(tile, self._one_value(mask)) if self._origins else {}
+        self._labels_from.update(origins)
+        self.records.append(self._record(tile, std=std, tissue=fraction, pixels=pixels, origins=origins))
+
+    def _one_value(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return mask if mask.ndim == 2 else one_value_each(mask, self._painting[0].labels)
 
     def _mask(self, tile: Tile) -> tuple[NDArray[np.uint8], PixelCounts, dict[int, int]]:
         """The mask of a tile, which rules decided it, and its pixels by value."""
@@ -234,7 +252,9 @@ class SlideExport:
         painting = self._painting[0]
         return bool((painting.draw(tile, unannotated="ignore") != painting.labels.ignore).any())
 
-    def _record(self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int]) -> TileRecord:
+    def _record(
+        self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int], origins: Mapping[str, int]
+    ) -> TileRecord:
         source, mpp, region = self._item.source, self._item.info.mpp, tile.slide_region
         return TileRecord(
             slide=source.name,
@@ -254,6 +274,7 @@ class SlideExport:
             pixels=pixels,
             image="",
             mask="",
+            origins=origins,
         )
 
 
@@ -274,10 +295,26 @@ def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[l
     Kinds that the label map does not look at are not drawn (without one only annotations are), nor is the class that
     only says where tissue is (--tissue class:NAME).
     """
-    labels = settings.labels
-    looked_at = [o for o in objects if is_looked_at(o, labels)]
-    if settings.tissue.by == "class" and not (labels and labels.knows(settings.tissue.source)):
-        looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
+    looked_at = _looked_at(objects, settings)
     if settings.with_predictions:
         return looked_at, []
-    return drawn_by_people(looked_at, labels), [o for o in looked_at if origin_of(o) == "untouched"]
+    return drawn_by_people(looked_at, settings.labels), [o for o in looked_at if is_undecided(o)]
+
+
+def objects_of(item: SlideInput, settings: ExportSettings) -> ReviewedObjects:
+    """What `drawable` gives of a slide's objects; with --reviewed, what the review makes of them."""
+    objects = item.objects()
+    if settings.reviewed:
+        return reviewed_objects(_looked_at(objects, settings), item, Plane(z=settings.z, t=settings.t))
+    draw, unknown = drawable(objects, settings)
+    return ReviewedObjects(draw=draw, unknown=unknown, human=draw)
+
+
+def _looked_at(objects: Sequence[Annotation], settings: ExportSettings) -> list[Annotation]:
+    labels = settings.labels
+    looked_at = [o for o in objects if is_looked_at(o, labels)]
+    # What only says where it was reviewed is no tissue.
+    looked_at = [o for o in looked_at if not is_review_mark(o) or (labels and labels.knows(o.class_name or ""))]
+    if settings.tissue.by == "class" and not (labels and labels.knows(settings.tissue.source)):
+        looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
+    return looked_at

@@ -84,7 +84,8 @@ class Change:
             if run != self.run:
                 ledgers.put(ledgers.of(run).marked(str(entry.id), ids, "replaced"))
         now = [*self.unchanged, *self.add]
-        ledgers.put(ledgers.of(self.run).after_import(str(entry.id), entry.name, now, self.deleted, said))
+        ledger = ledgers.of(self.run)
+        ledgers.put(ledger.after_import(str(entry.id), entry.name, now, self.deleted, said, edited=self.edited))
 
     def counts(self) -> dict[str, int]:
         """As SlideImport has them."""

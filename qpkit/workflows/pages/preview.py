@@ -17,6 +17,7 @@ from PIL import Image
 
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.dataset import TileRecord, TileSet
+from qpkit.dataset.counts import TileCounts
 from qpkit.dataset.example_tiles import most_of_class, rarest, without_class
 from qpkit.dataset.stores.slides import exported_plane, open_exported_slide
 from qpkit.errors import FormatError, QpkitError, listed
@@ -125,12 +126,15 @@ def _classes(stats: StatsReport) -> dict[str, Any]:
 def _split(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
     names = [item.name for item in tiles.labels.classes]
     rows = []
+    is_reviewed = any(part.counts.origins for part in stats.splits)
     for part in stats.splits:
         counts = part.counts
         with_class = [f"{counts.with_class[item.value]:,}" for item in tiles.labels.classes]
         figures = (part.groups, part.slides, f"{counts.tiles:,}", f"{counts.positive:,}", f"{counts.negative:,}")
-        rows.append((part.name, *figures, f"{counts.unknown:,}", *with_class))
-    columns = ("split", "groups", "slides", "tiles", "with a class", "background only", "all ignore")
+        review = [*_review(counts)] if is_reviewed else []
+        rows.append((part.name, *figures, f"{counts.unknown:,}", *review, *with_class))
+    columns = ["split", "groups", "slides", "tiles", "with a class", "background only", "all ignore"]
+    columns += ["labels from a review", "rejected px"] if is_reviewed else []
     return {
         "rule": f"Split by {stats.rule}." if stats.rule else "",
         "columns": (*columns, *(f"tiles with {name}" for name in names)),
@@ -139,6 +143,12 @@ def _split(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         "patients_known": bool(patients_of(tiles)),
         "has_context": len(context_of(tiles)) > 1,
     }
+
+
+def _review(counts: TileCounts) -> tuple[str, str]:
+    """What a review says of the labels of some tiles."""
+    reviewed = "-" if counts.reviewed is None else f"{counts.reviewed:.0%}"
+    return reviewed, f"{counts.origins.get('rejected', 0):,}"
 
 
 def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:

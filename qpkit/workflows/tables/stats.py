@@ -240,6 +240,7 @@ def _counts(counts: TileCounts, labels: LabelMap) -> dict[str, Any]:
         "unknown": counts.unknown,
         "negatives_per_positive": counts.negatives_per_positive,
         "tissue": counts.tissue,
+        **({"labels_from_px": dict(counts.origins)} if counts.origins else {}),
         "with_class": {labels.name_of(value): count for value, count in counts.with_class.items()},
         "pixels": {labels.name_of(value): count for value, count in counts.pixels.items()},
         "area_mm2": None if area is None else {labels.name_of(value): size for value, size in area.items()},

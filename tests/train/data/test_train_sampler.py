@@ -136,6 +136,19 @@ def test_a_class_without_tiles_is_an_error_that_names_it() -> None:
         BalancedSampler(counts(2, 2), LABELS, ratio={"Lesion": 1, "Other": 1}, batch_size=2, seed=0)
 
 
+def test_rejected_places_are_a_kind_of_their_own() -> None:
+    tiles = tiles_of((1,), (0,), (0,), (1,))
+    tiles[2:] = [replace(tile, origins={"rejected": 4}) for tile in tiles[2:]]
+    ratio = {item.name: 1.0 for item in LABELS.classes[:1]} | {item.name: 0.0 for item in LABELS.classes[1:]}
+    ratio |= {"background": 1.0, "rejected": 2.0}
+    sampler = BalancedSampler(tiles, LABELS, ratio=ratio, batch_size=4, seed=0)
+    rejected = next(group for group in sampler.groups if group.name == "rejected")
+    assert rejected.tiles.tolist() == [2, 3]
+    assert [group.draws for group in sampler.groups] == [2, 2, 4]
+    with pytest.raises(LabelError, match="export with --reviewed"):
+        BalancedSampler(tiles[:2], LABELS, ratio=ratio, batch_size=4, seed=0)
+
+
 def test_a_ratio_names_classes_that_exist_and_leaves_none_out_silently() -> None:
     with pytest.raises(ConfigError, match=r"'lesion' is no class, did you mean 'Lesion'.*'Other' has no weight"):
         BalancedSampler(counts(2, 2), LABELS, ratio={"lesion": 1}, batch_size=2, seed=0)

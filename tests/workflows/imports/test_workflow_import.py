@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import shapely
 from numpy.typing import NDArray
@@ -127,6 +128,9 @@ def test_what_a_reviewer_changed_is_kept(study: Path, tmp_path: Path) -> None:
         (report,) = import_predictions(made, open_project(study), ImportSettings())
         assert report.kept_edited == 1
         assert [o.id for o in predicted(study) if o.class_name == "Necrosis"] == [touched.id]
+        # What was predicted there stays written down.
+        rows = read_ledger(study, "run-1").table.filter(pc.field("id") == touched.id)
+        assert rows["class"].to_pylist() == ["Tumor"] and rows["state"].to_pylist() == ["imported"]
 
 
 @pytest.mark.parametrize("kept", ["id and name", "id"])

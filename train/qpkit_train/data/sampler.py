@@ -23,6 +23,9 @@ from qpkit.errors import ConfigError, LabelError, listed, or_else
 
 Balance = Literal["none", "slide", "group"]
 
+REJECTED: Final = "rejected"
+"""In a ratio by class: tiles with a place where a reviewer deleted a prediction (`qpkit export --reviewed`)."""
+
 _TOO_OFTEN: Final = 20
 """Times that an epoch may draw each tile of a group before the user is told."""
 
@@ -32,7 +35,7 @@ class Group:
     """A group of tiles that an epoch draws a fixed number of.
 
     Args:
-        name: "positive", "negative", "background" or a class.
+        name: "positive", "negative", "background", "rejected" or a class.
         tiles: (n,) int64 indices into the list of tiles, ascending; not empty.
         draws: How many of them an epoch shows, repeats counted.
         wanted: Class indices of which a crop drawn for this group should hold a pixel.
@@ -84,7 +87,8 @@ class BalancedSampler:
     Args:
         tiles: Of the training split; `pixels` decide the groups.
         labels: What the values mean.
-        ratio: [positive, negative], or a weight for each class of `labels` and, if wanted, for "background".
+        ratio: [positive, negative], or a weight for each class of `labels` and, if wanted, for "background" and for
+            "rejected": tiles with background where a prediction was deleted, whatever else they show.
         batch_size: Tiles per batch; a last batch of one tile is joined to the one before.
         seed: Of every draw.
         steps_per_epoch: Batches per epoch; 0 for as many as show every tile that has a class once.
@@ -130,7 +134,7 @@ class BalancedSampler:
                 draws=draws,
                 wanted=wanted,
                 weights=_weights(tiles, members, counts[members][:, list(wanted)].sum(axis=1), balance, area_power),
-                is_negative=wanted == (self._background,),
+                is_negative=wanted == (self._background,) and name != REJECTED,
             )
             for (name, members, _, wanted), draws in zip(found, drawn, strict=True)
             if draws
@@ -177,10 +181,21 @@ class BalancedSampler:
                     + f"; give it weight 0 (--set sampler.ratio.{name}=0) or put such slides into the train split"
                 )
             found.append((name, members, float(weight), (i,)))
+        if ratio.get(REJECTED, 0.0) > 0 and REJECTED not in self._names:
+            found.append((REJECTED, self._rejected(), float(ratio[REJECTED]), (self._background,)))
         return found
 
+    def _rejected(self) -> NDArray[np.int64]:
+        members = np.flatnonzero([tile.origins.get(REJECTED, 0) > 0 for tile in self._tiles])
+        if not len(members):
+            raise LabelError(
+                f"sampler.ratio asks for {REJECTED!r}, but no training tile has a rejected place; "
+                "export with --reviewed, or leave it out"
+            )
+        return members
+
     def _check_names(self, ratio: Mapping[str, float]) -> None:
-        unknown = [name for name in ratio if name not in self._names]
+        unknown = [name for name in ratio if name not in (*self._names, REJECTED)]
         missing = [name for name in self._class_names() if name not in ratio]
         faults = []
         faults += [f"{name!r} is no class, {or_else(name, self._names)}" for name in unknown]

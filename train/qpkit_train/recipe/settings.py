@@ -86,12 +86,17 @@ class DataConfig(Section, frozen=True, kw_only=True):
             yield "data.free_crops needs data.crop_px"
 
 
+BESIDE: Final = ("background", "rejected")
+"""What a ratio by class may name beside the classes."""
+
+
 class SamplerConfig(Section, frozen=True, kw_only=True):
     """How tiles are drawn for an epoch.
 
     Args:
         ratio: [positive, negative] tiles, or a weight for each class by name ("background" = no class in the tile;
-            weight 0 leaves a class out).
+            weight 0 leaves a class out; "rejected" = places where a reviewer deleted a prediction, where tiles were
+            exported with --reviewed).
         balance: "slide" or "group" (what the split kept together: patients) lets each count alike among the tiles of
             one kind, however many tiles it has; "none" counts tiles.
         area_power: Tiles count by the pixels of what they are drawn for, to this power: 0 counts them alike, 0.5 shows
@@ -115,7 +120,7 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
                 f"sampler.ratio = {self.ratio} has to be [positive, negative], the first above 0, or a table by class "
                 "name"
             )
-        if isinstance(self.ratio, dict) and not any(w > 0 for name, w in self.ratio.items() if name != "background"):
+        if isinstance(self.ratio, dict) and not any(w > 0 for name, w in self.ratio.items() if name not in BESIDE):
             yield "sampler.ratio has no class with a weight above 0"
 
 

@@ -1,0 +1,1 @@
+"""qpkit review: what became of everything that was imported, by comparing the project with its ledgers."""
