@@ -5,7 +5,8 @@ The model is a run folder (torch) or an ONNX file (no torch).
 Every tile is read with `halo_px` more on each side, which are predicted and thrown away. As tile and halo are
 multiples of the network's stride, a pixel of tissue gets the same answer whatever the tile size, as long as the halo
 covers the receptive field; for a deeper network the border effect is smaller the wider the halo is. Only which
-tiles count as tissue depends on the tile size. Memory holds some batches of tiles, never a slide.
+tiles count as tissue depends on the tile size. Tiles are read, predicted and written side by side (`pipeline`).
+Memory holds some batches of tiles, never a slide.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class PredictReport:
         skipped: (name, reason) of slides that could not be.
         notes: What the user has to know of all of it.
         seconds: In all.
+        device_busy: Fraction of them in which the device worked, 0..1.
     """
 
     root: Path
@@ -61,6 +63,7 @@ class PredictReport:
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     seconds: float
+    device_busy: float
 
 
 def predict(
@@ -114,12 +117,16 @@ def predict(
         if not slides:
             reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
+        seconds = time.perf_counter() - started
+        device_busy = round(sum(row.speed.predicting_seconds for row in reports if row.speed) / seconds, 3)
         info = {
             "settings": asdict(replace(used, thresholds=thresholds)),
             "device": model.device_name,
             "precision": model.precision,
             "versions": card.versions,
             "trained": card.trained,
+            "seconds": round(seconds, 3),
+            "device_busy": device_busy,
             "slides": [asdict(report) for report in reports],
             "skipped": [list(pair) for pair in skipped],
         }
@@ -140,6 +147,7 @@ def predict(
         skipped=tuple(skipped),
         notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources)),
         seconds=round(time.perf_counter() - started, 3),
+        device_busy=device_busy,
     )
 
 

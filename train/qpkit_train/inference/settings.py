@@ -21,6 +21,7 @@ class PredictSettings(Settings):
         only_tissue: Leave glass at the background's value, or predict everything.
         thresholds: Background where a class is less probable than this; natural undoes what the sampler showed too
             often, validated had the highest Dice on the validation tiles.
+        readers: Threads that read tiles; found while predicting if left out. The result does not depend on it.
     """
 
     probabilities: bool = False
@@ -32,3 +33,4 @@ class PredictSettings(Settings):
         Thresholds | None,
         Flag(name="--threshold", parse=parse_thresholds, many=True, metavar="CLASS=PROBABILITY|natural|validated"),
     ] = None
+    readers: Annotated[int | None, Range(at_least=1)] = None
