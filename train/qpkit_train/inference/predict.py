@@ -28,6 +28,7 @@ from qpkit_train.inference.colors import notes_on_colors
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import PredictedSlide, SlidePredictor, tile_grid
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
+from qpkit_train.inference.together import Together
 from qpkit_train.models.card import STRIDE, Model, ModelCard
 
 DEFAULT_SETTINGS: Final = PredictSettings()
@@ -92,7 +93,7 @@ def predict(
         OutputError: `out` is taken or cannot be written.
     """
     started = time.perf_counter()
-    model = _open(run_root)
+    model = _opened(run_root, settings)
     card = model.card
     thresholds = resolved_thresholds(settings.thresholds, card)
     limits = threshold_levels(thresholds, card.labels)
@@ -120,7 +121,10 @@ def predict(
         seconds = time.perf_counter() - started
         device_busy = round(sum(row.speed.predicting_seconds for row in reports if row.speed) / seconds, 3)
         info = {
-            "settings": asdict(replace(used, thresholds=thresholds)),
+            "settings": {
+                **asdict(replace(used, thresholds=thresholds)),
+                "others": [str(path) for path in used.others],
+            },
             "device": model.device_name,
             "precision": model.precision,
             "versions": card.versions,
@@ -182,6 +186,14 @@ def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
 
 def _whole_strides(px: int) -> int:
     return -(-px // STRIDE) * STRIDE
+
+
+def _opened(run_root: Path, settings: PredictSettings) -> Model:
+    """Open a model, and those that are averaged with it."""
+    model = _open(run_root)
+    if not settings.others and settings.tta == "none":
+        return model
+    return Together([model, *map(_open, settings.others)], settings.tta)
 
 
 def _open(path: Path) -> Model:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,12 @@ from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
 from qpkit.predictions import RasterWriter, SlidePrediction
 from qpkit.progress import OnProgress
 from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource
+from qpkit_train.inference.blend import Blender
 from qpkit_train.inference.pipeline import Stage, Stages, StageTimes, run_stages
 from qpkit_train.inference.rasters import SlideRasters, open_writers
 from qpkit_train.inference.seams import SeamMeasure
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.models.card import Answer, Model, ModelCard
+from qpkit_train.models.card import Model, ModelCard
 
 _LARGEST_LUMEN_MM2: Final = 0.01
 """Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
@@ -152,7 +155,7 @@ class SlidePredictor:
             rasters.write_background(tile for tile in self.grid if (tile.col, tile.row) not in wanted)
             times = run_stages(
                 [chosen[i : i + size] for i in range(0, len(chosen), size)],
-                self._stages(model, rasters),
+                self._stages(model, rasters, chosen),
                 readers=self.settings.readers,
                 on_batch=tell,
             )
@@ -171,17 +174,29 @@ class SlidePredictor:
             seams=rasters.seams.measured(),
         )
 
-    def _stages(self, model: Model, rasters: SlideRasters) -> Stages[Tile, Answer]:
+    def _stages(self, model: Model, rasters: SlideRasters, tiles: Sequence[Tile]) -> Stages[Tile, Any]:
         side = self.settings.tile_px + 2 * self.settings.halo_px
-        return Stages(
-            read=self.slide.read,
-            room=model.room,
-            predict=lambda tiles, pixels: model.answer(
-                pixels, halo=self.grid.halo, probabilities=rasters.wants_probabilities
-            ),
-            write=rasters.write,
-            side=(side, side),
+        stages = partial(Stages, read=self.slide.read, room=model.room, side=(side, side))
+        if self.settings.blend == "crop":
+            return stages(
+                predict=lambda _, pixels: model.answer(
+                    pixels, halo=self.grid.halo, probabilities=rasters.wants_probabilities
+                ),
+                write=rasters.write,
+            )
+        blender = Blender(
+            tiles,
+            self.settings.blend,
+            classes=len(self.card.labels.trained_values),
+            core=self.grid.tile_size,
+            halo=self.grid.halo,
         )
+
+        def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
+            for tile, answer in blender.add(batch, levels):
+                rasters.write([tile], answer)
+
+        return stages(predict=lambda _, pixels: model.levels(pixels), write=write)
 
     def _by_class(self, counts: NDArray[np.int64]) -> dict[str, int]:
         values = self.card.labels.trained_values
