@@ -29,6 +29,7 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_slide, open_source
 from qpkit_train.data.normalization import named_normalization
+from qpkit_train.inference.memory import InParts
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
 from qpkit_train.inference.torch_model import Predictor
@@ -47,6 +48,7 @@ class Nothing:
     """A model that does nothing at all: everything is background."""
 
     card, device_name, precision = CARD, "none", "none"
+    notes: tuple[str, ...] = ()
 
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """As `Model` says."""
@@ -69,6 +71,7 @@ class Bare(Predictor):
         self.card, self.device = CARD, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.device_name, self.precision, self._dtype = self.device.type, "32-true", None
         self._model = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
+        self._in_parts = InParts()
         self._normalization, self._sigmoid = named_normalization("imagenet"), False
 
 

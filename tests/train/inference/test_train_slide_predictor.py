@@ -45,6 +45,7 @@ class PixelModel:
     """Stands for a network; notes the shapes that it is given."""
 
     device_name, precision = "none", "none"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, card: ModelCard = CARD) -> None:
         self.card = card

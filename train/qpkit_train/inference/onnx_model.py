@@ -65,6 +65,7 @@ class OnnxModel:
         self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
         self.device_name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
         self.precision = "32-true"
+        self.notes: tuple[str, ...] = ()
 
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array for pixels; see `Model`."""

@@ -25,6 +25,7 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.inference.colors import notes_on_colors
+from qpkit_train.inference.finished import finished_slide, forget_finished, job_of, note_finished
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import PredictedSlide, SlidePredictor, tile_grid
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
@@ -81,7 +82,8 @@ def predict(
     Args:
         run_root: What fit() left, or an .onnx file.
         sources: Slides; names have to differ.
-        out: Folder to make; it appears when everything is done, or not at all.
+        out: Folder to make; it appears when everything is done, or not at all. If the process is killed, the same call
+            on the same machine keeps the slides that were finished.
         settings: How they are predicted.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text); tiles of glass are done at once.
@@ -102,13 +104,21 @@ def predict(
     reports: list[PredictedSlide] = []
     skipped: list[tuple[str, str]] = []
     progress = _Progress(on_progress, [_tiles_of(card, source, used) for source in sources])
-    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
+    job_name, resumed = job_of(run_root, sources, replace(used, thresholds=thresholds)), 0
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=job_name) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
+            if (finished := finished_slide(root, stem)) is not None:
+                reports.append(finished[0])
+                slides.append(finished[1])
+                resumed += 1
+                progress.next_slide()
+                continue
             try:
                 with open_source(source) as slide:
                     job = SlidePredictor(card, source, slide, root, stem, used, limits)
                     reports.append(job.run_with(model, progress.of_slide))
                     slides.append(job.described())
+                note_finished(root, stem, reports[-1], slides[-1])
             # A full disk is not the fault of a slide: it ends everything.
             except OutputError:
                 raise
@@ -138,6 +148,7 @@ def predict(
             root=root, run=card.run, model=card.name, label_map=card.labels, slides=tuple(slides), info=info
         )
         write_predictions(made)
+        forget_finished(root)
     return PredictReport(
         root=out,
         run=card.run,
@@ -149,7 +160,7 @@ def predict(
         thresholds=thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
-        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources)),
+        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources), *model.notes, *_notes_on(resumed)),
         seconds=round(time.perf_counter() - started, 3),
         device_busy=device_busy,
     )
@@ -182,6 +193,12 @@ def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
     if thresholds == VALIDATED and card.trained["tiles"]["validated_on"] == "train":
         return ("these probabilities were chosen on training tiles, as the run had no validation split",)
     return ()
+
+
+def _notes_on(resumed: int) -> tuple[str, ...]:
+    if not resumed:
+        return ()
+    return (f"{resumed} slide(s) had been finished before the same command was interrupted, and were kept",)
 
 
 def _whole_strides(px: int) -> int:

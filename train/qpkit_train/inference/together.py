@@ -44,6 +44,11 @@ class Together:
         self.models, self.looks = tuple(models), LOOKS[tta]
         self.card, self.device_name, self.precision = models[0].card, models[0].device_name, models[0].precision
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the models say of how they ran."""
+        return tuple(dict.fromkeys(note for model in self.models for note in model.notes))
+
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array for pixels; see `Model`."""
         return self.models[0].room(shape)

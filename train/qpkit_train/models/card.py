@@ -58,6 +58,11 @@ class Model(Protocol):
     device_name: str
     precision: str
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user has to know of how it ran."""
+        ...
+
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array that pixels are read into, in memory from which the device takes them fast."""
         ...
