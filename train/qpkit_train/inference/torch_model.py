@@ -49,7 +49,8 @@ class Predictor:
 
         def predict(part: NDArray[np.uint8]) -> Answer:
             found = self.probabilities(part, halo=halo)
-            indices = found.argmax(dim=1).to(torch.uint8).cpu().numpy()
+            # The same as argmax (the first of equal ones), which takes 5 times as long on CPUs.
+            indices = found.max(dim=1).indices.to(torch.uint8).cpu().numpy()
             return indices, (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None
 
         parts = self._in_parts(predict, pixels)
