@@ -105,6 +105,7 @@ def predict(
     skipped: list[tuple[str, str]] = []
     progress = _Progress(on_progress, [_tiles_of(card, source, used) for source in sources])
     job_name, resumed = job_of(run_root, sources, replace(used, thresholds=thresholds)), 0
+    predicting = 0.0
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=job_name) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
             if (finished := finished_slide(root, stem)) is not None:
@@ -118,6 +119,7 @@ def predict(
                     job = SlidePredictor(card, source, slide, root, stem, used, limits)
                     reports.append(job.run_with(model, progress.of_slide))
                     slides.append(job.described())
+                predicting += reports[-1].speed.predicting_seconds if reports[-1].speed else 0.0
                 note_finished(root, stem, reports[-1], slides[-1])
             # A full disk is not the fault of a slide: it ends everything.
             except OutputError:
@@ -129,7 +131,7 @@ def predict(
             reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
         seconds = time.perf_counter() - started
-        device_busy = round(sum(row.speed.predicting_seconds for row in reports if row.speed) / seconds, 3)
+        device_busy = round(min(1.0, predicting / seconds), 3)
         info = {
             "settings": {
                 **asdict(replace(used, thresholds=thresholds)),
