@@ -25,6 +25,7 @@ import tifffile
 import torch
 from measuring import Row, row, show
 from numpy.typing import NDArray
+from PIL import Image
 
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.progress import no_progress
@@ -88,7 +89,9 @@ def make_slide(source: Path, path: Path, side: int, tissue: float) -> SlideSourc
         def tiles() -> Iterator[NDArray[np.uint8]]:
             for i in range((side // 256) ** 2):
                 x, y = shown[i % len(shown)]
-                yield read(x=x, y=y) if i // (side // 256) < rows else np.full((256, 256, 3), 255, np.uint8)
+                tile = read(x=x, y=y) if i // (side // 256) < rows else np.full((256, 256, 3), 255, np.uint8)
+                # tifffile takes what it is given for YCbCr.
+                yield np.asarray(Image.fromarray(tile).convert("YCbCr"))
 
         with tifffile.TiffWriter(path) as tiff:
             tiff.write(
