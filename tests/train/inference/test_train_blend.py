@@ -187,3 +187,7 @@ def test_models_that_do_not_fit_are_refused_in_one_line() -> None:
 def test_blending_needs_a_halo_no_wider_than_the_tile(halo: int) -> None:
     with pytest.raises(ConfigError, match="--halo"):
         replace(SETTINGS, blend="linear", halo_px=halo)
+
+
+def test_further_models_are_read_from_the_command_line() -> None:
+    assert PredictSettings.of(others=["fold-1", "b.onnx"]).others == (Path("fold-1"), Path("b.onnx"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,11 @@ from qpkit.settings import Flag, Range, Settings
 from qpkit_train.inference.blend import Blend
 from qpkit_train.inference.thresholds import Thresholds, parse_thresholds
 from qpkit_train.inference.together import Tta
+
+
+def parse_runs(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Read the further models of `qpkit predict --with`."""
+    return tuple(Path(text) for text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +50,7 @@ class PredictSettings(Settings):
     ] = None
     blend: Blend = "crop"
     tta: Tta = "none"
-    others: Annotated[
-        tuple[Path, ...], Flag(name="--with", parse=lambda said: tuple(map(Path, said)), many=True, metavar="RUN")
-    ] = ()
+    others: Annotated[tuple[Path, ...], Flag(name="--with", parse=parse_runs, many=True, metavar="RUN")] = ()
     readers: Annotated[int | None, Range(at_least=1)] = None
 
     def faults(self) -> Iterator[str]:
