@@ -4,6 +4,9 @@ A label raster is a tiled, deflated uint8 GeoTIFF with overviews in the frame of
 column c) covers slide px [c * downsample, (c + 1) * downsample) x [r * downsample, ...). The transform says the same,
 the resolution tags give um per px, the colour table the classes' colours, so that any viewer (QuPath too) shows it.
 A probability raster has one uint8 band per trained value, 255 = probability 1.
+
+Rasters are sparse: a block in which nothing but 0 was written takes no room (offset and byte count 0), and every reader
+shows 0 there. Overviews are whole.
 """
 
 from __future__ import annotations
@@ -222,21 +225,47 @@ def strip_count(slide: SlidePrediction, *, rows: int) -> int:
 
 
 class RasterWriter:
-    """Windows of pixels into a raster that create_raster opened."""
+    """Windows of pixels into a raster that create_raster opened. One thread at a time."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self.width: int = dataset.width
         self.height: int = dataset.height
         self.bands: int = dataset.count
+        self.filled = np.zeros((self.bands, -(-self.height // BLOCK), -(-self.width // BLOCK)), bool)
 
-    def write(self, pixels: NDArray[Any], *, x: int, y: int) -> None:
-        """Write (h, w) or (bands, h, w) with the top-left corner at column x, row y; what sticks out is cut."""
+    def write(self, pixels: NDArray[Any], *, x: int, y: int, band: int | None = None) -> None:
+        """Write pixels with their top-left corner at column x, row y; what sticks out is cut.
+
+        Args:
+            pixels: (h, w) or (bands, h, w), of the raster's type.
+            x, y: Where to.
+            band: From 0, if (h, w) pixels are for one band of several.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
         stack = pixels[np.newaxis] if pixels.ndim == 2 else pixels
         stack = stack[:, max(0, -y) : max(0, self.height - y), max(0, -x) : max(0, self.width - x)]
         x, y = max(0, x), max(0, y)
-        if stack.shape[1] and stack.shape[2]:
-            self._dataset.write(stack, window=Window(x, y, stack.shape[2], stack.shape[1]))
+        if not (stack.shape[1] and stack.shape[2]):
+            return
+        window = Window(x, y, stack.shape[2], stack.shape[1])
+        indexes = list(range(1, self.bands + 1)) if band is None else [band + 1]
+        self._note_filled(stack, x, y, indexes[0] - 1)
+        try:
+            self._dataset.write(stack, indexes, window=window)
+        except (RasterioError, CPLE_BaseError) as err:
+            raise OutputError(f"{self._dataset.name}: raster cannot be written ({err}); is the disk full?") from err
+
+    def _note_filled(self, stack: NDArray[Any], x: int, y: int, first: int) -> None:
+        """Remember in which blocks something else than 0 was written: they have to be in the file."""
+        bands, rows, columns = stack.shape
+        for row in range(y // BLOCK, (y + rows - 1) // BLOCK + 1):
+            for col in range(x // BLOCK, (x + columns - 1) // BLOCK + 1):
+                top, left = max(0, row * BLOCK - y), max(0, col * BLOCK - x)
+                block = stack[:, top : (row + 1) * BLOCK - y, left : (col + 1) * BLOCK - x]
+                self.filled[first : first + bands, row, col] |= block.any(axis=(1, 2))
 
 
 @contextlib.contextmanager
@@ -275,6 +304,7 @@ def create_raster(
         "blockysize": BLOCK,
         "compress": "deflate",
         "interleave": "band",
+        "sparse_ok": True,
         "bigtiff": "if_safer",  # how large it gets compressed is not known yet
         "transform": Affine(downsample, 0, 0, 0, downsample, 0),
     }
@@ -285,10 +315,11 @@ def create_raster(
                 dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
             if colors is not None and bands == 1:
                 dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
-            yield RasterWriter(dataset)
-        _check_complete(path)
+            writer = RasterWriter(dataset)
+            yield writer
+        _check_complete(path, writer.filled)
         _build_overviews(path, _overview_factors(width, height), Resampling.nearest if nearest else Resampling.average)
-        _check_complete(path)
+        _check_complete(path, writer.filled)
 
 
 def _build_overviews(path: Path, factors: list[int], resampling: Resampling) -> None:
@@ -302,22 +333,32 @@ def _build_overviews(path: Path, factors: list[int], resampling: Resampling) -> 
         raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
 
 
-def _check_complete(path: Path) -> None:
-    """Make sure that every tile is in the file: GDAL says nothing when the disk fills up while it closes a file.
+def _check_complete(path: Path, filled: NDArray[np.bool_]) -> None:
+    """Make sure that every block is in the file: GDAL says nothing when the disk fills up while it closes a file.
+
+    Args:
+        path: The raster.
+        filled: (bands, rows, columns) blocks that hold something else than 0; the others may be missing. Those of
+            overviews never are.
 
     Raises:
-        OutputError: A tile is missing or lies behind the end of the file.
+        OutputError: A block is missing or lies behind the end of the file.
     """
     size = path.stat().st_size
     try:
         with tifffile.TiffFile(path) as tiff:
             ends = [
-                o + n for page in tiff.pages for o, n in zip(page.dataoffsets, page.databytecounts, strict=True) if n
+                np.where(counts > 0, np.array(page.dataoffsets, np.int64) + counts, 0)
+                for page in tiff.pages
+                for counts in [np.array(page.databytecounts, np.int64)]
             ]
-            tiles = sum(len(page.dataoffsets) for page in tiff.pages)
     except (tifffile.TiffFileError, ValueError, IndexError) as err:
         raise OutputError(f"{path}: raster was not written in full ({err}); is the disk full?") from err
-    if len(ends) < tiles or max(ends, default=0) > size:
+    wanted = [filled.ravel(), *(np.ones(len(page), bool) for page in ends[1:])]
+    whole = len(ends) > 0 and len(ends[0]) == filled.size
+    if not whole or any(
+        (there[needed] == 0).any() or there.max() > size for there, needed in zip(ends, wanted, strict=True)
+    ):
         raise OutputError(f"{path}: raster was not written in full; is the disk full?")
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import openslide
 import pytest
 import rasterio
+import tifffile
 
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, OutputError
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
-from qpkit.predictions.store import _check_complete, read_strips, read_window
+from qpkit.predictions.store import BLOCK, _check_complete, read_strips, read_window
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",), -3670016), LabelClass("Stroma", 2, ("Stroma",))))
 
@@ -107,10 +108,31 @@ def test_predictions_without_their_rasters_or_of_another_kind_are_refused(tmp_pa
 def test_a_raster_that_did_not_fit_on_the_disk_is_noticed(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "a.tif"
     write(path, labels())
-    _check_complete(path)
+    rows, columns = (range(0, length, BLOCK) for length in labels().shape)
+    filled = np.array([[[labels()[y : y + BLOCK, x : x + BLOCK].any() for x in columns] for y in rows]])
+    _check_complete(path, filled)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
     with pytest.raises(OutputError, match="is the disk full"):
-        _check_complete(path)
+        _check_complete(path, filled)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_what_is_background_takes_no_room_and_reads_as_0(tmp_path: Path, bands: int) -> None:
+    path, pixels = tmp_path / "a.tif", np.zeros((bands, 1300, 1400), np.uint8)
+    pixels[-1, 700:900, 500:800] = 7
+    with create_raster(path, width=1400, height=1300, downsample=1.0, mpp=None, bands=bands) as raster:
+        raster.write(pixels[:, :1000], x=0, y=0)
+        raster.write(pixels[-1, 1000:], x=0, y=1000, band=bands - 1)
+    with tifffile.TiffFile(path) as tiff:
+        sizes = np.array(tiff.pages[0].databytecounts).reshape(bands, 3, 3)
+        assert np.array_equal(tiff.pages[0].asarray().reshape(pixels.shape), pixels)
+        assert all(all(page.databytecounts) for page in tiff.pages[1:])
+    expected = np.zeros((bands, 3, 3), bool)
+    expected[-1, 1, :2] = True
+    assert np.array_equal(sizes > 0, expected)
+    assert np.array_equal(np.concatenate([strip for _, strip in read_strips(path, rows=512)], axis=1), pixels)
+    with pytest.raises(OutputError, match="is the disk full"):
+        _check_complete(path, np.ones_like(expected))
 
 
 def test_a_damaged_raster_is_a_format_error(tmp_path: Path) -> None:

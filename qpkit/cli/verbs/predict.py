@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from qpkit.workflows.inputs.settings import SlideSettings
 
 if TYPE_CHECKING:
     from qpkit_train.inference.predict import PredictReport
+    from qpkit_train.inference.slide import PredictedSlide
 
 with extra("train"):
     from qpkit_train.inference.settings import PredictSettings
@@ -49,6 +51,7 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
         pixels = ", ".join(f"{name} {count:,}" for name, count in slide.pixels.items())
         rows.append((slide.name, slide.tiles, slide.predicted, pixels, slide.mm2_per_second, slide.seconds))
         say_all(f"note: {slide.name}: ", slide.notes)
+        say_all(f"{slide.name}: ", _speed_and_seams(slide))
     table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
     if report.thresholds:
         limits = ", ".join(f"{name} {limit:g}" for name, limit in report.thresholds.items())
@@ -56,6 +59,21 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
     say_all("note: ", report.notes)
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
-    say(f"predictions on {report.device}, {report.precision}, in {out} ({took(start)})")
+    busy = f"{took(start)}, device busy {report.device_busy:.0%}"
+    say(f"predictions on {report.device}, {report.precision}, in {out} ({busy})")
     if report.skipped:
         raise typer.Exit(1)
+
+
+def _speed_and_seams(slide: PredictedSlide) -> Iterator[str]:
+    if (speed := slide.speed) is not None:
+        area = "" if speed.mm2_per_second is None else f", {speed.mm2_per_second:.3g} mm2/s"
+        yield (
+            f"{speed.slowest} held the others up (device busy {speed.device_busy_in_loop:.0%} of the loop, "
+            f"{speed.device_busy:.0%} of the slide); {speed.tiles_per_second:.3g} tiles/s, "
+            f"{speed.megapixels_per_second:.3g} Mpx/s{area}; {speed.readers} reading thread(s)"
+        )
+    if (seams := slide.seams) is not None:
+        yield (
+            f"probabilities jump by {seams.at_borders:.4f} at the borders of tiles, by {seams.elsewhere:.4f} elsewhere"
+        )

@@ -81,6 +81,16 @@ def test_the_file_gives_the_runs_rasters_without_torch(run: Path, slide: Path, t
     assert (ours.run, ours.model, ours.label_map) == (theirs.run, theirs.model, theirs.label_map)
 
 
+def test_the_number_of_reading_threads_does_not_change_a_byte(run: Path, slide: Path, tmp_path: Path) -> None:
+    export_onnx(run, tmp_path / "model.onnx")
+    for name, readers in (("a", 1), ("b", 3)):
+        how = PredictSettings(probabilities=True, tile_px=128, halo_px=32, readers=readers, blend="linear")
+        source = SlideSource(name="s", path=slide, mpp=0.5)
+        predict(tmp_path / "model.onnx", [source], tmp_path / name, how)
+    for raster in ("s.labels.tif", "s.probabilities.tif"):
+        assert (tmp_path / "a" / raster).read_bytes() == (tmp_path / "b" / raster).read_bytes()
+
+
 def test_with_torch_gone_a_run_folder_says_what_to_install(run: Path, slide: Path, tmp_path: Path) -> None:
     arguments = ["predict", run, slide, "-o", tmp_path / "out", "--slide-mpp", "0.25"]
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)], capture_output=True, text=True)

@@ -198,14 +198,22 @@ def test_the_tile_size_does_not_change_the_prediction(run: Path, slide: Path, tm
 
 
 def test_the_same_prediction_twice_gives_the_same_pixels(run: Path, slide: Path, tmp_path: Path) -> None:
-    for name, batch in (("a", 1), ("b", 1)):
-        predict(
-            run,
-            [SlideSource(name="s", path=slide, mpp=0.25)],
-            tmp_path / name,
-            PredictSettings(batch_size=batch, tile_px=96),
-        )
-    assert np.array_equal(read(tmp_path / "a" / "s.labels.tif"), read(tmp_path / "b" / "s.labels.tif"))
+    for name, readers in (("a", 1), ("b", 3)):
+        how = PredictSettings(batch_size=2, tile_px=96, readers=readers, probabilities=True)
+        predict(run, [SlideSource(name="s", path=slide, mpp=0.25)], tmp_path / name, how)
+    for raster in ("s.labels.tif", "s.probabilities.tif"):
+        assert (tmp_path / "a" / raster).read_bytes() == (tmp_path / "b" / raster).read_bytes()
+
+
+def test_an_ensemble_with_itself_and_turned_tiles_is_near_the_model(run: Path, slide: Path, tmp_path: Path) -> None:
+    source = SlideSource(name="s", path=slide, mpp=0.25)
+    plain = PredictSettings(tile_px=96, probabilities=True)
+    for name, how in (("plain", plain), ("twice", replace(plain, others=(run,))), ("d4", replace(plain, tta="d4"))):
+        predict(run, [source], tmp_path / name, how)
+    found = {name: read(tmp_path / name / "s.probabilities.tif").astype(int) for name in ("plain", "twice", "d4")}
+    assert np.abs(found["plain"] - found["twice"]).max() <= 1
+    assert 0 < np.abs(found["plain"] - found["d4"]).mean() < 25
+    assert read_predictions(tmp_path / "twice").info["settings"]["others"] == [str(run)]
 
 
 def test_a_slide_that_is_shown_turned_is_predicted_in_that_frame(run: Path, slide: Path, tmp_path: Path) -> None:

@@ -45,11 +45,18 @@ class PixelModel:
     """Stands for a network; notes the shapes that it is given."""
 
     device_name, precision = "none", "none"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, card: ModelCard = CARD) -> None:
         self.card = card
         self.shapes: list[tuple[int, ...]] = []
         self.wanted: set[bool] = set()
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return np.empty(shape, np.uint8)
+
+    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        return globals()["probabilities"](pixels).swapaxes(0, 1).astype(np.uint16) * np.uint16(257)
 
     def answer(
         self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
@@ -176,3 +183,43 @@ def test_a_model_is_applied_at_its_own_resolution_or_not_at_all(source: SlideSou
         downsample(CARD, unknown)
     with pytest.raises(FormatError, match="neither um/px nor one downsample"):
         downsample(replace(CARD, mpp=None), source)
+
+
+def test_the_number_of_reading_threads_does_not_change_a_byte(source: SlideSource, tmp_path: Path) -> None:
+    files = {}
+    for readers in (None, 1, 2, 5):
+        root = tmp_path / str(readers)
+        report = predicted(source, root, replace(SETTINGS, tile_px=32, batch_size=3, readers=readers))
+        assert (report.speed is not None and report.speed.readers == readers) or readers is None
+        files[readers] = [(path.name, path.read_bytes()) for path in sorted(root.iterdir())]
+    assert all(found == files[None] for found in files.values())
+
+
+def test_glass_is_not_written(tmp_path: Path) -> None:
+    shown = np.full((600, 2100, 3), 255, np.uint8)
+    shown[100:400, 100:300] = (200, 40, 120)
+    path = tmp_path / "half.tif"
+    tifffile.imwrite(path, shown, tile=(64, 64), photometric="rgb")
+    predicted_here = replace(SETTINGS, tile_px=64, only_tissue=True)
+    root = tmp_path / "out"
+    root.mkdir()
+    with open_source(SlideSource(name="noise", path=path, mpp=0.5)) as slide:
+        source = SlideSource(name="noise", path=path, mpp=0.5)
+        job = SlidePredictor(CARD, source, slide, root, "noise", predicted_here, np.zeros(3, np.uint8))
+        job.run_with(PixelModel(), no_progress)
+    with tifffile.TiffFile(root / "noise.labels.tif") as tiff:
+        assert [size > 0 for size in tiff.pages[0].databytecounts] == [True] + 9 * [False]
+    assert (raster(root, "probabilities")[0, :, 400:] == 255).all()
+    assert not raster(root, "probabilities")[1:, :, 400:].any()
+
+
+def test_seams_are_the_jumps_at_the_borders_of_tiles(
+    source: SlideSource, pixels: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    report = predicted(source, tmp_path, replace(SETTINGS, tile_px=64))
+    sure = probabilities(pixels).astype(int)
+    columns = [abs(sure[:, :, x] - sure[:, :, x - 1]).ravel() for x in (64, 128)]
+    borders = np.concatenate([*columns, abs(sure[:, 64] - sure[:, 63]).ravel()])
+    assert report.seams is not None
+    assert report.seams.at_borders == pytest.approx(borders.mean() / 255, abs=1e-5)
+    assert report.seams.ratio == pytest.approx(1, abs=0.15)

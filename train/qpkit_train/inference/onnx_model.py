@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
 from qpkit.errors import FormatError, LabelError
 from qpkit.extras import extra
-from qpkit_train.models.card import ModelCard
+from qpkit_train.models.card import LEVELS, Answer, ModelCard
 
 KEY: Final = "qpkit"
 """Of the metadata: JSON with what `card_to_text` writes."""
@@ -65,17 +65,28 @@ class OnnxModel:
         self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
         self.device_name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
         self.precision = "32-true"
+        self.notes: tuple[str, ...] = ()
 
-    def answer(
-        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Make an array for pixels; see `Model`."""
+        return np.empty(shape, np.uint8)
+
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
         """Predict a batch; see `Model`."""
-        images = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32)
-        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+        found = self._probabilities(pixels)
         height, width = found.shape[-2:]
         found = found[..., halo : height - halo, halo : width - halo]
         indices = found.argmax(axis=1).astype(np.uint8)
         return indices, np.rint(found * 255).astype(np.uint8) if probabilities else None
+
+    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Predict a batch, halo included; see `Model`."""
+        return np.rint(self._probabilities(pixels) * LEVELS).astype(np.uint16)
+
+    def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        images = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32)
+        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+        return found
 
 
 def _local(providers: Sequence[str]) -> list[str]:

@@ -5,7 +5,8 @@ The model is a run folder (torch) or an ONNX file (no torch).
 Every tile is read with `halo_px` more on each side, which are predicted and thrown away. As tile and halo are
 multiples of the network's stride, a pixel of tissue gets the same answer whatever the tile size, as long as the halo
 covers the receptive field; for a deeper network the border effect is smaller the wider the halo is. Only which
-tiles count as tissue depends on the tile size. Memory holds some batches of tiles, never a slide.
+tiles count as tissue depends on the tile size. Tiles are read, predicted and written side by side (`pipeline`).
+Memory holds some batches of tiles, never a slide.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource, open_source
 from qpkit_train.inference.colors import notes_on_colors
+from qpkit_train.inference.finished import finished_slide, forget_finished, job_of, note_finished
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import PredictedSlide, SlidePredictor, tile_grid
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
+from qpkit_train.inference.together import Together
 from qpkit_train.models.card import STRIDE, Model, ModelCard
 
 DEFAULT_SETTINGS: Final = PredictSettings()
@@ -47,6 +50,7 @@ class PredictReport:
         skipped: (name, reason) of slides that could not be.
         notes: What the user has to know of all of it.
         seconds: In all.
+        device_busy: Fraction of them in which the device worked, 0..1.
     """
 
     root: Path
@@ -61,6 +65,7 @@ class PredictReport:
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     seconds: float
+    device_busy: float
 
 
 def predict(
@@ -77,7 +82,8 @@ def predict(
     Args:
         run_root: What fit() left, or an .onnx file.
         sources: Slides; names have to differ.
-        out: Folder to make; it appears when everything is done, or not at all.
+        out: Folder to make; it appears when everything is done, or not at all. If the process is killed, the same call
+            on the same machine keeps the slides that were finished.
         settings: How they are predicted.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text); tiles of glass are done at once.
@@ -89,7 +95,7 @@ def predict(
         OutputError: `out` is taken or cannot be written.
     """
     started = time.perf_counter()
-    model = _open(run_root)
+    model = _opened(run_root, settings)
     card = model.card
     thresholds = resolved_thresholds(settings.thresholds, card)
     limits = threshold_levels(thresholds, card.labels)
@@ -98,13 +104,23 @@ def predict(
     reports: list[PredictedSlide] = []
     skipped: list[tuple[str, str]] = []
     progress = _Progress(on_progress, [_tiles_of(card, source, used) for source in sources])
-    with new_folder(out, marker=INFO_NAME, overwrite=overwrite) as root:
+    job_name, resumed = job_of(run_root, sources, replace(used, thresholds=thresholds)), 0
+    predicting = 0.0
+    with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=job_name) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
+            if (finished := finished_slide(root, stem)) is not None:
+                reports.append(finished[0])
+                slides.append(finished[1])
+                resumed += 1
+                progress.next_slide()
+                continue
             try:
                 with open_source(source) as slide:
                     job = SlidePredictor(card, source, slide, root, stem, used, limits)
                     reports.append(job.run_with(model, progress.of_slide))
                     slides.append(job.described())
+                predicting += reports[-1].speed.predicting_seconds if reports[-1].speed else 0.0
+                note_finished(root, stem, reports[-1], slides[-1])
             # A full disk is not the fault of a slide: it ends everything.
             except OutputError:
                 raise
@@ -114,12 +130,19 @@ def predict(
         if not slides:
             reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
             raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
+        seconds = time.perf_counter() - started
+        device_busy = round(min(1.0, predicting / seconds), 3)
         info = {
-            "settings": asdict(replace(used, thresholds=thresholds)),
+            "settings": {
+                **asdict(replace(used, thresholds=thresholds)),
+                "others": [str(path) for path in used.others],
+            },
             "device": model.device_name,
             "precision": model.precision,
             "versions": card.versions,
             "trained": card.trained,
+            "seconds": round(seconds, 3),
+            "device_busy": device_busy,
             "slides": [asdict(report) for report in reports],
             "skipped": [list(pair) for pair in skipped],
         }
@@ -127,6 +150,7 @@ def predict(
             root=root, run=card.run, model=card.name, label_map=card.labels, slides=tuple(slides), info=info
         )
         write_predictions(made)
+        forget_finished(root)
     return PredictReport(
         root=out,
         run=card.run,
@@ -138,8 +162,9 @@ def predict(
         thresholds=thresholds,
         slides=tuple(reports),
         skipped=tuple(skipped),
-        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources)),
+        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources), *model.notes, *_notes_on(resumed)),
         seconds=round(time.perf_counter() - started, 3),
+        device_busy=device_busy,
     )
 
 
@@ -172,8 +197,22 @@ def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
     return ()
 
 
+def _notes_on(resumed: int) -> tuple[str, ...]:
+    if not resumed:
+        return ()
+    return (f"{resumed} slide(s) had been finished before the same command was interrupted, and were kept",)
+
+
 def _whole_strides(px: int) -> int:
     return -(-px // STRIDE) * STRIDE
+
+
+def _opened(run_root: Path, settings: PredictSettings) -> Model:
+    """Open a model, and those that are averaged with it."""
+    model = _open(run_root)
+    if not settings.others and settings.tta == "none":
+        return model
+    return Together([model, *map(_open, settings.others)], settings.tta)
 
 
 def _open(path: Path) -> Model:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from qpkit.settings import Flag, Range, Settings
+from qpkit_train.inference.blend import Blend
 from qpkit_train.inference.thresholds import Thresholds, parse_thresholds
+from qpkit_train.inference.together import Tta
+
+
+def parse_runs(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Read the further models of `qpkit predict --with`."""
+    return tuple(Path(text) for text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +30,13 @@ class PredictSettings(Settings):
         only_tissue: Leave glass at the background's value, or predict everything.
         thresholds: Background where a class is less probable than this; natural undoes what the sampler showed too
             often, validated had the highest Dice on the validation tiles.
+        blend: What becomes of the halo: crop throws it away; linear and gaussian take the mean of all tiles that saw a
+            pixel, with weights that fall towards the edges of each.
+        tta: Test-time augmentation: the mean over mirrored tiles (flips, 4 times the work), or turned ones, too (d4, 8
+            times).
+        others: Run folder or .onnx file of a further model with the same classes and um/px; the mean of the models'
+            probabilities counts (repeatable).
+        readers: Threads that read tiles; found while predicting if left out. The result does not depend on it.
     """
 
     probabilities: bool = False
@@ -32,3 +48,14 @@ class PredictSettings(Settings):
         Thresholds | None,
         Flag(name="--threshold", parse=parse_thresholds, many=True, metavar="CLASS=PROBABILITY|natural|validated"),
     ] = None
+    blend: Blend = "crop"
+    tta: Tta = "none"
+    others: Annotated[tuple[Path, ...], Flag(name="--with", parse=parse_runs, many=True, metavar="RUN")] = ()
+    readers: Annotated[int | None, Range(at_least=1)] = None
+
+    def faults(self) -> Iterator[str]:
+        """Name what does not go together."""
+        if self.blend != "crop" and self.halo_px > self.tile_px:
+            yield f"--blend {self.blend}: --halo {self.halo_px} has to be at most --tile-size {self.tile_px}"
+        if self.blend != "crop" and not self.halo_px:
+            yield f"--blend {self.blend}: needs a --halo, over which tiles overlap"

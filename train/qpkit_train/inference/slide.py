@@ -4,32 +4,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qpkit.core.labels import label_colors
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
-from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask, tissue_of_tile
-from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
+from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
+from qpkit.predictions import RasterWriter, SlidePrediction
 from qpkit.progress import OnProgress
 from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource
-from qpkit_train.data.ahead import read_ahead
+from qpkit_train.inference.blend import Blender
+from qpkit_train.inference.pipeline import Stage, Stages, StageTimes, run_stages
+from qpkit_train.inference.rasters import SlideRasters, open_writers
+from qpkit_train.inference.seams import SeamMeasure
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.thresholds import apply_thresholds
 from qpkit_train.models.card import Model, ModelCard
 
 _LARGEST_LUMEN_MM2: Final = 0.01
 """Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
 
-_READ_AHEAD: Final = 2
-"""Batches that are read while one is predicted."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Where the time of a slide went.
+
+    Args:
+        readers: Threads that read in the end.
+        loop_seconds: From the first tile to the last; without the choice of tiles and the overviews.
+        reading_seconds: Of all threads that read, added up.
+        predicting_seconds, writing_seconds: In which the device, and the writing thread, were busy.
+        slowest: The stage that holds the others up.
+        device_busy_in_loop, device_busy: Fraction of the loop, and of all of the slide's time, 0..1.
+        tiles_per_second, megapixels_per_second, mm2_per_second: Of predicted tiles in the loop, without halo.
+    """
+
+    readers: int
+    loop_seconds: float
+    reading_seconds: float
+    predicting_seconds: float
+    writing_seconds: float
+    slowest: Stage
+    device_busy_in_loop: float
+    device_busy: float
+    tiles_per_second: float
+    megapixels_per_second: float
+    mm2_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +70,8 @@ class PredictedSlide:
         pixels: Raster pixels by class name, in predicted tiles.
         notes: What the user has to know.
         colors: In which colours the slide was shown.
+        speed: Where the time went.
+        seams: How far probabilities jump at the borders of tiles; None where no probabilities were asked for.
     """
 
     name: str
@@ -56,6 +83,8 @@ class PredictedSlide:
     pixels: dict[str, int]
     notes: tuple[str, ...]
     colors: Colors = AS_IN_FILE
+    speed: Speed | None = None
+    seams: SeamMeasure | None = None
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -93,8 +122,6 @@ class SlidePredictor:
         self.settings = settings
         self.labels_name = f"{stem}.labels.tif"
         self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
-        self.values = np.array(card.labels.trained_values, np.uint8)
-        self.background = card.labels.trained_values.index(card.labels.background)
         self.limits = limits
         self.tissue: NDArray[np.bool_] | None = None
 
@@ -116,28 +143,22 @@ class SlidePredictor:
         """Predict the slide into its rasters."""
         started = time.perf_counter()
         tissue, wanted, notes = self._choose_tiles()
-        counts, likeliest, kept = np.zeros((3, len(self.values)), np.int64)
-        done = 0
-        with ExitStack() as stack:
-            labels, probabilities = self._open_rasters(stack)
-            for tile in self.grid:
-                if (tile.col, tile.row) not in wanted:
-                    self._write_background(tile, labels, probabilities)
-            chosen, size = list(wanted.values()), self.settings.batch_size
-            parts = (chosen[i : i + size] for i in range(0, len(chosen), size))
-            for tiles, pixels in read_ahead(self._read, parts, workers=1, waiting=_READ_AHEAD):
-                # Thresholds are held against probabilities, also where none are written.
-                wants = probabilities is not None or bool(self.limits.any())
-                indices, bytes_ = model.answer(pixels, halo=self.grid.halo, probabilities=wants)
-                self._clear_glass(tiles, indices, bytes_)
-                if bytes_ is not None:
-                    likeliest += self._count(tiles, indices)
-                    indices = apply_thresholds(self.limits, indices, bytes_, background=self.background)
-                    kept += self._count(tiles, indices)
-                self._write(tiles, indices, bytes_, labels, probabilities)
-                counts += self._count(tiles, indices)
-                done += len(tiles)
-                on_progress(done, len(wanted), self.source.name)
+        chosen, size, done = list(wanted.values()), self.settings.batch_size, 0
+
+        def tell(tiles: int) -> None:
+            nonlocal done
+            done += tiles
+            on_progress(done, len(chosen), self.source.name)
+
+        with self._open_rasters() as writers:
+            rasters = SlideRasters(self.card.labels, self.limits, self.grid, self.info, self.tissue, writers)
+            rasters.write_background(tile for tile in self.grid if (tile.col, tile.row) not in wanted)
+            times = run_stages(
+                [chosen[i : i + size] for i in range(0, len(chosen), size)],
+                self._stages(model, rasters, chosen),
+                readers=self.settings.readers,
+                on_batch=tell,
+            )
         seconds = time.perf_counter() - started
         return PredictedSlide(
             name=self.source.name,
@@ -145,10 +166,56 @@ class SlidePredictor:
             predicted=len(wanted),
             tissue=round(tissue, 4),
             seconds=round(seconds, 3),
-            mm2_per_second=self._speed(len(wanted), seconds),
-            pixels={self.card.labels.name_of(int(v)): int(n) for v, n in zip(self.values, counts, strict=True)},
-            notes=(*self._notes_on_source(), *notes, *self._nothing_left(likeliest, kept)),
+            mm2_per_second=self._mm2_per_second(len(wanted), seconds),
+            pixels=self._by_class(rasters.counts),
+            notes=(*self._notes_on_source(), *notes, *self._nothing_left(rasters.likeliest, rasters.kept)),
             colors=self.source.colors,
+            speed=self._speed(times, len(wanted), seconds),
+            seams=rasters.seams.measured(),
+        )
+
+    def _stages(self, model: Model, rasters: SlideRasters, tiles: Sequence[Tile]) -> Stages[Tile, Any]:
+        side = self.settings.tile_px + 2 * self.settings.halo_px
+        stages = partial(Stages, read=self.slide.read, room=model.room, side=(side, side))
+        if self.settings.blend == "crop":
+            return stages(
+                predict=lambda _, pixels: model.answer(
+                    pixels, halo=self.grid.halo, probabilities=rasters.wants_probabilities
+                ),
+                write=rasters.write,
+            )
+        blender = Blender(
+            tiles,
+            self.settings.blend,
+            classes=len(self.card.labels.trained_values),
+            core=self.grid.tile_size,
+            halo=self.grid.halo,
+        )
+
+        def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
+            for tile, answer in blender.add(batch, levels):
+                rasters.write([tile], answer)
+
+        return stages(predict=lambda _, pixels: model.levels(pixels), write=write)
+
+    def _by_class(self, counts: NDArray[np.int64]) -> dict[str, int]:
+        values = self.card.labels.trained_values
+        return {self.card.labels.name_of(v): int(n) for v, n in zip(values, counts, strict=True)}
+
+    def _speed(self, times: StageTimes, tiles: int, seconds: float) -> Speed:
+        loop = max(times.seconds, 1e-9)
+        return Speed(
+            readers=times.readers,
+            loop_seconds=round(times.seconds, 3),
+            reading_seconds=round(times.reading, 3),
+            predicting_seconds=round(times.predicting, 3),
+            writing_seconds=round(times.writing, 3),
+            slowest=times.slowest,
+            device_busy_in_loop=round(times.device_busy, 3),
+            device_busy=round(min(1.0, times.predicting / max(seconds, 1e-9)), 3),
+            tiles_per_second=round(tiles / loop, 3),
+            megapixels_per_second=round(tiles * self.grid.tile_size**2 / 1e6 / loop, 3),
+            mm2_per_second=self._mm2_per_second(tiles, loop),
         )
 
     def _notes_on_source(self) -> tuple[str, ...]:
@@ -156,16 +223,11 @@ class SlidePredictor:
         size = f"its um/px is {self.info.mpp_note}" if is_mean else ""
         return tuple(note for note in (self.source.note, size) if note)
 
-    def _count(self, tiles: Sequence[Tile], indices: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Pixels by class index that lie on the slide."""
-        width, height = self.grid.level_width, self.grid.level_height
-        inside = [indices[i, : height - tile.y, : width - tile.x].ravel() for i, tile in enumerate(tiles)]
-        return np.bincount(np.concatenate(inside), minlength=len(self.values))
-
     def _nothing_left(self, likeliest: NDArray[np.int64], kept: NDArray[np.int64]) -> list[str]:
         """Classes that the model saw somewhere, nowhere as likely as it has to be."""
+        labels = self.card.labels
         return [
-            f"{self.card.labels.name_of(int(self.values[i]))}: the likeliest class of {likeliest[i]:,} px, and of none "
+            f"{labels.name_of(labels.trained_values[i])}: the likeliest class of {likeliest[i]:,} px, and of none "
             f"with a probability of {self.limits[i] / 255:.2f}: all of it is background"
             for i in np.flatnonzero((likeliest > 0) & (kept == 0))
         ]
@@ -190,53 +252,17 @@ class SlidePredictor:
         um_per_px = self.info.mpp * self.info.width / mask.shape[1]
         return float(_LARGEST_LUMEN_MM2 * 1e6 / um_per_px**2)
 
-    def _open_rasters(self, stack: ExitStack) -> tuple[RasterWriter, RasterWriter | None]:
-        width, height = self.grid.level_width, self.grid.level_height
-        create = partial(create_raster, width=width, height=height, downsample=self.grid.downsample, mpp=self.mpp)
-        labels = stack.enter_context(create(self.root / self.labels_name, colors=label_colors(self.card.labels)))
-        if self.probabilities_name is None:
-            return labels, None
-        probabilities = create(self.root / self.probabilities_name, bands=len(self.values), nearest=False)
-        return labels, stack.enter_context(probabilities)
+    def _open_rasters(self) -> AbstractContextManager[tuple[RasterWriter, RasterWriter | None]]:
+        name = self.probabilities_name
+        return open_writers(
+            self.card.labels,
+            self.grid,
+            mpp=self.mpp,
+            labels_path=self.root / self.labels_name,
+            probabilities_path=None if name is None else self.root / name,
+        )
 
-    def _write_background(self, tile: Tile, labels: RasterWriter, probabilities: RasterWriter | None) -> None:
-        """Say background where nothing was predicted; unwritten pixels are 0, which is enough if that means it."""
-        shape = tile.height, tile.width
-        if self.card.labels.background != 0:
-            labels.write(np.full(shape, self.card.labels.background, np.uint8), x=tile.x, y=tile.y)
-        if probabilities is not None:
-            sure = np.zeros((len(self.values), *shape), np.uint8)
-            sure[self.background] = 255
-            probabilities.write(sure, x=tile.x, y=tile.y)
-
-    def _clear_glass(self, tiles: Sequence[Tile], indices: NDArray[np.uint8], bytes_: NDArray[np.uint8] | None) -> None:
-        """Say background where a batch shows glass."""
-        if self.tissue is None:
-            return
-        for i, tile in enumerate(tiles):
-            glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
-            indices[i][glass] = self.background
-            if bytes_ is not None:
-                bytes_[i][:, glass] = 0
-                bytes_[i][self.background, glass] = 255
-
-    def _write(
-        self,
-        tiles: Sequence[Tile],
-        indices: NDArray[np.uint8],
-        bytes_: NDArray[np.uint8] | None,
-        labels: RasterWriter,
-        probabilities: RasterWriter | None,
-    ) -> None:
-        for i, tile in enumerate(tiles):
-            labels.write(self.values[indices[i]], x=tile.x, y=tile.y)
-            if probabilities is not None and bytes_ is not None:
-                probabilities.write(bytes_[i], x=tile.x, y=tile.y)
-
-    def _read(self, tiles: Sequence[Tile]) -> tuple[Sequence[Tile], NDArray[np.uint8]]:
-        return tiles, np.stack([self.slide.read(tile) for tile in tiles])
-
-    def _speed(self, tiles: int, seconds: float) -> float | None:
+    def _mm2_per_second(self, tiles: int, seconds: float) -> float | None:
         if self.mpp is None:
             return None
         return round(tiles * (self.grid.tile_size * self.mpp / 1000) ** 2 / max(seconds, 1e-9), 4)

@@ -14,6 +14,13 @@ STRIDE = 32
 """Images are padded to multiples of this: encoders halve at most five times."""
 
 
+Answer = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
+"""(n, h, w) class indices and, where they are wanted, (n, classes, h, w) probabilities, 255 is 1."""
+
+LEVELS = 65_535
+"""Stands for a probability of 1 where means are taken: sums of whole numbers do not depend on their order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """A trained model as predictions see it.
@@ -51,9 +58,16 @@ class Model(Protocol):
     device_name: str
     precision: str
 
-    def answer(
-        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user has to know of how it ran."""
+        ...
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Make an array that pixels are read into, in memory from which the device takes them fast."""
+        ...
+
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
         """Predict a batch.
 
         Args:
@@ -63,6 +77,10 @@ class Model(Protocol):
 
         Returns:
             (n, h - 2 halo, w - 2 halo) uint8 class indices, and (n, classes, ...) uint8 probabilities (255 is 1) or
-            None.
+            None. The caller may write into both.
         """
+        ...
+
+    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Predict a batch, halo included: (n, classes, h, w) uint16 probabilities, LEVELS is 1."""
         ...

@@ -1,0 +1,212 @@
+"""How much of the reading, and of the network, is left in `qpkit predict`; and what glass costs.
+
+python benchmarks/inference.py SLIDE --json FILE [--side 4096]
+
+SLIDE is a tiled JPEG TIFF or SVS of real tissue. A slide of --side px is made of it (generic TIFF), all tissue, and
+copies of which 6 to 100 % are tissue. Contenders of one ratio take turns, the best of two counts. Reading alone is as
+many threads as the pipeline has, reading the same tiles with their halo. The network alone is fed with tensors in
+memory, and its answers are thrown away. The files are in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import rasterio.errors
+import tifffile
+import torch
+from measuring import Row, row, show
+from numpy.typing import NDArray
+from PIL import Image
+
+from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.progress import no_progress
+from qpkit.slides import SlideSource, open_slide, open_source
+from qpkit_train.data.normalization import named_normalization
+from qpkit_train.inference.memory import InParts
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
+from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.models.card import Answer, Model, ModelCard
+from qpkit_train.models.registry import build_untrained
+from qpkit_train.recipe.load import load_recipe
+
+CARD = ModelCard(
+    run="r", name="b", where="", labels=LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),)),
+    mpp=0.5, downsample=None, trained={}, versions={},
+)  # fmt: skip
+TURNS = 2
+
+
+class Nothing:
+    """A model that does nothing at all: everything is background."""
+
+    card, device_name, precision = CARD, "none", "none"
+    notes: tuple[str, ...] = ()
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """As `Model` says."""
+        return np.empty(shape, np.uint8)
+
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+        """As `Model` says."""
+        n, height, width = pixels.shape[:3]
+        return np.zeros((n, height - 2 * halo, width - 2 * halo), np.uint8), None
+
+    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Not asked for here."""
+        raise NotImplementedError
+
+
+class Bare(Predictor):
+    """A network with random weights, without a run."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.card, self.device = CARD, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device_name, self.precision, self._dtype = self.device.type, "32-true", None
+        self._model = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
+        self._in_parts = InParts()
+        self._normalization, self._sigmoid = named_normalization("imagenet"), False
+
+
+def make_slide(source: Path, path: Path, side: int, tissue: float) -> SlideSource:
+    """Repeat tiles of a slide's tissue over the upper part of a square one; the rest is glass."""
+    with open_slide(source, reader="tiff") as slide:
+        read = partial(slide.reader.read_level, 0, width=256, height=256)
+        width, height = slide.reader.level_size(0)
+        corners = [(x, y) for y in range(0, height - 255, 256) for x in range(0, width - 255, 256)]
+        shown = [corner for corner in corners if read(x=corner[0], y=corner[1])[..., 1].mean() < 200]
+        rows = round(side * tissue / 256)
+
+        def tiles() -> Iterator[NDArray[np.uint8]]:
+            for i in range((side // 256) ** 2):
+                x, y = shown[i % len(shown)]
+                tile = read(x=x, y=y) if i // (side // 256) < rows else np.full((256, 256, 3), 255, np.uint8)
+                # tifffile takes what it is given for YCbCr.
+                yield np.asarray(Image.fromarray(tile).convert("YCbCr"))
+
+        with tifffile.TiffWriter(path) as tiff:
+            tiff.write(
+                tiles(), shape=(side, side, 3), dtype=np.uint8, tile=(256, 256), compression="jpeg",
+                compressionargs={"level": 80}, photometric="ycbcr", subsampling=(2, 2), metadata=None,
+            )  # fmt: skip
+    return SlideSource(name=path.stem, path=path, mpp=0.5)
+
+
+def predicted(source: SlideSource, settings: PredictSettings, model: Model) -> PredictedSlide:
+    """Predict a slide into a folder that is removed."""
+    with tempfile.TemporaryDirectory() as folder, open_source(source) as slide:
+        return SlidePredictor(
+            CARD, source, slide, Path(folder), "s", settings, np.zeros(2, np.uint8)
+        ).run_with(model, no_progress)  # fmt: skip
+
+
+def read_alone(source: SlideSource, settings: PredictSettings, readers: int) -> float:
+    """Tiles/s of threads that read all tiles of a slide."""
+    with open_source(source) as slide, ThreadPoolExecutor(readers) as pool:
+        job = SlidePredictor(CARD, source, slide, Path(), "s", settings, np.zeros(2, np.uint8))
+        before = time.perf_counter()
+        count = sum(1 for _ in pool.map(lambda tile: slide.read(tile).shape, job.grid))
+        return count / (time.perf_counter() - before)
+
+
+def best(work: Sequence[Callable[[], float]]) -> list[float]:
+    """The highest of several turns, each contender by itself."""
+    return [max(speeds) for speeds in zip(*([each() for each in work] for _ in range(TURNS)), strict=True)]
+
+
+def against_reading(source: SlideSource, name: str, model: Model, settings: PredictSettings) -> list[Row]:
+    """Tiles/s of the whole pipeline against reading alone."""
+    last: list[PredictedSlide] = []
+
+    def pipeline() -> float:
+        last.append(predicted(source, settings, model))
+        assert last[-1].speed is not None
+        return last[-1].speed.tiles_per_second
+
+    pipeline()
+    readers = max(found.speed.readers for found in last if found.speed)
+    alone, fed = best([lambda: read_alone(source, settings, readers), pipeline])
+    speed = last[-1].speed
+    assert speed is not None
+    against = f"reading alone ({readers} threads; {speed.slowest} held the others up)"
+    return [
+        row(f"{name}, reading alone", alone, "tiles/s"),
+        row(f"{name}, pipeline", fed, "tiles/s", against=against, ratio=fed / alone, goal=">= 0.6"),
+    ]
+
+
+def against_network(source: SlideSource, settings: PredictSettings) -> list[Row]:
+    """Tiles/s of the whole pipeline against the network alone, on tensors in memory."""
+    model = Bare(build_untrained(load_recipe("unet-resnet18").model, classes=2))
+    side, batches = settings.tile_px + 2 * settings.halo_px, 4
+    images = torch.rand(settings.batch_size, 3, side, side, device=model.device)
+    count = settings.batch_size * batches
+
+    def alone() -> float:
+        before = time.perf_counter()
+        for _ in range(batches):
+            model.probabilities_of(model.logits(images)).sum().item()
+        return count / (time.perf_counter() - before)
+
+    def pipeline() -> float:
+        speed = predicted(source, settings, model).speed
+        assert speed is not None
+        return speed.tiles_per_second
+
+    alone()
+    network, fed = best([alone, pipeline])
+    name = f"U-Net/ResNet18, {model.device.type}"
+    return [
+        row(f"{name}, alone", network, "tiles/s"),
+        row(f"{name}, pipeline", fed, "tiles/s", against="the network", ratio=fed / network, goal=">= 0.95"),
+    ]
+
+
+def measure(source: Path, folder: Path, side: int) -> list[Row]:
+    """All rows."""
+    rows = []
+    full = make_slide(source, folder / "full.tif", side, 1.0)
+    settings = PredictSettings(only_tissue=False)
+    for reader in ("tiff", "openslide"):
+        shown = SlideSource(name="full", path=full.path, mpp=0.5, reader=reader)
+        rows += against_reading(shown, f"{reader}, no model", Nothing(), settings)
+        rows += against_reading(shown, f"{reader}, 1 x 1 convolution", Bare(torch.nn.Conv2d(3, 2, 1)), settings)
+    small = make_slide(source, folder / "small.tif", 1536, 1.0)
+    rows += against_network(small, PredictSettings(only_tissue=False, tile_px=384, halo_px=64))
+    return rows + over_tissue(source, folder, side)
+
+
+def over_tissue(source: Path, folder: Path, side: int) -> list[Row]:
+    """Seconds for slides of which more and more is tissue."""
+    rows, convolution = [], Bare(torch.nn.Conv2d(3, 2, 1))
+    for percent in (6, 12, 25, 50, 100):
+        part = make_slide(source, folder / f"{percent}.tif", side, percent / 100)
+        found = [predicted(part, PredictSettings(probabilities=True), convolution) for _ in range(TURNS)]
+        name = f"{percent} % tissue, {found[0].predicted} of {found[0].tiles} tiles"
+        rows.append(row(name, min(each.seconds for each in found), "s"))
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slide", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--side", type=int, default=4096)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with tempfile.TemporaryDirectory() as folder:
+        show(measure(options.slide, Path(folder), options.side), options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The rasters of one slide while they are written: what a model answered, cleared of glass, held against thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.labels import LabelMap, label_colors
+from qpkit.core.tiles import SlideInfo, Tile, TileGrid
+from qpkit.ops.tissue import tissue_of_tile
+from qpkit.predictions import RasterWriter, create_raster
+from qpkit_train.inference.seams import Seams
+from qpkit_train.inference.thresholds import apply_thresholds
+from qpkit_train.models.card import Answer
+
+
+class SlideRasters:
+    """Takes the answers for one slide. One thread at a time.
+
+    Args:
+        labels: Of the model.
+        limits: (classes,) uint8, as `threshold_levels` gives them.
+        grid: Of the slide.
+        info: Of the slide.
+        tissue: Mask of the tissue, any size; None if all of the slide counts as it.
+        writers: Of labels and, if wanted, of probabilities.
+
+    Attributes:
+        counts, likeliest, kept: (classes,) int64 pixels on the slide: as written, and before and after thresholds
+            (where probabilities were asked for).
+        seams: How probabilities jump at the borders of tiles.
+    """
+
+    def __init__(
+        self,
+        labels: LabelMap,
+        limits: NDArray[np.uint8],
+        grid: TileGrid,
+        info: SlideInfo,
+        tissue: NDArray[np.bool_] | None,
+        writers: tuple[RasterWriter, RasterWriter | None],
+    ) -> None:
+        self.limits, self.grid, self.info, self.tissue = limits, grid, info, tissue
+        self.values = np.array(labels.trained_values, np.uint8)
+        self.background = labels.trained_values.index(labels.background)
+        self._labels, self._probabilities = writers
+        self.counts, self.likeliest, self.kept = np.zeros((3, len(self.values)), np.int64)
+        self.seams = Seams(grid)
+
+    @property
+    def wants_probabilities(self) -> bool:
+        """Thresholds are held against probabilities, also where none are written."""
+        return self._probabilities is not None or bool(self.limits.any())
+
+    def write_background(self, tiles: Iterable[Tile]) -> None:
+        """Say background where nothing is predicted; pixels that are not written are 0, where that means it."""
+        value = self.values[self.background]
+        for tile in tiles:
+            shape = tile.height, tile.width
+            if value != 0:
+                self._labels.write(np.full(shape, value, np.uint8), x=tile.x, y=tile.y)
+            if self._probabilities is not None:
+                sure = np.full(shape, 255, np.uint8)
+                self._probabilities.write(sure, x=tile.x, y=tile.y, band=self.background)
+
+    def write(self, tiles: Sequence[Tile], answer: Answer) -> None:
+        """Write what a model answered for some tiles: (n, h, w) class indices, (n, classes, h, w) probabilities."""
+        indices, probabilities = answer
+        self._clear_glass(tiles, indices, probabilities)
+        if probabilities is not None:
+            self.likeliest += self._count(tiles, indices)
+            indices = apply_thresholds(self.limits, indices, probabilities, background=self.background)
+            self.kept += self._count(tiles, indices)
+        for i, tile in enumerate(tiles):
+            self._labels.write(self.values.take(indices[i]), x=tile.x, y=tile.y)
+            if probabilities is not None:
+                self.seams.add(tile, probabilities[i])
+                if self._probabilities is not None:
+                    self._probabilities.write(probabilities[i], x=tile.x, y=tile.y)
+        self.counts += self._count(tiles, indices)
+
+    def _count(self, tiles: Sequence[Tile], indices: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Pixels by class index that lie on the slide."""
+        width, height = self.grid.level_width, self.grid.level_height
+        counts = np.zeros(len(self.values), np.int64)
+        for i, tile in enumerate(tiles):
+            inside = indices[i, : height - tile.y, : width - tile.x]
+            # For the few classes that there are this is faster than bincount, which makes 64 bits of each pixel first.
+            counts += [np.count_nonzero(inside == index) for index in range(len(counts))]
+        return counts
+
+    def _clear_glass(
+        self, tiles: Sequence[Tile], indices: NDArray[np.uint8], probabilities: NDArray[np.uint8] | None
+    ) -> None:
+        """Say background where a batch shows glass."""
+        if self.tissue is None:
+            return
+        for i, tile in enumerate(tiles):
+            glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
+            indices[i][glass] = self.background
+            if probabilities is not None:
+                probabilities[i][:, glass] = 0
+                probabilities[i][self.background, glass] = 255
+
+
+@contextmanager
+def open_writers(
+    labels: LabelMap, grid: TileGrid, *, mpp: float | None, labels_path: Path, probabilities_path: Path | None
+) -> Iterator[tuple[RasterWriter, RasterWriter | None]]:
+    """Create the rasters of a slide: of labels and, if it has a path, of probabilities.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    create = partial(
+        create_raster, width=grid.level_width, height=grid.level_height, downsample=grid.downsample, mpp=mpp
+    )
+    with create(labels_path, colors=label_colors(labels)) as writer:
+        if probabilities_path is None:
+            yield writer, None
+            return
+        with create(probabilities_path, bands=len(labels.trained_values), nearest=False) as probabilities:
+            yield writer, probabilities

@@ -1,0 +1,108 @@
+"""Several looks at the same pixels: models of the same classes, and turned or mirrored tiles; the mean counts.
+
+Means are those of whole numbers, so they do not depend on the order of models and turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.errors import ConfigError
+from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard
+
+Tta = Literal["none", "flips", "d4"]
+"""Test-time augmentation: mirrored both ways (4 looks), or turned by 90 degrees, too (8)."""
+
+_Look = tuple[int, bool]
+"""Quarter turns, and whether it is mirrored after them."""
+
+LOOKS: Final[dict[Tta, tuple[_Look, ...]]] = {
+    "none": ((0, False),),
+    "flips": ((0, False), (0, True), (2, False), (2, True)),
+    "d4": tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True)),
+}
+
+
+class Together:
+    """Runs several models on several looks as if they were one; see `Model`.
+
+    Args:
+        models: Their label maps and um/px agree; the first one's card is that of all.
+        tta: The looks.
+
+    Raises:
+        ConfigError: They do not agree.
+    """
+
+    def __init__(self, models: Sequence[Model], tta: Tta = "none") -> None:
+        for other in models[1:]:
+            _require_alike(models[0].card, other.card)
+        self.models, self.looks = tuple(models), LOOKS[tta]
+        self.card, self.device_name, self.precision = models[0].card, models[0].device_name, models[0].precision
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the models say of how they ran."""
+        return tuple(dict.fromkeys(note for model in self.models for note in model.notes))
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Make an array for pixels; see `Model`."""
+        return self.models[0].room(shape)
+
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+        """Predict a batch; see `Model`."""
+        height, width = pixels.shape[1:3]
+        sums = self._sums(pixels)[..., halo : height - halo, halo : width - halo]
+        # Rounded to the 255 steps of an answer, from sums of LEVELS each.
+        step = np.uint32(self._looks_in_all * (LEVELS // 255))
+        bytes_ = ((sums + step // 2) // step).astype(np.uint8) if probabilities else None
+        return sums.argmax(axis=1).astype(np.uint8), bytes_
+
+    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Predict a batch, halo included; see `Model`."""
+        count = np.uint32(self._looks_in_all)
+        return ((self._sums(pixels) + count // 2) // count).astype(np.uint16)
+
+    @property
+    def _looks_in_all(self) -> int:
+        return len(self.models) * len(self.looks)
+
+    def _sums(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """(n, classes, h, w) probabilities of all looks, LEVELS each, added up."""
+        total: NDArray[np.uint32] | None = None
+        for model in self.models:
+            for turns, mirrored in self.looks:
+                seen = np.rot90(pixels, turns, axes=(1, 2))
+                seen = seen[:, :, ::-1] if mirrored else seen
+                found = model.levels(np.ascontiguousarray(seen))
+                found = found[..., ::-1] if mirrored else found
+                found = np.rot90(found, -turns, axes=(2, 3))
+                total = found.astype(np.uint32) if total is None else total + found
+        assert total is not None
+        return total
+
+
+def _require_alike(one: ModelCard, other: ModelCard) -> None:
+    """Raise unless two models can be averaged.
+
+    Raises:
+        ConfigError: Their classes or um/px differ.
+    """
+    if [(item.name, item.value) for item in one.labels.classes] != [
+        (item.name, item.value) for item in other.labels.classes
+    ] or one.labels.background != other.labels.background:
+        raise ConfigError(
+            f"{other.where}: other classes than {one.where}; only models of the same label map are averaged"
+        )
+    if (one.mpp, one.downsample) != (other.mpp, other.downsample):
+        raise ConfigError(
+            f"{other.where}: expects {_scale(other)}, {one.where} {_scale(one)}; only models of one scale are averaged"
+        )
+
+
+def _scale(card: ModelCard) -> str:
+    return f"{card.mpp:g} um/px" if card.mpp is not None else f"downsample {card.downsample}"
