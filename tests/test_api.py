@@ -39,7 +39,16 @@ SET = (
     "optim.steps_per_epoch=2",
     "precision=32-true",
 )
-TIMES = ("seconds", "seconds_per_step", "waiting_fraction", "mm2_per_second", "timestamp", "modifyTimestamp")
+TIMES = (
+    "seconds",
+    "seconds_per_step",
+    "waiting_fraction",
+    "mm2_per_second",
+    "timestamp",
+    "modifyTimestamp",
+    "speed",
+    "device_busy",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,8 +5,7 @@ column c) covers slide px [c * downsample, (c + 1) * downsample) x [r * downsamp
 the resolution tags give um per px, the colour table the classes' colours, so that any viewer (QuPath too) shows it.
 A probability raster has one uint8 band per trained value, 255 = probability 1.
 
-Rasters are sparse: a block in which nothing but 0 was written takes no room (offset and byte count 0), and every reader
-shows 0 there. Overviews are whole.
+Blocks in which nothing but 0 was written are one block of the file, so that glass takes no room.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import contextlib
 import math
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,8 +318,27 @@ def create_raster(
             writer = RasterWriter(dataset)
             yield writer
         _check_complete(path, writer.filled)
+        _share_empty_block(path, np.dtype(dtype).itemsize)
         _build_overviews(path, _overview_factors(width, height), Resampling.nearest if nearest else Resampling.average)
         _check_complete(path, writer.filled)
+
+
+def _share_empty_block(path: Path, itemsize: int) -> None:
+    """Let all blocks that were never written be one block of 0: libtiff, and so Pillow, reads none that is missing."""
+    try:
+        with tifffile.TiffFile(path, mode="r+b") as tiff:
+            page = tiff.pages.first
+            counts = np.array(page.databytecounts, np.int64)
+            if counts.all():
+                return
+            block = zlib.compress(bytes(BLOCK * BLOCK * itemsize))
+            place = tiff.filehandle.seek(0, os.SEEK_END)
+            tiff.filehandle.write(block)
+            offsets = np.where(counts > 0, np.array(page.dataoffsets, np.int64), place)
+            page.tags["TileOffsets"].overwrite(offsets.tolist())
+            page.tags["TileByteCounts"].overwrite(np.where(counts > 0, counts, len(block)).tolist())
+    except (OSError, tifffile.TiffFileError, ValueError) as err:
+        raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
 
 
 def _build_overviews(path: Path, factors: list[int], resampling: Resampling) -> None:
