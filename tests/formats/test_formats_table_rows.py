@@ -105,6 +105,38 @@ def test_a_classification_that_is_no_record_is_a_name() -> None:
         assert foreign_object({"class": text}, shapely.Point(0, 0), None).class_name == name
 
 
+@pytest.mark.parametrize(
+    ("record", "name", "color", "kept"),
+    [
+        ('{"name": "Tumor", "color": [1, 2, 3]}', "Tumor", argb(1, 2, 3), False),
+        ('{"names": ["Tumor", "Positive"], "color": [1, 2, 3, 255]}', "Tumor: Positive", argb(1, 2, 3), False),
+        ('{"name": "Tumor", "colorRGB": -3670016}', "Tumor", -3670016, False),
+        ('{"name": "Tumor", "color": [1, 2, 3], "stage": 4}', "Tumor", argb(1, 2, 3), True),
+        ('{"name": "Tumor", "color": [1, 2, 3, 9]}', "Tumor", None, True),
+        ('{"name": "Tumor", "names": ["Else"]}', "Tumor", None, True),
+        ('{"name": "Tumor", "color": "red"}', "Tumor", None, True),
+        ('{"name": 3}', None, None, True),
+    ],
+)
+def test_what_a_classification_says_beside_name_and_colour_is_kept(
+    record: str, name: str | None, color: int | None, kept: bool
+) -> None:
+    found = foreign_object({"classification": record}, BOX.geometry, None)
+    assert found.class_name == name
+    assert (found.path_class.color if found.path_class else None) == color
+    assert found.metadata == ({"classification": record} if kept else {})
+
+
+def test_what_a_geoparquet_file_says_of_itself_is_counted(tmp_path: Path) -> None:
+    geopandas.GeoDataFrame({"n": [1]}, geometry=[BOX.geometry]).to_parquet(tmp_path / "a.parquet")
+    (plain,) = parquet.read(tmp_path / "a.parquet", ImageFacts(), Choices())
+    table = pq.read_table(tmp_path / "a.parquet")
+    more = {**(table.schema.metadata or {}), b"scanner": b"X1"}
+    pq.write_table(table.replace_schema_metadata(more), tmp_path / "b.parquet")
+    (found,) = parquet.read(tmp_path / "b.parquet", ImageFacts(), Choices())
+    assert (dict(plain.notes), dict(found.notes)) == ({}, {"fields not read (file/scanner)": 1})
+
+
 @given(drawings())
 @settings(max_examples=15)
 def test_a_geoparquet_file_is_one_that_geopandas_and_pyarrow_read(objects: list[Annotation]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from qpkit.formats.format import Format
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.fields import Fields, UnreadJson
 from qpkit.formats.shared.vector_files import (
     CANNOT_HOLD,
     RULE,
@@ -21,6 +22,9 @@ from qpkit.formats.shared.vector_files import (
     read_whole,
     write_whole,
 )
+
+_FIELDS: Final = Fields(read={}, idle={"file": "geo pandas ARROW:schema"})
+"""Of what describes the file: how its table is to be read."""
 
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
@@ -32,9 +36,15 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     return read_whole(path, image, _load)
 
 
-def _load(path: Path, _: Counter[str]) -> list[Layer]:
-    geopandas, _pyogrio = geopandas_and_pyogrio()
-    return [(None, geopandas.read_parquet(path))]
+def _load(path: Path, notes: Counter[str]) -> list[Layer]:
+    geopandas, _ = geopandas_and_pyogrio()
+    import pyarrow.parquet as pq
+
+    table = geopandas.read_parquet(path)
+    unread = UnreadJson(_FIELDS)
+    unread.look("file", [{key.decode(errors="replace"): 1 for key in pq.read_metadata(path).metadata or {}}])
+    notes.update(unread.notes())
+    return [(None, table)]
 
 
 def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:

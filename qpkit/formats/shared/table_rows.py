@@ -139,10 +139,10 @@ def foreign_object(row: Mapping[str, Any], geometry: BaseGeometry, layer: str | 
         layer: The class where no column says it, or None.
     """
     column = next((key for key in row if key.casefold() in _CLASS_COLUMNS and _text(row, key)), None)
-    text, color = _classified(_text(row, column) if column else layer)
+    text, color, is_all = _classified(_text(row, column) if column else layer)
     numbers, texts = _numbers_and_texts({key: value for key, value in row.items() if key not in (column, "name")})
-    if column and text is None:
-        texts[column] = str(row[column])  # a classification that cannot be read
+    if column and (text is None or not is_all):
+        texts[column] = str(row[column])  # a classification that cannot be read, or says more
     own = parse_color(texts.get("color")) if text and color is None else None
     if own is not None:
         del texts["color"]
@@ -165,18 +165,28 @@ def _numbers_and_texts(row: Mapping[str, Any]) -> tuple[dict[str, float], dict[s
     return {k: v for k, v in numbers.items() if not math.isnan(v)}, texts
 
 
-def _classified(text: str | None) -> tuple[str | None, int | None]:
-    """A class name, or QuPath's own classification object as text, which geopandas makes of QuPath's GeoJSON."""
+def _classified(text: str | None) -> tuple[str | None, int | None, bool]:
+    """A class name, or QuPath's own classification object as text, which geopandas makes of QuPath's GeoJSON.
+
+    Returns:
+        (name, colour, whether that is all that the text says).
+    """
     if text is None or not text.lstrip().startswith("{"):
-        return text, None
+        return text, None, True
     try:
         record = json.loads(text)
     except ValueError:
-        return text, None
-    color = record.get("color")
-    rgb = f"rgb({','.join(map(str, color[:3]))})" if isinstance(color, list) else None
-    name = record.get("name")
-    return (name if isinstance(name, str) else None), parse_color(rgb)
+        return text, None, True
+    name, names, rgb, color = (record.pop(key, None) for key in ("name", "names", "color", "colorRGB"))
+    left = [value for value in record.values() if value not in (None, "", [], {})]
+    if name is None and isinstance(names, list) and names and all(isinstance(part, str) for part in names):
+        name, names = ": ".join(names), None
+    if isinstance(rgb, list) and rgb[3:] in ([], [255]):
+        rgb = parse_color(f"rgb({','.join(map(str, rgb[:3]))})")
+    # As QuPath does, the number before the list.
+    found = next((value for value in (color, rgb) if type(value) is int and -(1 << 31) <= value < 1 << 31), None)
+    is_all = not left and names is None and (found is not None or (color is None and rgb is None))
+    return (name if isinstance(name, str) else None), found, is_all
 
 
 def _shape(geometry: BaseGeometry) -> RoiShape:
