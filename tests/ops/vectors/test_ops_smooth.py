@@ -128,3 +128,16 @@ def test_no_part_has_more_vertices_than_allowed_and_small_ones_stay() -> None:
         if shapely.get_num_coordinates(polygon) <= 100:
             assert [part is polygon for part in parts[of == number]] == [True]
     assert np.array_equal(np.unique(of), np.arange(len(polygons)))
+
+
+def test_a_corner_with_another_area_in_it_stays() -> None:
+    labels = np.zeros((60, 60), np.uint8)
+    labels[10:50, 10:50] = 1
+    alone = smoothed(labels, 8.0)
+    assert not alone.polygons[0].covers(shapely.Point(49.5, 49.5))  # the corner is round
+    labels[47:49, 47:49] = 2
+    made = smoothed(labels, 8.0)
+    square, small = made.polygons
+    assert shapely.is_valid(made.polygons).all()
+    assert square.intersection(small).area == 0 and square.covers(shapely.Point(49.5, 49.5))
+    assert not square.covers(shapely.Point(10.5, 10.5))
