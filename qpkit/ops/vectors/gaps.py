@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.ops.histogram import histogram
-from qpkit.ops.vectors.watershed import distance_inside
+from qpkit.ops.vectors.distance import distance_inside
 
 
 def close_gaps(labels: NDArray[np.uint8], radius: float, *, skip: Collection[int], ground: int) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ that both see an object call it the same. That holds for objects smaller than th
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -15,8 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qpkit.compiled import compiled
+from qpkit.cores import available_cores
 from qpkit.ops.histogram import histogram
+from qpkit.ops.vectors.distance import distance_inside
 
 BLOCK: Final = 1024
 MARGIN: Final = 64
@@ -47,7 +47,7 @@ def split_strips(
         (h, w) int64, 0 where there is no object; else 1 + y * width + x of its marker.
     """
     margin = max(MARGIN, math.ceil(16 * distance_px))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(available_cores()) as threads:
         for top in range(0, height, rows):
             low, high = max(top - margin, 0), min(top + rows + margin, height)
             labels = read(0, low, width, high - low)
@@ -101,65 +101,6 @@ def numbered(
             inside = np.flatnonzero(found)
             numbers.flat[inside] = names[found.flat[inside] - 1]
     return numbers
-
-
-def distance_inside(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The distance of each pixel to the nearest one outside the mask, px; beyond the window there is none.
-
-    As scipy's distance_transform_edt, 28 times as fast where 15 % are inside: what lies in a row beyond the next pixel
-    outside is never nearest. The lower envelope of parabolas is that of Felzenszwalb and Huttenlocher (2012).
-    """
-    found, width = np.zeros(mask.shape, np.float32), mask.shape[1]
-    compiled(_vertical)(mask, found)
-    compiled(_horizontal)(mask, found, np.empty(width + 2, np.int64), np.empty(width + 2))
-    return found
-
-
-def _vertical(mask, found):
-    height, width = mask.shape
-    far = np.float32(height + width)
-    for x in range(width):
-        found[0, x] = far if mask[0, x] else 0
-    for y in range(1, height):
-        for x in range(width):
-            found[y, x] = found[y - 1, x] + 1 if mask[y, x] else 0
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            found[y, x] = min(found[y, x], found[y + 1, x] + 1)
-
-
-def _horizontal(mask, found, lowest, starts):
-    height, width = mask.shape
-    row = np.empty(width)
-    for y in range(height):
-        x = 0
-        while x < width:
-            if not mask[y, x]:
-                x += 1
-                continue
-            begin = x
-            while x < width and mask[y, x]:
-                x += 1
-            low, high = max(begin - 1, 0), min(x, width - 1)
-            for q in range(low, high + 1):
-                row[q] = float(found[y, q]) ** 2
-            # Which column is lowest from where on.
-            k = 0
-            lowest[0], starts[0], starts[1] = low, -np.inf, np.inf
-            for q in range(low + 1, high + 1):
-                at = lowest[k]
-                cross = (row[q] + q * q - row[at] - at * at) / (2.0 * (q - at))
-                while cross <= starts[k]:
-                    k -= 1
-                    at = lowest[k]
-                    cross = (row[q] + q * q - row[at] - at * at) / (2.0 * (q - at))
-                k += 1
-                lowest[k], starts[k], starts[k + 1] = q, cross, np.inf
-            k = 0
-            for q in range(begin, x):
-                while starts[k + 1] < q:
-                    k += 1
-                found[y, q] = np.sqrt((q - lowest[k]) ** 2 + row[lowest[k]])
 
 
 def _unequal(shape: tuple[int, int], x: int, y: int) -> NDArray[np.float64]:

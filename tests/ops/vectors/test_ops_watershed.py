@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from qpkit.ops.vectors.watershed import distance_inside, numbered, split_strips
+from qpkit.ops.vectors.distance import distance_inside
+from qpkit.ops.vectors.watershed import numbered, split_strips
 
 
 def discs(*places: tuple[int, int, int], shape: tuple[int, int] = (60, 80), value: int = 1) -> NDArray[np.uint8]:

@@ -99,7 +99,7 @@ def times(**slow: float) -> StageTimes:
 def test_the_stage_that_holds_the_others_up_is_named_and_readers_are_added_while_the_device_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qpkit_train.inference.pipeline._cores", lambda: 3)
+    monkeypatch.setattr("qpkit_train.inference.pipeline.available_cores", lambda: 3)
     reading, predicting, writing = times(read=0.01), times(predict=0.02), times(write=0.02)
     assert (reading.slowest, predicting.slowest, writing.slowest) == ("reading", "predicting", "writing")
     assert reading.readers == 3 and predicting.readers < 3

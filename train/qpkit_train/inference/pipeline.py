@@ -7,7 +7,6 @@ no slides, no models and no files.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -17,6 +16,8 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qpkit.cores import available_cores
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -101,7 +102,7 @@ def run_stages(
     """
     started = time.perf_counter()
     predicting = 0.0
-    most = _cores() if readers is None else readers
+    most = available_cores() if readers is None else readers
     reading = _Readers(batches, stages, most=min(most, max(1, sum(map(len, batches)))))
     writing = _Writer(stages.write)
     try:
@@ -128,11 +129,6 @@ def run_stages(
         predicting=predicting,
         writing=writing.busy,
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Batch:
