@@ -32,7 +32,8 @@ from scipy import ndimage
 
 from qpkit.core.geometry import polygons_of
 from qpkit.core.labels import LabelClass, LabelMap
-from qpkit.ops.vectors.vectorize import outlines_of, trace
+from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.vectorize import outlines_of
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
 from qpkit.qupath import add_image, create_project, open_project
 from qpkit.workflows.imports.project import import_predictions

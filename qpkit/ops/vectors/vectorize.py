@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,17 +12,18 @@ import shapely
 from numpy.typing import NDArray
 
 from qpkit.ops.vectors.absorb import absorb
+from qpkit.ops.vectors.arcs import Arcs
 from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import simplify
 from qpkit.ops.vectors.smooth import smooth
 from qpkit.ops.vectors.split import split_large
-from qpkit.ops.vectors.sweep import Arcs, Sweep
+from qpkit.ops.vectors.sweep import trace
 
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """The areas of a raster as polygons, ordered by value, then by top and left.
+    """The areas of a raster as polygons, ordered by value, then by their first pixels (row by row).
 
     Args:
         polygons: (n,) shapely polygons, valid.
@@ -74,21 +75,6 @@ class Outlines:
         )
 
 
-def trace(strips: Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]], *, skip: Collection[int]) -> Arcs:
-    """Go over a raster once, strip by strip.
-
-    Args:
-        strips: (y, labels, weights): the first row, from top to bottom, rows between strips being empty; (h, w)
-            integers of 8 to 64 bit, all of one width; (h, w) uint8, or None.
-        skip: Labels that are not traced (background, ignore).
-    """
-    sweep = None
-    for y, labels, weights in strips:
-        sweep = sweep or Sweep(labels.shape[1], skip=skip)
-        sweep.add(labels, weights, row=y)
-    return (sweep or Sweep(1)).finish()
-
-
 def outlines_of(
     arcs: Arcs,
     *,
@@ -133,8 +119,7 @@ def outlines_of(
         polygons, of, mended = valid_parts(polygons)
         wanted = wanted[of]
     values, means, areas = arcs.values[wanted], means[wanted], arcs.areas[wanted]
-    bounds = shapely.bounds(polygons).reshape(-1, 4)
-    order = np.lexsort((areas, bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], values))
+    order = np.argsort(values, kind="stable")
     too_small = int(found) - len(np.unique(wanted))
     return Outlines(polygons[order], values[order], means[order], areas[order], too_small, mended)
 

@@ -17,7 +17,8 @@ from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import prediction_ids, prediction_name, provenances
 from qpkit.errors import ConfigError, or_else
 from qpkit.ops.vectors.shape_features import shape_features
-from qpkit.ops.vectors.vectorize import Outlines, outlines_of, trace
+from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.vectorize import Outlines, outlines_of
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.progress import Ticker
 from qpkit.workflows.imports.rasters import NO_OBJECT, areas, instances, watershed_objects

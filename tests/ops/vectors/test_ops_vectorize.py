@@ -14,11 +14,12 @@ from rasterio.features import rasterize as gdal_rasterize
 from rasterio.features import shapes as gdal_shapes
 
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_indices, class_scores, confusion_of
+from qpkit.ops.vectors.arcs import Arcs, transposed
 from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import AREA_CHANGE, simplify
-from qpkit.ops.vectors.sweep import Arcs, transposed
-from qpkit.ops.vectors.vectorize import outlines_of, trace, vectorize
+from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.vectorize import outlines_of, vectorize
 from strategies import label_rasters
 
 
@@ -68,6 +69,13 @@ def test_strips_do_not_change_a_bit(labels: NDArray[np.uint8], rows: int, skip: 
         apart = [(0, labels, None), (len(labels) + rows, labels, None)]
         together = np.concatenate([labels, empty, labels])
         assert same_arcs(trace(apart, skip={0}), trace([(0, together, None)], skip={0}))
+
+
+@given(label_rasters(values=4), st.integers(1, 9))
+def test_negative_labels_are_all_outside(labels: NDArray[np.uint8], rows: int) -> None:
+    signed = labels.astype(np.int32) - 2
+    expected = trace([(0, signed.clip(-1), None)], skip=())
+    assert same_arcs(expected, trace(strips(signed, rows), skip=()))
 
 
 @given(label_rasters(values=4), st.sampled_from([(), (0,)]))
