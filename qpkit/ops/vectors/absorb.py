@@ -67,6 +67,7 @@ def absorb(arcs: Arcs, least_px: NDArray[np.float64]) -> tuple[Arcs, NDArray[np.
         values=arcs.values[kept],
         areas=sizes[kept].astype(np.int64),
         sums=arcs.sums[kept],
+        firsts=arcs.firsts[kept],
     )
     return changed, kept
 

@@ -33,6 +33,7 @@ class Arcs:
         values: (areas,) int64: the label of each 4-connected area. Areas are in the order of their first pixels.
         areas: (areas,) int64: its pixels.
         sums: (areas,) float64: the sum of the weights in it.
+        firsts: (areas,) int64: the place of its first pixel, 2**32 * y + x.
         junctions: How many there are.
     """
 
@@ -45,6 +46,7 @@ class Arcs:
     values: NDArray[np.int64]
     areas: NDArray[np.int64]
     sums: NDArray[np.float64]
+    firsts: NDArray[np.int64]
     junctions: int
 
     @property

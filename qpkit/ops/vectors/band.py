@@ -33,7 +33,7 @@ class Band:
         last: (pieces,) int64: place of the corner that a sweep finds last, as one number that grows as a sweep goes on;
             -1 without corners. Whole arcs are in this order.
         parents: (parts,) int32: a part of the same area, itself or one that was found before.
-        values, areas, sums: (parts,) as in `Arcs`.
+        values, areas, sums, firsts: (parts,) as in `Arcs`.
         above, below: (runs,) int32: the part that each run of the row above, and of the last row, belongs to.
         junctions: How many there are.
     """
@@ -49,6 +49,7 @@ class Band:
     values: NDArray[np.int64]
     areas: NDArray[np.int64]
     sums: NDArray[np.float64]
+    firsts: NDArray[np.int64]
     above: NDArray[np.int32]
     below: NDArray[np.int32]
     junctions: int
@@ -99,7 +100,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
     nodes = np.empty((8 * runs + width + 1, 6), np.int32)  # what is not used costs nothing
     pieces = np.empty((4 * runs + width + 1, 3), np.int32)  # the corner that each begins with, and the parts beside it
     owners = np.empty(len(run_starts), np.int32)
-    parents, values = np.empty(runs, np.int32), np.empty(runs, np.int64)
+    parents, values, firsts = np.empty(runs, np.int32), np.empty(runs, np.int64), np.empty(runs, np.int64)
     areas, sums = np.zeros(runs, np.int64), np.zeros(runs, np.float64)
     up = np.full(width + 1, np.int32(-1))
     above_owners = np.full(len(above_starts), np.int32(-1))
@@ -109,7 +110,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
     for k in range(len(above_starts) + 1):
         label = above_labels[k] if k < len(above_starts) else np.int64(-1)
         if label >= 0:
-            parents[count], values[count] = count, label
+            parents[count], values[count], firsts[count] = count, label, np.iinfo(np.int64).max
             above_owners[k] = count
             count += 1
         if label != before:
@@ -156,6 +157,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
             if own < 0:
                 own = np.int32(count)
                 parents[own], values[own] = own, label
+                firsts[own] = (np.int64(row + r) << 32) + begin
                 count += 1
             owners[i] = own
             areas[own] += end - begin
@@ -292,7 +294,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
     return (
         points[:size], starts, ends[0], ends[1], pieces[:found, 1].copy(), pieces[:found, 2].copy(),
         last, parents[:count].copy(), values[:count].copy(), areas[:count].copy(),
-        sums[:count].copy(), tops, bottoms, junctions,
+        sums[:count].copy(), firsts[:count].copy(), tops, bottoms, junctions,
     )  # fmt: skip
 
 

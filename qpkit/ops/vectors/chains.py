@@ -1,4 +1,4 @@
-"""Arcs that go through several bands of a raster: which pieces they are made of."""
+"""Arcs, and longer pieces of arcs, that go through several bands of a raster: which pieces they are made of."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def chains_of(
         lasts.append(band.last[some])
         counts.append(band.starts[some + 1] - band.starts[some])
     end, side, last, sizes = (np.concatenate(column) for column in (ends, sides, lasts, counts))
-    starts, members = compiled(_string)(end, _partners(ends))
+    partners = _partners(ends)
+    starts, members = compiled(_string)(end, partners)
     pieces, heads, tails = members >> 1, members[starts[:-1]], members[starts[1:] - 1]
     latest = _reduced(np.maximum, last[pieces], starts)
     order = np.argsort(latest)
@@ -66,8 +67,8 @@ def chains_of(
     within -= np.repeat(within[starts[:-1]], np.diff(starts))
     back = np.argsort(pieces)
     return Chains(
-        begin=np.maximum(end[heads], RING)[order].astype(np.int32),
-        end=np.maximum(end[tails ^ 1], RING)[order].astype(np.int32),
+        begin=np.where(partners[heads] < 0, end[heads], RING)[order].astype(np.int32),
+        end=np.where(partners[tails ^ 1] < 0, end[tails ^ 1], RING)[order].astype(np.int32),
         left=side[heads][order],
         right=side[heads ^ 1][order],
         last=latest[order],
@@ -115,7 +116,7 @@ def _string(ends, partners):
     done = np.zeros(len(ends) // 2, np.bool_)
     for is_closed in (False, True):
         for first in range(len(ends)):
-            if done[first >> 1] or (not is_closed and ends[first] < 0):
+            if done[first >> 1] or (not is_closed and partners[first] >= 0):
                 continue
             low, at = size, np.int64(first)
             while True:

@@ -1,8 +1,9 @@
-"""Pieces of arcs from bands of a raster to whole arcs, in the order of a sweep over the whole raster."""
+"""Bands of a raster to one: pieces of arcs become whole arcs, in the order of a sweep over the whole raster."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -12,74 +13,94 @@ from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
 from qpkit.cores import in_order
-from qpkit.ops.vectors.arcs import RING, Arcs
+from qpkit.ops.vectors.arcs import OUTSIDE, RING
 from qpkit.ops.vectors.band import Band
 from qpkit.ops.vectors.chains import chains_of, goes_on
 
 
-def joined(bands: list[Band]) -> Arcs:
-    """Put bands together.
+def joined(bands: list[Band]) -> Band:
+    """Put bands together to one.
 
     Args:
-        bands: From the top; the first has nothing above, the last nothing below. The list is emptied meanwhile.
+        bands: From the top, each beginning where the one before ends. The list is emptied meanwhile.
     """
     parts, junctions = _firsts([len(band.values) for band in bands]), _firsts([band.junctions for band in bands])
     numbers, kept = _areas(bands, parts)
+    after = np.append(numbers, np.int32(OUTSIDE))  # OUTSIDE is -1, the last one
+    above, below = after[bands[0].above], after[np.where(bands[-1].below < 0, -1, bands[-1].below + parts[-2])]
     values = np.concatenate([band.values for band in bands])
     areas, sums = np.concatenate([band.areas for band in bands]), np.concatenate([band.sums for band in bands])
-    points, starts, begin, end, left, right = _laid(bands, parts, junctions, numbers)
-    return Arcs(
-        points=points,
-        starts=starts,
-        begin=begin,
-        end=end,
-        left=left,
-        right=right,
+    firsts = np.concatenate([band.firsts for band in bands])
+    arcs = _Laid.out(bands, parts, junctions, numbers)
+    return Band(
+        points=arcs.points,
+        starts=arcs.starts,
+        begin=arcs.begin,
+        end=arcs.end,
+        left=arcs.left,
+        right=arcs.right,
+        last=arcs.last,
+        parents=np.arange(len(kept), dtype=np.int32),
         values=values[kept],
         areas=np.bincount(numbers, weights=areas, minlength=len(kept)).astype(np.int64),
         sums=np.bincount(numbers, weights=sums, minlength=len(kept)).astype(np.float64),
+        firsts=firsts[kept],
+        above=above,
+        below=below,
         junctions=int(junctions[-1]),
     )
 
 
-def _laid(
-    bands: list[Band], parts: NDArray[np.int64], junctions: NDArray[np.int64], numbers: NDArray[np.int32]
-) -> tuple[
-    NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]
-]:
-    """All arcs in their order: points, starts, begin, end, left, right. Empties the list."""
-    chains = chains_of(bands, parts, junctions, numbers)
-    count, corners = len(chains.last), _firsts(chains.sizes)
-    # How many chains, whole arcs and their points come before each band; and how many of the latter before each chain.
-    before, passed = np.zeros((count, 2), np.int64), [(0, 0, 0)]
-    for band in bands:
-        passed.append(compiled(_pass)(band.begin, band.end, band.last, band.starts, chains.last, before, *passed[-1]))
-    done, arcs, size = passed[-1]
-    before[done:] = arcs, size
-    of_chains = before[:, 0] + np.arange(count)
-    points, starts = np.empty((size + corners[-1], 2), np.int32), np.full(arcs + count + 1, size + corners[-1])
-    starts[of_chains] = before[:, 1] + corners[:-1]
-    columns = [np.empty(arcs + count, np.int32) for _ in range(4)]
-    for column, own in zip(columns, (chains.begin, chains.end, chains.left, chains.right), strict=True):
-        column[of_chains] = own
-    places = starts[of_chains][chains.of] + chains.within
-    pieces = _firsts([int(np.count_nonzero(goes_on(band))) for band in bands])
-    states = zip(passed, pieces.tolist(), junctions.tolist(), parts.tolist(), strict=False)
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """Pieces in their order, as in `Band`."""
 
-    def job(band: Band, state: tuple[tuple[int, int, int], int, int, int]) -> partial[None]:
-        (done, arcs, size), piece, junction, part = state
-        return partial(
-            compiled(_lay),
-            *(band.begin, band.end, band.left, band.right, band.last, band.starts, band.points),
-            *(4 * junction, part, numbers, chains.last, chains.sizes, places, chains.flips),
-            *(done, arcs + done, size + corners[done], piece, *columns, starts, points),
-        )
+    points: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    begin: NDArray[np.int32]
+    end: NDArray[np.int32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    last: NDArray[np.int64]
 
-    for _ in in_order(job(bands.pop(0), next(states)) for _ in range(len(bands))):
-        pass
-    begin, end, left, right = columns
-    compiled(_turn)(points, starts, of_chains[chains.begin == RING], left, right)
-    return points, starts, begin, end, left, right
+    @classmethod
+    def out(
+        cls, bands: list[Band], parts: NDArray[np.int64], junctions: NDArray[np.int64], numbers: NDArray[np.int32]
+    ) -> _Laid:
+        """Lay out whole arcs and chains; empties the list."""
+        chains = chains_of(bands, parts, junctions, numbers)
+        count, corners = len(chains.last), _firsts(chains.sizes)
+        # How many chains, whole arcs and their points come before each band; how many of the latter before each chain.
+        before, passed = np.zeros((count, 2), np.int64), [(0, 0, 0)]
+        for b in bands:
+            passed.append(compiled(_pass)(b.begin, b.end, b.last, b.starts, chains.last, before, *passed[-1]))
+        done, arcs, size = passed[-1]
+        before[done:] = arcs, size
+        of_chains, arcs, size = before[:, 0] + np.arange(count), arcs + count, size + int(corners[-1])
+        starts = np.full(arcs + 1, size)
+        starts[of_chains] = before[:, 1] + corners[:-1]
+        begin, end, left, right = (np.empty(arcs, np.int32) for _ in range(4))
+        made = cls(np.empty((size, 2), np.int32), starts, begin, end, left, right, np.empty(arcs, np.int64))
+        for name in ("begin", "end", "left", "right", "last"):
+            getattr(made, name)[of_chains] = getattr(chains, name)
+        places = starts[of_chains][chains.of] + chains.within
+        pieces = _firsts([int(np.count_nonzero(goes_on(band))) for band in bands])
+        states = zip(passed, pieces.tolist(), junctions.tolist(), parts.tolist(), strict=False)
+
+        def job(band: Band, state: tuple[tuple[int, int, int], int, int, int]) -> partial[None]:
+            (done, arcs, size), piece, junction, part = state
+            return partial(
+                compiled(_lay),
+                *(band.begin, band.end, band.left, band.right, band.last, band.starts, band.points),
+                *(4 * junction, part, numbers, chains.last, chains.sizes, places, chains.flips),
+                *(done, arcs + done, size + corners[done], piece),
+                *(made.begin, made.end, made.left, made.right, made.last, starts, made.points),
+            )
+
+        for _ in in_order(job(bands.pop(0), next(states)) for _ in range(len(bands))):
+            pass
+        compiled(_turn)(made.points, starts, of_chains[chains.begin == RING], made.left, made.right)
+        return made
 
 
 def _firsts(counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -138,7 +159,7 @@ def _pass(begin, end, last, starts, chain_last, before, done, arcs, points):
 
 def _lay(
     begin, end, left, right, last, starts, points, codes, parts, numbers, chain_last, chain_sizes, places, flips,
-    done, arc, place, piece, begin_made, end_made, left_made, right_made, starts_made, made,
+    done, arc, place, piece, begin_made, end_made, left_made, right_made, last_made, starts_made, made,
 ):  # fmt: skip
     """Copy the whole arcs of a band, and the corners of pieces, to their places."""
     for i in range(len(begin)):
@@ -157,7 +178,7 @@ def _lay(
         end_made[arc] = end[i] + codes if end[i] >= 0 else end[i]
         left_made[arc] = numbers[left[i] + parts] if left[i] >= 0 else left[i]
         right_made[arc] = numbers[right[i] + parts] if right[i] >= 0 else right[i]
-        starts_made[arc] = place
+        starts_made[arc], last_made[arc] = place, last[i]
         for k in range(low, low + count):
             made[place, 0], made[place, 1] = points[k, 0], points[k, 1]
             place += 1

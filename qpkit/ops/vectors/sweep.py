@@ -17,6 +17,7 @@ from qpkit.cores import in_order
 from qpkit.ops.vectors.arcs import OUTSIDE, Arcs
 from qpkit.ops.vectors.band import Band, band_of
 from qpkit.ops.vectors.join import joined
+from qpkit.ops.vectors.part import arcs_of, parted
 
 _BAND_PX: Final = 1 << 20
 
@@ -32,8 +33,38 @@ def trace(strips: Strips, *, skip: Collection[int]) -> Arcs:
             by area, or None.
         skip: Labels that are not traced (background, ignore).
     """
-    bands = list(in_order(_bands(strips, np.unique(np.array(list(skip), np.int64)))))
-    return joined(bands) if bands else trace([(0, np.full((1, 1), OUTSIDE), None)], skip=())
+    return arcs_of(joined(list(_found(strips, skip))))
+
+
+def trace_parts(strips: Strips, *, skip: Collection[int], held: int = 1 << 22) -> Iterator[Arcs]:
+    """Go over a raster as `trace` does, and give away what is finished on the way.
+
+    Args:
+        strips, skip: As for `trace`.
+        held: Corners; when there are more, the finished ones leave.
+
+    Yields:
+        Areas with all that they touch, along an edge or in a corner; together those that `trace` gives.
+    """
+    bands: list[Band] = []
+    most = held
+    for band in _found(strips, skip):
+        bands.append(band)
+        if sum(len(each.points) for each in bands) > most:
+            finished, rest = parted(joined(bands))
+            bands = [rest]
+            most = max(held, 2 * len(rest.points))
+            yield finished
+    yield arcs_of(joined(bands))
+
+
+def _found(strips: Strips, skip: Collection[int]) -> Iterator[Band]:
+    """The bands of a raster; of one without rows a blank one."""
+    values = np.unique(np.array(list(skip), np.int64))
+    found = in_order(_bands(strips, values))
+    blank = np.full((1, 1), OUTSIDE)
+    yield next(found, None) or band_of(blank, None, row=0, above=None, is_last=True, skip=values)
+    yield from found
 
 
 def _bands(strips: Strips, skip: NDArray[np.int64]) -> Iterator[partial[Band]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ class Outlines:
         values: (n,) int64: their labels.
         means: (n,) float64: the mean of the weights in each; NaN without weights.
         areas: (n,) int64: level px, as they were before simplifying.
+        firsts: (n,) int64: the place of the first pixel, as in `Arcs`.
         too_small: Areas that became their surroundings, or of which rounding left nothing.
         mended: Polygons that rounding made invalid, and that were mended; they may be several now.
     """
@@ -38,8 +39,18 @@ class Outlines:
     values: NDArray[np.int64]
     means: NDArray[np.float64]
     areas: NDArray[np.int64]
+    firsts: NDArray[np.int64]
     too_small: int = 0
     mended: int = 0
+
+    @classmethod
+    def together(cls, parts: Sequence[Outlines]) -> Outlines:
+        """Those of several parts of a raster (see `trace_parts`), in the order of the whole."""
+        names = ("polygons", "values", "means", "areas", "firsts")
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        too_small, mended = sum(part.too_small for part in parts), sum(part.mended for part in parts)
+        made = cls(**columns, too_small=too_small, mended=mended)
+        return made.chosen(np.lexsort((made.firsts, made.values)))
 
     def by_value(self) -> dict[int, list[shapely.Polygon]]:
         """The polygons of each label."""
@@ -55,6 +66,7 @@ class Outlines:
             values=self.values[which],
             means=self.means[which],
             areas=self.areas[which],
+            firsts=self.firsts[which],
         )
 
     def split(self, most: int, step: float) -> Outlines:
@@ -64,15 +76,13 @@ class Outlines:
 
     def joined(self) -> Outlines:
         """One for each value: several areas with it are one polygon of several parts."""
-        _, firsts, of = np.unique(self.values, return_index=True, return_inverse=True)
-        polygons, counts = self.polygons[firsts], np.bincount(of)
-        areas = np.bincount(of, weights=self.areas, minlength=len(firsts))
-        sums = np.bincount(of, weights=self.areas * self.means, minlength=len(firsts))
+        _, first, of = np.unique(self.values, return_index=True, return_inverse=True)
+        made, counts = self.chosen(first), np.bincount(of)
+        areas = np.bincount(of, weights=self.areas, minlength=len(first))
+        sums = np.bincount(of, weights=self.areas * self.means, minlength=len(first))
         for number in np.flatnonzero(counts > 1).tolist():
-            polygons[number] = shapely.MultiPolygon(self.polygons[of == number].tolist())
-        return replace(
-            self, polygons=polygons, values=self.values[firsts], means=sums / areas, areas=areas.astype(np.int64)
-        )
+            made.polygons[number] = shapely.MultiPolygon(self.polygons[of == number].tolist())
+        return replace(made, means=sums / areas, areas=areas.astype(np.int64))
 
 
 def outlines_of(
@@ -118,10 +128,11 @@ def outlines_of(
     if downsample is not None and (reach or (kept is not None and not float(downsample).is_integer())):
         polygons, of, mended = valid_parts(polygons)
         wanted = wanted[of]
-    values, means, areas = arcs.values[wanted], means[wanted], arcs.areas[wanted]
+    values = arcs.values[wanted]
     order = np.argsort(values, kind="stable")
     too_small = int(found) - len(np.unique(wanted))
-    return Outlines(polygons[order], values[order], means[order], areas[order], too_small, mended)
+    of = wanted[order]
+    return Outlines(polygons[order], values[order], means[of], arcs.areas[of], arcs.firsts[of], too_small, mended)
 
 
 def vectorize(labels: NDArray[Any], *, skip: Collection[int]) -> dict[int, list[shapely.Polygon]]:

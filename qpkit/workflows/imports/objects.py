@@ -17,7 +17,7 @@ from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import prediction_ids, prediction_name, provenances
 from qpkit.errors import ConfigError, or_else
 from qpkit.ops.vectors.shape_features import shape_features
-from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.sweep import trace, trace_parts
 from qpkit.ops.vectors.vectorize import Outlines, outlines_of
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.progress import Ticker
@@ -95,17 +95,24 @@ def _outlines(
         ground = labels.background
     # Holes are areas of the background, which is not traced unless they are asked for.
     skip = {labels.ignore} if settings.fill_holes_um2 else {labels.ignore, ground}
-    return outlines_of(
-        trace(strips, skip=skip),
-        tolerance=settings.simplify_um / mpp,
-        reach=settings.smooth_um / mpp,
-        # An object that is too small is none; an area that is too small is its surroundings.
-        least_px=0.0 if _are_objects(slide, settings) else settings.min_area_um2 / mpp**2,
-        ground=ground,
-        holes_px=settings.fill_holes_um2 / mpp**2,
-        has_weights=slide.probabilities is not None,
-        downsample=slide.downsample,
-    )
+    tolerance, reach = settings.simplify_um / mpp, settings.smooth_um / mpp
+    # An outline is simplified with an eye on all that is around it, so that all has to be known.
+    parts = [trace(strips, skip=skip)] if tolerance or reach else trace_parts(strips, skip=skip)
+    made = [
+        outlines_of(
+            part,
+            tolerance=tolerance,
+            reach=reach,
+            # An object that is too small is none; an area that is too small is its surroundings.
+            least_px=0.0 if _are_objects(slide, settings) else settings.min_area_um2 / mpp**2,
+            ground=ground,
+            holes_px=settings.fill_holes_um2 / mpp**2,
+            has_weights=slide.probabilities is not None,
+            downsample=slide.downsample,
+        )
+        for part in parts
+    ]
+    return Outlines.together(made)
 
 
 def _require_mpp(slide: SlidePrediction, settings: ImportSettings) -> None:
