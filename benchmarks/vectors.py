@@ -32,7 +32,7 @@ import shapely
 import tifffile
 from measuring import Row, alone, row, show, timed
 from numpy.typing import NDArray
-from rasterio.features import shapes
+from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
 from qpkit.core.geometry import polygons_of
@@ -122,11 +122,22 @@ def sweeping(name: str, labels: NDArray[np.uint8], cores: set[int]) -> Iterator[
 def simplifying(name: str, labels: NDArray[np.uint8], tolerance: float) -> Iterator[Row]:
     """Both ways, from the raster and from the polygons; ours includes the tracing."""
     fast, mine = min((_seconds(lambda: ours(labels, tolerance)) for _ in range(3)), key=lambda pair: pair[0])
-    polygons = list(ours(labels))
+    found = outlines_of(trace([(0, labels, None)], skip=SKIP))
+    polygons = list(found.polygons)
     slow, other = _seconds(lambda: shapely.coverage_simplify(shapely.segmentize(polygons, 1.0), tolerance))
-    count, count_other = (int(shapely.get_num_coordinates(found).sum()) for found in (mine, other))
-    yield row(f"simplify {name}", fast, "s", against="coverage_simplify", ratio=slow / fast)
-    yield row(f"simplify {name}, vertices", count, "", against="coverage_simplify", ratio=count_other / count)
+    count, count_other = (int(shapely.get_num_coordinates(each).sum()) for each in (mine, other))
+    differ, differ_other = (np.count_nonzero(drawn(each, found.values, labels) != labels) for each in (mine, other))
+    against = "coverage_simplify"
+    yield row(f"simplify {name}", fast, "s", against=against, ratio=slow / fast)
+    yield row(f"simplify {name}, vertices", count, "", against=against, ratio=count_other / count)
+    yield row(f"simplify {name}, pixels that differ", differ, "px", against=against, ratio=differ_other / differ)
+
+
+def drawn(polygons: Sequence[shapely.Polygon], values: NDArray[np.int64], like: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The polygons as a raster of that size."""
+    shapes = zip(polygons, values.tolist(), strict=True)
+    made: NDArray[np.uint8] = rasterize(shapes, out_shape=like.shape, dtype="uint8")
+    return made
 
 
 def nuclei(side: int, seed: int) -> NDArray[np.uint8]:
