@@ -22,7 +22,7 @@ import orjson
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import FormatError, OutputError
-from qpkit.qupath.gc_pause import gc_paused
+from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.geometry_writer import SafeShape, safe_shapes
 from qpkit.qupath.geojson.properties import parse_uuid
 from qpkit.qupath.object_values import OBJECT_ID
