@@ -27,6 +27,12 @@ SUGGESTED_CLASS: Final = "Suggested*"
 SUGGESTION_KEY: Final = "qpkit suggestion"
 """Of a suggested region: which call of `qpkit suggest` it is of."""
 
+DISAGREEMENT_CLASS: Final = "Disagreement*"
+"""Where readers judge differently."""
+
+MARKS: Final = (REVIEWED_CLASS, SUGGESTED_CLASS, DISAGREEMENT_CLASS)
+"""Classes that say something of a place and nothing of the tissue there."""
+
 Said = Literal["accepted", "unsure", "reclassified"]
 
 _SAID: Final[dict[str, Said]] = {"accepted": "accepted", "unsure": "unsure", "reclassified": "reclassified"}
@@ -57,9 +63,14 @@ def is_suggestion(item: Annotation) -> bool:
     return item.kind == "annotation" and _is_of(item, SUGGESTED_CLASS)
 
 
+def is_disagreement(item: Annotation) -> bool:
+    """Whether an annotation is nothing but a place where readers disagree, by its class: it is no tissue."""
+    return item.kind == "annotation" and _is_of(item, DISAGREEMENT_CLASS)
+
+
 def is_mark(item: Annotation) -> bool:
     """Whether an annotation says something of a place and nothing of the tissue there."""
-    return is_review_mark(item) or is_suggestion(item)
+    return is_review_mark(item) or is_suggestion(item) or is_disagreement(item)
 
 
 def is_reviewed(metadata: Mapping[str, str]) -> bool:

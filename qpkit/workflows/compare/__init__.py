@@ -1,0 +1,1 @@
+"""qpkit compare: readers against each other."""
