@@ -1,4 +1,4 @@
-"""qpkit project: makes a QuPath project, adds slides, writes metadata."""
+"""qpkit project: makes a QuPath project, adds slides, writes metadata, shares it out among readers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qpkit.cli.shared.flags import with_options
 from qpkit.errors import ConfigError
 from qpkit.qupath import Project, open_project
 from qpkit.settings import pairs_of
+from qpkit.workflows.hand_out import NAME, HandOutSettings, hand_out
 from qpkit.workflows.project import (
     AddReport,
     ImageSettings,
@@ -83,6 +84,24 @@ def set_metadata_command(
     rows = [(item.id, item.name, ", ".join(f"{k}={v}" for k, v in item.metadata.items())) for item in entries]
     table(f"{opened.path}", ("id", "entry", "metadata"), rows)
     say(f"{changed} of {len(rows)} entries changed ({took(start)})")
+
+
+@app.command("hand-out")
+@with_options
+def hand_out_command(
+    project: Path = typer.Argument(..., help="QuPath project to share out; it stays as it is."),
+    out: Path = typer.Option(..., "-o", "--out", help="Folder to make; it gets a project for each reader."),
+    *,
+    settings: HandOutSettings,
+) -> None:
+    """Make a project for each reader, with some slides in two of them; qpkit compare and qpkit merge take them back."""
+    start = time.perf_counter()
+    made = hand_out(open_project(project), out, settings)
+    rows = [(reader, str(out / own["folder"]), ", ".join(own["slides"])) for reader, own in made.readers.items()]
+    table("Handed out", ("reader", "project", "slides"), rows)
+    given = [slide for own in made.readers.values() for slide in own["slides"]]
+    twice = len(given) - len(set(given))
+    say(f"{len(set(given))} slide(s), {twice} of them read twice; who has what: {out / NAME} ({took(start)})")
 
 
 def _show(project: Project, report: AddReport, start: float) -> None:

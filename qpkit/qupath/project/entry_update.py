@@ -17,7 +17,7 @@ from qpkit.qupath.qpdata.new_file import new_qpdata
 
 
 def replace_objects(
-    files: EntryFiles, *, remove: Collection[str], add: Sequence[Annotation], server: Server, entry_id: int
+    files: EntryFiles, *, remove: Collection[str | int], add: Sequence[Annotation], server: Server, entry_id: int
 ) -> None:
     """See `Entry.replace_objects`."""
     data, _ = _opened(files, server, entry_id)

@@ -94,7 +94,7 @@ class PaquoEntry(Entry):
             raise FormatError(f"entry {self.name!r}: QuPath's GeoJSON holds {len(found)} of {len(stored)} objects")
         return [dataclasses.replace(item, parent=parent) for item, parent in zip(found, parents, strict=True)]
 
-    def replace_objects(self, *, remove: Collection[str], add: Sequence[Annotation]) -> None:
+    def replace_objects(self, *, remove: Collection[str | int], add: Sequence[Annotation]) -> None:
         """Remove objects and add others, and let QuPath save the image (see `Entry.replace_objects`).
 
         The first data file stays beside it as `data.qpdata.qpkit-backup` here, too.
@@ -117,7 +117,8 @@ class PaquoEntry(Entry):
         with _image(self, "r+") as image:
             hierarchy = image.hierarchy
             stored = list(hierarchy.java_object.getObjects(None, _path_object()))
-            gone = [item for item in stored if str(item.getID()) in set(remove)]
+            keys = set(remove)
+            gone = [item for place, item in enumerate(stored) if place in keys or str(item.getID()) in keys]
             if gone:
                 hierarchy.java_object.removeObjects(gone, True)  # what was below them stays
             there = {str(item.getID()) for item in stored} - {str(item.getID()) for item in gone}

@@ -198,7 +198,7 @@ class Entry:
         """List the entry's objects; none if QuPath has saved no data."""
         return self.read().objects() if self.has_data else []
 
-    def replace_objects(self, *, remove: Collection[str], add: Sequence[Annotation]) -> None:
+    def replace_objects(self, *, remove: Collection[str | int], add: Sequence[Annotation]) -> None:
         """Remove the objects with these ids and add others, in one safe write.
 
         QuPath must be closed. The file is replaced only if it reads back as it should and neither it nor the project
@@ -207,7 +207,8 @@ class Entry:
         and nothing to add touches no byte; an entry without data gets a new data file.
 
         Args:
-            remove: Object ids; unknown ones are ignored. What was below a removed object moves up to its parent.
+            remove: Object ids, or positions in `objects()`; unknown ids are ignored. What was below a removed object
+                moves up to its parent.
             add: Put flat under the root. Objects without an id get one made from their content.
 
         Raises:

@@ -52,12 +52,12 @@ def write_disagreements(
     tick = Ticker(len(project.entries), on_progress)
     written = replaced = 0
     for entry in project.entries:
-        there = [o for o in entry.objects() if is_disagreement(o)] if entry.has_data else []
+        there = {number: o.id for number, o in enumerate(entry.objects()) if is_disagreement(o)}
         made = []
         if all(entry.name in reader.slides for reader in readers):
             made = disagreements(readers, entry.name, labels, settings, min_area_um2=min_area_um2)
-        if {o.id for o in there} != {o.id for o in made}:
-            entry.replace_objects(remove={str(o.id) for o in there}, add=made)
+        if set(there.values()) != {o.id for o in made}:
+            entry.replace_objects(remove=set(there), add=made)
             replaced += len(there)
         written += len(made)
         tick(entry.name)

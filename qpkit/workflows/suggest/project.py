@@ -12,7 +12,7 @@ import shapely
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.review import SUGGESTED_CLASS, SUGGESTION_KEY, is_suggestion
 from qpkit.errors import ProjectError
-from qpkit.qupath import Project
+from qpkit.qupath import Entry, Project
 from qpkit.workflows.suggest.result import Suggestion, SuggestReport
 
 _CLASS: Final = PathClass((SUGGESTED_CLASS,), argb(255, 0, 200))
@@ -30,13 +30,11 @@ def write_suggestions(project: Project, report: SuggestReport) -> tuple[int, int
     removed = 0
     for entry in project.entries:
         own = [one for one in report.suggestions if _entry_id(one) == str(entry.id)]
-        there = [o for o in entry.objects() if is_suggestion(o)] if entry.has_data else []
+        there = _suggestions(entry)
         made = [_annotation(one, call) for one in own]
-        if {o.id for o in there} == {o.id for o in made} and all(o.id is not None for o in there):
-            continue
-        removed += len(there)
-        if there or made:
-            entry.replace_objects(remove=_ids(there, entry.name), add=made)
+        if set(there.values()) != {o.id for o in made}:
+            entry.replace_objects(remove=set(there), add=made)
+            removed += len(there)
     return len(report.suggestions), removed
 
 
@@ -48,25 +46,18 @@ def remove_suggestions(project: Project, entries: Sequence[str] = ()) -> int:
     """
     removed = 0
     for entry in project.chosen(entries):
-        there = [o for o in entry.objects() if is_suggestion(o)] if entry.has_data else []
+        there = _suggestions(entry)
         if there:
-            entry.replace_objects(remove=_ids(there, entry.name), add=())
+            entry.replace_objects(remove=set(there), add=())
             removed += len(there)
     if not removed:
         raise ProjectError(f"{project.path}: no suggestion is there; those that became a Region* stay")
     return removed
 
 
-def _ids(there: Sequence[Annotation], name: str) -> set[str]:
-    """Their ids.
-
-    Raises:
-        ProjectError: One has none (a project of QuPath 0.2 or 0.3).
-    """
-    ids = {o.id for o in there if o.id is not None}
-    if len(ids) < len(there):
-        raise ProjectError(f"{name}: a suggestion has no id (QuPath before 0.4); delete {SUGGESTED_CLASS} in QuPath")
-    return ids
+def _suggestions(entry: Entry) -> dict[int, str | None]:
+    """The ids of the suggestions that are there, by their place among the objects."""
+    return {number: o.id for number, o in enumerate(entry.objects()) if is_suggestion(o)}
 
 
 def _entry_id(one: Suggestion) -> str:
