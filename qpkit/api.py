@@ -43,6 +43,7 @@ from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 from qpkit.workflows.inputs.slides import SlideInput, project_classes, slide_inputs
 from qpkit.workflows.inputs.training_slides import test_slides
+from qpkit.workflows.inputs.within import areas_within
 
 if TYPE_CHECKING:
     from qpkit_train.inference.predict import PredictReport
@@ -202,13 +203,38 @@ def predict(
         QpkitError: As `qpkit_train.inference.predict.predict` says.
     """
     with extra("train"):
-        from qpkit_train.inference.predict import predict as predict_sources
         from qpkit_train.inference.settings import PredictSettings
 
-    sources = [item.source for item in slide_inputs([Path(path) for path in paths], slides)]
-    return predict_sources(
-        Path(run), sources, Path(out), settings or PredictSettings(), overwrite=overwrite, on_progress=on_progress
+    inputs = slide_inputs([Path(path) for path in paths], slides)
+    return _predict_inputs(
+        Path(run), inputs, Path(out), settings or PredictSettings(), overwrite=overwrite, on_progress=on_progress
     )
+
+
+def _predict_inputs(
+    run: Path,
+    inputs: Sequence[SlideInput],
+    out: Path,
+    settings: PredictSettings,
+    *,
+    overwrite: bool,
+    on_progress: OnProgress,
+) -> PredictReport:
+    """Predict slides, where `settings.within` says so only inside their annotations."""
+    with extra("train"):
+        from qpkit_train.inference.predict import predict as predict_sources
+
+    within = None if settings.within is None else areas_within(inputs, settings.within)
+    report = predict_sources(
+        run,
+        [item.source for item in (inputs if within is None else within.inputs)],
+        out,
+        settings,
+        areas=None if within is None else within.areas,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
+    return report if within is None else replace(report, notes=(*within.notes, *report.notes))
 
 
 def import_predictions(
@@ -335,7 +361,7 @@ def evaluate(
     if not from_masks and masks_table is not None:
         raise ConfigError("--table goes with --from-masks")
     if (folder / "run.json").is_file() and not from_masks:
-        chosen = inputs if slides.entries else None
+        chosen = inputs if slides.chooses_entries else None
         folder, notes = _predicted(
             folder, inputs, chosen, prediction, target, overwrite=overwrite, on_progress=on_progress
         )
@@ -449,7 +475,6 @@ def _predicted(
 ) -> tuple[Path, tuple[str, ...]]:
     """Predict a run's test slides, or those chosen, beside `out`; gives the folder and what the user has to know."""
     with extra("train"):
-        from qpkit_train.inference.predict import predict as predict_sources
         from qpkit_train.inference.settings import PredictSettings
         from qpkit_train.run_folder.run import load_run
 
@@ -460,8 +485,6 @@ def _predicted(
     require_free(folder, marker=PREDICTIONS, overwrite=overwrite)
     slides = test_slides(Path(load_run(run).file.tiles["path"]), inputs) if chosen is None else chosen
     how = replace(settings or PredictSettings(), probabilities=True)
-    report = predict_sources(
-        run, [item.source for item in slides], folder, how, overwrite=overwrite, on_progress=on_progress
-    )
+    report = _predict_inputs(run, slides, folder, how, overwrite=overwrite, on_progress=on_progress)
     skipped = [f"skipped {name}: {reason}" for name, reason in report.skipped]
     return folder, (*skipped, *report.notes, f"predictions on {report.device} in {folder}")

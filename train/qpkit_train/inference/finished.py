@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
 from qpkit.files import pretty_json, quick_hash, replace_file
 from qpkit.predictions import SlidePrediction
@@ -26,8 +27,15 @@ class _Finished(msgspec.Struct, frozen=True):
     row: SlidePrediction
 
 
-def job_of(run_root: Path, sources: Sequence[SlideSource], settings: PredictSettings) -> str:
-    """Name a prediction by everything that its rasters depend on: models, slides, settings; not by its threads.
+def job_of(
+    run_root: Path,
+    sources: Sequence[SlideSource],
+    settings: PredictSettings,
+    areas: Mapping[str, Sequence[Annotation]] | None = None,
+) -> str:
+    """Name a prediction by everything that its rasters depend on: models, slides and where on them, settings.
+
+    How many threads work does not count.
 
     Raises:
         FormatError: A model cannot be read.
@@ -44,6 +52,8 @@ def job_of(run_root: Path, sources: Sequence[SlideSource], settings: PredictSett
         except OSError:  # a slide that is gone is skipped, and named there
             content = ""
         digest.update(f"{source} {content}".encode())
+        for item in (areas or {}).get(source.name, ()):
+            digest.update(item.geometry.wkb)
     return digest.hexdigest()
 
 

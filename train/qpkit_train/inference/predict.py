@@ -12,11 +12,12 @@ Memory holds some batches of tiles, never a slide.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, OutputError, QpkitError, listed
 from qpkit.extras import extra
 from qpkit.files import new_folder, safe_names
@@ -74,6 +75,7 @@ def predict(
     out: Path,
     settings: PredictSettings = DEFAULT_SETTINGS,
     *,
+    areas: Mapping[str, Sequence[Annotation]] | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
@@ -85,6 +87,8 @@ def predict(
         out: Folder to make; it appears when everything is done, or not at all. If the process is killed, the same call
             on the same machine keeps the slides that were finished.
         settings: How they are predicted.
+        areas: Of each slide by name, the annotations inside which it is predicted, as `settings.within` says; None for
+            all of all slides.
         overwrite: Replace a folder that is there.
         on_progress: Called with (tiles done, tiles in all, text); tiles of glass are done at once.
 
@@ -104,7 +108,7 @@ def predict(
     reports: list[PredictedSlide] = []
     skipped: list[tuple[str, str]] = []
     progress = _Progress(on_progress, [_tiles_of(card, source, used) for source in sources])
-    job_name, resumed = job_of(run_root, sources, replace(used, thresholds=thresholds)), 0
+    job_name, resumed = job_of(run_root, sources, replace(used, thresholds=thresholds), areas), 0
     predicting = 0.0
     with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=job_name) as root:
         for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
@@ -116,7 +120,9 @@ def predict(
                 continue
             try:
                 with open_source(source) as slide:
-                    job = SlidePredictor(card, source, slide, root, stem, used, limits)
+                    job = SlidePredictor(
+                        card, source, slide, root, stem, used, limits, None if areas is None else areas[source.name]
+                    )
                     reports.append(job.run_with(model, progress.of_slide))
                     slides.append(job.described())
                 predicting += reports[-1].speed.predicting_seconds if reports[-1].speed else 0.0

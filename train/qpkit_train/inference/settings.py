@@ -28,6 +28,8 @@ class PredictSettings(Settings):
         tile_px: Tile px that the model is sure of at a time; rounded up to a multiple of 32.
         batch_size: Tiles at a time.
         only_tissue: Leave glass at the background's value, or predict everything.
+        within: Predict only inside annotations of this class or name (* and ? stand for any text), or inside those of a
+            GeoJSON file; all else is labelled ignore.
         thresholds: Background where a class is less probable than this; natural undoes what the sampler showed too
             often, validated had the highest Dice on the validation tiles.
         blend: What becomes of the halo: crop throws it away; linear and gaussian take the mean of all tiles that saw a
@@ -44,6 +46,7 @@ class PredictSettings(Settings):
     tile_px: Annotated[int, Flag(name="--tile-size"), Range(at_least=1)] = 768
     batch_size: Annotated[int, Range(at_least=1)] = 2
     only_tissue: Annotated[bool, Flag(name="--only-tissue/--everything")] = True
+    within: Annotated[str | None, Flag(metavar="CLASS|NAME|GEOJSON")] = None
     thresholds: Annotated[
         Thresholds | None,
         Flag(name="--threshold", parse=parse_thresholds, many=True, metavar="CLASS=PROBABILITY|natural|validated"),

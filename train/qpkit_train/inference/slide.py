@@ -13,12 +13,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import Annotation
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
 from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
 from qpkit.predictions import RasterWriter, SlidePrediction
 from qpkit.progress import OnProgress
 from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource
+from qpkit_train.inference.area import Area
 from qpkit_train.inference.blend import Blender
 from qpkit_train.inference.pipeline import Stage, Stages, StageTimes, run_stages
 from qpkit_train.inference.rasters import SlideRasters, open_writers
@@ -68,6 +70,7 @@ class PredictedSlide:
         seconds: Reading and writing included.
         mm2_per_second: Of predicted tiles; None without um/px.
         pixels: Raster pixels by class name, in predicted tiles.
+        not_predicted: Raster pixels outside the annotations that were asked for.
         notes: What the user has to know.
         colors: In which colours the slide was shown.
         speed: Where the time went.
@@ -85,6 +88,7 @@ class PredictedSlide:
     colors: Colors = AS_IN_FILE
     speed: Speed | None = None
     seams: SeamMeasure | None = None
+    not_predicted: int = 0
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -114,6 +118,7 @@ class SlidePredictor:
         stem: str,
         settings: PredictSettings,
         limits: NDArray[np.uint8],
+        within: Sequence[Annotation] | None = None,
     ) -> None:
         self.card, self.source, self.slide, self.root = card, source, slide, root
         self.info = slide.info
@@ -124,6 +129,7 @@ class SlidePredictor:
         self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
         self.limits = limits
         self.tissue: NDArray[np.bool_] | None = None
+        self.area = None if within is None else Area(within, self.grid, self.info)
 
     def described(self) -> SlidePrediction:
         """Row of predictions.json."""
@@ -137,12 +143,17 @@ class SlidePredictor:
             mpp=self.mpp,
             labels=self.labels_name,
             probabilities=self.probabilities_name,
+            within=None if self.area is None else self.settings.within,
         )
 
     def run_with(self, model: Model, on_progress: OnProgress) -> PredictedSlide:
         """Predict the slide into its rasters."""
         started = time.perf_counter()
         tissue, wanted, notes = self._choose_tiles()
+        inside = self._inside()
+        not_predicted = 0 if inside is None else self.grid.level_width * self.grid.level_height - sum(inside.values())
+        if inside is not None:
+            wanted = {place: tile for place, tile in wanted.items() if place in inside}
         chosen, size, done = list(wanted.values()), self.settings.batch_size, 0
 
         def tell(tiles: int) -> None:
@@ -151,8 +162,11 @@ class SlidePredictor:
             on_progress(done, len(chosen), self.source.name)
 
         with self._open_rasters() as writers:
-            rasters = SlideRasters(self.card.labels, self.limits, self.grid, self.info, self.tissue, writers)
-            rasters.write_background(tile for tile in self.grid if (tile.col, tile.row) not in wanted)
+            rasters = SlideRasters(
+                self.card.labels, self.limits, self.grid, self.info, self.tissue, writers, area=self.area
+            )
+            looked_at = (tile for tile in self.grid if inside is None or (tile.col, tile.row) in inside)
+            rasters.write_background(tile for tile in looked_at if (tile.col, tile.row) not in wanted)
             times = run_stages(
                 [chosen[i : i + size] for i in range(0, len(chosen), size)],
                 self._stages(model, rasters, chosen),
@@ -168,7 +182,13 @@ class SlidePredictor:
             seconds=round(seconds, 3),
             mm2_per_second=self._mm2_per_second(len(wanted), seconds),
             pixels=self._by_class(rasters.counts),
-            notes=(*self._notes_on_source(), *notes, *self._nothing_left(rasters.likeliest, rasters.kept)),
+            not_predicted=not_predicted,
+            notes=(
+                *self._notes_on_source(),
+                *notes,
+                *self._notes_on_area(not_predicted),
+                *self._nothing_left(rasters.likeliest, rasters.kept),
+            ),
             colors=self.source.colors,
             speed=self._speed(times, len(wanted), seconds),
             seams=rasters.seams.measured(),
@@ -245,6 +265,19 @@ class SlidePredictor:
         wanted = {key: tile for key, tile in everything.items() if tissue_fraction(mask, tile.slide_region, *size) > 0}
         return float(mask.mean()), wanted, ()
 
+    def _inside(self) -> dict[tuple[int, int], int] | None:
+        """Px of the area in each tile that it reaches, by (col, row); None if all of the slide is predicted."""
+        if self.area is None:
+            return None
+        counts = {(tile.col, tile.row): int(np.count_nonzero(self.area.mask(tile))) for tile in self.grid}
+        return {place: count for place, count in counts.items() if count}
+
+    def _notes_on_area(self, not_predicted: int) -> tuple[str, ...]:
+        if self.area is None:
+            return ()
+        fraction = not_predicted / (self.grid.level_width * self.grid.level_height)
+        return (f"{not_predicted:,} px ({fraction:.1%}) outside --within {self.settings.within} were not predicted",)
+
     def _lumen_px(self, mask: NDArray[np.bool_]) -> float:
         """Px of the tissue mask in the largest lumen; none is filled without um/px."""
         if self.info.mpp is None:
@@ -260,6 +293,7 @@ class SlidePredictor:
             mpp=self.mpp,
             labels_path=self.root / self.labels_name,
             probabilities_path=None if name is None else self.root / name,
+            fill=0 if self.area is None else self.card.labels.ignore,
         )
 
     def _mm2_per_second(self, tiles: int, seconds: float) -> float | None:
