@@ -46,7 +46,7 @@ from qpkit.workflows.inputs.training_slides import test_slides
 from qpkit.workflows.inputs.within import areas_within
 
 if TYPE_CHECKING:
-    from qpkit_train.inference.predict import PredictReport
+    from qpkit_train.inference.report import PredictReport
     from qpkit_train.inference.settings import PredictSettings
     from qpkit_train.recipe.settings import Recipe
     from qpkit_train.run_folder.fit_report import FitReport

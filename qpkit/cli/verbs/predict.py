@@ -18,8 +18,8 @@ from qpkit.predictions.store import INFO_NAME
 from qpkit.workflows.inputs.settings import SlideSettings
 
 if TYPE_CHECKING:
-    from qpkit_train.inference.predict import PredictReport
-    from qpkit_train.inference.slide import PredictedSlide
+    from qpkit_train.inference.predicted import PredictedSlide
+    from qpkit_train.inference.report import PredictReport
 
 with extra("train"):
     from qpkit_train.inference.settings import PredictSettings

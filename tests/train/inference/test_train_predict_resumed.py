@@ -18,8 +18,9 @@ from test_train_slide_predictor import PixelModel
 from qpkit.errors import ConfigError
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.inference import predict as predicting
+from qpkit_train.inference import opening
 from qpkit_train.inference.memory import InParts
+from qpkit_train.inference.predict import predict
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.models.card import Answer
 
@@ -47,8 +48,8 @@ def run(folder: Path, model: PixelModel, *, settings: PredictSettings = SETTINGS
     """Predict the slides in a folder with a model instead of the file beside them; gives the notes."""
     sources = [SlideSource(name=path.stem, path=path, mpp=0.5) for path in sorted(folder.glob("*.tif"))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predicting, "_open", lambda path: model)
-        return predicting.predict(folder / "model.onnx", sources, folder / out, settings).notes
+        patch.setattr(opening, "open_one", lambda *_: model)
+        return predict(folder / "model.onnx", sources, folder / out, settings).notes
 
 
 def rasters(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,9 @@ from test_train_slide_predictor import CARD, LABELS, PixelModel
 from qpkit.core.annotation import Annotation
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.inference import predict as predicting
+from qpkit_train.inference import opening
+from qpkit_train.inference.predict import predict
+from qpkit_train.inference.report import PredictReport
 from qpkit_train.inference.settings import PredictSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -37,14 +39,14 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predicted(
     slide: Path, out: Path, settings: PredictSettings, *, areas: list[Annotation] | None, background: int = 0
-) -> predicting.PredictReport:
+) -> PredictReport:
     card = replace(CARD, labels=replace(LABELS, background=background))
     model = out.parent / "model.onnx"
     model.write_bytes(b"weights")
     source = SlideSource(name="s", path=slide, mpp=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predicting, "_open", lambda path: PixelModel(card))
-        return predicting.predict(model, [source], out, settings, areas=None if areas is None else {"s": areas})
+        patch.setattr(opening, "open_one", lambda *_: PixelModel(card))
+        return predict(model, [source], out, settings, areas=None if areas is None else {"s": areas})
 
 
 def raster(root: Path, name: str) -> NDArray[np.uint8]:

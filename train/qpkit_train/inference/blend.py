@@ -6,7 +6,7 @@ cores of tiles whose neighbours are still to come: two rows of tiles, where they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -45,6 +45,11 @@ def axis_weights(blend: Blend, *, core: int, halo: int) -> NDArray[np.uint32]:
     return whole
 
 
+def neighbourhood(col: int, row: int) -> Iterator[tuple[int, int]]:
+    """The place of a tile and the eight around it: whom it adds to, and who adds to it."""
+    return ((col + right, row + down) for down in (-1, 0, 1) for right in (-1, 0, 1))
+
+
 class Blender:
     """Collects tiles with their halo and gives cores that no other tile adds to.
 
@@ -63,25 +68,30 @@ class Blender:
         self._sums: dict[tuple[int, int], NDArray[np.uint32]] = {}
         self._missing = {place: sum(1 for _ in self._around(place)) for place in self._tiles}
 
-    def add(self, tiles: Sequence[Tile], levels: NDArray[np.uint16]) -> Iterator[tuple[Tile, Answer]]:
-        """Take (n, classes, h, w) probabilities with their halo; give what is finished, as `Model.answer` does."""
+    def add(
+        self, tiles: Sequence[Tile], levels: NDArray[np.uint16], *, broken: Container[tuple[int, int]] = ()
+    ) -> Iterator[tuple[Tile, Answer]]:
+        """Take (n, classes, h, w) probabilities with their halo; give what is finished, as `Model.answer` does.
+
+        Tiles at the places `broken` add nothing to their neighbours, nor to themselves.
+        """
         for tile, level in zip(tiles, levels, strict=True):
             weighted = level * self._weights
             for place in self._around((tile.col, tile.row)):
-                self._add_to(place, tile, weighted)
+                self._add_to(place, tile, weighted, counts=(tile.col, tile.row) not in broken)
                 self._missing[place] -= 1
                 if not self._missing[place]:
                     yield self._tiles[place], _answered(self._sums.pop(place))
 
     def _around(self, place: tuple[int, int]) -> Iterator[tuple[int, int]]:
         """Tiles whose cores a tile sees, and itself."""
-        reach = range(-1, 2) if self._halo else range(1)
-        near = ((place[0] + right, place[1] + down) for down in reach for right in reach)
-        return (other for other in near if other in self._tiles)
+        return (other for other in neighbourhood(*place) if other in self._tiles)
 
-    def _add_to(self, place: tuple[int, int], tile: Tile, weighted: NDArray[np.uint32]) -> None:
+    def _add_to(self, place: tuple[int, int], tile: Tile, weighted: NDArray[np.uint32], *, counts: bool) -> None:
         if place not in self._sums:
             self._sums[place] = np.zeros((self._classes + 1, self._core, self._core), np.uint32)
+        if not counts:
+            return
         sums = self._sums[place]
         to_y, of_y = self._shared(place[1] - tile.row)
         to_x, of_x = self._shared(place[0] - tile.col)
@@ -97,7 +107,7 @@ class Blender:
 
 def _answered(sums: NDArray[np.uint32]) -> Answer:
     """Turn (classes + 1, h, w) weighted sums, the weights last, into class indices and probabilities of one tile."""
-    probabilities, weights = sums[:-1], sums[-1].astype(np.uint64)
+    probabilities, weights = sums[:-1], np.maximum(sums[-1], 1).astype(np.uint64)
     whole = weights * (LEVELS // 255)
     rounded = ((probabilities + whole // 2) // whole).astype(np.uint8)
-    return probabilities.argmax(axis=0).astype(np.uint8)[np.newaxis], rounded[np.newaxis]
+    return Answer(probabilities.argmax(axis=0).astype(np.uint8)[np.newaxis], rounded[np.newaxis])

@@ -1,9 +1,9 @@
-"""Slides that are done, in the folder that is not: what a prediction that was killed goes on from."""
+"""What is known of the slides of a folder that is not finished: predicted, or why not. Processes share it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,15 +16,27 @@ from qpkit.files import pretty_json, quick_hash, replace_file
 from qpkit.predictions import SlidePrediction
 from qpkit.slides import SlideSource
 from qpkit.version import __version__
+from qpkit_train.inference.predicted import PredictedSlide
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.slide import PredictedSlide
 
 _ENDING: Final = ".finished.json"
 
 
-class _Finished(msgspec.Struct, frozen=True):
-    report: PredictedSlide
-    row: SlidePrediction
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out of a slide.
+
+    Args:
+        name: Of the slide.
+        report, row: None if it could not be predicted.
+        failure: Why not.
+        notes: What the model said of how it ran.
+    """
+
+    name: str
+    report: PredictedSlide | None = None
+    row: SlidePrediction | None = None
+    failure: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def job_of(
@@ -57,22 +69,43 @@ def job_of(
     return digest.hexdigest()
 
 
-def finished_slide(root: Path, stem: str) -> tuple[PredictedSlide, SlidePrediction] | None:
-    """Read what an earlier process has left of a slide; None where it was not done with it."""
+def finished_slide(root: Path, stem: str) -> Finished | None:
+    """Read what came out of a slide; None if nobody is done with it."""
     try:
-        found = msgspec.json.decode((root / f"{stem}{_ENDING}").read_bytes(), type=_Finished)
+        found = msgspec.json.decode((root / f"{stem}{_ENDING}").read_bytes(), type=Finished)
     except (OSError, msgspec.DecodeError):
         return None
-    rasters = [found.row.labels, *([found.row.probabilities] if found.row.probabilities else [])]
-    return (found.report, found.row) if all((root / name).is_file() for name in rasters) else None
+    return found if all((root / name).is_file() for name in rasters_of(found.row)) else None
 
 
-def note_finished(root: Path, stem: str, report: PredictedSlide, row: SlidePrediction) -> None:
+def rasters_of(row: SlidePrediction | None) -> list[str]:
+    """Names of a slide's rasters."""
+    return [] if row is None else [name for name in (row.labels, row.probabilities) if name]
+
+
+def note_finished(root: Path, stem: str, finished: Finished) -> None:
     """Write that a slide is done; its rasters are whole."""
-    replace_file(root / f"{stem}{_ENDING}", pretty_json(_Finished(report, row)))
+    replace_file(root / f"{stem}{_ENDING}", pretty_json(finished))
+
+
+def forget_failures(root: Path, stems: Iterable[str]) -> None:
+    """Let slides be tried again that could not be predicted."""
+    for stem in stems:
+        found = finished_slide(root, stem)
+        if found is not None and found.failure:
+            (root / f"{stem}{_ENDING}").unlink(missing_ok=True)
+
+
+def has_finished(root: Path) -> bool:
+    """Whether any slide of a folder has been predicted."""
+    return any((found := finished_slide(root, path.name.removesuffix(_ENDING))) and found.row for path in _notes(root))
 
 
 def forget_finished(root: Path) -> None:
     """Remove the notes: all slides are done."""
-    for path in root.glob(f"*{_ENDING}"):
+    for path in _notes(root):
         path.unlink()
+
+
+def _notes(root: Path) -> list[Path]:
+    return sorted(root.glob(f"*{_ENDING}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -77,10 +77,15 @@ class SlideRasters:
                 sure = self._masked(np.full(shape, 255, np.uint8), inside, 0)
                 self._probabilities.write(sure, x=tile.x, y=tile.y, band=self.background)
 
-    def write(self, tiles: Sequence[Tile], answer: Answer) -> None:
-        """Write what a model answered for some tiles: (n, h, w) class indices, (n, classes, h, w) probabilities."""
+    def write(self, tiles: Sequence[Tile], answer: Answer, broken: Container[tuple[int, int]] = ()) -> None:
+        """Write what a model answered for some tiles; those at the places `broken` are background, of probability 0."""
         indices, probabilities = answer
         insides = [None if self.area is None else self.area.mask(tile) for tile in tiles]
+        for i, tile in enumerate(tiles):
+            if (tile.col, tile.row) in broken:
+                indices[i] = self.background
+                if probabilities is not None:
+                    probabilities[i] = 0
         self._clear_glass(tiles, indices, probabilities)
         if probabilities is not None:
             self.likeliest += self._count(tiles, indices, insides)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,76 +18,19 @@ from qpkit.errors import FormatError
 from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
 from qpkit.predictions import RasterWriter, SlidePrediction
 from qpkit.progress import OnProgress
-from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource
+from qpkit.slides import Slide, SlideSource
 from qpkit_train.inference.area import Area
-from qpkit_train.inference.blend import Blender
-from qpkit_train.inference.pipeline import Stage, Stages, StageTimes, run_stages
+from qpkit_train.inference.blend import Blender, neighbourhood
+from qpkit_train.inference.journal import AnsweredTiles, Journal
+from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
+from qpkit_train.inference.predicted import PredictedSlide, Speed
 from qpkit_train.inference.rasters import SlideRasters, open_writers
-from qpkit_train.inference.seams import SeamMeasure
+from qpkit_train.inference.reading import TileReader
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.models.card import Model, ModelCard
 
 _LARGEST_LUMEN_MM2: Final = 0.01
 """Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """Where the time of a slide went.
-
-    Args:
-        readers: Threads that read in the end.
-        loop_seconds: From the first tile to the last; without the choice of tiles and the overviews.
-        reading_seconds: Of all threads that read, added up.
-        predicting_seconds, writing_seconds: In which the device, and the writing thread, were busy.
-        slowest: The stage that holds the others up.
-        device_busy_in_loop, device_busy: Fraction of the loop, and of all of the slide's time, 0..1.
-        tiles_per_second, megapixels_per_second, mm2_per_second: Of predicted tiles in the loop, without halo.
-    """
-
-    readers: int
-    loop_seconds: float
-    reading_seconds: float
-    predicting_seconds: float
-    writing_seconds: float
-    slowest: Stage
-    device_busy_in_loop: float
-    device_busy: float
-    tiles_per_second: float
-    megapixels_per_second: float
-    mm2_per_second: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictedSlide:
-    """The result of predicting one slide.
-
-    Args:
-        name: Of the slide.
-        tiles, predicted: In the grid, and those with tissue.
-        tissue: Fraction of the slide that is tissue, 0..1.
-        seconds: Reading and writing included.
-        mm2_per_second: Of predicted tiles; None without um/px.
-        pixels: Raster pixels by class name, in predicted tiles.
-        not_predicted: Raster pixels outside the annotations that were asked for.
-        notes: What the user has to know.
-        colors: In which colours the slide was shown.
-        speed: Where the time went.
-        seams: How far probabilities jump at the borders of tiles; None where no probabilities were asked for.
-    """
-
-    name: str
-    tiles: int
-    predicted: int
-    tissue: float
-    seconds: float
-    mm2_per_second: float | None
-    pixels: dict[str, int]
-    notes: tuple[str, ...]
-    colors: Colors = AS_IN_FILE
-    speed: Speed | None = None
-    seams: SeamMeasure | None = None
-    not_predicted: int = 0
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -146,33 +88,52 @@ class SlidePredictor:
             within=None if self.area is None else self.settings.within,
         )
 
-    def run_with(self, model: Model, on_progress: OnProgress) -> PredictedSlide:
-        """Predict the slide into its rasters."""
+    def run_with(self, model: Model, on_progress: OnProgress, journal: Journal | None = None) -> PredictedSlide:
+        """Predict the slide into its rasters.
+
+        Args:
+            model: What predicts it.
+            on_progress: Called with (tiles with tissue done, such tiles, name).
+            journal: Takes up every answer; what it already has is not predicted again.
+
+        Raises:
+            FormatError: The slide cannot be read any more, or none of its tiles.
+            OutputError: A raster or the journal cannot be written.
+        """
         started = time.perf_counter()
         tissue, wanted, notes = self._choose_tiles()
         inside = self._inside()
         not_predicted = 0 if inside is None else self.grid.level_width * self.grid.level_height - sum(inside.values())
         if inside is not None:
             wanted = {place: tile for place, tile in wanted.items() if place in inside}
-        chosen, size, done = list(wanted.values()), self.settings.batch_size, 0
-
-        def tell(tiles: int) -> None:
-            nonlocal done
-            done += tiles
-            on_progress(done, len(chosen), self.source.name)
-
+        chosen, size = list(wanted.values()), self.settings.batch_size
+        batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
         with self._open_rasters() as writers:
             rasters = SlideRasters(
                 self.card.labels, self.limits, self.grid, self.info, self.tissue, writers, area=self.area
             )
             looked_at = (tile for tile in self.grid if inside is None or (tile.col, tile.row) in inside)
             rasters.write_background(tile for tile in looked_at if (tile.col, tile.row) not in wanted)
-            times = run_stages(
-                [chosen[i : i + size] for i in range(0, len(chosen), size)],
-                self._stages(model, rasters, chosen),
-                readers=self.settings.readers,
-                on_batch=tell,
-            )
+            answers = AnsweredTiles(rasters, journal)
+            answers.replay(self.grid)
+            left = batches[self._first_batch(batches, answers.places) :]
+            done = len(chosen) - sum(map(len, left))
+
+            def tell(tiles: int) -> None:
+                nonlocal done
+                done += tiles
+                on_progress(done, len(chosen), self.source.name)
+
+            tell(0)
+            reader = TileReader(self.source, self.slide, answers.broken)
+            try:
+                stages = self._stages(model, rasters, answers, reader, [tile for batch in left for tile in batch])
+                times = run_stages(left, stages, readers=self.settings.readers, on_batch=tell)
+            finally:
+                reader.close()
+        if chosen and len(reader.broken) == len(chosen):
+            raise FormatError(f"{self.source.path}: none of its tiles can be read ({min(reader.broken.values())})")
+        predicted = sum(map(len, left))
         seconds = time.perf_counter() - started
         return PredictedSlide(
             name=self.source.name,
@@ -180,7 +141,7 @@ class SlidePredictor:
             predicted=len(wanted),
             tissue=round(tissue, 4),
             seconds=round(seconds, 3),
-            mm2_per_second=self._mm2_per_second(len(wanted), seconds),
+            mm2_per_second=self._mm2_per_second(predicted, seconds),
             pixels=self._by_class(rasters.counts),
             not_predicted=not_predicted,
             notes=(
@@ -190,19 +151,39 @@ class SlidePredictor:
                 *self._nothing_left(rasters.likeliest, rasters.kept),
             ),
             colors=self.source.colors,
-            speed=self._speed(times, len(wanted), seconds),
+            speed=self._speed(times, predicted, seconds),
             seams=rasters.seams.measured(),
+            broken=self._named(reader.broken),
+            kept=len(chosen) - predicted,
+            device=model.device_name,
+            precision=model.precision,
         )
 
-    def _stages(self, model: Model, rasters: SlideRasters, tiles: Sequence[Tile]) -> Stages[Tile, Any]:
+    def _first_batch(self, batches: Sequence[Sequence[Tile]], answered: Container[tuple[int, int]]) -> int:
+        """The first batch that still has to be predicted: with one of the tiles that make those not yet answered."""
+        needed = {(tile.col, tile.row) for batch in batches for tile in batch if (tile.col, tile.row) not in answered}
+        if self.settings.blend != "crop":
+            needed = {other for place in needed for other in neighbourhood(*place)}
+        numbers = (i for i, batch in enumerate(batches) if any((tile.col, tile.row) in needed for tile in batch))
+        return next(numbers, len(batches))
+
+    def _named(self, broken: Mapping[tuple[int, int], str]) -> dict[str, str]:
+        """Broken tiles by where they are on the slide, from the top."""
+        corners = {place: self.grid.tile(*place).slide_region for place in broken}
+        order = sorted(broken, key=lambda place: place[::-1])
+        return {f"{corners[place].x:.0f}, {corners[place].y:.0f}": broken[place] for place in order}
+
+    def _stages(
+        self, model: Model, rasters: SlideRasters, answers: AnsweredTiles, reader: TileReader, tiles: Sequence[Tile]
+    ) -> Stages[Tile, Any]:
         side = self.settings.tile_px + 2 * self.settings.halo_px
-        stages = partial(Stages, read=self.slide.read, room=model.room, side=(side, side))
+        stages = partial(Stages, read=reader.read, room=model.room, side=(side, side))
         if self.settings.blend == "crop":
             return stages(
                 predict=lambda _, pixels: model.answer(
                     pixels, halo=self.grid.halo, probabilities=rasters.wants_probabilities
                 ),
-                write=rasters.write,
+                write=lambda batch, answer: answers.write(batch, answer, reader.broken),
             )
         blender = Blender(
             tiles,
@@ -213,8 +194,9 @@ class SlidePredictor:
         )
 
         def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
-            for tile, answer in blender.add(batch, levels):
-                rasters.write([tile], answer)
+            for tile, answer in blender.add(batch, levels, broken=reader.broken):
+                if (tile.col, tile.row) not in answers.places:
+                    answers.write([tile], answer, reader.broken)
 
         return stages(predict=lambda _, pixels: model.levels(pixels), write=write)
 

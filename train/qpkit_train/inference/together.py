@@ -40,7 +40,7 @@ class Together:
 
     def __init__(self, models: Sequence[Model], tta: Tta = "none") -> None:
         for other in models[1:]:
-            _require_alike(models[0].card, other.card)
+            require_alike(models[0].card, other.card)
         self.models, self.looks = tuple(models), LOOKS[tta]
         self.card, self.device_name, self.precision = models[0].card, models[0].device_name, models[0].precision
 
@@ -60,7 +60,7 @@ class Together:
         # Rounded to the 255 steps of an answer, from sums of LEVELS each.
         step = np.uint32(self._looks_in_all * (LEVELS // 255))
         bytes_ = ((sums + step // 2) // step).astype(np.uint8) if probabilities else None
-        return sums.argmax(axis=1).astype(np.uint8), bytes_
+        return Answer(sums.argmax(axis=1).astype(np.uint8), bytes_)
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""
@@ -86,7 +86,7 @@ class Together:
         return total
 
 
-def _require_alike(one: ModelCard, other: ModelCard) -> None:
+def require_alike(one: ModelCard, other: ModelCard) -> None:
     """Raise unless two models can be averaged.
 
     Raises:

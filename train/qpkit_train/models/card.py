@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,30 @@ STRIDE = 32
 """Images are padded to multiples of this: encoders halve at most five times."""
 
 
-Answer = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
-"""(n, h, w) class indices and, where they are wanted, (n, classes, h, w) probabilities, 255 is 1."""
+class Answer(NamedTuple):
+    """What a model says of a batch of n tiles; all uint8.
+
+    Attributes:
+        indices: (n, h, w), the likeliest class.
+        probabilities: (n, classes, h, w), 255 is 1; None where they are not wanted.
+    """
+
+    indices: NDArray[np.uint8]
+    probabilities: NDArray[np.uint8] | None = None
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """Put the answers to parts of a batch together."""
+    return Answer(
+        np.concatenate([answer.indices for answer in answers]),
+        _joined_where_wanted([answer.probabilities for answer in answers]),
+    )
+
+
+def _joined_where_wanted(parts: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8] | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None
+
 
 LEVELS = 65_535
 """Stands for a probability of 1 where means are taken: sums of whole numbers do not depend on their order."""
@@ -76,8 +99,7 @@ class Model(Protocol):
             probabilities: Whether probabilities are wanted.
 
         Returns:
-            (n, h - 2 halo, w - 2 halo) uint8 class indices, and (n, classes, ...) uint8 probabilities (255 is 1) or
-            None. The caller may write into both.
+            Of (h - 2 halo, w - 2 halo) px; the caller may write into it.
         """
         ...
 
