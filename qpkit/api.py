@@ -184,10 +184,16 @@ def predict(
     settings: PredictSettings | None = None,
     *,
     slides: SlideSettings = ALL_SLIDES,
+    shard: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
     """Predict whole slides with a trained model.
+
+    If the process is killed, the same call goes on where it was. Several processes that make the same call share the
+    slides; the last one makes `out`.
 
     Args:
         run: Run folder of `train`, or an .onnx file of qpkit export-model, which needs no torch.
@@ -195,6 +201,9 @@ def predict(
         out: Folder to make: rasters and predictions.json.
         settings: How they are predicted.
         slides: Which slides, and how they are read.
+        shard: (number, count), the first is 1: do only this part of the slides, for array jobs.
+        devices: A process for each of these, "cpu", "mps" or the number of a GPU; slides go to whichever is free.
+        scheduler: Do the slides on a Dask cluster, such as tcp://node1:8786.
         overwrite: Replace predictions that are there.
         on_progress: Called with (tiles done, tiles in all, slide).
 
@@ -207,7 +216,15 @@ def predict(
 
     inputs = slide_inputs([Path(path) for path in paths], slides)
     return _predict_inputs(
-        Path(run), inputs, Path(out), settings or PredictSettings(), overwrite=overwrite, on_progress=on_progress
+        Path(run),
+        inputs,
+        Path(out),
+        settings or PredictSettings(),
+        shard=shard,
+        devices=devices,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        on_progress=on_progress,
     )
 
 
@@ -217,6 +234,9 @@ def _predict_inputs(
     out: Path,
     settings: PredictSettings,
     *,
+    shard: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
     overwrite: bool,
     on_progress: OnProgress,
 ) -> PredictReport:
@@ -231,6 +251,9 @@ def _predict_inputs(
         out,
         settings,
         areas=None if within is None else within.areas,
+        shard=shard,
+        devices=devices,
+        scheduler=scheduler,
         overwrite=overwrite,
         on_progress=on_progress,
     )
@@ -486,5 +509,7 @@ def _predicted(
     slides = test_slides(Path(load_run(run).file.tiles["path"]), inputs) if chosen is None else chosen
     how = replace(settings or PredictSettings(), probabilities=True)
     report = _predict_inputs(run, slides, folder, how, overwrite=overwrite, on_progress=on_progress)
+    if report.missing:
+        raise ConfigError(f"{folder}: another process predicts {report.missing} slide(s); evaluate when it is done")
     skipped = [f"skipped {name}: {reason}" for name, reason in report.skipped]
     return folder, (*skipped, *report.notes, f"predictions on {report.device} in {folder}")

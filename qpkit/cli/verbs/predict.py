@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from qpkit import api
-from qpkit.cli.shared.console import progress, say, say_all, table, took
-from qpkit.errors import FormatError
+from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, took
+from qpkit.cluster import parse_shard
+from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.extras import extra
 from qpkit.files import require_free
 from qpkit.predictions.store import INFO_NAME
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from qpkit_train.inference.report import PredictReport
 
 with extra("train"):
-    from qpkit_train.inference.settings import PredictSettings
+    from qpkit_train.inference.settings import PredictSettings, parse_devices
 
 
 def command(
@@ -32,17 +33,45 @@ def command(
     *,
     settings: PredictSettings,
     slides: SlideSettings,
+    shard: str | None = typer.Option(None, help="3/20: do the 3rd of 20 parts, for array jobs; the last one finishes."),
+    devices: str | None = typer.Option(
+        None, help="0,1: a process on each of these GPUs (cpu,cpu: two on the CPU), which take slides in turn."
+    ),
+    scheduler: str | None = typer.Option(None, help="Do the slides on a Dask cluster, such as tcp://node1:8786."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace predictions that are there."),
 ) -> None:
-    """Predict whole slides with a trained model."""
+    """Predict whole slides with a trained model.
+
+    A slide that cannot be read is left out, a tile that cannot be read is background; both are named, and the exit code
+    is 2. If the process is killed, the same command goes on where it was; run several times at once, it shares the
+    slides.
+    """
     start = time.perf_counter()
-    # Before torch, whose import takes seconds.
-    require_free(out, marker=INFO_NAME, overwrite=overwrite)
+    part = parse_shard(shard) if shard else None
+    on_devices = parse_devices(devices) if devices else ()
+    if scheduler and (part or devices):
+        raise ConfigError("--scheduler shares out the slides; leave out --shard and --devices")
+    # Before torch, whose import takes seconds; a part of an array job may find the others done.
+    if part is None:
+        require_free(out, marker=INFO_NAME, overwrite=overwrite)
     if not run.exists():
         raise FormatError(f"{run}: there is no such run folder or .onnx file")
     with progress("predict") as update:
-        report = api.predict(run, paths, out, settings, slides=slides, overwrite=overwrite, on_progress=update)
+        report = api.predict(
+            run,
+            paths,
+            out,
+            settings,
+            slides=slides,
+            shard=part,
+            devices=on_devices,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            on_progress=update,
+        )
     _show(report, out, start)
+    if report.is_partial:
+        raise typer.Exit(BROKEN)
 
 
 def _show(report: PredictReport, out: Path, start: float) -> None:
@@ -51,8 +80,10 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
         pixels = ", ".join(f"{name} {count:,}" for name, count in slide.pixels.items())
         rows.append((slide.name, slide.tiles, slide.predicted, pixels, slide.mm2_per_second, slide.seconds))
         say_all(f"note: {slide.name}: ", slide.notes)
+        say_all(f"note: {slide.name}: ", _on_interruption_and_faults(slide))
         say_all(f"{slide.name}: ", _speed_and_seams(slide))
-    table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
+    if rows:
+        table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
     if report.thresholds:
         limits = ", ".join(f"{name} {limit:g}" for name, limit in report.thresholds.items())
         say(f"background below these probabilities: {limits}")
@@ -60,9 +91,20 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     busy = f"{took(start)}, device busy {report.device_busy:.0%}"
-    say(f"predictions on {report.device}, {report.precision}, in {out} ({busy})")
-    if report.skipped:
-        raise typer.Exit(1)
+    if report.missing:
+        done = report.total - report.missing
+        say(f"{done} of {report.total} slides are done; whichever process does the last one makes {out} ({busy})")
+    else:
+        say(f"predictions on {report.device}, {report.precision}, in {out} ({busy})")
+
+
+def _on_interruption_and_faults(slide: PredictedSlide) -> Iterator[str]:
+    if slide.kept:
+        yield f"{slide.kept} of {slide.predicted} tiles had been predicted before the interruption, and were kept"
+    if slide.broken:
+        first = next(iter(slide.broken.values()))
+        places = listed(slide.broken, joint="; ")
+        yield f"BROKEN: {len(slide.broken)} tile(s) cannot be read and are background: at {places} ({first})"
 
 
 def _speed_and_seams(slide: PredictedSlide) -> Iterator[str]:

@@ -14,18 +14,6 @@ from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.work import OnTiles, Worker
 
 
-def parse_devices(text: str) -> tuple[str, ...]:
-    """Read "0,1" or "cpu,cpu": the numbers of GPUs, or cpu or mps, one for each process.
-
-    Raises:
-        ConfigError: Anything else.
-    """
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(name.isdecimal() or name in ("cpu", "mps") for name in names):
-        raise ConfigError(f"--devices {text!r}: has to be numbers of GPUs such as 0,1, or cpu or mps, one a process")
-    return names
-
-
 def work_on_devices(plan: Plan, root: Path, numbers: Sequence[int], devices: Sequence[str], on_tiles: OnTiles) -> None:
     """Predict slides in a process for each device; whichever is free takes the next slide.
 

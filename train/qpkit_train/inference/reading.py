@@ -64,7 +64,7 @@ class TileReader:
         try:
             slide = open_source(self._source)
         except (QpkitError, OSError) as err:
-            raise FormatError(f"{self._source.path}: can no longer be opened ({err})") from err
+            raise FormatError(f"{self._source.path}: can no longer be opened; is its drive still there?") from err
         try:
             pixels = slide.read(tile)
         except _CANNOT_BE_READ as err:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from qpkit.errors import ConfigError
 from qpkit.settings import Flag, Range, Settings
 from qpkit_train.inference.blend import Blend
 from qpkit_train.inference.thresholds import Thresholds, parse_thresholds
@@ -16,6 +17,18 @@ from qpkit_train.inference.together import Tta
 def parse_runs(texts: Sequence[str]) -> tuple[Path, ...]:
     """Read the further models of `qpkit predict --with`."""
     return tuple(Path(text) for text in texts)
+
+
+def parse_devices(text: str) -> tuple[str, ...]:
+    """Read "0,1" or "cpu,cpu": the numbers of GPUs, or cpu or mps, one for each process.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(name.isdecimal() or name in ("cpu", "mps") for name in names):
+        raise ConfigError(f"--devices {text!r}: has to be numbers of GPUs such as 0,1, or cpu or mps, one a process")
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
