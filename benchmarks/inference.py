@@ -57,10 +57,10 @@ class Nothing:
         """As `Model` says."""
         return np.empty(shape, np.uint8)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """As `Model` says."""
         n, height, width = pixels.shape[:3]
-        return np.zeros((n, height - 2 * halo, width - 2 * halo), np.uint8), None
+        return Answer(np.zeros((n, height - 2 * halo, width - 2 * halo), np.uint8))
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Not asked for here."""

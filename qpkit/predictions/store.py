@@ -16,7 +16,7 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,7 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         labels: Label raster, relative to predictions.json.
         probabilities: Probability raster, relative, or None.
         instances: Raster of 32 bit in which each number but 0 is an object, relative, or None.
+        uncertainty: Raster of 8 bit: entropy and, of several looks, their spread, relative, or None.
         within: Inside which annotations was predicted, in words; elsewhere labels are the label map's `ignore`. None if
             all of the slide was.
     """
@@ -72,7 +73,13 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     labels: str
     probabilities: str | None = None
     instances: str | None = None
+    uncertainty: str | None = None
     within: str | None = None
+
+    @property
+    def rasters(self) -> tuple[str, ...]:
+        """Names of all of its rasters."""
+        return tuple(n for n in (self.labels, self.probabilities, self.instances, self.uncertainty) if n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +142,7 @@ def read_predictions(root: Path) -> PredictionSet:
         raise FormatError(f"{path}: not a predictions file ({err})") from err
     if record.format != FORMAT:
         raise FormatError(f"{path}: format is {record.format!r}, this qpkit reads {FORMAT!r}")
-    named = [name for slide in record.slides for name in (slide.labels, slide.probabilities, slide.instances) if name]
-    gone = [name for name in named if not (root / name).is_file()]
+    gone = [name for slide in record.slides for name in slide.rasters if not (root / name).is_file()]
     if gone:
         raise FormatError(f"{path}: rasters are gone: {listed(gone)}; predict again")
     labels = label_map_from_builtins(record.labels)
@@ -146,6 +152,8 @@ def read_predictions(root: Path) -> PredictionSet:
             _check_raster(root / slide.probabilities, slide, bands=len(labels.trained_values))
         if slide.instances is not None:
             _check_raster(root / slide.instances, slide, bands=1)
+        if slide.uncertainty is not None:
+            _check_raster(root / slide.uncertainty, slide, bands=None)
     return PredictionSet(
         root=root,
         run=record.run,
@@ -156,14 +164,15 @@ def read_predictions(root: Path) -> PredictionSet:
     )
 
 
-def _check_raster(path: Path, slide: SlidePrediction, *, bands: int) -> None:
-    """Raise FormatError unless a raster is as large as its row of predictions.json makes it."""
-    wanted = (_level_px(slide.width, slide.downsample), _level_px(slide.height, slide.downsample), bands)
+def _check_raster(path: Path, slide: SlidePrediction, *, bands: int | None) -> None:
+    """Raise FormatError unless a raster is as large as its row of predictions.json makes it; None is any bands."""
     try:
         with _quiet(), rasterio.open(path) as dataset:
             found = (dataset.width, dataset.height, dataset.count)
     except RasterioError as err:
         raise FormatError(f"{path}: raster cannot be read ({err})") from err
+    size = _level_px(slide.width, slide.downsample), _level_px(slide.height, slide.downsample)
+    wanted = (*size, found[2] if bands is None else bands)
     if found != wanted:
         raise FormatError(
             f"{path}: is {found[0]} x {found[1]} px with {found[2]} band(s), but {INFO_NAME} makes it "
@@ -285,6 +294,7 @@ def create_raster(
     colors: Mapping[int, tuple[int, int, int]] | None = None,
     nearest: bool = True,
     fill: int = 0,
+    names: Sequence[str] = (),
 ) -> Iterator[RasterWriter]:
     """Create a tiled GeoTIFF with overviews and give a writer for its windows.
 
@@ -298,6 +308,7 @@ def create_raster(
         colors: RGB by value: a colour table, for one band only.
         nearest: Overviews pick a pixel (labels) instead of averaging (probabilities).
         fill: What pixels are that nobody writes.
+        names: Of the bands, as viewers show them.
     """
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -322,6 +333,8 @@ def create_raster(
                 dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
             if colors is not None and bands == 1:
                 dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
+            for number, name in enumerate(names, start=1):
+                dataset.set_band_description(number, name)
             writer = RasterWriter(dataset, fill)
             yield writer
             dataset.nodata = None

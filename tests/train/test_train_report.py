@@ -72,7 +72,7 @@ def test_what_is_shown_of_a_tile_is_its_pixels_its_mask_and_what_the_model_says(
     for item in evaluate_run(opened_run).worst:
         assert np.array_equal(item.image, tile_set.read_image(item.tile))
         assert np.array_equal(item.truth, tile_set.read_mask(item.tile))
-        said, _ = predictor.answer(item.image[np.newaxis], halo=0, probabilities=False)
+        said = predictor.answer(item.image[np.newaxis], halo=0, probabilities=False).indices
         own = class_indices(item.predicted, LABELS.trained_values)
         assert (own == said[0]).mean() > 0.999
         truth = class_indices(item.truth, LABELS.trained_values)

@@ -81,7 +81,7 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
         rows.append((slide.name, slide.tiles, slide.predicted, pixels, slide.mm2_per_second, slide.seconds))
         say_all(f"note: {slide.name}: ", slide.notes)
         say_all(f"note: {slide.name}: ", _on_interruption_and_faults(slide))
-        say_all(f"{slide.name}: ", _speed_and_seams(slide))
+        say_all(f"{slide.name}: ", _measures(slide))
     if rows:
         table(f"Run {report.run}", ("slide", "tiles", "with tissue", "pixels", "mm2/s", "s"), rows)
     if report.thresholds:
@@ -107,7 +107,7 @@ def _on_interruption_and_faults(slide: PredictedSlide) -> Iterator[str]:
         yield f"BROKEN: {len(slide.broken)} tile(s) cannot be read and are background: at {places} ({first})"
 
 
-def _speed_and_seams(slide: PredictedSlide) -> Iterator[str]:
+def _measures(slide: PredictedSlide) -> Iterator[str]:
     if (speed := slide.speed) is not None:
         area = "" if speed.mm2_per_second is None else f", {speed.mm2_per_second:.3g} mm2/s"
         yield (
@@ -115,6 +115,8 @@ def _speed_and_seams(slide: PredictedSlide) -> Iterator[str]:
             f"{speed.device_busy:.0%} of the slide); {speed.tiles_per_second:.3g} tiles/s, "
             f"{speed.megapixels_per_second:.3g} Mpx/s{area}; {speed.readers} reading thread(s)"
         )
+    if slide.uncertainty:
+        yield "uncertainty, of 1: " + ", ".join(f"mean {name} {mean:.3f}" for name, mean in slide.uncertainty.items())
     if (seams := slide.seams) is not None:
         yield (
             f"probabilities jump by {seams.at_borders:.4f} at the borders of tiles, by {seams.elsewhere:.4f} elsewhere"

@@ -49,9 +49,9 @@ class Mortal(PixelModel):
         time.sleep(0.2)  # until the answers before this one are written
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         self.count(pixels)
-        return super().answer(pixels, halo=halo, probabilities=probabilities)
+        return super().answer(pixels, halo=halo, probabilities=probabilities, uncertainty=uncertainty)
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         self.count(pixels)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.tiles import Tile
+from qpkit_train.inference.uncertainty import entropy_bytes
 from qpkit_train.models.card import LEVELS, Answer
 
 Blend = Literal["crop", "linear", "gaussian"]
@@ -56,13 +57,16 @@ class Blender:
     Args:
         tiles: All that will come, each once; a core of a tile that is not among them gets nothing.
         blend: linear or gaussian.
-        classes: Channels.
+        classes: Channels of probabilities; further ones are a spread (`Together.levels_and_spread`).
+        uncertainty: Whether the answers have it.
         core, halo: px of a tile; the halo is at most as wide as the core.
     """
 
-    def __init__(self, tiles: Iterable[Tile], blend: Blend, *, classes: int, core: int, halo: int) -> None:
+    def __init__(
+        self, tiles: Iterable[Tile], blend: Blend, *, classes: int, core: int, halo: int, uncertainty: bool = False
+    ) -> None:
         self._tiles = {(tile.col, tile.row): tile for tile in tiles}
-        self._core, self._halo, self._classes = core, halo, classes
+        self._core, self._halo, self._classes, self._uncertainty = core, halo, classes, uncertainty
         weights = axis_weights(blend, core=core, halo=halo)
         self._weights: NDArray[np.uint32] = np.multiply.outer(weights, weights)
         self._sums: dict[tuple[int, int], NDArray[np.uint32]] = {}
@@ -81,7 +85,7 @@ class Blender:
                 self._add_to(place, tile, weighted, counts=(tile.col, tile.row) not in broken)
                 self._missing[place] -= 1
                 if not self._missing[place]:
-                    yield self._tiles[place], _answered(self._sums.pop(place))
+                    yield self._tiles[place], self._answered(self._sums.pop(place))
 
     def _around(self, place: tuple[int, int]) -> Iterator[tuple[int, int]]:
         """Tiles whose cores a tile sees, and itself."""
@@ -89,7 +93,7 @@ class Blender:
 
     def _add_to(self, place: tuple[int, int], tile: Tile, weighted: NDArray[np.uint32], *, counts: bool) -> None:
         if place not in self._sums:
-            self._sums[place] = np.zeros((self._classes + 1, self._core, self._core), np.uint32)
+            self._sums[place] = np.zeros((len(weighted) + 1, self._core, self._core), np.uint32)
         if not counts:
             return
         sums = self._sums[place]
@@ -104,10 +108,14 @@ class Blender:
         begin, end = max(first, 0), min(first + self._core, self._core + 2 * self._halo)
         return slice(begin - first, end - first), slice(begin, end)
 
-
-def _answered(sums: NDArray[np.uint32]) -> Answer:
-    """Turn (classes + 1, h, w) weighted sums, the weights last, into class indices and probabilities of one tile."""
-    probabilities, weights = sums[:-1], np.maximum(sums[-1], 1).astype(np.uint64)
-    whole = weights * (LEVELS // 255)
-    rounded = ((probabilities + whole // 2) // whole).astype(np.uint8)
-    return Answer(probabilities.argmax(axis=0).astype(np.uint8)[np.newaxis], rounded[np.newaxis])
+    def _answered(self, sums: NDArray[np.uint32]) -> Answer:
+        """Turn (channels + 1, h, w) weighted sums, the weights last, into the answer for one tile."""
+        probabilities, weights = sums[: self._classes], np.maximum(sums[-1], 1).astype(np.uint64)
+        whole = weights * (LEVELS // 255)
+        rounded = ((sums[:-1] + whole // 2) // whole).astype(np.uint8)
+        unsure = None
+        if self._uncertainty:
+            entropy = entropy_bytes(probabilities[np.newaxis])
+            unsure = np.concatenate([entropy, rounded[self._classes :]])[np.newaxis]
+        indices = probabilities.argmax(axis=0).astype(np.uint8)
+        return Answer(indices[np.newaxis], rounded[np.newaxis, : self._classes], unsure)

@@ -75,12 +75,8 @@ def finished_slide(root: Path, stem: str) -> Finished | None:
         found = msgspec.json.decode((root / f"{stem}{_ENDING}").read_bytes(), type=Finished)
     except (OSError, msgspec.DecodeError):
         return None
-    return found if all((root / name).is_file() for name in rasters_of(found.row)) else None
-
-
-def rasters_of(row: SlidePrediction | None) -> list[str]:
-    """Names of a slide's rasters."""
-    return [] if row is None else [name for name in (row.labels, row.probabilities) if name]
+    rasters = () if found.row is None else found.row.rasters
+    return found if all((root / name).is_file() for name in rasters) else None
 
 
 def note_finished(root: Path, stem: str, finished: Finished) -> None:

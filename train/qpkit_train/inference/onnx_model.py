@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
 from qpkit.errors import ConfigError, FormatError, LabelError
 from qpkit.extras import extra
+from qpkit_train.inference.uncertainty import entropy_bytes
 from qpkit_train.models.card import LEVELS, Answer, ModelCard
 
 KEY: Final = "qpkit"
@@ -79,13 +80,17 @@ class OnnxModel:
         """Make an array for pixels; see `Model`."""
         return np.empty(shape, np.uint8)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch; see `Model`."""
         found = self._probabilities(pixels)
         height, width = found.shape[-2:]
         found = found[..., halo : height - halo, halo : width - halo]
         indices = found.argmax(axis=1).astype(np.uint8)
-        return Answer(indices, np.rint(found * 255).astype(np.uint8) if probabilities else None)
+        return Answer(
+            indices,
+            np.rint(found * 255).astype(np.uint8) if probabilities else None,
+            entropy_bytes(found)[:, np.newaxis] if uncertainty else None,
+        )
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""

@@ -47,6 +47,7 @@ class PredictedSlide:
         seconds: Reading and writing included.
         mm2_per_second: Of predicted tiles; None without um/px.
         pixels: Raster pixels by class name, in predicted tiles.
+        uncertainty: Mean entropy, and mean spread of several looks, over predicted tiles, 0..1.
         not_predicted: Raster pixels outside the annotations that were asked for.
         broken: Tiles that could not be read, which are background: the "x, y" of their corner (slide px), and why.
         kept: Tiles that a process had predicted before it was killed.
@@ -68,6 +69,7 @@ class PredictedSlide:
     colors: Colors = AS_IN_FILE
     speed: Speed | None = None
     seams: SeamMeasure | None = None
+    uncertainty: dict[str, float] = field(default_factory=dict)
     not_predicted: int = 0
     broken: dict[str, str] = field(default_factory=dict)
     kept: int = 0

@@ -11,7 +11,7 @@ from qpkit.errors import ConfigError
 from qpkit.settings import Flag, Range, Settings
 from qpkit_train.inference.blend import Blend
 from qpkit_train.inference.thresholds import Thresholds, parse_thresholds
-from qpkit_train.inference.together import Tta
+from qpkit_train.inference.together import LOOKS, Tta
 
 
 def parse_runs(texts: Sequence[str]) -> tuple[Path, ...]:
@@ -37,6 +37,8 @@ class PredictSettings(Settings):
 
     Args:
         probabilities: Write a raster of probabilities beside each one of labels, too.
+        uncertainty: Write a raster of how unsure the model is, too: the entropy of its probabilities and, where there
+            are several looks (--with, --tta), their spread.
         halo_px: Tile px read around each tile so that the model sees its surroundings; rounded up to a multiple of 32.
         tile_px: Tile px that the model is sure of at a time; rounded up to a multiple of 32.
         batch_size: Tiles at a time.
@@ -55,6 +57,7 @@ class PredictSettings(Settings):
     """
 
     probabilities: bool = False
+    uncertainty: bool = False
     halo_px: Annotated[int, Flag(name="--halo"), Range(at_least=0)] = 128
     tile_px: Annotated[int, Flag(name="--tile-size"), Range(at_least=1)] = 768
     batch_size: Annotated[int, Range(at_least=1)] = 2
@@ -68,6 +71,11 @@ class PredictSettings(Settings):
     tta: Tta = "none"
     others: Annotated[tuple[Path, ...], Flag(name="--with", parse=parse_runs, many=True, metavar="RUN")] = ()
     readers: Annotated[int | None, Range(at_least=1)] = None
+
+    @property
+    def looks(self) -> int:
+        """How often each pixel is predicted: models times turns."""
+        return (1 + len(self.others)) * len(LOOKS[self.tta])
 
     def faults(self) -> Iterator[str]:
         """Name what does not go together."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
-from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
-from qpkit.predictions import RasterWriter, SlidePrediction
+from qpkit.predictions import SlidePrediction
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
 from qpkit_train.inference.area import Area
@@ -24,13 +22,13 @@ from qpkit_train.inference.blend import Blender, neighbourhood
 from qpkit_train.inference.journal import AnsweredTiles, Journal
 from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
 from qpkit_train.inference.predicted import PredictedSlide, Speed
-from qpkit_train.inference.rasters import SlideRasters, open_writers
+from qpkit_train.inference.rasters import SlideRasters
 from qpkit_train.inference.reading import TileReader
 from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.tile_choice import choose_tiles
+from qpkit_train.inference.together import Together
+from qpkit_train.inference.writers import open_writers
 from qpkit_train.models.card import Model, ModelCard
-
-_LARGEST_LUMEN_MM2: Final = 0.01
-"""Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -49,7 +47,20 @@ def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSett
 
 
 class SlidePredictor:
-    """One slide: which tiles, and where the answers go."""
+    """One slide: which tiles, and where the answers go.
+
+    Args:
+        card: Of the model.
+        source, slide: The slide, opened.
+        root: Folder for the rasters.
+        stem: How their names begin.
+        settings: How it is predicted.
+        limits: (classes,) uint8, as `threshold_levels` gives them.
+        within: Annotations inside which it is predicted; None for all of it.
+
+    Raises:
+        FormatError: Its um/px is not known, or finer ones would be needed.
+    """
 
     def __init__(
         self,
@@ -62,15 +73,11 @@ class SlidePredictor:
         limits: NDArray[np.uint8],
         within: Sequence[Annotation] | None = None,
     ) -> None:
-        self.card, self.source, self.slide, self.root = card, source, slide, root
+        self.card, self.source, self.slide, self.root, self.stem = card, source, slide, root, stem
         self.info = slide.info
         self.grid = tile_grid(card, source.name, slide.info, settings)
         self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
-        self.settings = settings
-        self.labels_name = f"{stem}.labels.tif"
-        self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
-        self.limits = limits
-        self.tissue: NDArray[np.bool_] | None = None
+        self.settings, self.limits = settings, limits
         self.area = None if within is None else Area(within, self.grid, self.info)
 
     def described(self) -> SlidePrediction:
@@ -83,8 +90,9 @@ class SlidePredictor:
             height=self.info.height,
             downsample=self.grid.downsample,
             mpp=self.mpp,
-            labels=self.labels_name,
-            probabilities=self.probabilities_name,
+            labels=f"{self.stem}.labels.tif",
+            probabilities=f"{self.stem}.probabilities.tif" if self.settings.probabilities else None,
+            uncertainty=f"{self.stem}.uncertainty.tif" if self.settings.uncertainty else None,
             within=None if self.area is None else self.settings.within,
         )
 
@@ -101,19 +109,14 @@ class SlidePredictor:
             OutputError: A raster or the journal cannot be written.
         """
         started = time.perf_counter()
-        tissue, wanted, notes = self._choose_tiles()
-        inside = self._inside()
-        not_predicted = 0 if inside is None else self.grid.level_width * self.grid.level_height - sum(inside.values())
-        if inside is not None:
-            wanted = {place: tile for place, tile in wanted.items() if place in inside}
-        chosen, size = list(wanted.values()), self.settings.batch_size
+        choice = choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
+        chosen, size = choice.predicted, self.settings.batch_size
         batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
-        with self._open_rasters() as writers:
+        with open_writers(self.card.labels, self.described(), self.root, looks=self.settings.looks) as writers:
             rasters = SlideRasters(
-                self.card.labels, self.limits, self.grid, self.info, self.tissue, writers, area=self.area
+                self.card.labels, self.limits, self.grid, self.info, choice.tissue, writers, area=self.area
             )
-            looked_at = (tile for tile in self.grid if inside is None or (tile.col, tile.row) in inside)
-            rasters.write_background(tile for tile in looked_at if (tile.col, tile.row) not in wanted)
+            rasters.write_background(choice.glass)
             answers = AnsweredTiles(rasters, journal)
             answers.replay(self.grid)
             left = batches[self._first_batch(batches, answers.places) :]
@@ -133,26 +136,26 @@ class SlidePredictor:
                 reader.close()
         if chosen and len(reader.broken) == len(chosen):
             raise FormatError(f"{self.source.path}: none of its tiles can be read ({min(reader.broken.values())})")
-        predicted = sum(map(len, left))
-        seconds = time.perf_counter() - started
+        predicted, seconds = sum(map(len, left)), time.perf_counter() - started
         return PredictedSlide(
             name=self.source.name,
             tiles=len(self.grid),
-            predicted=len(wanted),
-            tissue=round(tissue, 4),
+            predicted=len(chosen),
+            tissue=round(choice.tissue_fraction, 4),
             seconds=round(seconds, 3),
             mm2_per_second=self._mm2_per_second(predicted, seconds),
             pixels=self._by_class(rasters.counts),
-            not_predicted=not_predicted,
+            not_predicted=choice.not_predicted,
             notes=(
                 *self._notes_on_source(),
-                *notes,
-                *self._notes_on_area(not_predicted),
+                *choice.notes,
+                *self._notes_on_area(choice.not_predicted),
                 *self._nothing_left(rasters.likeliest, rasters.kept),
             ),
             colors=self.source.colors,
             speed=self._speed(times, predicted, seconds),
             seams=rasters.seams.measured(),
+            uncertainty=rasters.mean_uncertainty(),
             broken=self._named(reader.broken),
             kept=len(chosen) - predicted,
             device=model.device_name,
@@ -178,10 +181,12 @@ class SlidePredictor:
     ) -> Stages[Tile, Any]:
         side = self.settings.tile_px + 2 * self.settings.halo_px
         stages = partial(Stages, read=reader.read, room=model.room, side=(side, side))
+        unsure = self.settings.uncertainty
         if self.settings.blend == "crop":
+            probabilities, halo = rasters.wants_probabilities, self.grid.halo
             return stages(
                 predict=lambda _, pixels: model.answer(
-                    pixels, halo=self.grid.halo, probabilities=rasters.wants_probabilities
+                    pixels, halo=halo, probabilities=probabilities, uncertainty=unsure
                 ),
                 write=lambda batch, answer: answers.write(batch, answer, reader.broken),
             )
@@ -191,6 +196,7 @@ class SlidePredictor:
             classes=len(self.card.labels.trained_values),
             core=self.grid.tile_size,
             halo=self.grid.halo,
+            uncertainty=unsure,
         )
 
         def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
@@ -198,7 +204,8 @@ class SlidePredictor:
                 if (tile.col, tile.row) not in answers.places:
                     answers.write([tile], answer, reader.broken)
 
-        return stages(predict=lambda _, pixels: model.levels(pixels), write=write)
+        levels = model.levels_and_spread if unsure and isinstance(model, Together) else model.levels
+        return stages(predict=lambda _, pixels: levels(pixels), write=write)
 
     def _by_class(self, counts: NDArray[np.int64]) -> dict[str, int]:
         values = self.card.labels.trained_values
@@ -225,6 +232,12 @@ class SlidePredictor:
         size = f"its um/px is {self.info.mpp_note}" if is_mean else ""
         return tuple(note for note in (self.source.note, size) if note)
 
+    def _notes_on_area(self, not_predicted: int) -> tuple[str, ...]:
+        if self.area is None:
+            return ()
+        fraction = not_predicted / (self.grid.level_width * self.grid.level_height)
+        return (f"{not_predicted:,} px ({fraction:.1%}) outside --within {self.settings.within} were not predicted",)
+
     def _nothing_left(self, likeliest: NDArray[np.int64], kept: NDArray[np.int64]) -> list[str]:
         """Classes that the model saw somewhere, nowhere as likely as it has to be."""
         labels = self.card.labels
@@ -233,50 +246,6 @@ class SlidePredictor:
             f"with a probability of {self.limits[i] / 255:.2f}: all of it is background"
             for i in np.flatnonzero((likeliest > 0) & (kept == 0))
         ]
-
-    def _choose_tiles(self) -> tuple[float, dict[tuple[int, int], Tile], tuple[str, ...]]:
-        """Tissue fraction of the slide, the tiles to predict by (col, row), and notes."""
-        everything = {(tile.col, tile.row): tile for tile in self.grid}
-        if not self.settings.only_tissue:
-            return 1.0, everything, ()
-        mask = tissue_mask(self.slide.thumbnail())
-        if not mask.any():
-            return 0.0, everything, ("no tissue could be told from glass: all tiles were predicted",)
-        size = self.info.width, self.info.height
-        mask = self.tissue = solid_tissue(mask, largest_hole=self._lumen_px(mask))
-        wanted = {key: tile for key, tile in everything.items() if tissue_fraction(mask, tile.slide_region, *size) > 0}
-        return float(mask.mean()), wanted, ()
-
-    def _inside(self) -> dict[tuple[int, int], int] | None:
-        """Px of the area in each tile that it reaches, by (col, row); None if all of the slide is predicted."""
-        if self.area is None:
-            return None
-        counts = {(tile.col, tile.row): int(np.count_nonzero(self.area.mask(tile))) for tile in self.grid}
-        return {place: count for place, count in counts.items() if count}
-
-    def _notes_on_area(self, not_predicted: int) -> tuple[str, ...]:
-        if self.area is None:
-            return ()
-        fraction = not_predicted / (self.grid.level_width * self.grid.level_height)
-        return (f"{not_predicted:,} px ({fraction:.1%}) outside --within {self.settings.within} were not predicted",)
-
-    def _lumen_px(self, mask: NDArray[np.bool_]) -> float:
-        """Px of the tissue mask in the largest lumen; none is filled without um/px."""
-        if self.info.mpp is None:
-            return 0
-        um_per_px = self.info.mpp * self.info.width / mask.shape[1]
-        return float(_LARGEST_LUMEN_MM2 * 1e6 / um_per_px**2)
-
-    def _open_rasters(self) -> AbstractContextManager[tuple[RasterWriter, RasterWriter | None]]:
-        name = self.probabilities_name
-        return open_writers(
-            self.card.labels,
-            self.grid,
-            mpp=self.mpp,
-            labels_path=self.root / self.labels_name,
-            probabilities_path=None if name is None else self.root / name,
-            fill=0 if self.area is None else self.card.labels.ignore,
-        )
 
     def _mm2_per_second(self, tiles: int, seconds: float) -> float | None:
         if self.mpp is None:

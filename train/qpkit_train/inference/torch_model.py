@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -54,14 +56,18 @@ class Predictor:
         """What the user has to know of the device's memory."""
         return self._in_parts.notes
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch; see `Model`."""
 
         def predict(part: NDArray[np.uint8]) -> Answer:
             found = self.probabilities(part, halo=halo)
             # The same as argmax (the first of equal ones), which takes 5 times as long on CPUs.
             indices = found.max(dim=1).indices.to(torch.uint8).cpu().numpy()
-            return Answer(indices, (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None)
+            return Answer(
+                indices,
+                (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None,
+                _entropy_bytes(found).cpu().numpy() if uncertainty else None,
+            )
 
         return joined(self._in_parts(predict, pixels))
 
@@ -96,3 +102,10 @@ class Predictor:
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
         return probabilities_of(logits, sigmoid=self._sigmoid)
+
+
+def _entropy_bytes(probabilities: Tensor) -> Tensor:
+    """As `uncertainty.entropy_bytes`, on the device: (n, 1, h, w) uint8."""
+    shares = probabilities / probabilities.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    entropy: Tensor = torch.special.entr(shares).sum(dim=1, keepdim=True) / math.log(shares.shape[1])
+    return (entropy.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -21,10 +21,17 @@ class Answer(NamedTuple):
     Attributes:
         indices: (n, h, w), the likeliest class.
         probabilities: (n, classes, h, w), 255 is 1; None where they are not wanted.
+        uncertainty: (n, bands, h, w), as `qpkit_train.inference.uncertainty` says; None where it is not wanted.
     """
 
     indices: NDArray[np.uint8]
     probabilities: NDArray[np.uint8] | None = None
+    uncertainty: NDArray[np.uint8] | None = None
+
+    def of_tile(self, number: int) -> Answer:
+        """What is said of one tile: without the first axis."""
+        found = [None if part is None else part[number] for part in self]
+        return Answer(self.indices[number], *found[1:])
 
 
 def joined(answers: Sequence[Answer]) -> Answer:
@@ -32,6 +39,7 @@ def joined(answers: Sequence[Answer]) -> Answer:
     return Answer(
         np.concatenate([answer.indices for answer in answers]),
         _joined_where_wanted([answer.probabilities for answer in answers]),
+        _joined_where_wanted([answer.uncertainty for answer in answers]),
     )
 
 
@@ -90,13 +98,13 @@ class Model(Protocol):
         """Make an array that pixels are read into, in memory from which the device takes them fast."""
         ...
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch.
 
         Args:
             pixels: (n, h, w, 3) uint8 RGB, h and w multiples of STRIDE.
             halo: px to throw away on each side.
-            probabilities: Whether probabilities are wanted.
+            probabilities, uncertainty: Whether they are wanted.
 
         Returns:
             Of (h - 2 halo, w - 2 halo) px; the caller may write into it.
