@@ -16,7 +16,7 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -294,7 +294,6 @@ def create_raster(
     colors: Mapping[int, tuple[int, int, int]] | None = None,
     nearest: bool = True,
     fill: int = 0,
-    names: Sequence[str] = (),
 ) -> Iterator[RasterWriter]:
     """Create a tiled GeoTIFF with overviews and give a writer for its windows.
 
@@ -308,7 +307,6 @@ def create_raster(
         colors: RGB by value: a colour table, for one band only.
         nearest: Overviews pick a pixel (labels) instead of averaging (probabilities).
         fill: What pixels are that nobody writes.
-        names: Of the bands, as viewers show them.
     """
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -333,8 +331,6 @@ def create_raster(
                 dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
             if colors is not None and bands == 1:
                 dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
-            for number, name in enumerate(names, start=1):
-                dataset.set_band_description(number, name)
             writer = RasterWriter(dataset, fill)
             yield writer
             dataset.nodata = None

@@ -39,7 +39,6 @@ def open_writers(labels: LabelMap, slide: SlidePrediction, root: Path, *, looks:
     create = partial(create_raster, width=width, height=height, downsample=slide.downsample, mpp=slide.mpp)
     # Outside the area that was asked for nothing is known.
     fill = labels.background if slide.within is None else labels.ignore
-    classes = [labels.name_of(value) for value in labels.trained_values]
     with ExitStack() as stack:
 
         def opened(name: str | None, **how: Any) -> RasterWriter | None:
@@ -47,6 +46,6 @@ def open_writers(labels: LabelMap, slide: SlidePrediction, root: Path, *, looks:
 
         yield Writers(
             labels=stack.enter_context(create(root / slide.labels, colors=label_colors(labels), fill=fill)),
-            probabilities=opened(slide.probabilities, bands=len(classes), names=classes),
-            uncertainty=opened(slide.uncertainty, bands=min(looks, 2), names=BANDS[:looks]),
+            probabilities=opened(slide.probabilities, bands=len(labels.trained_values)),
+            uncertainty=opened(slide.uncertainty, bands=min(looks, len(BANDS))),
         )
