@@ -59,6 +59,7 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         probabilities: Probability raster, relative, or None.
         instances: Raster of 32 bit in which each number but 0 is an object, relative, or None.
         uncertainty: Raster of 8 bit: entropy and, of several looks, their spread, relative, or None.
+        ome_zarr: The labels once more, as a folder of OME-Zarr 0.5, relative, or None.
         within: Inside which annotations was predicted, in words; elsewhere labels are the label map's `ignore`. None if
             all of the slide was.
     """
@@ -74,12 +75,14 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     probabilities: str | None = None
     instances: str | None = None
     uncertainty: str | None = None
+    ome_zarr: str | None = None
     within: str | None = None
 
     @property
     def rasters(self) -> tuple[str, ...]:
-        """Names of all of its rasters."""
-        return tuple(n for n in (self.labels, self.probabilities, self.instances, self.uncertainty) if n)
+        """Names of all of its files."""
+        names = (self.labels, self.probabilities, self.instances, self.uncertainty, self.ome_zarr)
+        return tuple(name for name in names if name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +145,7 @@ def read_predictions(root: Path) -> PredictionSet:
         raise FormatError(f"{path}: not a predictions file ({err})") from err
     if record.format != FORMAT:
         raise FormatError(f"{path}: format is {record.format!r}, this qpkit reads {FORMAT!r}")
-    gone = [name for slide in record.slides for name in slide.rasters if not (root / name).is_file()]
+    gone = [name for slide in record.slides for name in slide.rasters if not (root / name).exists()]
     if gone:
         raise FormatError(f"{path}: rasters are gone: {listed(gone)}; predict again")
     labels = label_map_from_builtins(record.labels)

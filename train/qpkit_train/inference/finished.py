@@ -76,7 +76,7 @@ def finished_slide(root: Path, stem: str) -> Finished | None:
     except (OSError, msgspec.DecodeError):
         return None
     rasters = () if found.row is None else found.row.rasters
-    return found if all((root / name).is_file() for name in rasters) else None
+    return found if all((root / name).exists() for name in rasters) else None
 
 
 def note_finished(root: Path, stem: str, finished: Finished) -> None:

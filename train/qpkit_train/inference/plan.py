@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation
 from qpkit.files import safe_names
+from qpkit.predictions.ome_zarr import require_zarr
 from qpkit.slides import SlideSource
 from qpkit_train.inference.colors import notes_on_colors
 from qpkit_train.inference.finished import job_of
@@ -61,7 +62,10 @@ def plan_predictions(
         ConfigError: A threshold of a class that the model does not have, or one that the model does not know; models
             that cannot be averaged.
         FormatError: A model is damaged.
+        MissingExtraError: zarr is wanted and not installed.
     """
+    if settings.ome_zarr:
+        require_zarr()
     card = card_of(run_root, settings)
     thresholds = resolved_thresholds(settings.thresholds, card)
     limits = threshold_levels(thresholds, card.labels)

@@ -39,6 +39,7 @@ class PredictSettings(Settings):
         probabilities: Write a raster of probabilities beside each one of labels, too.
         uncertainty: Write a raster of how unsure the model is, too: the entropy of its probabilities and, where there
             are several looks (--with, --tta), their spread.
+        ome_zarr: Write the labels once more as OME-Zarr 0.5, in a folder for each slide.
         halo_px: Tile px read around each tile so that the model sees its surroundings; rounded up to a multiple of 32.
         tile_px: Tile px that the model is sure of at a time; rounded up to a multiple of 32.
         batch_size: Tiles at a time.
@@ -58,6 +59,7 @@ class PredictSettings(Settings):
 
     probabilities: bool = False
     uncertainty: bool = False
+    ome_zarr: bool = False
     halo_px: Annotated[int, Flag(name="--halo"), Range(at_least=0)] = 128
     tile_px: Annotated[int, Flag(name="--tile-size"), Range(at_least=1)] = 768
     batch_size: Annotated[int, Range(at_least=1)] = 2

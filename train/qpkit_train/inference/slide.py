@@ -93,6 +93,7 @@ class SlidePredictor:
             labels=f"{self.stem}.labels.tif",
             probabilities=f"{self.stem}.probabilities.tif" if self.settings.probabilities else None,
             uncertainty=f"{self.stem}.uncertainty.tif" if self.settings.uncertainty else None,
+            ome_zarr=f"{self.stem}.labels.ome.zarr" if self.settings.ome_zarr else None,
             within=None if self.area is None else self.settings.within,
         )
 

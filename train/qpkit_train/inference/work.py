@@ -6,7 +6,6 @@ no raster. Its journal is: whoever claims the slide next goes on from it.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from qpkit.errors import ConfigError, MissingExtraError, OutputError, QpkitError
+from qpkit.predictions.ome_zarr import write_ome_zarr
 from qpkit.progress import OnProgress
 from qpkit.slides import open_source
 from qpkit_train.inference.claims import Claim, LostClaimError, claimed, wait_a_little
@@ -146,23 +146,34 @@ class Worker:
                     plan.card, source, slide, trial, plan.stems[number], plan.settings, plan.limits, area
                 )
                 report = job.run_with(model, lambda *done: self._on_tiles(number, *done[:2]), journal)
+            row = job.described()
+            if row.ome_zarr is not None:
+                write_ome_zarr(trial / row.labels, trial / row.ome_zarr, plan.card.labels, row)
             claim.require()
             for path in _rasters_in(trial):
+                _remove(self._root / path.name)
                 path.replace(self._root / path.name)
             shutil.rmtree(trials, ignore_errors=True)
-            return Finished(name=source.name, report=report, row=job.described(), notes=model.notes)
+            return Finished(name=source.name, report=report, row=row, notes=model.notes)
         except (OutputError, ConfigError, MissingExtraError):  # not the fault of a slide: they end everything
             raise
         except QpkitError as err:
             return Finished(name=source.name, failure=str(err))
         finally:
-            with contextlib.suppress(OSError):
-                for path in _rasters_in(trial):
-                    path.unlink()
+            for path in _rasters_in(trial):
+                _remove(path)
 
 
 def _rasters_in(trial: Path) -> list[Path]:
     return [path for path in trial.glob("*") if path.name != _JOURNAL]
+
+
+def _remove(path: Path) -> None:
+    """Remove a raster, which may be a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def has_journals(root: Path) -> bool:
