@@ -32,6 +32,7 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport
 from qpkit.workflows.export.shard import export_shard as export_part
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
+from qpkit.workflows.imports.as_they_come import ImportedSlides, SlideImporter, require_importable
 from qpkit.workflows.imports.geojson import predictions_to_geojson
 from qpkit.workflows.imports.project import import_predictions as import_into_project
 from qpkit.workflows.imports.project import undo_import as undo_imported
@@ -46,6 +47,7 @@ from qpkit.workflows.inputs.training_slides import test_slides
 from qpkit.workflows.inputs.within import areas_within
 
 if TYPE_CHECKING:
+    from qpkit_train.inference.predict import OnSlide
     from qpkit_train.inference.report import PredictReport
     from qpkit_train.inference.settings import PredictSettings
     from qpkit_train.recipe.settings import Recipe
@@ -228,6 +230,56 @@ def predict(
     )
 
 
+def predict_into_project(
+    run: AnyPath,
+    project: AnyPath,
+    out: AnyPath,
+    settings: PredictSettings | None = None,
+    imports: ImportSettings | None = None,
+    *,
+    slides: SlideSettings = ALL_SLIDES,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> tuple[PredictReport, ImportedSlides]:
+    """Predict the slides of a project, and put each into it while the next is predicted.
+
+    Args:
+        run, out, settings, slides, devices, scheduler, overwrite, on_progress: As in `predict`.
+        project: QuPath project; it must be closed in QuPath.
+        imports: How rasters become objects.
+
+    Returns:
+        The reports of the prediction and of the import. What could not be imported is in the second one's `failed`; the
+        predictions are whole then, and `import_predictions` may try again.
+
+    Raises:
+        MissingExtraError: torch is not installed, or onnxruntime.
+        QpkitError: As `predict`; or the import could not work, which is said before anything is predicted.
+    """
+    with extra("train"):
+        from qpkit_train.inference.opening import card_of
+        from qpkit_train.inference.settings import PredictSettings
+
+    opened, settings, imports = open_project(project), settings or PredictSettings(), imports or ImportSettings()
+    inputs = slide_inputs([opened.path], slides)
+    require_importable(inputs, card_of(Path(run), settings).labels, opened, imports)
+    with SlideImporter(opened, imports) as importer:
+        report = _predict_inputs(
+            Path(run),
+            inputs,
+            Path(out),
+            settings,
+            devices=devices,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            on_slide=importer.put,
+            on_progress=on_progress,
+        )
+    return report, importer.imported()
+
+
 def _predict_inputs(
     run: Path,
     inputs: Sequence[SlideInput],
@@ -238,6 +290,7 @@ def _predict_inputs(
     devices: Sequence[str] = (),
     scheduler: str | None = None,
     overwrite: bool,
+    on_slide: OnSlide | None = None,
     on_progress: OnProgress,
 ) -> PredictReport:
     """Predict slides, where `settings.within` says so only inside their annotations."""
@@ -255,6 +308,7 @@ def _predict_inputs(
         devices=devices,
         scheduler=scheduler,
         overwrite=overwrite,
+        on_slide=on_slide,
         on_progress=on_progress,
     )
     return report if within is None else replace(report, notes=(*within.notes, *report.notes))

@@ -86,7 +86,9 @@ def _described(labels: LabelMap, slide: SlidePrediction, *, levels: int) -> dict
     """Metadata as https://ngff.openmicroscopy.org/0.5 has them."""
     unit = {} if slide.mpp is None else {"unit": "micrometer"}
     step = slide.mpp or 1.0
-    colors = label_colors(labels)
+    # Every value has a colour; what is no class is not seen.
+    clear = {value: [0, 0, 0, 0] for value in labels.values}
+    colors = clear | {value: [*rgb, 255] for value, rgb in label_colors(labels).items()}
     return {
         "version": VERSION,
         "multiscales": [
@@ -104,7 +106,7 @@ def _described(labels: LabelMap, slide: SlidePrediction, *, levels: int) -> dict
             }
         ],
         "image-label": {
-            "colors": [{"label-value": value, "rgba": [*rgb, 255]} for value, rgb in sorted(colors.items())],
+            "colors": [{"label-value": value, "rgba": color} for value, color in colors.items()],
             "properties": [{"label-value": value, "class": labels.name_of(value)} for value in labels.values],
         },
     }

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qpkit import api
 from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, took
+from qpkit.cli.shared.imports import show_imports
+from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.cluster import parse_shard
 from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.extras import extra
 from qpkit.files import require_free
 from qpkit.predictions.store import INFO_NAME
+from qpkit.qupath import open_project
+from qpkit.workflows.imports.as_they_come import ImportedSlides
+from qpkit.workflows.imports.settings import ImportSettings
+from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import SlideSettings
 
 if TYPE_CHECKING:
@@ -33,6 +39,10 @@ def command(
     *,
     settings: PredictSettings,
     slides: SlideSettings,
+    imports: ImportSettings,
+    into_project: bool = typer.Option(
+        False, "--import", help="Put the predictions into the one PROJECT, too, each slide as soon as it is whole."
+    ),
     shard: str | None = typer.Option(None, help="3/20: do the 3rd of 20 parts, for array jobs; the last one finishes."),
     devices: str | None = typer.Option(
         None, help="0,1: a process on each of these GPUs (cpu,cpu: two on the CPU), which take slides in turn."
@@ -49,6 +59,10 @@ def command(
     start = time.perf_counter()
     part = parse_shard(shard) if shard else None
     on_devices = parse_devices(devices) if devices else ()
+    if not into_project and imports != ImportSettings():
+        raise ConfigError("settings of an import, such as --min-area-um2, go with --import")
+    if into_project:
+        _check_import(paths, imports, part)
     if scheduler and (part or devices):
         raise ConfigError("--scheduler shares out the slides; leave out --shard and --devices")
     # Before torch, whose import takes seconds; a part of an array job may find the others done.
@@ -57,21 +71,41 @@ def command(
     if not run.exists():
         raise FormatError(f"{run}: there is no such run folder or .onnx file")
     with progress("predict") as update:
-        report = api.predict(
-            run,
-            paths,
-            out,
-            settings,
-            slides=slides,
-            shard=part,
-            devices=on_devices,
-            scheduler=scheduler,
-            overwrite=overwrite,
-            on_progress=update,
-        )
+        how: dict[str, Any] = {
+            "slides": slides,
+            "devices": on_devices,
+            "scheduler": scheduler,
+            "overwrite": overwrite,
+            "on_progress": update,
+        }
+        if into_project:
+            report, imported = api.predict_into_project(run, paths[0], out, settings, imports, **how)
+        else:
+            report, imported = api.predict(run, paths, out, settings, shard=part, **how), None
     _show(report, out, start)
+    if imported is not None:
+        _show_imported(imported, paths[0], out, start)
     if report.is_partial:
         raise typer.Exit(BROKEN)
+
+
+def _check_import(paths: Sequence[Path], imports: ImportSettings, part: tuple[int, int] | None) -> None:
+    """Refuse what an import cannot do, and say what it will change."""
+    if len(paths) != 1 or not is_project(paths[0]):
+        raise ConfigError("--import goes with exactly one QuPath project")
+    if part is not None or imports.dry_run or imports.gzip:
+        raise ConfigError("--shard, --dry-run and --gzip do not go with --import; use qpkit import-predictions later")
+    warn_of_stamps(open_project(paths[0]))
+
+
+def _show_imported(imported: ImportedSlides, project: Path, out: Path, start: float) -> None:
+    if imported.reports:
+        show_imports(imported.reports, project, start)
+        say(f"the last slide was in the project {imported.seconds_after:.1f} s after its rasters were whole")
+    if imported.failed:
+        names = listed(name for name, _ in imported.failed)
+        say_all("not imported: ", (f"{name}: {reason}" for name, reason in imported.failed))
+        raise ConfigError(f"not in the project: {names}; try again with: qpkit import-predictions {out} {project}")
 
 
 def _show(report: PredictReport, out: Path, start: float) -> None:

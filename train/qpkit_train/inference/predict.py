@@ -15,22 +15,27 @@ each claims slides (`claims`), and the one that finds all of them done gives the
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from qpkit.cluster import run_on_cluster
 from qpkit.core.annotation import Annotation
 from qpkit.files import one_at_a_time, settle_shared
+from qpkit.predictions import PredictionSet
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource
 from qpkit_train.inference.crew import work_on_devices
 from qpkit_train.inference.finished import finished_slide, forget_failures, forget_finished
 from qpkit_train.inference.plan import Plan, plan_predictions
-from qpkit_train.inference.report import PredictReport, finished_in, report_on, write_report
+from qpkit_train.inference.report import PredictReport, finished_in, predictions_of, report_on, write_report
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.unfinished import forget_process, is_done, unfinished_folder
 from qpkit_train.inference.work import OnTiles, Progress, Worker, forget_trials
+
+OnSlide = Callable[[PredictionSet], Future[None]]
+"""Called with the predictions of one slide; gives what is to be waited for."""
 
 DEFAULT_SETTINGS: Final = PredictSettings()
 
@@ -46,6 +51,7 @@ def predict(
     devices: Sequence[str] = (),
     scheduler: str | None = None,
     overwrite: bool = False,
+    on_slide: OnSlide | None = None,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
     """Predict slides with a run's best epoch, or with a model that `qpkit export-model` wrote.
@@ -62,6 +68,8 @@ def predict(
         devices: A process for each of these: "cpu", "mps" or the number of a GPU; none works in this process.
         scheduler: Do the slides on a Dask cluster, such as tcp://node1:8786.
         overwrite: Replace a folder that is there.
+        on_slide: Called with the predictions of each slide when they are whole, in the folder where they still are.
+            What it does in other threads is waited for before that folder gets its name.
         on_progress: Called with (tiles done, tiles in all, text); tiles of glass are done at once.
 
     Raises:
@@ -80,8 +88,9 @@ def predict(
     with unfinished_folder(out, plan.job, overwrite=overwrite, alone=shard is None) as root:
         forget_failures(root, [plan.stems[i] for i in mine])
         before = [i for i in mine if finished_slide(root, plan.stems[i]) is not None]
-        progress = Progress(plan, mine, on_progress)
-        _work(plan, root, mine, devices=devices, scheduler=scheduler, on_tiles=progress)
+        told = _Announcing(plan, root, Progress(plan, mine, on_progress), on_slide)
+        _work(plan, root, mine, devices=devices, scheduler=scheduler, on_tiles=told)
+        told.wait()
         with one_at_a_time(root):
             if is_done(out, plan.job):  # another process was the last one
                 return report_on(plan, out, finished_in(out), mine=mine, before=before, started=started)
@@ -95,6 +104,27 @@ def predict(
                 forget_process(root)
                 settle_shared(root, out)
     return report
+
+
+class _Announcing:
+    """Passes progress on, and says once of each slide that it is whole."""
+
+    def __init__(self, plan: Plan, root: Path, progress: Progress, on_slide: OnSlide | None) -> None:
+        self._plan, self._root, self._progress, self._on_slide = plan, root, progress, on_slide
+        self._said: dict[int, Future[None]] = {}
+
+    def __call__(self, number: int, done: int, wanted: int) -> None:
+        self._progress(number, done, wanted)
+        if self._on_slide is None or number in self._said or wanted > done:
+            return
+        finished = finished_slide(self._root, self._plan.stems[number])
+        if finished is not None and finished.row is not None:
+            self._said[number] = self._on_slide(predictions_of(self._plan, self._root, finished))
+
+    def wait(self) -> None:
+        """Wait for what was begun with the slides."""
+        for future in self._said.values():
+            future.result()
 
 
 def _work(

@@ -126,11 +126,18 @@ def write_report(plan: Plan, root: Path, report: PredictReport, found: Sequence[
         "slides": [asdict(slide) for slide in report.slides],
         "skipped": [list(pair) for pair in report.skipped],
     }
+    write_predictions(_prediction_set(plan, root, found, info))
+
+
+def _prediction_set(plan: Plan, root: Path, found: Sequence[Finished], info: dict[str, Any]) -> PredictionSet:
     rows = tuple(item.row for item in found if item.row is not None)
     card = plan.card
-    write_predictions(
-        PredictionSet(root=root, run=card.run, model=card.name, label_map=card.labels, slides=rows, info=info)
-    )
+    return PredictionSet(root=root, run=card.run, model=card.name, label_map=card.labels, slides=rows, info=info)
+
+
+def predictions_of(plan: Plan, root: Path, finished: Finished) -> PredictionSet:
+    """The rasters of one slide, while others are still being made."""
+    return _prediction_set(plan, root, [finished], {})
 
 
 def finished_in(out: Path) -> list[Finished]:
