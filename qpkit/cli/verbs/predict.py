@@ -149,6 +149,13 @@ def _measures(slide: PredictedSlide) -> Iterator[str]:
             f"{speed.device_busy:.0%} of the slide); {speed.tiles_per_second:.3g} tiles/s, "
             f"{speed.megapixels_per_second:.3g} Mpx/s{area}; {speed.readers} reading thread(s)"
         )
+    if (distance := slide.distance) is not None:
+        theirs = "" if distance.training is None else ", theirs {:.1f} to {:.1f}".format(*distance.training)
+        y, farthest = max(distance.stripes.items(), key=lambda stripe: stripe[1])
+        yield (
+            f"distance from the training slides {distance.slide:.1f}{theirs}; of the farthest stripe {farthest:.1f} "
+            f"(at y = {y:,})"
+        )
     if slide.uncertainty:
         yield "uncertainty, of 1: " + ", ".join(f"mean {name} {mean:.3f}" for name, mean in slide.uncertainty.items())
     if (seams := slide.seams) is not None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from qpkit_train.models.card import Answer
 
 SETTINGS = PredictSettings(tile_px=32, halo_px=0, only_tissue=False, probabilities=True)
 BLENDED = PredictSettings(tile_px=32, halo_px=32, only_tissue=False, blend="linear")
+NEAR = {"slides": {"a": [0.3] * 9, "b": [0.4] * 9}, "within": np.eye(9).tolist(), "downsamples": [1.0, 1.0]}
+"""What the training tiles are said to look like."""
+
 COLUMNS, ROWS = 3, 4
 TILES = COLUMNS * ROWS
 """Of each slide."""
@@ -68,6 +72,7 @@ def run(
     folder: Path, model: PixelModel, *, settings: PredictSettings = SETTINGS, out: str = "out", **how: Any
 ) -> PredictReport:
     """Predict the slides in a folder with a model instead of the file beside them."""
+    model.card = replace(model.card, trained={"appearance": NEAR})
     sources = [SlideSource(name=path.stem, path=path, mpp=0.5) for path in sorted(folder.glob("*.tif"))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "open_one", lambda *_: model)
@@ -105,7 +110,7 @@ def test_a_killed_prediction_goes_on_in_mid_slide_and_is_the_same_to_the_byte(
     folder: Path, settings: str, kept: int
 ) -> None:
     how = globals()[settings]
-    run(folder, PixelModel(), settings=how, out="whole")
+    whole = run(folder, PixelModel(), settings=how, out="whole")
     killed(folder, settings, batch=5 if kept == 8 else 6)
     assert not (folder / "out").exists()
     model = Mortal()
@@ -113,6 +118,8 @@ def test_a_killed_prediction_goes_on_in_mid_slide_and_is_the_same_to_the_byte(
     assert report.notes[0].startswith("1 slide(s) had been finished")
     assert model.tiles == 2 * TILES - kept
     assert [slide.kept for slide in report.slides] == [0, kept, 0]
+    assert all(slide.distance is not None and len(slide.distance.stripes) == ROWS for slide in report.slides)
+    assert [slide.distance for slide in report.slides] == [slide.distance for slide in whole.slides]
     assert rasters(folder / "out") == rasters(folder / "whole")
     assert [slide.name for slide in read_predictions(folder / "out").slides] == ["a", "b", "c"]
     assert not list(folder.glob("*shared*"))

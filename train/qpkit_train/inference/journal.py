@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.errors import OutputError
 from qpkit_train.inference.rasters import SlideRasters
+from qpkit_train.inference.reading import TileReader
 from qpkit_train.models.card import Answer
 
 _HEAD: Final = struct.Struct("<II")
@@ -37,6 +38,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     places: list[tuple[int, int]]
     broken: list[tuple[int, int, str]]
     arrays: list[_Array | None]
+    looks: list[tuple[int, int, list[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,13 @@ class Entry:
         tiles: In their order.
         answer: To them.
         broken: Why tiles could not be read, by (col, row).
+        looks: What tiles look like, by (col, row), where it is wanted.
     """
 
     tiles: Sequence[Tile]
     answer: Answer
     broken: dict[tuple[int, int], str]
+    looks: dict[tuple[int, int], NDArray[np.float64]] = field(default_factory=dict)
 
 
 class AnsweredTiles:
@@ -63,24 +67,28 @@ class AnsweredTiles:
 
     Attributes:
         places: (col, row) of the tiles that were written.
-        broken: Why tiles could not be read, by (col, row); of those that were replayed.
+        broken, looks: Of the tiles that were replayed, as `Entry` has them.
     """
 
     def __init__(self, rasters: SlideRasters, journal: Journal | None) -> None:
         self._rasters, self._journal = rasters, journal
         self.places: set[tuple[int, int]] = set()
         self.broken: dict[tuple[int, int], str] = {}
+        self.looks: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def replay(self, grid: TileGrid) -> None:
         """Write what the journal has from an earlier process."""
         for entry in self._journal.replay(grid) if self._journal is not None else ():
             self.broken.update(entry.broken)
+            self.looks.update(entry.looks)
             self._write(entry)
 
-    def write(self, tiles: Sequence[Tile], answer: Answer, broken: Mapping[tuple[int, int], str]) -> None:
-        """Write an answer; `broken` says which tiles of the slide could not be read so far."""
-        places = {(tile.col, tile.row) for tile in tiles}
-        entry = Entry(tiles, answer, {place: broken[place] for place in places & broken.keys()})
+    def write(self, tiles: Sequence[Tile], answer: Answer, reader: TileReader) -> None:
+        """Write an answer; `reader` knows which tiles could not be read, and what they look like."""
+        places = [(tile.col, tile.row) for tile in tiles]
+        broken = {place: reader.broken[place] for place in places if place in reader.broken}
+        looks = {place: reader.looks[place] for place in places if place in reader.looks}
+        entry = Entry(tiles, answer, broken, looks)
         if self._journal is not None:
             self._journal.add(entry)
         self._write(entry)
@@ -119,6 +127,7 @@ class Journal:
                 tiles=[grid.tile(*place) for place in record.places],
                 answer=Answer(*map(_unpacked, record.arrays)),  # type: ignore[arg-type] # None but for the first
                 broken={(col, row): why for col, row, why in record.broken},
+                looks={(col, row): np.array(look) for col, row, look in record.looks},
             )
 
     def add(self, entry: Entry) -> None:
@@ -131,6 +140,7 @@ class Journal:
             places=[(tile.col, tile.row) for tile in entry.tiles],
             broken=[(*place, why) for place, why in entry.broken.items()],
             arrays=[None if array is None else _packed(array) for array in entry.answer],
+            looks=[(*place, look.tolist()) for place, look in entry.looks.items()],
         )
         self._add(msgspec.msgpack.encode(record))
 

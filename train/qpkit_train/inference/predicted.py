@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qpkit.slides import AS_IN_FILE, Colors
+from qpkit_train.inference.distance import Distance
 from qpkit_train.inference.pipeline import Stage
 from qpkit_train.inference.seams import SeamMeasure
 
@@ -48,6 +49,7 @@ class PredictedSlide:
         mm2_per_second: Of predicted tiles; None without um/px.
         pixels: Raster pixels by class name, in predicted tiles.
         uncertainty: Mean entropy, and mean spread of several looks, over predicted tiles, 0..1.
+        distance: From the training slides, where the model knows what they look like.
         not_predicted: Raster pixels outside the annotations that were asked for.
         broken: Tiles that could not be read, which are background: the "x, y" of their corner (slide px), and why.
         kept: Tiles that a process had predicted before it was killed.
@@ -70,6 +72,7 @@ class PredictedSlide:
     speed: Speed | None = None
     seams: SeamMeasure | None = None
     uncertainty: dict[str, float] = field(default_factory=dict)
+    distance: Distance | None = None
     not_predicted: int = 0
     broken: dict[str, str] = field(default_factory=dict)
     kept: int = 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, QpkitError
 from qpkit.slides import Slide, SlideSource, open_source
+from qpkit_train.appearance import look_of
 
 _CANNOT_BE_READ = (FormatError, OSError)
 
@@ -26,16 +27,21 @@ class TileReader:
         source: Where the slide is.
         slide: The slide, opened; it stays open.
         broken: Tiles that an earlier process found broken.
+        measures: Whether the looks of tiles are wanted.
 
     Attributes:
         broken: Why tiles could not be read, by (col, row).
+        looks: What tiles with tissue look like (see `qpkit_train.appearance`), by (col, row).
     """
 
-    def __init__(self, source: SlideSource, slide: Slide, broken: Mapping[tuple[int, int], str]) -> None:
-        self._source, self._given, self._slide = source, slide, slide
+    def __init__(
+        self, source: SlideSource, slide: Slide, broken: Mapping[tuple[int, int], str], *, measures: bool = False
+    ) -> None:
+        self._source, self._given, self._slide, self._measures = source, slide, slide, measures
         self._users: Counter[Slide] = Counter()
         self._lock = threading.Lock()
         self.broken = dict(broken)
+        self.looks: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def read(self, tile: Tile) -> NDArray[np.uint8]:
         """Read a tile with its halo: (h, w, 3) uint8; all white where it is broken.
@@ -43,6 +49,14 @@ class TileReader:
         Raises:
             FormatError: The slide itself can no longer be opened.
         """
+        pixels = self._read(tile)
+        if self._measures:
+            look = look_of(pixels[tile.halo : tile.halo + tile.height, tile.halo : tile.halo + tile.width])
+            if look is not None:  # white is no tissue: neither are broken tiles
+                self.looks[tile.col, tile.row] = look
+        return pixels
+
+    def _read(self, tile: Tile) -> NDArray[np.uint8]:
         with self._lock:
             slide = self._slide
             self._users[slide] += 1

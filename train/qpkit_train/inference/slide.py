@@ -19,6 +19,7 @@ from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
 from qpkit_train.inference.area import Area
 from qpkit_train.inference.blend import Blender, neighbourhood
+from qpkit_train.inference.distance import appearance_in, distance_of, warnings_of
 from qpkit_train.inference.journal import AnsweredTiles, Journal
 from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
 from qpkit_train.inference.predicted import PredictedSlide, Speed
@@ -129,7 +130,8 @@ class SlidePredictor:
                 on_progress(done, len(chosen), self.source.name)
 
             tell(0)
-            reader = TileReader(self.source, self.slide, answers.broken)
+            appearance = appearance_in(self.card)
+            reader = TileReader(self.source, self.slide, answers.broken, measures=appearance is not None)
             try:
                 stages = self._stages(model, rasters, answers, reader, [tile for batch in left for tile in batch])
                 times = run_stages(left, stages, readers=self.settings.readers, on_batch=tell)
@@ -137,6 +139,8 @@ class SlidePredictor:
                 reader.close()
         if chosen and len(reader.broken) == len(chosen):
             raise FormatError(f"{self.source.path}: none of its tiles can be read ({min(reader.broken.values())})")
+        looks = {**answers.looks, **reader.looks}
+        distance = None if appearance is None else distance_of(appearance, looks, self.grid)
         predicted, seconds = sum(map(len, left)), time.perf_counter() - started
         return PredictedSlide(
             name=self.source.name,
@@ -152,11 +156,13 @@ class SlidePredictor:
                 *choice.notes,
                 *self._notes_on_area(choice.not_predicted),
                 *self._nothing_left(rasters.likeliest, rasters.kept),
+                *warnings_of(distance, appearance, self.grid.downsample),
             ),
             colors=self.source.colors,
             speed=self._speed(times, predicted, seconds),
             seams=rasters.seams.measured(),
             uncertainty=rasters.mean_uncertainty(),
+            distance=distance,
             broken=self._named(reader.broken),
             kept=len(chosen) - predicted,
             device=model.device_name,
@@ -189,7 +195,7 @@ class SlidePredictor:
                 predict=lambda _, pixels: model.answer(
                     pixels, halo=halo, probabilities=probabilities, uncertainty=unsure
                 ),
-                write=lambda batch, answer: answers.write(batch, answer, reader.broken),
+                write=lambda batch, answer: answers.write(batch, answer, reader),
             )
         blender = Blender(
             tiles,
@@ -203,7 +209,7 @@ class SlidePredictor:
         def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
             for tile, answer in blender.add(batch, levels, broken=reader.broken):
                 if (tile.col, tile.row) not in answers.places:
-                    answers.write([tile], answer, reader.broken)
+                    answers.write([tile], answer, reader)
 
         levels = model.levels_and_spread if unsure and isinstance(model, Together) else model.levels
         return stages(predict=lambda _, pixels: levels(pixels), write=write)
