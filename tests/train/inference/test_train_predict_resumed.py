@@ -125,6 +125,27 @@ def test_a_killed_prediction_goes_on_in_mid_slide_and_is_the_same_to_the_byte(
     assert not list(folder.glob("*shared*"))
 
 
+def test_predicting_again_replaces_what_is_there_and_leaves_nothing(folder: Path) -> None:
+    run(folder, PixelModel())
+    model = Mortal()
+    report = run(folder, model, overwrite=True)
+    assert model.tiles == 3 * TILES and report.missing == 0
+    assert not list(folder.glob("out?*"))
+
+
+def test_a_folder_that_another_process_finishes_meanwhile_is_reported(folder: Path) -> None:
+    def finish() -> None:
+        """As if this process slept while another one did all slides."""
+        run(folder, PixelModel(), out="theirs")
+        (root,) = folder.glob("out.shared-*")
+        root.rename(folder / "gone")
+        (folder / "theirs").rename(folder / "out")
+
+    report = run(folder, Mortal(1, then=finish))
+    assert [slide.name for slide in report.slides] == ["a", "b", "c"]
+    assert (report.missing, report.total) == (0, 3)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is posix")
 def test_it_may_be_killed_again_and_again(folder: Path) -> None:
     run(folder, PixelModel(), out="whole")

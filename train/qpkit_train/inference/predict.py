@@ -27,7 +27,7 @@ from qpkit.predictions import PredictionSet
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource
 from qpkit_train.inference.crew import work_on_devices
-from qpkit_train.inference.finished import finished_slide, forget_failures, forget_finished
+from qpkit_train.inference.finished import Finished, finished_slide, forget_failures, forget_finished
 from qpkit_train.inference.plan import Plan, plan_predictions
 from qpkit_train.inference.report import PredictReport, finished_in, predictions_of, report_on, write_report
 from qpkit_train.inference.settings import PredictSettings
@@ -92,18 +92,24 @@ def predict(
         _work(plan, root, mine, devices=devices, scheduler=scheduler, on_tiles=told)
         told.wait()
         with one_at_a_time(root):
-            if is_done(out, plan.job):  # another process was the last one
-                return report_on(plan, out, finished_in(out), mine=mine, before=before, started=started)
             found = [finished_slide(root, stem) for stem in plan.stems]
-            processes = max(1, len(devices))
-            report = report_on(plan, out, found, mine=mine, before=before, processes=processes, started=started)
-            if not report.missing:
-                write_report(plan, root, report, [item for item in found if item is not None])
-                forget_finished(root)
-                forget_trials(root)
-                forget_process(root)
-                settle_shared(root, out)
-    return report
+            if root.is_dir():
+                processes = max(1, len(devices))
+                report = report_on(plan, out, found, mine=mine, before=before, processes=processes, started=started)
+                if not report.missing:
+                    _settle(plan, root, out, report, [item for item in found if item is not None])
+                return report
+    # Another process was the last one, and gave the folder its name.
+    return report_on(plan, out, finished_in(out), mine=mine, before=mine, started=started)
+
+
+def _settle(plan: Plan, root: Path, out: Path, report: PredictReport, found: Sequence[Finished]) -> None:
+    """Finish the folder in which all slides are done."""
+    write_report(plan, root, report, found)
+    forget_finished(root)
+    forget_trials(root)
+    forget_process(root)
+    settle_shared(root, out)
 
 
 class _Announcing:

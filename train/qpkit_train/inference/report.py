@@ -143,7 +143,7 @@ def predictions_of(plan: Plan, root: Path, finished: Finished) -> PredictionSet:
 def finished_in(out: Path) -> list[Finished]:
     """What came out of the slides of a finished folder, as far as a report says it."""
     info = read_predictions(out).info
-    slides = msgspec.convert(info["slides"], list[PredictedSlide])
+    slides = msgspec.convert(info["slides"], list[PredictedSlide], str_keys=True)
     done = [Finished(name=slide.name, report=slide) for slide in slides]
     return done + [Finished(name=name, failure=reason) for name, reason in info["skipped"]]
 

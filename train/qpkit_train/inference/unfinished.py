@@ -35,7 +35,8 @@ def unfinished_folder(out: Path, job: str, *, overwrite: bool, alone: bool) -> I
     """Give the folder to predict into.
 
     It stays if slides are done or begun, for the same command to go on with; what other commands for the same `out`
-    have left is removed once their process is gone, but for the parts of array jobs.
+    have left is removed once their process is gone, but for the parts of array jobs. If another process finishes `out`
+    meanwhile, the block ends there, without an error.
 
     Args:
         out: What it will be in the end.
@@ -54,6 +55,10 @@ def unfinished_folder(out: Path, job: str, *, overwrite: bool, alone: bool) -> I
             (root / _ALONE).unlink(missing_ok=True)
         try:
             yield root
+        except OSError:
+            # Gone, as another process of the same job was the last one: what is left of the block has been done.
+            if root.is_dir() or not is_done(out, job):
+                raise
         finally:
             if root.is_dir() and not (has_finished(root) or has_journals(root) or others_work(root)):
                 shutil.rmtree(root, ignore_errors=True)
