@@ -31,11 +31,11 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_slide, open_source
 from qpkit_train.data.normalization import named_normalization
-from qpkit_train.inference.memory import InParts
 from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.running.memory import InParts
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import SlidePredictor
-from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.models.card import Answer, Model, ModelCard
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.recipe.load import load_recipe

@@ -259,7 +259,7 @@ def predict_into_project(
         QpkitError: As `predict`; or the import could not work, which is said before anything is predicted.
     """
     with extra("train"):
-        from qpkit_train.inference.opening import card_of
+        from qpkit_train.inference.running.opening import card_of
         from qpkit_train.inference.settings import PredictSettings
 
     opened, settings, imports = open_project(project), settings or PredictSettings(), imports or ImportSettings()

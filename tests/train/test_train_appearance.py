@@ -15,8 +15,8 @@ from tiny_tiles import MakeTiles, tiny_recipe
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
 from qpkit_train.appearance import FEATURES, Appearance, appearance_of, look_of
-from qpkit_train.inference.onnx_export import export_onnx
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.running.onnx_export import export_onnx
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.loop import fit
 from qpkit_train.run_folder.run import load_run

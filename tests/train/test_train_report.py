@@ -20,7 +20,7 @@ from qpkit.report.figures.training import draw_curves, draw_scores_over_threshol
 from qpkit.report.values.tiles import RunEvaluation
 from qpkit_train import evaluation as judging
 from qpkit_train.evaluation import evaluate_run
-from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.run_folder.records import State, read_run_file, read_state
 from qpkit_train.run_folder.run import Run, load_run

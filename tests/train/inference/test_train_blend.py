@@ -19,11 +19,11 @@ from qpkit.core.tiles import TileGrid
 from qpkit.errors import ConfigError
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_source
-from qpkit_train.inference.blend import Blend, Blender, axis_weights
+from qpkit_train.inference.pixels.blend import Blend, Blender, axis_weights
 from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.running.together import Together, Tta
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import SlidePredictor
-from qpkit_train.inference.together import Together, Tta
 from qpkit_train.models.card import LEVELS, Answer, Model
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -12,9 +12,9 @@ import pytest
 
 from qpkit.core.tiles import TileGrid
 from qpkit.errors import OutputError
-from qpkit_train.inference import claims
-from qpkit_train.inference.claims import LostClaimError, claimed, others_work
-from qpkit_train.inference.journal import Entry, Journal
+from qpkit_train.inference.sharing import claims
+from qpkit_train.inference.sharing.claims import LostClaimError, claimed, others_work
+from qpkit_train.inference.sharing.journal import Entry, Journal
 from qpkit_train.models.card import Answer
 
 GRID = TileGrid(slide_width=100, slide_height=100, tile_size=10)

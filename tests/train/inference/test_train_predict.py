@@ -17,9 +17,9 @@ from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import parse_thresholds, resolved_thresholds
-from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.run_folder.run import load_run
 

@@ -152,7 +152,7 @@ def test_a_killed_process_of_several_is_said(folder: Path) -> None:
     """By its parent, in one line."""
     code = f"""
 import os, signal, sys; sys.path[:0] = {sys.path!r}
-from qpkit_train.inference import crew
+from qpkit_train.inference.sharing import crew
 
 def _member(*given): os.kill(os.getpid(), signal.SIGKILL)
 crew._member = _member

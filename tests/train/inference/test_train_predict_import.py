@@ -16,7 +16,7 @@ from qpkit.errors import FormatError
 from qpkit.predictions import read_predictions
 from qpkit.qupath import open_project
 from qpkit.workflows.imports import as_they_come
-from qpkit_train.inference.onnx_model import INPUT, KEY, OUTPUT, card_to_text
+from qpkit_train.inference.running.onnx_model import INPUT, KEY, OUTPUT, card_to_text
 from qpkit_train.models.card import ModelCard
 
 HOW = ["--tile-size", "64", "--halo", "32", "--probabilities", "--everything"]

@@ -22,10 +22,10 @@ from test_train_slide_predictor import PixelModel
 from qpkit.errors import ConfigError
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.inference import opening
-from qpkit_train.inference.memory import InParts
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.report import PredictReport
+from qpkit_train.inference.running import opening
+from qpkit_train.inference.running.memory import InParts
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.models.card import Answer
 

@@ -20,10 +20,10 @@ from command_line import run as qpkit
 from qpkit.errors import ConfigError
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.inference.claims import claimed
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.report import PredictReport
 from qpkit_train.inference.settings import PredictSettings, parse_devices
+from qpkit_train.inference.sharing.claims import claimed
 from shared_data import ROOT
 
 pytestmark = [

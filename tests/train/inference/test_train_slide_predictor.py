@@ -15,11 +15,11 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import FormatError
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_source
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes
 from qpkit_train.inference.predicted import PredictedSlide
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import SlidePredictor
 from qpkit_train.inference.thresholds import threshold_levels
-from qpkit_train.inference.uncertainty import entropy_bytes
 from qpkit_train.models.card import STRIDE, Answer, ModelCard
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -16,12 +16,12 @@ from test_train_slide_predictor import PixelModel
 
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.inference import opening
+from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, spread_levels
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.running import opening
+from qpkit_train.inference.running.together import Together
+from qpkit_train.inference.running.torch_model import _entropy_bytes
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.together import Together
-from qpkit_train.inference.torch_model import _entropy_bytes
-from qpkit_train.inference.uncertainty import as_bytes, entropy_bytes, spread_levels
 from qpkit_train.models.card import LEVELS, Model
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -16,9 +16,9 @@ from test_train_slide_predictor import CARD, LABELS, PixelModel
 from qpkit.core.annotation import Annotation
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.inference import opening
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.report import PredictReport
+from qpkit_train.inference.running import opening
 from qpkit_train.inference.settings import PredictSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

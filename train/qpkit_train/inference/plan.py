@@ -14,9 +14,9 @@ from qpkit.files import safe_names
 from qpkit.predictions.ome_zarr import require_zarr
 from qpkit.slides import SlideSource
 from qpkit_train.inference.colors import notes_on_colors
-from qpkit_train.inference.finished import job_of
-from qpkit_train.inference.opening import card_of
+from qpkit_train.inference.running.opening import card_of
 from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.sharing.finished import job_of
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
 from qpkit_train.models.card import STRIDE, ModelCard
 

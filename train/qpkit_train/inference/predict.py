@@ -26,13 +26,13 @@ from qpkit.files import one_at_a_time, settle_shared
 from qpkit.predictions import PredictionSet
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource
-from qpkit_train.inference.crew import work_on_devices
-from qpkit_train.inference.finished import Finished, finished_slide, forget_failures, forget_finished
 from qpkit_train.inference.plan import Plan, plan_predictions
 from qpkit_train.inference.report import PredictReport, finished_in, predictions_of, report_on, write_report
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.unfinished import forget_process, is_done, unfinished_folder
-from qpkit_train.inference.work import OnTiles, Progress, Worker, forget_trials
+from qpkit_train.inference.sharing.crew import work_on_devices
+from qpkit_train.inference.sharing.finished import Finished, finished_slide, forget_failures, forget_finished
+from qpkit_train.inference.sharing.unfinished import forget_process, is_done, unfinished_folder
+from qpkit_train.inference.sharing.work import OnTiles, Progress, Worker, forget_trials
 
 OnSlide = Callable[[PredictionSet], Future[None]]
 """Called with the predictions of one slide; gives what is to be waited for."""

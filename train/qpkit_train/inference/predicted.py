@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from qpkit.slides import AS_IN_FILE, Colors
 from qpkit_train.inference.distance import Distance
 from qpkit_train.inference.pipeline import Stage
-from qpkit_train.inference.seams import SeamMeasure
+from qpkit_train.inference.pixels.seams import SeamMeasure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ import msgspec
 
 from qpkit.errors import FormatError, listed
 from qpkit.predictions import PredictionSet, read_predictions, write_predictions
-from qpkit_train.inference.finished import Finished
 from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.sharing.finished import Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

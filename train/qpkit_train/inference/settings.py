@@ -9,9 +9,9 @@ from typing import Annotated
 
 from qpkit.errors import ConfigError
 from qpkit.settings import Flag, Range, Settings
-from qpkit_train.inference.blend import Blend
+from qpkit_train.inference.pixels.blend import Blend
+from qpkit_train.inference.running.together import LOOKS, Tta
 from qpkit_train.inference.thresholds import Thresholds, parse_thresholds
-from qpkit_train.inference.together import LOOKS, Tta
 
 
 def parse_runs(texts: Sequence[str]) -> tuple[Path, ...]:

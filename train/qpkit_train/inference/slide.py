@@ -17,18 +17,18 @@ from qpkit.errors import FormatError
 from qpkit.predictions import SlidePrediction
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
-from qpkit_train.inference.area import Area
-from qpkit_train.inference.blend import Blender, neighbourhood
 from qpkit_train.inference.distance import appearance_in, distance_of, warnings_of
-from qpkit_train.inference.journal import AnsweredTiles, Journal
 from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
+from qpkit_train.inference.pixels.area import Area
+from qpkit_train.inference.pixels.blend import Blender, neighbourhood
+from qpkit_train.inference.pixels.rasters import SlideRasters
+from qpkit_train.inference.pixels.reading import TileReader
+from qpkit_train.inference.pixels.tile_choice import choose_tiles
+from qpkit_train.inference.pixels.writers import open_writers
 from qpkit_train.inference.predicted import PredictedSlide, Speed
-from qpkit_train.inference.rasters import SlideRasters
-from qpkit_train.inference.reading import TileReader
+from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.tile_choice import choose_tiles
-from qpkit_train.inference.together import Together
-from qpkit_train.inference.writers import open_writers
+from qpkit_train.inference.sharing.journal import AnsweredTiles, Journal
 from qpkit_train.models.card import Model, ModelCard
 
 

@@ -21,7 +21,7 @@ class Answer(NamedTuple):
     Attributes:
         indices: (n, h, w), the likeliest class.
         probabilities: (n, classes, h, w), 255 is 1; None where they are not wanted.
-        uncertainty: (n, bands, h, w), as `qpkit_train.inference.uncertainty` says; None where it is not wanted.
+        uncertainty: (n, bands, h, w), as `qpkit_train.inference.pixels.uncertainty` says; None where it is not wanted.
     """
 
     indices: NDArray[np.uint8]

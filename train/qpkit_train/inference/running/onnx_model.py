@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
 from qpkit.errors import ConfigError, FormatError, LabelError
 from qpkit.extras import extra
-from qpkit_train.inference.uncertainty import entropy_bytes
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes
 from qpkit_train.models.card import LEVELS, Answer, ModelCard
 
 KEY: Final = "qpkit"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qpkit_train.inference.memory import InParts
+from qpkit_train.inference.running.memory import InParts
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import choose_precision, device_name, named_device, pick_device
 from qpkit_train.models.card import LEVELS, Answer, joined

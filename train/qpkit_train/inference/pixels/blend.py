@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.tiles import Tile
-from qpkit_train.inference.uncertainty import entropy_bytes
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes
 from qpkit_train.models.card import LEVELS, Answer
 
 Blend = Literal["crop", "linear", "gaussian"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid
 from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
 from qpkit.slides import Slide
-from qpkit_train.inference.area import Area
+from qpkit_train.inference.pixels.area import Area
 
 _LARGEST_LUMEN_MM2: Final = 0.01
 """Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""

@@ -13,9 +13,9 @@ import msgspec
 
 from qpkit.files import is_gone, shared_folder, this_process
 from qpkit.predictions.store import INFO_NAME
-from qpkit_train.inference.claims import others_work
-from qpkit_train.inference.finished import has_finished
-from qpkit_train.inference.work import has_journals
+from qpkit_train.inference.sharing.claims import others_work
+from qpkit_train.inference.sharing.finished import has_finished
+from qpkit_train.inference.sharing.work import has_journals
 
 _ALONE: Final = ".alone"
 """In the folder of a command that does all slides: its process. The parts of an array job have none."""

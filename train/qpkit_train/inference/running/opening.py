@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qpkit.extras import extra
+from qpkit_train.inference.running.together import Together, require_alike
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.together import Together, require_alike
 from qpkit_train.models.card import Model, ModelCard
 
 
@@ -45,11 +45,11 @@ def open_model(run_root: Path, settings: PredictSettings, *, device: str | None 
 def open_one(path: Path, device: str | None, threads: int) -> Model:
     """Open one model; see `open_model`."""
     if _is_onnx(path):
-        from qpkit_train.inference.onnx_model import OnnxModel
+        from qpkit_train.inference.running.onnx_model import OnnxModel
 
         return OnnxModel(path, device=device, threads=threads)
     with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
-        from qpkit_train.inference.torch_model import Predictor
+        from qpkit_train.inference.running.torch_model import Predictor
         from qpkit_train.run_folder.run import load_run
 
     return Predictor(load_run(path), device=device, threads=threads)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.errors import OutputError
-from qpkit_train.inference.rasters import SlideRasters
-from qpkit_train.inference.reading import TileReader
+from qpkit_train.inference.pixels.rasters import SlideRasters
+from qpkit_train.inference.pixels.reading import TileReader
 from qpkit_train.models.card import Answer
 
 _HEAD: Final = struct.Struct("<II")

@@ -16,11 +16,11 @@ from qpkit.errors import ConfigError, MissingExtraError, OutputError, QpkitError
 from qpkit.predictions.ome_zarr import write_ome_zarr
 from qpkit.progress import OnProgress
 from qpkit.slides import open_source
-from qpkit_train.inference.claims import Claim, LostClaimError, claimed, wait_a_little
-from qpkit_train.inference.finished import Finished, finished_slide, note_finished
-from qpkit_train.inference.journal import Journal
-from qpkit_train.inference.opening import open_model
 from qpkit_train.inference.plan import Plan
+from qpkit_train.inference.running.opening import open_model
+from qpkit_train.inference.sharing.claims import Claim, LostClaimError, claimed, wait_a_little
+from qpkit_train.inference.sharing.finished import Finished, finished_slide, note_finished
+from qpkit_train.inference.sharing.journal import Journal
 from qpkit_train.inference.slide import SlidePredictor, tile_grid
 from qpkit_train.models.card import Model
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid
 from qpkit.ops.tissue import tissue_of_tile
-from qpkit_train.inference.area import Area
-from qpkit_train.inference.seams import Seams
+from qpkit_train.inference.pixels.area import Area
+from qpkit_train.inference.pixels.seams import Seams
+from qpkit_train.inference.pixels.uncertainty import BANDS
+from qpkit_train.inference.pixels.writers import Writers
 from qpkit_train.inference.thresholds import apply_thresholds
-from qpkit_train.inference.uncertainty import BANDS
-from qpkit_train.inference.writers import Writers
 from qpkit_train.models.card import Answer
 
 

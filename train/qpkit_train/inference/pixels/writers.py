@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.core.tiles import level_size
 from qpkit.predictions import RasterWriter, SlidePrediction, create_raster
-from qpkit_train.inference.uncertainty import BANDS
+from qpkit_train.inference.pixels.uncertainty import BANDS
 
 
 class Writers(NamedTuple):

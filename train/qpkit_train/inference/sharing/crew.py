@@ -11,7 +11,7 @@ from typing import Any
 from qpkit.cores import available_cores
 from qpkit.errors import ConfigError, QpkitError
 from qpkit_train.inference.plan import Plan
-from qpkit_train.inference.work import OnTiles, Worker
+from qpkit_train.inference.sharing.work import OnTiles, Worker
 
 
 def work_on_devices(plan: Plan, root: Path, numbers: Sequence[int], devices: Sequence[str], on_tiles: OnTiles) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.errors import ConfigError
-from qpkit_train.inference.uncertainty import as_bytes, entropy_bytes, spread_levels
+from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, spread_levels
 from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard
 
 Tta = Literal["none", "flips", "d4"]
