@@ -67,9 +67,9 @@ class SlideRasters:
         return {name: round(int(n) / pixels / 255, 4) for name, n in zip(BANDS, self._unsure, strict=False)}
 
     def write_background(self, tiles: Iterable[Tile]) -> None:
-        """Say background where nothing is predicted; what is not written says it already, or nothing outside the area.
+        """Say background where nothing is predicted, inside the area.
 
-        Labels there are the fill of their raster, probabilities 0.
+        Where there is no area, labels need no writing: background is the fill of their raster.
         """
         for tile in tiles:
             shape = tile.height, tile.width

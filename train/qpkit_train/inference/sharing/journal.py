@@ -121,8 +121,11 @@ class Journal:
         if self._earlier is None:
             return
         for body in _bodies(self._earlier):
+            try:
+                record = msgspec.msgpack.decode(body, type=_Record)
+            except msgspec.DecodeError:  # of another qpkit
+                return
             self._add(body)
-            record = msgspec.msgpack.decode(body, type=_Record)
             yield Entry(
                 tiles=[grid.tile(*place) for place in record.places],
                 answer=Answer(*map(_unpacked, record.arrays)),  # type: ignore[arg-type] # None but for the first
