@@ -132,7 +132,8 @@ def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
 
     def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> Answer:
         found = real(self, pixels, **how)
-        assert found.probabilities is not None
+        if found.probabilities is None:
+            return found
         return found._replace(probabilities=np.minimum(found.probabilities, 200))
 
     monkeypatch.setattr(Predictor, "answer", unsure)
