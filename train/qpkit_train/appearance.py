@@ -36,18 +36,18 @@ _SIDE: Final = 256
 
 def look_of(pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """Measure the FEATURES of a tile: (9,) from (h, w, 3) uint8 RGB; None without tissue."""
-    density = _DENSITY[pixels[::_STEP, ::_STEP]].reshape(-1, 3)
-    is_tissue = density.sum(axis=1) > _TISSUE
+    density = np.ascontiguousarray(_DENSITY[pixels[::_STEP, ::_STEP]].reshape(-1, 3).T)
+    is_tissue = density.sum(axis=0) > _TISSUE
     if not is_tissue.any():
         return None
-    tissue = density[is_tissue].astype(np.float64)
+    tissue = density[:, is_tissue].astype(np.float64)
     top, left = (max(0, (size - _SIDE) // 2) for size in pixels.shape[:2])
     grey = pixels[top : top + _SIDE, left : left + _SIDE].astype(np.float32) @ np.array(LUMA, np.float32)
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     edges = 4 * grey[1:-1, 1:-1] - around
     variance = float(edges.var(dtype=np.float64)) if edges.size else 0.0
     texture = [float(grey.std(dtype=np.float64)), np.log10(1 + variance), is_tissue.mean()]
-    return np.concatenate([tissue.mean(axis=0), tissue.std(axis=0), texture])
+    return np.concatenate([tissue.mean(axis=1), tissue.std(axis=1), texture])
 
 
 class Appearance(msgspec.Struct, frozen=True, kw_only=True):
