@@ -24,8 +24,8 @@ from pathlib import Path
 from measuring import Result, Row, alone, nuclei, row, show, timed
 
 from qpkit.core.annotation import Annotation
+from qpkit.memory import gc_paused
 from qpkit.qupath import QpData, new_qpdata
-from qpkit.qupath.gc_pause import gc_paused
 from qpkit.qupath.java.emitter import Emitter
 from qpkit.qupath.qpdata.java_classes import Vocabulary
 from qpkit.qupath.qpdata.object_writer import ObjectWriter

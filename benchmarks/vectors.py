@@ -2,18 +2,23 @@
 
 python benchmarks/vectors.py --json FILE [--predictions DIR] [--side 20480]
 
-Tracing is compared with rasterio.features.shapes and shapely, ours and theirs valid: "noise" is three random labels,
-"blobs" and "fine" are smoothed noise at two scales, DIR's first raster comes on top. Simplifying is compared with
-shapely.coverage_simplify of the same polygons, at the same tolerance (a distance for us, the root of an area there).
-"project" is a raster of --side px, two classes of smoothed noise made in tiles of 2,048 px, from GeoTIFF to the .qpdata
-of a new project, in a process of its own. The same with a slide of 100,000 px of which a tenth is tissue, and with
-3,000 nuclei in every 2,048 px as objects.
+Tracing on one core is compared with rasterio.features.shapes and shapely, ours and theirs valid: "noise" is three
+random labels, "blobs" and "fine" are smoothed noise at two scales, DIR's first raster comes on top. Two more ways that
+people take stand beside it: one shape for each label by unary_union (not of more polygons than it can do in minutes),
+and, where OpenCV is installed, cv2.findContours (8-connected, through the middles of pixels, rings and no polygons).
+Then the sweep alone, on all cores against one. Simplifying is compared with shapely.coverage_simplify of the same
+polygons, at the same tolerance (a distance for us, the root of an area there). "project" is a raster of --side px, two
+classes of smoothed noise made in tiles of 2,048 px, from GeoTIFF to the .qpdata of a new project, in a process of its
+own. The same with 5 M vertices, with a slide of 100,000 px of which a tenth is tissue, and with 3,000 nuclei in every
+2,048 px as objects.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -27,12 +32,13 @@ import shapely
 import tifffile
 from measuring import Row, alone, row, show, timed
 from numpy.typing import NDArray
-from rasterio.features import shapes
+from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
 from qpkit.core.geometry import polygons_of
 from qpkit.core.labels import LabelClass, LabelMap
-from qpkit.ops.vectors.vectorize import outlines_of, trace
+from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.vectorize import outlines_of
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, read_predictions, write_predictions
 from qpkit.qupath import add_image, create_project, open_project
 from qpkit.workflows.imports.project import import_predictions
@@ -41,6 +47,8 @@ from qpkit.workflows.imports.settings import ImportSettings
 TILE = 2048
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Stroma", 2, ("Stroma",))))
 SKIP = {0, 255}
+MOST_UNITED = 200_000
+"""Polygons; 5 times as many took more than ten minutes."""
 
 
 def smooth(side: int, sigma: float, seed: int) -> NDArray[np.uint8]:
@@ -80,16 +88,56 @@ def tracing(name: str, labels: NDArray[np.uint8]) -> Iterator[Row]:
     assert len(mine) == len(other) and shapely.area(mine).sum() == shapely.area(other).sum()
     yield row(f"trace {name}, vertices", int(shapely.get_num_coordinates(mine).sum()), "")
     yield row(f"trace {name}", fast, "s", against="GDAL + shapely", ratio=slow / fast, goal=">= 10 x")
+    if len(other) < MOST_UNITED:
+        united, _ = _seconds(lambda: [shapely.unary_union(list(other))])
+        yield row(f"trace {name}, united", fast, "s", against="GDAL + unary_union", ratio=(slow + united) / fast)
+    with contextlib.suppress(ImportError):
+        contours, _ = _seconds(lambda: contours_of(labels))
+        yield row(f"trace {name}, rings", fast, "s", against="cv2.findContours", ratio=contours / fast)
+
+
+def contours_of(labels: NDArray[np.uint8]) -> list[Any]:
+    """OpenCV's rings of each label, without their straight parts."""
+    import cv2
+
+    found: list[Any] = []
+    for value in set(np.unique(labels).tolist()) - SKIP:
+        rings, _ = cv2.findContours((labels == value).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        found += rings
+    return found
+
+
+def sweeping(name: str, labels: NDArray[np.uint8], cores: set[int]) -> Iterator[Row]:
+    """Raster to arcs, on all cores and on one."""
+    times = []
+    for some in (cores, set(list(cores)[:1])):
+        os.sched_setaffinity(0, some)
+        times.append(timed(lambda: trace([(0, labels, None)], skip=SKIP), times=7)["seconds"])
+    goal = ">= 1.7 x" if len(cores) == 2 else ""
+    yield row(
+        f"sweep {name}, {len(cores)} cores", times[0], "s", against="one core", ratio=times[1] / times[0], goal=goal
+    )
 
 
 def simplifying(name: str, labels: NDArray[np.uint8], tolerance: float) -> Iterator[Row]:
     """Both ways, from the raster and from the polygons; ours includes the tracing."""
     fast, mine = min((_seconds(lambda: ours(labels, tolerance)) for _ in range(3)), key=lambda pair: pair[0])
-    polygons = list(ours(labels))
+    found = outlines_of(trace([(0, labels, None)], skip=SKIP))
+    polygons = list(found.polygons)
     slow, other = _seconds(lambda: shapely.coverage_simplify(shapely.segmentize(polygons, 1.0), tolerance))
-    count, count_other = (int(shapely.get_num_coordinates(found).sum()) for found in (mine, other))
-    yield row(f"simplify {name}", fast, "s", against="coverage_simplify", ratio=slow / fast)
-    yield row(f"simplify {name}, vertices", count, "", against="coverage_simplify", ratio=count_other / count)
+    count, count_other = (int(shapely.get_num_coordinates(each).sum()) for each in (mine, other))
+    differ, differ_other = (np.count_nonzero(drawn(each, found.values, labels) != labels) for each in (mine, other))
+    against = "coverage_simplify"
+    yield row(f"simplify {name}", fast, "s", against=against, ratio=slow / fast)
+    yield row(f"simplify {name}, vertices", count, "", against=against, ratio=count_other / count)
+    yield row(f"simplify {name}, pixels that differ", differ, "px", against=against, ratio=differ_other / differ)
+
+
+def drawn(polygons: Sequence[shapely.Polygon], values: NDArray[np.int64], like: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The polygons as a raster of that size."""
+    shapes = zip(polygons, values.tolist(), strict=True)
+    made: NDArray[np.uint8] = rasterize(shapes, out_shape=like.shape, dtype="uint8")
+    return made
 
 
 def nuclei(side: int, seed: int) -> NDArray[np.uint8]:
@@ -155,14 +203,21 @@ def measure(predictions: Path | None, project: Path | None, side: int) -> Iterat
         found = read_predictions(predictions)
         with rasterio.open(predictions / found.slides[0].labels) as dataset:
             rasters[predictions.name] = dataset.read(1)
+    cores = os.sched_getaffinity(0)
     for name, labels in rasters.items():
+        yield from sweeping(name, labels, cores)
         yield from tracing(name, labels)
+    os.sched_setaffinity(0, cores)
     for name in ("blobs", "fine"):
         yield from simplifying(name, rasters[name], 2.0)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         made_project(root, side, lambda side, seed: smooth(side, 16, seed))
         yield from whole(f"project, {side} px", root / "predictions", root / "project", {}, "<= 30 s, <= 1,500 MB")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        made_project(root, side * 6 // 10, lambda side, seed: smooth(side, 15, seed))
+        yield from whole("project, 5 M vertices", root / "predictions", root / "project", {}, "< 6 s, ")
     with tempfile.TemporaryDirectory() as folder:
         root, wide = Path(folder), 100_000 * side // 20_480
         made_project(root, wide, lambda side, seed: smooth(side, 16, seed % 8), share=0.1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Final, Literal
 
 from shapely.geometry.base import BaseGeometry
 
@@ -110,5 +111,10 @@ class Annotation:
     def comparable(self) -> tuple[object, ...]:
         """Return what is equal where every field is, NaN to NaN; the annotations themselves are not equal then."""
         nucleus = None if self.nucleus is None else self.nucleus.wkb
-        # By WKB, as shapely cuts the repr of a long shape short.
-        return (self.geometry.wkb, nucleus, repr(replace(self, nucleus=None)))
+        # NaN is equal in text alone, and so is the order of keys.
+        return (self.geometry.wkb, nucleus, repr(dict(self.measurements)), tuple(self.metadata.items()), _REST(self))
+
+
+_REST: Final = attrgetter(
+    *[item.name for item in fields(Annotation) if item.name not in ("geometry", "nucleus", "measurements", "metadata")]
+)

@@ -10,7 +10,7 @@ from qpkit.core.annotation import PathClass
 from qpkit.core.label_file import label_map_from_builtins, label_map_to_builtins, parse_label_map
 from qpkit.core.label_map import RESERVED, LabelClass, LabelMap, Unannotated, Unlisted
 from qpkit.core.label_rules import Boundary, Derivation, Eraser
-from qpkit.core.review import REVIEWED_CLASS
+from qpkit.core.review import REVIEWED_CLASS, SUGGESTED_CLASS
 
 __all__ = [
     "Boundary",
@@ -38,7 +38,7 @@ def default_label_map(classes: Sequence[PathClass]) -> LabelMap:
 
     Source: PathClassTools.isIgnoredClass (name ends with "*"), same in QuPath 0.2-0.7.
     """
-    classes = [c for c in classes if str(c) != REVIEWED_CLASS]  # marks what was reviewed, and is no tissue
+    classes = [c for c in classes if str(c) not in (REVIEWED_CLASS, SUGGESTED_CLASS)]  # marks, and no tissue
     names = [str(c) for c in classes]
     regions = tuple(n for n in names if n == "Region*")
     ignored = tuple(n for n in names if n.endswith("*") and n != "Region*")

@@ -7,6 +7,7 @@ name says the run, too, and the id is of a kind that no QuPath makes.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -35,9 +36,13 @@ Origin = Literal["drawn", "untouched", "accepted", "edited"]
 _NAME: Final = re.compile(r"(.+) \d+ \((?:predicted by )?(.+)\)", re.DOTALL)
 """Label and run in the name of a prediction; without "predicted by" until 0.5."""
 
+_SHAPE: Final = " ".join(["%.2f"] * 7)
+"""Of the columns of `_measures`."""
+
 _NAMESPACE: Final = uuid.UUID("7c1bd2f4-53a8-4d36-9f0e-2f8b6f1a90c5")
 _SHAPE_TOLERANCE_PX: Final = 0.05
 _AT_ONCE: Final = 4096
+_BYTES_AT_ONCE: Final = 1 << 20
 
 
 def prediction_id(run: str, slide: str, class_name: str, geometry: BaseGeometry) -> str:
@@ -51,12 +56,21 @@ def prediction_ids(
     """The ids of many predicted objects, each as `prediction_id` makes it."""
     ids = []
     for start in range(0, len(geometries), _AT_ONCE):  # the texts of all shapes would be larger than the shapes
-        some = shapely.normalize(geometries[start : start + _AT_ONCE])
-        # Hexadecimal digits from Python: GEOS takes many times as long for them.
-        shapes = (shape.hex().upper() for shape in shapely.to_wkb(some))
-        names = zip(class_names[start : start + _AT_ONCE], shapes, strict=True)
-        ids += [str(uuid.uuid5(_NAMESPACE, f"{run}/{slide}/{name}/{shape}")) for name, shape in names]
+        shapes = shapely.to_wkb(shapely.normalize(geometries[start : start + _AT_ONCE]))
+        names = class_names[start : start + _AT_ONCE]
+        ids += [_uuid5(f"{run}/{slide}/{name}/", shape) for name, shape in zip(names, shapes, strict=True)]
     return ids
+
+
+def _uuid5(name: str, shape: bytes) -> str:
+    """The UUID of version 5 (SHA-1) of a name and the hexadecimal digits of a shape, which may be very many."""
+    digest = hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False)
+    for start in range(0, len(shape), _BYTES_AT_ONCE):
+        # Hexadecimal digits from Python: GEOS takes many times as long for them.
+        digest.update(shape[start : start + _BYTES_AT_ONCE].hex().upper().encode())
+    made = digest.hexdigest()
+    variant = "89ab"[int(made[16], 16) & 3]
+    return f"{made[:8]}-{made[8:12]}-5{made[13:16]}-{variant}{made[17:20]}-{made[20:32]}"
 
 
 def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) -> dict[str, str]:
@@ -75,7 +89,7 @@ def provenances(
     """The metadata of many predicted objects."""
     of_all = {RUN_KEY: run, MODEL_KEY: model} | ({LOCKED_KEY: "yes"} if locked else {})
     return [
-        {**of_all, CLASS_KEY: name, SHAPE_KEY: " ".join(f"{value:.2f}" for value in values)}
+        {**of_all, CLASS_KEY: name, SHAPE_KEY: _SHAPE % tuple(values)}
         for name, values in zip(class_names, _measures(geometries).tolist(), strict=True)
     ]
 

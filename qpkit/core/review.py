@@ -21,6 +21,12 @@ UNSURE_CLASS: Final = "Unsure*"
 REVIEWED_CLASS: Final = "Reviewed*"
 """QuPath does not show a class that ends in a star as one of tissue; the same name without it counts, too."""
 
+SUGGESTED_CLASS: Final = "Suggested*"
+"""Where annotating is worth the most; whoever has done it makes it a `Region*`."""
+
+SUGGESTION_KEY: Final = "qpkit suggestion"
+"""Of a suggested region: which call of `qpkit suggest` it is of."""
+
 Said = Literal["accepted", "unsure", "reclassified"]
 
 _SAID: Final[dict[str, Said]] = {"accepted": "accepted", "unsure": "unsure", "reclassified": "reclassified"}
@@ -44,6 +50,16 @@ def is_reviewed_region(item: Annotation) -> bool:
 def is_review_mark(item: Annotation) -> bool:
     """Whether an annotation is nothing but a mark of what was reviewed, by its class: it is no tissue."""
     return item.kind == "annotation" and _is_of(item, REVIEWED_CLASS)
+
+
+def is_suggestion(item: Annotation) -> bool:
+    """Whether an annotation is nothing but a suggestion where to annotate, by its class: it is no tissue."""
+    return item.kind == "annotation" and _is_of(item, SUGGESTED_CLASS)
+
+
+def is_mark(item: Annotation) -> bool:
+    """Whether an annotation says something of a place and nothing of the tissue there."""
+    return is_review_mark(item) or is_suggestion(item)
 
 
 def is_reviewed(metadata: Mapping[str, str]) -> bool:

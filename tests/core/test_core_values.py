@@ -20,6 +20,7 @@ from qpkit.core.provenance import (
     is_untouched,
     origin_of,
     prediction_id,
+    prediction_ids,
     prediction_name,
     provenance,
     run_of,
@@ -229,3 +230,13 @@ def test_a_predictions_id_depends_on_run_slide_class_and_shape_only(shape: shape
     assert first == prediction_id("run", "slide", "Tumor", shape.reverse())
     others = [("run2", "slide", "Tumor"), ("run", "slide2", "Tumor"), ("run", "slide", "Stroma")]
     assert len({first, *(prediction_id(*o, shape) for o in others)}) == 4
+
+
+@given(st.lists(shapes(), min_size=1, max_size=4))
+def test_an_id_is_the_uuid_of_run_slide_class_and_shape(drawn: list[shapely.Geometry]) -> None:
+    texts = [f"run/slide/Tumor/{shape.hex().upper()}" for shape in shapely.to_wkb(shapely.normalize(drawn))]
+    namespace = uuid.UUID("7c1bd2f4-53a8-4d36-9f0e-2f8b6f1a90c5")
+    expected = [str(uuid.uuid5(namespace, text)) for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qpkit.core.provenance._BYTES_AT_ONCE", 7)
+        assert prediction_ids("run", "slide", ["Tumor"] * len(drawn), drawn) == expected

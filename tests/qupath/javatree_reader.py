@@ -57,7 +57,7 @@ from javatree_nodes import (
 from javatree_writer import write
 
 from qpkit.errors import FormatError
-from qpkit.qupath.gc_pause import gc_paused
+from qpkit.memory import gc_paused
 from qpkit.qupath.java.modified_utf8 import decode
 
 __all__ = ["parse", "write"]

@@ -19,8 +19,9 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError
 from qpkit.ops.masks.rasterize import rasterize
-from qpkit.ops.vectors.sweep import Arcs, moved, transposed
-from qpkit.ops.vectors.vectorize import outlines_of, trace
+from qpkit.ops.vectors.arcs import Arcs, moved, transposed
+from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.vectorize import outlines_of
 
 _INSIDE: Final = PathClass(("inside",))
 _LABELS: Final = LabelMap(classes=(LabelClass("inside", 1, ("inside",)),))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qpkit.ops.vectors.sweep import OUTSIDE, Arcs
+from qpkit.ops.vectors.arcs import OUTSIDE, Arcs
 
 
 def absorb(arcs: Arcs, least_px: NDArray[np.float64]) -> tuple[Arcs, NDArray[np.int64]]:
@@ -60,12 +60,14 @@ def absorb(arcs: Arcs, least_px: NDArray[np.float64]) -> tuple[Arcs, NDArray[np.
         arcs,
         points=arcs.points[np.repeat(stays, counts)],
         starts=np.concatenate([[0], np.cumsum(counts[stays])]),
-        is_ring=arcs.is_ring[stays],
+        begin=arcs.begin[stays],
+        end=arcs.end[stays],
         left=numbers[left[stays]],
         right=numbers[right[stays]],
         values=arcs.values[kept],
         areas=sizes[kept].astype(np.int64),
         sums=arcs.sums[kept],
+        firsts=arcs.firsts[kept],
     )
     return changed, kept
 

@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
-from qpkit.ops.vectors.sweep import Arcs
+from qpkit.ops.vectors.arcs import Arcs
 
 _AT_ONCE: Final = 1 << 14
 """Polygons; the points of all of them would be larger than the arcs."""
@@ -57,102 +57,108 @@ class Rings:
             (n,) shapely polygons. Whole outlines have no point in the middle of a straight line; chosen points all
             stay, so that neighbours have the same ones.
         """
-        places = np.full(len(self.arcs.values), -1, np.int64)
-        places[areas] = np.arange(len(areas))
-        # Shells in the order of `areas`, holes in the order of their shells.
-        chosen = np.flatnonzero(places[self.owner] >= 0)
-        chosen = chosen[np.argsort(places[self.owner[chosen]] * 2 + self.is_hole[chosen], kind="stable")]
-        of = places[self.owner[chosen]]
+        chosen, bounds = compiled(_in_shells)(self.owner, self.is_hole, areas, len(self.arcs.values))
         stays = np.ones(len(self.arcs.points), np.bool_) if kept is None else kept
         lines = (self.arcs.points, self.arcs.starts, self.arcs.is_ring, stays, kept is None, self.halves, self.starts)
         made = np.empty(len(areas), object)
         for start in range(0, len(areas), _AT_ONCE):
-            low, high = np.searchsorted(of, (start, start + _AT_ONCE))
-            some = chosen[low:high]
+            shells = bounds[start : start + _AT_ONCE + 1]
+            some = chosen[shells[0] : shells[-1]]
             xy = np.empty((compiled(_room)(self.arcs.starts, self.halves, self.starts, some), 2))
-            lengths = np.empty(len(some), np.int64)
-            size = compiled(_write)(*lines, some, xy, lengths)
-            rings = shapely.linearrings(place(xy[:size]), indices=np.repeat(np.arange(len(some)), lengths))
-            made[start : start + _AT_ONCE] = shapely.polygons(rings, indices=of[low:high] - start)
+            closes = np.zeros(len(some) + 1, np.int64)
+            size = compiled(_write)(*lines, some, xy, closes)
+            made[start : start + _AT_ONCE] = shapely.from_ragged_array(
+                shapely.GeometryType.POLYGON, place(xy[:size]), (closes, shells - shells[0])
+            )
         return made
 
 
 def rings_of(arcs: Arcs) -> Rings:
     """Follow the border of every area."""
-    faces = np.stack([arcs.left, arcs.right], axis=1).reshape(-1)
-    halves = np.flatnonzero(faces >= 0)
-    firsts, lasts = arcs.points[arcs.starts[:-1]], arcs.points[arcs.starts[1:] - 1]
-    keys = np.stack([_key(firsts), _key(lasts)], axis=1).reshape(-1)
-    begin, end = keys[halves], keys[halves ^ 1]
-    order = np.lexsort((begin, faces[halves]))
-    halves, begin, end = halves[order], begin[order], end[order]
-    owner = faces[halves].astype(np.int32)
-    bounds = np.searchsorted(owner, np.arange(len(arcs.values) + 1)).astype(np.int64)
-    made = np.empty(len(halves), np.int32), np.empty(len(halves) + 1, np.int64), np.empty(len(halves), np.int32)
-    rings = compiled(_follow)(
-        arcs.points, arcs.starts, arcs.is_ring, halves.astype(np.int32), begin, end, bounds, *made
-    )
-    ring_halves, starts, owners = made[0], made[1][: rings + 1].copy(), made[2][:rings].copy()
-    is_hole = compiled(_turned)(arcs.points, arcs.starts, arcs.is_ring, ring_halves, starts)
-    return Rings(arcs, ring_halves, starts, owners, is_hole)
+    made = np.empty(2 * len(arcs.left), np.int32), np.empty(2 * len(arcs.left) + 1, np.int64)
+    owners = np.empty(2 * len(arcs.left), np.int32)
+    rings = compiled(_follow)(arcs.begin, arcs.end, arcs.left, arcs.right, arcs.junctions, *made, owners)
+    starts = made[1][: rings + 1].copy()
+    halves = made[0][: starts[-1]].copy()
+    is_hole = compiled(_turned)(arcs.points, arcs.starts, arcs.is_ring, halves, starts)
+    return Rings(arcs, halves, starts, owners[:rings].copy(), is_hole)
 
 
-def _key(points: NDArray[np.int32]) -> NDArray[np.int64]:
-    """One number for each place."""
-    return (points[:, 1].astype(np.int64) << 32) + points[:, 0]
-
-
-def _follow(points, starts, is_ring, halves, begin, end, bounds, ring_halves, ring_starts, ring_owner):
-    """Walk along all borders; the halves of one area stand together, ordered by the junction where they begin."""
-    used = np.zeros(len(halves), np.bool_)
-    depth_at = np.full(len(halves), -1, np.int64)  # of the junction that a group of halves begins at
-    stack = np.empty(len(halves), np.int64)
+def _follow(begin, end, left, right, junctions, ring_halves, ring_starts, ring_owner):
+    """Walk along all borders, with the area on the left; gives how many rings there are."""
+    leaving = np.full(4 * junctions, np.int32(-1))  # the half that begins on each side of each junction
+    for arc in range(len(begin)):
+        if begin[arc] >= 0:
+            leaving[begin[arc]], leaving[end[arc]] = 2 * arc, 2 * arc + 1
+    used = np.zeros(2 * len(begin), np.bool_)
+    depth_at = np.full(junctions, np.int32(-1))  # how far a walk was when it came through a junction
+    stack = np.empty(2 * len(begin), np.int32)
     rings = place = 0
     ring_starts[0] = 0
-    for area in range(len(bounds) - 1):
-        low, high = bounds[area], bounds[area + 1]
-        for first in range(low, high):
-            if used[first]:
-                continue
-            if is_ring[halves[first] >> 1]:
-                used[first] = True
-                ring_halves[place] = halves[first]
-                place += 1
+    for first in range(2 * len(begin)):
+        area = right[first >> 1] if first & 1 else left[first >> 1]
+        if used[first] or area < 0:
+            continue
+        used[first] = True
+        if begin[first >> 1] < 0:
+            ring_halves[place] = first
+            place += 1
+            ring_owner[rings] = area
+            rings += 1
+            ring_starts[rings] = place
+            continue
+        depth_at[(end[first >> 1] if first & 1 else begin[first >> 1]) >> 2] = 0
+        stack[0] = first
+        depth, at = 1, first
+        while depth:
+            reached = begin[at >> 1] if at & 1 else end[at >> 1]
+            junction = reached >> 2
+            back = depth_at[junction]
+            if back >= 0:  # this junction was passed before: what lies between is a ring
+                for k in range(back, depth):
+                    half = stack[k]
+                    ring_halves[place] = half
+                    place += 1
+                    depth_at[(end[half >> 1] if half & 1 else begin[half >> 1]) >> 2] = -1
                 ring_owner[rings] = area
                 rings += 1
                 ring_starts[rings] = place
-                continue
-            depth, at = 0, first
-            while not used[at]:
-                used[at] = True
-                group = low + np.searchsorted(begin[low:high], begin[at])
-                depth_at[group] = depth
-                stack[depth] = at
-                depth += 1
-                reached = low + np.searchsorted(begin[low:high], end[at])
-                back = depth_at[reached]
-                if back >= 0:  # this junction was passed before: what lies between is a ring
-                    for k in range(back, depth):
-                        ring_halves[place] = halves[stack[k]]
-                        place += 1
-                        depth_at[low + np.searchsorted(begin[low:high], begin[stack[k]])] = -1
-                    ring_owner[rings] = area
-                    rings += 1
-                    ring_starts[rings] = place
-                    depth = back
-                following = reached
-                if reached + 1 < high and begin[reached + 1] == begin[reached]:
-                    # Two ways to go on: to the left, around the same pixel.
-                    arc, is_back = halves[at] >> 1, halves[at] & 1
-                    a, b = (starts[arc] + 1, starts[arc]) if is_back else (starts[arc + 1] - 2, starts[arc + 1] - 1)
-                    dx, dy = np.sign(points[b, 0] - points[a, 0]), np.sign(points[b, 1] - points[a, 1])
-                    arc, is_back = halves[reached] >> 1, halves[reached] & 1
-                    a, b = (starts[arc + 1] - 1, starts[arc + 1] - 2) if is_back else (starts[arc], starts[arc] + 1)
-                    ex, ey = np.sign(points[b, 0] - points[a, 0]), np.sign(points[b, 1] - points[a, 1])
-                    if ex != dy or ey != -dx:
-                        following = reached + 1
-                at = following
+                depth = back
+            # The next one clockwise: around the same pixel.
+            at = np.int32(-1)
+            for turn in range(1, 4):
+                at = leaving[(reached & ~3) | ((reached + turn) & 3)]
+                if at >= 0:
+                    break
+            if used[at]:
+                break
+            used[at] = True
+            depth_at[junction] = depth
+            stack[depth] = at
+            depth += 1
     return rings
+
+
+def _in_shells(owner, is_hole, areas, count):
+    """The rings of the areas, a shell and then its holes, in the order of the areas; and where each area begins."""
+    place = np.full(count, -1)
+    for i in range(len(areas)):
+        place[areas[i]] = i
+    bounds = np.zeros(len(areas) + 1, np.int64)
+    for ring in range(len(owner)):
+        if place[owner[ring]] >= 0:
+            bounds[place[owner[ring]] + 1] += 1
+    for i in range(len(areas)):
+        bounds[i + 1] += bounds[i]
+    chosen, following = np.empty(bounds[-1], np.int64), bounds[:-1] + 1
+    for ring in range(len(owner)):
+        at = place[owner[ring]]
+        if at >= 0 and is_hole[ring]:
+            chosen[following[at]] = ring
+            following[at] += 1
+        elif at >= 0:
+            chosen[bounds[at]] = ring
+    return chosen, bounds
 
 
 def _turned(points, starts, is_ring, halves, ring_starts):
@@ -184,8 +190,8 @@ def _room(starts, halves, ring_starts, chosen):
     return total
 
 
-def _write(points, starts, is_ring, stays, is_plain, halves, ring_starts, chosen, xy, lengths):
-    """Write the points of the chosen rings, each closed; gives how many there are."""
+def _write(points, starts, is_ring, stays, is_plain, halves, ring_starts, chosen, xy, closes):
+    """Write the points of the chosen rings, each closed, and where each ends; gives how many there are."""
     size = 0
     for number in range(len(chosen)):
         ring = chosen[number]
@@ -213,5 +219,5 @@ def _write(points, starts, is_ring, stays, is_plain, halves, ring_starts, chosen
             size = end
         xy[size, 0], xy[size, 1] = xy[begin, 0], xy[begin, 1]
         size += 1
-        lengths[number] = size - begin
+        closes[number + 1] = size
     return size

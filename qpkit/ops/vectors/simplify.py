@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
-from qpkit.ops.vectors.sweep import Arcs
+from qpkit.ops.vectors.arcs import Arcs
 
 AREA_CHANGE: Final = 0.05
 """How much of an area simplifying may take or add."""
@@ -65,17 +65,12 @@ def simplify(arcs: Arcs, tolerance: float) -> NDArray[np.bool_]:
 
 def _least(arcs: Arcs) -> NDArray[np.int32]:
     """How many points between its ends each arc keeps at least: two between the same ends must not fall together."""
-    firsts, lasts = arcs.points[arcs.starts[:-1]], arcs.points[arcs.starts[1:] - 1]
-    ends = np.sort(np.stack([_key(firsts), _key(lasts)], axis=1), axis=1)
-    ends[arcs.is_ring] = -1
-    _, inverse, counts = np.unique(ends, axis=0, return_inverse=True, return_counts=True)
-    least = (counts[inverse.reshape(-1)] > 1).astype(np.int32)
-    least[arcs.is_ring | (ends[:, 0] == ends[:, 1])] = 2
+    begin, end = arcs.begin >> 2, arcs.end >> 2
+    between = np.minimum(begin, end).astype(np.int64) * arcs.junctions + np.maximum(begin, end)
+    _, inverse, counts = np.unique(between, return_inverse=True, return_counts=True)
+    least = (counts[inverse] > 1).astype(np.int32)
+    least[arcs.is_ring | (begin == end)] = 2
     return least
-
-
-def _key(points: NDArray[np.int32]) -> NDArray[np.int64]:
-    return (points[:, 1].astype(np.int64) << 32) + points[:, 0]
 
 
 def lattice(points: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:

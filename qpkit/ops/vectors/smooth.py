@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
+from qpkit.ops.vectors.arcs import Arcs
 from qpkit.ops.vectors.simplify import is_free, lattice
-from qpkit.ops.vectors.sweep import Arcs
 
 AREA_CHANGE: Final = 0.01
 """How much of an area smoothing may take or add."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,23 +12,25 @@ import shapely
 from numpy.typing import NDArray
 
 from qpkit.ops.vectors.absorb import absorb
+from qpkit.ops.vectors.arcs import Arcs
 from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import simplify
 from qpkit.ops.vectors.smooth import smooth
 from qpkit.ops.vectors.split import split_large
-from qpkit.ops.vectors.sweep import Arcs, Sweep
+from qpkit.ops.vectors.sweep import trace
 
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """The areas of a raster as polygons, ordered by value, then by top and left.
+    """The areas of a raster as polygons, ordered by value, then by their first pixels (row by row).
 
     Args:
         polygons: (n,) shapely polygons, valid.
         values: (n,) int64: their labels.
         means: (n,) float64: the mean of the weights in each; NaN without weights.
         areas: (n,) int64: level px, as they were before simplifying.
+        firsts: (n,) int64: the place of the first pixel, as in `Arcs`.
         too_small: Areas that became their surroundings, or of which rounding left nothing.
         mended: Polygons that rounding made invalid, and that were mended; they may be several now.
     """
@@ -37,8 +39,18 @@ class Outlines:
     values: NDArray[np.int64]
     means: NDArray[np.float64]
     areas: NDArray[np.int64]
+    firsts: NDArray[np.int64]
     too_small: int = 0
     mended: int = 0
+
+    @classmethod
+    def together(cls, parts: Sequence[Outlines]) -> Outlines:
+        """Those of several parts of a raster (see `trace_parts`), in the order of the whole."""
+        names = ("polygons", "values", "means", "areas", "firsts")
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        too_small, mended = sum(part.too_small for part in parts), sum(part.mended for part in parts)
+        made = cls(**columns, too_small=too_small, mended=mended)
+        return made.chosen(np.lexsort((made.firsts, made.values)))
 
     def by_value(self) -> dict[int, list[shapely.Polygon]]:
         """The polygons of each label."""
@@ -54,6 +66,7 @@ class Outlines:
             values=self.values[which],
             means=self.means[which],
             areas=self.areas[which],
+            firsts=self.firsts[which],
         )
 
     def split(self, most: int, step: float) -> Outlines:
@@ -63,30 +76,13 @@ class Outlines:
 
     def joined(self) -> Outlines:
         """One for each value: several areas with it are one polygon of several parts."""
-        _, firsts, of = np.unique(self.values, return_index=True, return_inverse=True)
-        polygons, counts = self.polygons[firsts], np.bincount(of)
-        areas = np.bincount(of, weights=self.areas, minlength=len(firsts))
-        sums = np.bincount(of, weights=self.areas * self.means, minlength=len(firsts))
+        _, first, of = np.unique(self.values, return_index=True, return_inverse=True)
+        made, counts = self.chosen(first), np.bincount(of)
+        areas = np.bincount(of, weights=self.areas, minlength=len(first))
+        sums = np.bincount(of, weights=self.areas * self.means, minlength=len(first))
         for number in np.flatnonzero(counts > 1).tolist():
-            polygons[number] = shapely.MultiPolygon(self.polygons[of == number].tolist())
-        return replace(
-            self, polygons=polygons, values=self.values[firsts], means=sums / areas, areas=areas.astype(np.int64)
-        )
-
-
-def trace(strips: Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]], *, skip: Collection[int]) -> Arcs:
-    """Go over a raster once, strip by strip.
-
-    Args:
-        strips: (y, labels, weights): the first row, from top to bottom, rows between strips being empty; (h, w)
-            integers of 8 to 64 bit, all of one width; (h, w) uint8, or None.
-        skip: Labels that are not traced (background, ignore).
-    """
-    sweep = None
-    for y, labels, weights in strips:
-        sweep = sweep or Sweep(labels.shape[1], skip=skip)
-        sweep.add(labels, weights, row=y)
-    return (sweep or Sweep(1)).finish()
+            made.polygons[number] = shapely.MultiPolygon(self.polygons[of == number].tolist())
+        return replace(made, means=sums / areas, areas=areas.astype(np.int64))
 
 
 def outlines_of(
@@ -132,11 +128,11 @@ def outlines_of(
     if downsample is not None and (reach or (kept is not None and not float(downsample).is_integer())):
         polygons, of, mended = valid_parts(polygons)
         wanted = wanted[of]
-    values, means, areas = arcs.values[wanted], means[wanted], arcs.areas[wanted]
-    bounds = shapely.bounds(polygons).reshape(-1, 4)
-    order = np.lexsort((areas, bounds[:, 2], bounds[:, 3], bounds[:, 0], bounds[:, 1], values))
+    values = arcs.values[wanted]
+    order = np.argsort(values, kind="stable")
     too_small = int(found) - len(np.unique(wanted))
-    return Outlines(polygons[order], values[order], means[order], areas[order], too_small, mended)
+    of = wanted[order]
+    return Outlines(polygons[order], values[order], means[of], arcs.areas[of], arcs.firsts[of], too_small, mended)
 
 
 def vectorize(labels: NDArray[Any], *, skip: Collection[int]) -> dict[int, list[shapely.Polygon]]:

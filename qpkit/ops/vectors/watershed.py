@@ -22,6 +22,8 @@ BLOCK: Final = 1024
 MARGIN: Final = 64
 """px; larger where markers are far apart"""
 
+_Numbers = NDArray[np.int64]
+
 
 def split_strips(
     read: Callable[[int, int, int, int], NDArray[np.uint8]],
@@ -51,15 +53,18 @@ def split_strips(
         for top in range(0, height, rows):
             low, high = max(top - margin, 0), min(top + rows + margin, height)
             labels = read(0, low, width, high - low)
+            strip = np.empty((min(rows, height - top), width), np.int64)
 
-            def inside(left: int, low: int = low, labels: NDArray[np.uint8] = labels) -> NDArray[np.int64]:
+            def fill(
+                left: int, low: int = low, top: int = top, labels: NDArray[np.uint8] = labels, strip: _Numbers = strip
+            ) -> None:
                 x = max(left - margin, 0)
                 seen = labels[:, x : left + block + margin]
                 numbers = numbered(seen, skip=skip, distance_px=distance_px, x=x, y=low, width=width)
-                return numbers[:, left - x : left - x + block]
+                strip[:, left : left + block] = numbers[top - low : top - low + rows, left - x : left - x + block]
 
-            blocks = list(threads.map(inside, range(0, width, block)))
-            yield np.concatenate(blocks, axis=1)[top - low : top - low + rows]
+            list(threads.map(fill, range(0, width, block)))  # raises what a thread raised
+            yield strip
 
 
 def numbered(

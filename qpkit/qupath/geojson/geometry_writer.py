@@ -37,7 +37,12 @@ class SafeShape:
 
 
 def safe_shapes(
-    geometries: Sequence[BaseGeometry], shapes: Sequence[RoiShape | None], planes: Sequence[Plane], *, first: int = 0
+    geometries: Sequence[BaseGeometry],
+    shapes: Sequence[RoiShape | None],
+    planes: Sequence[Plane],
+    *,
+    first: int = 0,
+    are_valid: bool = False,
 ) -> list[SafeShape | None]:
     """Make geometry objects.
 
@@ -47,6 +52,7 @@ def safe_shapes(
             counts for QuPath 0.4 and later.
         planes: Of the same length.
         first: Number of the first object, for messages.
+        are_valid: They are known to be valid: only what rounding moves is looked at.
 
     Returns:
         One for each geometry; None where nothing is left to write (empty, or without extent at two decimals).
@@ -62,7 +68,7 @@ def safe_shapes(
         if shape == "ellipse":
             # The box first: on import QuPath draws the ellipse in the box of these vertices.
             array[index] = ellipse(*np.round(array[index].bounds, QUPATH_DECIMALS).tolist())
-    rounded, mended = _round(array)
+    rounded, mended = _round(array, are_valid=are_valid)
     texts = shapely.to_geojson(rounded).tolist()
     kept = (~shapely.is_empty(rounded)).tolist()
     made: list[SafeShape | None] = [
@@ -87,12 +93,14 @@ def _check(array: NDArray[Any], first: int) -> None:
         raise GeometryError(f"{where}: a shape has coordinates that are not finite, or beyond {MAX_COORDINATE:.0e} px")
 
 
-def _round(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _round(array: NDArray[Any], *, are_valid: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Round all geometries to two decimals, make them valid, and take the part out of those with a single one."""
     rounded: NDArray[Any] = shapely.transform(array, _two_decimals)
     kinds = shapely.get_type_id(rounded)
     mended = np.zeros(len(rounded), dtype=bool)
-    invalid = ~shapely.is_valid(rounded)
+    invalid = np.zeros(len(rounded), dtype=bool)
+    looked_at = _moved(array) if are_valid else np.arange(len(rounded))
+    invalid[looked_at] = ~shapely.is_valid(rounded[looked_at])
     for index in np.flatnonzero(invalid & np.isin(kinds, _AREAS)):
         rounded[index], mended[index] = _mend(rounded[index]), True
     for index in np.flatnonzero((invalid & np.isin(kinds, _LINES)) | (kinds == 2)):
@@ -100,6 +108,12 @@ def _round(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     for index in np.flatnonzero(np.isin(shapely.get_type_id(rounded), _MULTI)):
         rounded[index] = _without_empty_parts(rounded[index])
     return rounded, mended
+
+
+def _moved(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Which geometries have a coordinate of more than two decimals."""
+    coordinates, owner = shapely.get_coordinates(array, return_index=True)
+    return np.unique(owner[(coordinates != _two_decimals(coordinates)).any(axis=1)])
 
 
 def _two_decimals(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:

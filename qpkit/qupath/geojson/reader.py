@@ -14,7 +14,7 @@ from typing import Final
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
-from qpkit.qupath.gc_pause import gc_paused
+from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.features import PASSED_OVER, FeatureReader, OnRecords, features_of
 from qpkit.qupath.geojson.source import Document, open_documents
 from qpkit.qupath.geojson.stream import Chunk, read_batches

@@ -8,6 +8,7 @@ pieces are written one by one: the first user writes the definition, later ones 
 from __future__ import annotations
 
 import bisect
+import io
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,8 @@ class Emitter:
         self._new: NDArray[np.int64] = np.full(len(self.tape.defined), -1, np.int64)
         self.out: list[bytes | memoryview] = []
         self.next = 0
-        self._settled: list[bytes] = []
+        self._stream = io.BytesIO()
+        self._stream.write(MAGIC)
 
     def whole(self) -> bytes:
         """Write the whole stream with its edits, and what follows its end."""
@@ -94,13 +96,18 @@ class Emitter:
 
     def content(self, *, tail: bytes = b"") -> bytes:
         """Give everything written so far as a stream, with what follows its end."""
-        return b"".join([MAGIC, *self._settled, *self.out, tail])
+        self.out.append(tail)
+        self._settle()
+        return self._stream.getvalue()  # which is no copy
 
     def settle(self) -> None:
         """Put many small pieces together now and then, so that they do not fill the memory."""
         if len(self.out) > _MANY_PIECES:
-            self._settled.append(b"".join(self.out))
-            self.out.clear()
+            self._settle()
+
+    def _settle(self) -> None:
+        self._stream.writelines(self.out)
+        self.out.clear()
 
     def keep(self, row: int) -> int:
         """Write a value of the tape, or a reference to it if it is there already; gives its handle."""

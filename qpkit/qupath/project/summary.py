@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from qpkit.core.annotation import Annotation, Kind
+from qpkit.core.annotation import Kind, PathClass
 from qpkit.files import replace_file
 
 _TITLES: Final[Mapping[Kind, str]] = {
@@ -22,13 +22,18 @@ _TITLES: Final[Mapping[Kind, str]] = {
 
 
 def write_summary(
-    path: Path, *, objects: Sequence[Annotation], image_type: str | None, server: Mapping[str, Any], data: Path
+    path: Path,
+    *,
+    objects: Sequence[tuple[Kind, PathClass | None]],
+    image_type: str | None,
+    server: Mapping[str, Any],
+    data: Path,
 ) -> None:
     """Bring a summary up to date; keys that qpkit does not know stay.
 
     Args:
         path: The summary.json, which may be missing.
-        objects: All of the entry.
+        objects: Kind and class of all of the entry.
         image_type: QuPath's enum name.
         server: Server metadata as in project.qpproj, for a new summary.
         data: The data file; its modification time is the timestamp.
@@ -64,13 +69,11 @@ def _dimensions(server: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _counts(objects: Sequence[Annotation]) -> dict[str, Any]:
+def _counts(objects: Sequence[tuple[Kind, PathClass | None]]) -> dict[str, Any]:
     """Count as QuPath's ImageDataSummary does: detections, cells and tiles are all detections."""
-    kinds = Counter(annotation.kind for annotation in objects)
+    kinds = Counter(kind for kind, _ in objects)
     classes = Counter(
-        (annotation.kind == "annotation", annotation.class_name or "Unclassified")
-        for annotation in objects
-        if annotation.kind != "tma_core"
+        (kind == "annotation", str(path_class or "Unclassified")) for kind, path_class in objects if kind != "tma_core"
     )
     return {
         "nObjects": len(objects) + 1,  # with the root

@@ -8,8 +8,10 @@ Source: qupath.lib.io.PathIO, v0.2.3 to v0.7.0.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gzip
+import itertools
 import logging
 import os
 import struct
@@ -21,9 +23,10 @@ from typing import Any, Final
 
 import msgspec
 
-from qpkit.core.annotation import Annotation
+from qpkit.core.annotation import Annotation, Kind, PathClass
+from qpkit.core.lazy_annotations import ids_of
 from qpkit.errors import FormatError, ProjectError, listed
-from qpkit.qupath.gc_pause import gc_paused
+from qpkit.memory import gc_paused, give_back
 from qpkit.qupath.java import values as javavalues
 from qpkit.qupath.java.emitter import Edits, Emitter, Kept
 from qpkit.qupath.java.tape import StreamValue, Tape
@@ -32,8 +35,9 @@ from qpkit.qupath.qpdata.edits import HierarchyEdits
 from qpkit.qupath.qpdata.hierarchy import find_objects
 from qpkit.qupath.qpdata.image_data import FILE_END, WorkflowStep, find_places, find_root, read_header, read_step
 from qpkit.qupath.qpdata.java_classes import Vocabulary, block
-from qpkit.qupath.qpdata.object_reader import read_annotations
+from qpkit.qupath.qpdata.object_reader import read_annotations, read_classes_of, read_in_batches
 from qpkit.qupath.qpdata.object_writer import identified
+from qpkit.qupath.qpdata.read_back import require_kept
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,10 @@ CONNECTIONS: Final = "OBJECT_CONNECTIONS"
 """Property with references to detections (Delaunay clustering); out of date as soon as objects go."""
 
 _BYTES_PER_OBJECT: Final = 300
+
+
+def _do_not_look(found: Iterator[Annotation]) -> None:
+    """Objects that are read back; being read is enough."""
 
 
 class QpData:
@@ -54,15 +62,24 @@ class QpData:
         unknown: What was not understood, one line each; if there is anything, the file cannot be edited.
     """
 
-    def __init__(self, data: bytes, *, source: str, known: Mapping[str, Annotation] | None = None) -> None:
-        """See `parse`; what is equal in objects that are known, by id, is not kept twice."""
+    def __init__(
+        self, data: bytes, *, source: str, look: Callable[[Iterator[Annotation]], object] | None = None
+    ) -> None:
+        """See `parse`; with `look` every object is read and shown to it, and none is kept."""
         self.source = source
         with self._named(), gc_paused(len(data)):
             self._tape = Tape(data, until=FILE_END)
             self.data_version, self._server_text, self.unknown = read_header(self._tape)
             self._places = find_places(self._tape, self.unknown)
             self._objects = find_objects(self._tape, find_root(self._places, self._tape))
-            self._annotations = read_annotations(self._tape, self._objects, known or {})
+            give_back(len(data))
+            self._known: list[Annotation] | None = None
+            if look is None:
+                self._known = read_annotations(self._tape, self._objects)
+            else:
+                found = itertools.chain.from_iterable(read_in_batches(self._tape, self._objects))
+                look(found)
+                collections.deque(found, maxlen=0)  # what it did not look at
         self._ids: dict[str, int] | None = None
         self.unknown += self._objects.unknown
         if self.unknown:
@@ -84,12 +101,25 @@ class QpData:
     def _take(self, other: QpData) -> None:
         """Become what another one is."""
         self._tape, self._places, self._objects = other._tape, other._places, other._objects
-        self._annotations, self._ids = other._annotations, None
+        self._known, self._ids = None, None
         self.data_version, self._server_text, self.unknown = other.data_version, other._server_text, other.unknown
 
     def to_bytes(self) -> bytes:
         """Give the file's bytes: those that were parsed if nothing was changed."""
         return self._tape.data
+
+    @property
+    def _annotations(self) -> list[Annotation]:
+        """All objects; after an edit they are read when somebody asks."""
+        if self._known is None:
+            with self._named(), gc_paused(len(self._tape.data)):
+                self._known = read_annotations(self._tape, self._objects)
+        return self._known
+
+    def kinds_and_classes(self) -> list[tuple[Kind, PathClass | None]]:
+        """Kind and class of each of the `objects()`; the rest of them is not read."""
+        with self._named():
+            return [*zip(self._objects.kinds(), read_classes_of(self._tape, self._objects), strict=True)]
 
     def objects(self) -> list[Annotation]:
         """List all objects depth first, in QuPath's order; `parent` is an index into this list."""
@@ -158,7 +188,7 @@ class QpData:
         number = 0 if parent is None else self._number(parent)
         if objects:
             ready = self._identified(objects, gone=())
-            self._edit(lambda edits: edits.add(ready, parent=number, nested=nested), ready)
+            self._edit(lambda edits: edits.add(ready, parent=number, nested=nested), count=len(ready))
 
     def remove(self, ids: Collection[str | int]) -> int:
         """Remove exactly these objects (ids, or positions in `objects()`); what was below one takes its place.
@@ -171,11 +201,19 @@ class QpData:
         """
         return self.replace(remove=ids, add=())
 
-    def replace(self, *, remove: Collection[str | int], add: Sequence[Annotation]) -> int:
+    def replace(self, *, remove: Collection[str | int], add: Sequence[Annotation], verify: bool = False) -> int:
         """Remove objects and add others flat under the root, in one step; see `remove` and `add`.
+
+        Args:
+            remove: Ids, or positions in `objects()`.
+            add: New objects.
+            verify: Compare every other object that is read back with what it was.
 
         Returns:
             How many objects were removed.
+
+        Raises:
+            FormatError: As for those, or another object is not what it was.
         """
         numbers = {self._number(key) for key in remove if isinstance(key, int) or key in self._by_id()}
         self._require_no_core(numbers, "removed")
@@ -188,16 +226,22 @@ class QpData:
             edits.add(ready)
 
         if numbers or ready:
-            self._edit(change, ready)
+            gone = {key for key in remove if isinstance(key, str)}  # two objects of one id are refused
+            every = enumerate(self._annotations, start=1)
+            kept = (item for number, item in every if number not in numbers and item.id not in gone)
+            new = {str(identity) for identity in ids_of(ready)}
+            look = (lambda found: require_kept(found, kept, new)) if verify else _do_not_look
+            self._edit(change, look, count=len(ready))
         return len(numbers)
 
-    def _identified(self, objects: Sequence[Annotation], *, gone: Collection[int]) -> list[Annotation]:
+    def _identified(self, objects: Sequence[Annotation], *, gone: Collection[int]) -> Sequence[Annotation]:
         """Give new objects their ids, apart from those of the objects that stay."""
         stay = (item.id for number, item in enumerate(self._annotations, start=1) if number not in gone)
         taken = {identity for identity in stay if identity is not None}
         ready = identified(objects, taken)
-        twice = [item for item, count in Counter(annotation.id for annotation in ready).items() if count > 1]
-        twice += [str(annotation.id) for annotation in ready if annotation.id in taken]
+        ids = [str(identity) for identity in ids_of(ready)]
+        twice = [identity for identity, count in Counter(ids).items() if count > 1]
+        twice += [identity for identity in ids if identity in taken]
         if twice:
             raise FormatError(
                 f"{self.source}: {len(twice)} object ids are there already, {twice[0]} first; remove them before adding"
@@ -245,10 +289,16 @@ class QpData:
             for number, value in new.items():
                 edits.change(number, self._annotations[number - 1], value)
 
-        before = self._annotations
+        before, different = self._annotations, 0
+
+        def count(found: Iterator[Annotation]) -> None:
+            nonlocal different
+            for number, item in enumerate(found, start=1):
+                different += number in new and before[number - 1].comparable() != item.comparable()
+
         if new:
-            self._edit(change)
-        return sum(before[n - 1].comparable() != self._annotations[n - 1].comparable() for n in new)
+            self._edit(change, count)
+        return different
 
     def set_property(self, key: str, value: str) -> None:
         """Set a text property of the image.
@@ -258,20 +308,32 @@ class QpData:
         """
         self._edit(lambda edits: self._put_property(key, value, edits.edits))
 
-    def _edit(self, change: Callable[[HierarchyEdits], None], added: Sequence[Annotation] = ()) -> None:
-        """Collect edits, write the file anew in memory and take it over; a file without edits stays as it is."""
+    def _edit(
+        self,
+        change: Callable[[HierarchyEdits], None],
+        look: Callable[[Iterator[Annotation]], object] = _do_not_look,
+        *,
+        count: int = 0,
+    ) -> None:
+        """Collect edits, write the file anew in memory, read it back, take it over; one without edits stays as it is.
+
+        Args:
+            change: Collects them.
+            look: Is shown all objects that are read back; may refuse them.
+            count: About how many there are more.
+        """
         if self.unknown:
             raise FormatError(
                 f"{self.source}: not rewritten, because it holds something that qpkit does not know: "
                 f"{listed(self.unknown, joint='; ')}; add the objects inside QuPath (GeoJSON import) instead"
             )
-        with self._named(), gc_paused(len(self._tape.data) + _BYTES_PER_OBJECT * len(added)):
+        with self._named(), gc_paused(len(self._tape.data) + _BYTES_PER_OBJECT * count):
             edits = HierarchyEdits(self._tape, self._objects)
             change(edits)
             made = edits.written()
         if made != self._tape.data:
-            known = {item.id: item for item in (*self._annotations, *added) if item.id is not None}
-            again = QpData(made, source=self.source, known=known)
+            give_back(len(made))
+            again = QpData(made, source=self.source, look=look)
             if again.unknown:
                 raise FormatError(f"{self.source}: not edited, because it would not read back; please report this")
             self._take(again)

@@ -64,19 +64,19 @@ class PathObjects:
     """All objects of a hierarchy, depth first in QuPath's order; number 0 is the root.
 
     Args:
-        table: (n, 15) int64. Rows of the tape, -1 for what the object does not have: the object, its parent (a number,
+        table: (n, 15) int32. Rows of the tape, -1 for what the object does not have: the object, its parent (a number,
             not a row), role, name, colour, metadata, measurements, the block with the number of children, the last
             child (the block, if there is none), lock, class, ROI, the block with the class probability, nucleus, first
             value behind the body.
         unknown: What was not understood, one line each.
     """
 
-    table: NDArray[np.int64]
+    table: NDArray[np.int32]
     unknown: tuple[str, ...]
 
     def column(self, number: int) -> NDArray[np.int64]:
         """One column without the root's entry."""
-        return self.table[1:, number]
+        return self.table[1:, number].astype(np.int64)
 
     def part(self, first: int, stop: int) -> PathObjects:
         """The root and the objects first..stop (exclusive)."""
@@ -100,7 +100,7 @@ def find_objects(tape: Tape, root: int) -> PathObjects:
     roles = np.array([_ROLES.get(item.name, 0) for item in tape.classes], np.int64)
     rows = np.flatnonzero(tape.kind == TC_OBJECT)
     count = int(np.count_nonzero(roles[tape.class_of(rows)] >= _FIRST_OBJECT))
-    table = np.full(count * _COLUMNS, -1, np.int64)
+    table = np.full(count * _COLUMNS, -1, np.int32)
     columns: list[Any] = [tape.kind, tape.start, tape.body, tape.stop, tape.after, tape.link, tape.defined, roles]
     data: Any = np.frombuffer(tape.data, np.uint8)
     walk: Callable[..., Any] = _walk
@@ -122,7 +122,7 @@ def _strangers(tape: Tape, rows: NDArray[np.int64], count: int) -> list[str]:
     return [*named, f"{count - len(named)} more objects of unknown classes"] if count > len(named) else named
 
 
-def _rests(tape: Tape, table: NDArray[np.int64]) -> list[str]:
+def _rests(tape: Tape, table: NDArray[np.int32]) -> list[str]:
     rest = table[table[:, REST] >= 0][:_UNKNOWN_MAX]
     return [f"values behind a {tape.java_class(int(r)).name} at byte {tape.start[r]}" for r in rest[:, ROW]]
 

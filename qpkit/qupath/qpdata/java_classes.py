@@ -79,6 +79,8 @@ _LAYOUTS: Final[Mapping[str, tuple[int, int, str, str]]] = {
 NULL: Final = bytes([TC_NULL])
 END: Final = bytes([TC_ENDBLOCKDATA])
 _INT: Final = struct.Struct(">i")
+_SHORT: Final = struct.Struct(">BH")
+_LONG: Final = struct.Struct(">Bq")
 
 
 class Vocabulary:
@@ -133,11 +135,7 @@ class Vocabulary:
 
     def text(self, text: str) -> None:
         """Write a string of its own, for texts that rarely repeat."""
-        raw = encode(text)
-        if len(raw) <= 0xFFFF:
-            self.emitter.out.append(struct.pack(">BH", TC_STRING, len(raw)) + raw)
-        else:
-            self.emitter.out.append(struct.pack(">Bq", TC_LONGSTRING, len(raw)) + raw)
+        self.emitter.out.append(_record(text))
         self.emitter.next += 1
 
     def string(self, text: str) -> None:
@@ -170,11 +168,12 @@ class Vocabulary:
         """Write an Object[] of strings."""
         self.begin("[Ljava.lang.Object;", TC_ARRAY)
         self.raw(_INT.pack(len(values)))
-        for value in values:
-            if shared:
+        if shared:
+            for value in values:
                 self.string(value)
-            else:
-                self.text(value)
+        else:
+            self.raw(b"".join(map(_record, values)))
+            self.emitter.next += len(values)
 
     def array(self, code: str, data: bytes, count: int) -> None:
         """Write a [F, [D or [B of `count` elements from big-endian bytes."""
@@ -262,6 +261,13 @@ class Vocabulary:
         else:
             emitter.out.append(NULL)
         return reference
+
+
+def _record(text: str) -> bytes:
+    """A string as the stream has it."""
+    raw = encode(text)
+    head = _SHORT.pack(TC_STRING, len(raw)) if len(raw) <= 0xFFFF else _LONG.pack(TC_LONGSTRING, len(raw))
+    return head + raw
 
 
 def block(data: bytes) -> bytes:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from types import MappingProxyType
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.shape_columns import AT_ONCE
 from qpkit.qupath.java.grammar import (
     SERIALIZABLE,
     TC_ARRAY,
@@ -34,13 +33,14 @@ from qpkit.qupath.qpdata.hierarchy import (
     PARENT,
     PATH_CLASS,
     ROI,
+    ROW,
     TAIL,
     PathObjects,
 )
 from qpkit.qupath.qpdata.roi_reader import read_rois
 
 _MAX_CLASS_NAMES: Final = 100
-_AT_ONCE: Final = 10_000
+_NO_STRING: Final = "a MetadataMap holds something that is no string"
 _MANY_KEYS: Final = 8
 _LISTS: Final = "qupath.lib.measurements."
 _NUMERIC: Final = tuple(f"{_LISTS}NumericMeasurementList${name}List" for name in ("Float", "Double"))
@@ -49,46 +49,22 @@ _T = TypeVar("_T")
 _Rows = NDArray[np.int64]
 
 
-def read_annotations(
-    tape: Tape, objects: PathObjects, known: Mapping[str, Annotation] = MappingProxyType({})
-) -> list[Annotation]:
+def read_annotations(tape: Tape, objects: PathObjects) -> list[Annotation]:
     """Convert all objects below the root, in the same order; `parent` is an index into the result.
 
     Args:
         tape: The file.
         objects: Its objects.
-        known: By id, objects that are in memory already: what is equal in them is not made twice.
 
     Raises:
         FormatError: An unknown ROI, measurement list or class object.
     """
-    found: list[Annotation] = []
-    for first in range(1, len(objects.table), _AT_ONCE):
-        some = _read_some(tape, objects.part(first, first + _AT_ONCE))
-        found += _shared(some, known) if known else some
-    return found
+    return [*itertools.chain.from_iterable(read_in_batches(tape, objects))]
 
 
-def _shared(found: list[Annotation], known: Mapping[str, Annotation]) -> list[Annotation]:
-    """Give objects the equal parts of those that are known."""
-    others = [known.get(item.id or "", item) for item in found]
-    is_same = shapely.equals_identical([item.geometry for item in found], [item.geometry for item in others])
-    return [
-        replace(
-            item,
-            geometry=other.geometry if same else item.geometry,
-            name=other.name if other.name == item.name else item.name,
-            id=other.id,
-            metadata=other.metadata if other.metadata == item.metadata else item.metadata,
-            measurements=other.measurements if _are_same(other, item) else item.measurements,
-        )
-        for item, other, same in zip(found, others, is_same.tolist(), strict=True)
-    ]
-
-
-def _are_same(one: Annotation, other: Annotation) -> bool:
-    """Whether measurements are equal, in the same order; NaN is not, and is kept as it was read."""
-    return one.measurements == other.measurements and list(one.measurements) == list(other.measurements)
+def read_in_batches(tape: Tape, objects: PathObjects) -> Iterator[list[Annotation]]:
+    """Convert `AT_ONCE` objects at a time, as `read_annotations` does."""
+    return (_read_some(tape, objects.part(first, first + AT_ONCE)) for first in range(1, len(objects.table), AT_ONCE))
 
 
 def _read_some(tape: Tape, objects: PathObjects) -> list[Annotation]:
@@ -124,7 +100,7 @@ def _read_some(tape: Tape, objects: PathObjects) -> list[Annotation]:
             read_classes_of(tape, objects),
             kinds,
             rois.planes,
-            _once(tape, objects.column(NAME), lambda view: text_or_none(view, view)),
+            _texts(tape, objects.column(NAME), objects.column(ROW), "a name that is no string"),
             _once(tape, objects.column(COLOR), lambda view: int_or_none(view, view)),
             read_measurements(tape, objects.column(MEASUREMENTS)),
             metadata,
@@ -172,7 +148,7 @@ def read_metadata(tape: Tape, rows: _Rows) -> list[dict[str, str]]:
         active = (keys < key_end) & (values < value_end)
         places, maps, keys, values = places[active], maps[active], keys[active], values[active]
         key_end, value_end = key_end[active], value_end[active]
-        texts = zip(_texts(tape, keys, maps), _texts(tape, values, maps), strict=True)
+        texts = zip(_texts(tape, keys, maps, _NO_STRING), _texts(tape, values, maps, _NO_STRING), strict=True)
         for place, (key, value) in zip(places.tolist(), texts, strict=True):
             if key is not None and value is not None:
                 found[place][key] = value
@@ -201,13 +177,13 @@ def _array_in_map(tape: Tape, maps: _Rows, number: int) -> tuple[_Rows, _Rows]:
     return tape.after[array + 1].astype(np.int64), tape.after[array].astype(np.int64)
 
 
-def _texts(tape: Tape, rows: _Rows, owners: _Rows) -> list[str | None]:
-    """Read strings or nulls, once for each original."""
+def _texts(tape: Tape, rows: _Rows, owners: _Rows, fault: str) -> list[str | None]:
+    """Read strings or nulls, once for each original; what is neither is a fault of its owner."""
     originals = tape.originals(rows)
     kinds = tape.kind[originals]
     good = np.isin(kinds, (TC_STRING, TC_LONGSTRING, TC_NULL))
     if not good.all():
-        raise tape.fail("a MetadataMap holds something that is no string", int(owners[~good][0]))
+        raise tape.fail(fault, int(owners[~good][0]))
     unique, places = np.unique(originals, return_inverse=True)
     texts = tape.texts(unique)
     return [texts[place] for place in places.tolist()]

@@ -14,6 +14,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, Plane, RoiShape
+from qpkit.core.lazy_annotations import ids_of
+from qpkit.core.shape_columns import AT_ONCE
 from qpkit.qupath.object_values import OBJECT_ID
 from qpkit.qupath.qpdata.hierarchy import KINDS
 from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block
@@ -25,13 +27,14 @@ _NO_PROBABILITY: Final = bytes.fromhex("7ff8000000000000")
 _TAIL: Final = block(_NO_PROBABILITY)
 _NO_CHILDREN: Final = block(bytes(4))
 _NO_SHAPE: Final = shapely.Polygon()
-_AT_ONCE: Final = 10_000
 
 _NAMESPACE: Final = uuid.UUID("8f3d5c0e-6a0b-5d1c-9e57-3f4c8a2b7d10")
 
 
-def identified(objects: Sequence[Annotation], taken: Collection[str]) -> list[Annotation]:
+def identified(objects: Sequence[Annotation], taken: Collection[str]) -> Sequence[Annotation]:
     """Give every object without an id one that follows from its content (no randomness), free in `taken`."""
+    if None not in ids_of(objects):
+        return objects
     used = {*taken, *(annotation.id for annotation in objects if annotation.id is not None)}
     copies: Counter[str] = Counter()
     ready = []
@@ -64,17 +67,17 @@ class _Shapes:
         self._nuclei = nuclei
         self._ready: tuple[int, RoiWriter] | None = None
 
-    def write(self, number: int, words: Vocabulary) -> None:
-        """Write the shape of an object."""
-        first = number // _AT_ONCE * _AT_ONCE
+    def write(self, number: int, plane: Plane, words: Vocabulary) -> None:
+        """Write the shape of an object, which lies in a plane."""
+        first = number // AT_ONCE * AT_ONCE
         if self._ready is None or self._ready[0] != first:
-            some = self._objects[first : first + _AT_ONCE]
+            some = self._objects[first : first + AT_ONCE]
             if self._nuclei:
                 writer = RoiWriter([item.nucleus or _NO_SHAPE for item in some], [None] * len(some))
             else:
                 writer = RoiWriter([item.geometry for item in some], [item.shape for item in some])
             self._ready = first, writer
-        self._ready[1].write(number - first, self._objects[number].plane, words)
+        self._ready[1].write(number - first, plane, words)
 
 
 class ObjectWriter:
@@ -101,8 +104,12 @@ class ObjectWriter:
             GeometryError: A shape that QuPath has no ROI for.
         """
         shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
-        flat: dict[int | None, list[int]] = {None: list(range(len(objects)))}
-        children = children_of(objects) if nested else flat
+        if not nested:
+            for number, item in enumerate(objects):
+                self._begin(item, 0)
+                self._end(item, number, shapes)
+            return
+        children = children_of(objects)
         waiting = [*reversed(children.get(None, ()))]
         while waiting:  # a number begins an object, its complement ends it
             number = waiting.pop()
@@ -111,10 +118,7 @@ class ObjectWriter:
                 continue
             below = children.get(number, ())
             self._begin(objects[number], len(below))
-            if below:
-                waiting += [~number, *reversed(below)]
-            else:
-                self._end(objects[number], number, shapes)
+            waiting += [~number, *reversed(below)]
 
     def _begin(self, annotation: Annotation, children: int) -> None:
         """Write what stands before the children."""
@@ -131,13 +135,13 @@ class ObjectWriter:
         words = self._words
         words.boolean(annotation.locked)
         self.path_class(annotation.path_class)
-        shapes[0].write(number, words)
+        shapes[0].write(number, annotation.plane, words)
         words.raw(block(_NO_PROBABILITY + bytes([annotation.is_missing])) if annotation.kind == "tma_core" else _TAIL)
         if annotation.kind == "cell":
             if annotation.nucleus is None:
                 words.raw(NULL)
             else:
-                shapes[1].write(number, words)
+                shapes[1].write(number, annotation.plane, words)
         words.raw(END)
         words.emitter.settle()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, GeometryError, OutputError
-from qpkit.qupath.gc_pause import gc_paused
+from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.checks.diagnosis import GeoJsonDiagnosis, RuleFinding, Verdict, diagnose_geojson
 from qpkit.qupath.geojson.checks.features import check_wrapper
 from qpkit.qupath.geojson.checks.repair import repair

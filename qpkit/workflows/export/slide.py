@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation, Plane
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, is_undecided
-from qpkit.core.review import is_review_mark, is_unsure
+from qpkit.core.review import is_mark, is_unsure
 from qpkit.core.tiles import Tile, TileGrid
 from qpkit.dataset.instances import write_instances
 from qpkit.dataset.record import TileRecord
@@ -313,8 +313,8 @@ def objects_of(item: SlideInput, settings: ExportSettings) -> ReviewedObjects:
 def _looked_at(objects: Sequence[Annotation], settings: ExportSettings) -> list[Annotation]:
     labels = settings.labels
     looked_at = [o for o in objects if is_looked_at(o, labels)]
-    # What only says where it was reviewed is no tissue.
-    looked_at = [o for o in looked_at if not is_review_mark(o) or (labels and labels.knows(o.class_name or ""))]
+    # What only says where something was reviewed, or is to be annotated, is no tissue.
+    looked_at = [o for o in looked_at if not is_mark(o) or (labels and labels.knows(o.class_name or ""))]
     if settings.tissue.by == "class" and not (labels and labels.knows(settings.tissue.source)):
         looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
     return looked_at

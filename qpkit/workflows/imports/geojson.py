@@ -44,7 +44,7 @@ def predictions_to_geojson(
         for slide, name in zip(predictions.slides, names, strict=True):
             start = time.perf_counter()
             shapes = slide_objects(predictions, slide, settings, tick)
-            write_geojson(root / name, shapes.objects)
+            write_geojson(root / name, shapes.objects, are_valid=True)
             reports.append(report(predictions, slide, shapes, {"added": len(shapes.objects)}, start))
         record = {
             "run": predictions.run,

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
+from qpkit.core.lazy_annotations import AnnotationColumns, LazyAnnotations
 from qpkit.core.provenance import prediction_ids, prediction_name, provenances
+from qpkit.core.shape_columns import ShapeColumns
 from qpkit.errors import ConfigError, or_else
+from qpkit.memory import give_back
 from qpkit.ops.vectors.shape_features import shape_features
-from qpkit.ops.vectors.vectorize import Outlines, outlines_of, trace
+from qpkit.ops.vectors.sweep import trace, trace_parts
+from qpkit.ops.vectors.vectorize import Outlines, outlines_of
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.progress import Ticker
 from qpkit.workflows.imports.rasters import NO_OBJECT, areas, instances, watershed_objects
@@ -40,7 +44,7 @@ class SlideObjects:
         cut: How many objects more there are because large ones were cut.
     """
 
-    objects: list[Annotation]
+    objects: LazyAnnotations
     raster_px: Mapping[str, int]
     too_small: int
     mended: int
@@ -67,11 +71,16 @@ def slide_objects(
     whole = len(made.polygons)
     if settings.max_vertices:
         made = made.split(settings.max_vertices, slide.downsample)
-    objects = _objects(predictions, slide, settings, made)
+    measured = _measurements(made, slide, settings)
+    objects = _objects(predictions, slide, settings, made, measured)
     tick(slide.name)
     raster_px = {str(PathClass.parse(c.name)): found[c.value] for c in predictions.label_map.classes if found[c.value]}
     return SlideObjects(
-        objects=objects, raster_px=raster_px, too_small=too_small, mended=made.mended, cut=len(objects) - whole
+        objects=objects,
+        raster_px=raster_px,
+        too_small=too_small,
+        mended=made.mended,
+        cut=len(objects) - whole,
     )
 
 
@@ -94,17 +103,24 @@ def _outlines(
         ground = labels.background
     # Holes are areas of the background, which is not traced unless they are asked for.
     skip = {labels.ignore} if settings.fill_holes_um2 else {labels.ignore, ground}
-    return outlines_of(
-        trace(strips, skip=skip),
-        tolerance=settings.simplify_um / mpp,
-        reach=settings.smooth_um / mpp,
-        # An object that is too small is none; an area that is too small is its surroundings.
-        least_px=0.0 if _are_objects(slide, settings) else settings.min_area_um2 / mpp**2,
-        ground=ground,
-        holes_px=settings.fill_holes_um2 / mpp**2,
-        has_weights=slide.probabilities is not None,
-        downsample=slide.downsample,
-    )
+    tolerance, reach = settings.simplify_um / mpp, settings.smooth_um / mpp
+    # An outline is simplified with an eye on all that is around it, so that all has to be known.
+    parts = [trace(strips, skip=skip)] if tolerance or reach else trace_parts(strips, skip=skip)
+    made = [
+        outlines_of(
+            part,
+            tolerance=tolerance,
+            reach=reach,
+            # An object that is too small is none; an area that is too small is its surroundings.
+            least_px=0.0 if _are_objects(slide, settings) else settings.min_area_um2 / mpp**2,
+            ground=ground,
+            holes_px=settings.fill_holes_um2 / mpp**2,
+            has_weights=slide.probabilities is not None,
+            downsample=slide.downsample,
+        )
+        for part in parts
+    ]
+    return Outlines.together(made)
 
 
 def _require_mpp(slide: SlidePrediction, settings: ImportSettings) -> None:
@@ -117,44 +133,77 @@ def _require_mpp(slide: SlidePrediction, settings: ImportSettings) -> None:
 
 
 def _objects(
-    predictions: PredictionSet, slide: SlidePrediction, settings: ImportSettings, made: Outlines
-) -> list[Annotation]:
-    """The outlines of a slide as objects; means are of 0..255, NaN without probabilities."""
-    labels = predictions.label_map
-    values = (made.values % 256).tolist()
-    names = {value: labels.name_of(value) for value in sorted(set(values))}
+    predictions: PredictionSet,
+    slide: SlidePrediction,
+    settings: ImportSettings,
+    made: Outlines,
+    measured: Mapping[str, NDArray[np.float64]],
+) -> LazyAnnotations:
+    """The outlines of a slide as objects, with what they measure; the polygons move out of `made` into columns."""
+    labels, run = predictions.label_map, predictions.run
+    values = made.values % 256
+    names = {value: labels.name_of(value) for value in np.unique(values).tolist()}
     classes = {value: PathClass.parse(name, color_of(labels, value)) for value, name in names.items()}
-    of_each = [str(classes[value]) for value in values]
-    ids = prediction_ids(predictions.run, slide.name, of_each, made.polygons)
-    origins = provenances(predictions.run, predictions.model, of_each, made.polygons, locked=settings.locked)
-    measured = _measurements(made, slide, settings)
-    rows = np.column_stack(list(measured.values())).tolist()
-    is_plain = shapely.get_type_id(made.polygons) == shapely.GeometryType.POLYGON
-    is_plain &= shapely.get_num_interior_rings(made.polygons) == 0
-    kind = settings.kind or ("detection" if _are_objects(slide, settings) else "annotation")
-    numbers: Counter[int] = Counter()
-    objects = []
-    for i, value in enumerate(values):
-        numbers[value] += 1
-        objects.append(
+    path_classes = [classes[value] for value in values.tolist()]
+    ids = prediction_ids(run, slide.name, list(map(str, path_classes)), made.polygons)
+    in_class = _numbers_in_class(values)
+    columns = AnnotationColumns(
+        numbers=np.arange(len(values)),
+        ids=np.array(ids, object),
+        path_classes=np.array(path_classes, object),
+        kind=settings.kind or ("detection" if _are_objects(slide, settings) else "annotation"),
+        shapes=ShapeColumns.taken_from(made.polygons),
+        measurements=measured,
+    )
+    give_back()
+
+    def make(some: AnnotationColumns) -> list[Annotation]:
+        polygons = some.shapes.take(some.numbers)
+        is_plain = shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON
+        is_plain &= shapely.get_num_interior_rings(polygons) == 0
+        of_each = some.path_classes.tolist()
+        origins = provenances(run, predictions.model, list(map(str, of_each)), polygons, locked=settings.locked)
+        rows = np.column_stack([column[some.numbers] for column in measured.values()])
+        return [
             Annotation(
-                geometry=made.polygons[i],
-                shape="polygon" if is_plain[i] else "geometry",
-                path_class=classes[value],
-                kind=kind,
-                id=ids[i],
-                name=prediction_name(names[value], numbers[value], predictions.run),
-                measurements={name: x for name, x in zip(measured, rows[i], strict=True) if not math.isnan(x)},
-                metadata=origins[i],
+                geometry=polygon,
+                shape="polygon" if plain else "geometry",
+                path_class=path_class,
+                kind=some.kind,
+                id=identity,
+                name=prediction_name(names[value], number, run),
+                measurements={name: x for name, x in zip(measured, row, strict=True) if not math.isnan(x)},
+                metadata=origin,
                 locked=settings.locked,
                 color=settings.colors.get(names[value]),
             )
-        )
-    return objects
+            for polygon, plain, path_class, identity, value, number, row, origin in zip(
+                polygons.tolist(),
+                is_plain.tolist(),
+                of_each,
+                some.ids.tolist(),
+                values[some.numbers].tolist(),
+                in_class[some.numbers].tolist(),
+                rows.tolist(),
+                origins,
+                strict=True,
+            )
+        ]
+
+    return LazyAnnotations(columns, make)
+
+
+def _numbers_in_class(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count 1, 2, ... for each value."""
+    numbers = np.empty(len(values), np.int64)
+    for value in np.unique(values):
+        own = np.flatnonzero(values == value)
+        numbers[own] = np.arange(1, len(own) + 1)
+    return numbers
 
 
 def _measurements(made: Outlines, slide: SlidePrediction, settings: ImportSettings) -> dict[str, NDArray[np.float64]]:
-    """What each object is told to measure, by name."""
+    """What each object is told to measure, by name; means are of 0..255, NaN without probabilities."""
     # The polygons are in slide px, mpp are um per raster px.
     um = None if slide.mpp is None else slide.mpp / slide.downsample
     columns = {"Mean probability": made.means / 255}

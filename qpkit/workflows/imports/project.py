@@ -12,6 +12,7 @@ import msgspec
 
 from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap
+from qpkit.core.lazy_annotations import ids_of
 from qpkit.core.provenance import is_prediction, is_untouched, run_of
 from qpkit.errors import ProjectError, listed, or_else
 from qpkit.predictions import PredictionSet, SlidePrediction
@@ -58,8 +59,7 @@ def import_predictions(
         if not settings.dry_run:
             change.make(entry, ledgers, _said(settings, shapes))
             if settings.parent is not None:
-                now = {item.id for item in (*change.add, *change.unchanged)}
-                counts["outside_parents"] = put_below(entry, now, settings.parent)
+                counts["outside_parents"] = put_below(entry, set(ids_of(change.now)), settings.parent)
         reports.append(report(predictions, slide, shapes, counts, start))
     return [replace(report, notes=(*report.notes, *ledgers.notes)) for report in reports]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qpkit.core.lazy_annotations import measured_of, path_classes_of
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.workflows.imports.objects import AREA, SlideObjects
 
@@ -54,13 +55,14 @@ def report(
     predictions: PredictionSet, slide: SlidePrediction, shapes: SlideObjects, change: Mapping[str, int], start: float
 ) -> SlideImport:
     """What was made of a slide and what changed in the project, since `start` (of `time.perf_counter`)."""
-    mm2: dict[str, float] = {}
-    for item in shapes.objects:
-        name = item.class_name or ""
-        mm2[name] = mm2.get(name, 0.0) + item.measurements.get(AREA, 0.0) / 1e6
+    names = list(map(str, path_classes_of(shapes.objects)))
+    counts, mm2 = Counter(names), dict.fromkeys(names, 0.0)
+    if slide.mpp is not None:
+        for name, um2 in zip(names, measured_of(shapes.objects, AREA), strict=True):
+            mm2[name] += (um2 or 0.0) / 1e6
     return SlideImport(
         name=slide.name,
-        objects=Counter(o.class_name or "" for o in shapes.objects),
+        objects=counts,
         area_mm2=None if slide.mpp is None else mm2,
         raster_mm2=None
         if slide.mpp is None

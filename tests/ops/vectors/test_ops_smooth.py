@@ -17,7 +17,8 @@ from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import simplify
 from qpkit.ops.vectors.smooth import AREA_CHANGE, smooth
 from qpkit.ops.vectors.split import split_large
-from qpkit.ops.vectors.vectorize import Outlines, outlines_of, trace
+from qpkit.ops.vectors.sweep import trace
+from qpkit.ops.vectors.vectorize import Outlines, outlines_of
 from strategies import label_rasters
 
 

@@ -14,11 +14,12 @@ from rasterio.features import rasterize as gdal_rasterize
 from rasterio.features import shapes as gdal_shapes
 
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_indices, class_scores, confusion_of
+from qpkit.ops.vectors.arcs import Arcs, transposed
 from qpkit.ops.vectors.for_qupath import to_slide, valid_parts
 from qpkit.ops.vectors.rings import rings_of
 from qpkit.ops.vectors.simplify import AREA_CHANGE, simplify
-from qpkit.ops.vectors.sweep import Arcs, transposed
-from qpkit.ops.vectors.vectorize import outlines_of, trace, vectorize
+from qpkit.ops.vectors.sweep import trace, trace_parts
+from qpkit.ops.vectors.vectorize import Outlines, outlines_of, vectorize
 from strategies import label_rasters
 
 
@@ -68,6 +69,43 @@ def test_strips_do_not_change_a_bit(labels: NDArray[np.uint8], rows: int, skip: 
         apart = [(0, labels, None), (len(labels) + rows, labels, None)]
         together = np.concatenate([labels, empty, labels])
         assert same_arcs(trace(apart, skip={0}), trace([(0, together, None)], skip={0}))
+
+
+@given(label_rasters(values=4), st.integers(1, 9), st.sampled_from([(), (0,), (0, 2)]), st.integers(0, 60))
+def test_areas_that_leave_early_are_those_of_the_whole(
+    labels: NDArray[np.uint8], rows: int, skip: tuple[int, ...], held: int
+) -> None:
+    whole, parts = trace(strips(labels, rows), skip=skip), list(trace_parts(strips(labels, rows), skip=skip, held=held))
+    assert sum(len(part.points) for part in parts) == len(whole.points)
+    for least in (0, 5):
+        together = Outlines.together([outlines_of(part, least_px=least) for part in parts])
+        expected = outlines_of(whole, least_px=least)
+        assert [p.wkb for p in together.polygons] == [p.wkb for p in expected.polygons]
+        for name in ("values", "areas", "firsts", "too_small"):
+            assert np.array_equal(getattr(together, name), getattr(expected, name))
+
+
+def test_what_is_held_does_not_grow_with_the_raster() -> None:
+    read: list[int] = []
+
+    def specks(count: int) -> Iterator[tuple[int, NDArray[np.uint8], None]]:
+        rows, columns = np.mgrid[0:64, 0:64]
+        for number in range(count):
+            read.append(number)
+            yield 64 * number, ((rows % 5 < 2) & (columns % 5 < 2)).astype(np.uint8), None
+
+    sizes = []
+    for part in trace_parts(specks(60), skip={0}, held=2000):
+        sizes.append((len(part.points), len(read)))
+    assert sum(size for size, _ in sizes) == 4 * 13 * 13 * 60
+    assert max(size for size, _ in sizes) < 4000 and sizes[0][1] < 10
+
+
+@given(label_rasters(values=4), st.integers(1, 9))
+def test_negative_labels_are_all_outside(labels: NDArray[np.uint8], rows: int) -> None:
+    signed = labels.astype(np.int32) - 2
+    expected = trace([(0, signed.clip(-1), None)], skip=())
+    assert same_arcs(expected, trace(strips(signed, rows), skip=()))
 
 
 @given(label_rasters(values=4), st.sampled_from([(), (0,)]))

@@ -103,3 +103,10 @@ def test_a_file_written_piece_by_piece_is_the_file_written_at_once(
 def test_no_objects_are_an_empty_collection(tmp_path: Path) -> None:
     assert write_geojson(tmp_path / "a.geojson", []).written == 0
     assert json.loads((tmp_path / "a.geojson").read_bytes()) == {"type": "FeatureCollection", "features": []}
+
+
+@given(st.lists(odd, max_size=6))
+def test_shapes_that_are_known_to_be_valid_are_written_as_all_are(drawn: list[shapely.Geometry]) -> None:
+    valid = [shape for shape in drawn if shape.is_valid]
+    rest = [None] * len(valid), [DEFAULT_PLANE] * len(valid)
+    assert safe_shapes(valid, *rest, are_valid=True) == safe_shapes(valid, *rest)

@@ -18,6 +18,7 @@ from qupath_strategies import annotations, lists, path_classes
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError
 from qpkit.qupath import QpData, new_qpdata
+from qpkit.qupath.qpdata.read_back import require_kept
 
 
 @dataclasses.dataclass
@@ -263,3 +264,36 @@ def test_another_nucleus_is_a_change(shared: Path) -> None:
     points = shapely.get_coordinates(cell.nucleus)
     points[len(points) // 2] += 0.5
     assert data.update({number: dataclasses.replace(cell, nucleus=shapely.Polygon(points))}) == 1
+
+
+def test_a_new_file_that_reads_back_otherwise_is_refused() -> None:
+    box = Annotation(geometry=shapely.box(0, 0, 9, 9))
+    kept, added = with_ids([box, box], "a"), with_ids([box, box], "b")
+    require_kept(iter([*kept, *added]), iter(kept), {"b0", "b1"})
+    changed = dataclasses.replace(kept[1], name="another")
+    wrong = (
+        [*kept, *added, added[0]],  # one twice
+        [*kept, added[0]],
+        [kept[0], *added],
+        [kept[1], kept[0], *added],
+        [kept[0], changed, *added],
+    )
+    for found in wrong:
+        with pytest.raises(FormatError, match="would not read back as it should"):
+            require_kept(iter(found), iter(kept), {"b0", "b1"})
+
+
+def with_ids(objects: list[Annotation], letter: str) -> list[Annotation]:
+    return [dataclasses.replace(item, id=f"{letter}{number}") for number, item in enumerate(objects)]
+
+
+@given(lists(), lists())
+@settings(max_examples=20)
+def test_after_an_edit_the_objects_are_read_when_they_are_asked_for(
+    objects: list[Annotation], more: list[Annotation]
+) -> None:
+    data = new_qpdata(image_type="OTHER", objects=with_ids(objects, "a"))
+    data.add(with_ids(more, "b"))
+    assert data.kinds_and_classes() == [(item.kind, item.path_class) for item in data.objects()]
+    again = QpData.parse(data.to_bytes(), source="again")
+    assert [comparable(item) for item in data.objects()] == [comparable(item) for item in again.objects()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qpkit.errors import FormatError
-from qpkit.qupath.gc_pause import gc_paused
+from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.checks import rules as rules
 from qpkit.qupath.geojson.checks.features import FeatureCheck, check_wrapper
 from qpkit.qupath.geojson.checks.rules import VERSIONS, Rule, Severity

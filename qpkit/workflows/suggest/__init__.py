@@ -1,0 +1,1 @@
+"""qpkit suggest: where annotating is worth the most."""

@@ -1,0 +1,111 @@
+"""Squares of tissue that nobody has annotated yet, and those that are annotated, with what they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Annotation
+from qpkit.core.geometry import has_area, mend
+from qpkit.core.provenance import drawn_by_people
+from qpkit.core.review import is_suggestion
+from qpkit.core.tiles import Region, Tile
+from qpkit.errors import ConfigError
+from qpkit.ops.texture import NAMES, texture_of
+from qpkit.ops.tissue import thumbnail_tissue, tissue_fraction
+from qpkit.slides import open_source
+from qpkit.workflows.inputs.slides import SlideInput
+from qpkit.workflows.suggest.settings import SuggestSettings
+
+_LOOK_UM = 4.0
+"""um per px at which a square is looked at: structure of tissue, not of nuclei."""
+
+_ANNOTATED = 0.05
+"""A square is annotated if more than this fraction of it is: then it is no candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A square of one slide.
+
+    Args:
+        item: The slide.
+        region: Slide px.
+        tissue: Fraction, 0..1.
+        look: (12,) as `texture_of` gives it.
+    """
+
+    item: SlideInput
+    region: Region
+    tissue: float
+    look: NDArray[np.float64] = field(repr=False)
+
+    @property
+    def mm2(self) -> float:
+        """Its area."""
+        mpp = self.item.info.mpp or 0.0
+        return self.region.width * self.region.height * (mpp / 1000) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one slide has.
+
+    Args:
+        candidates: Squares that may be suggested.
+        covered: (n, 12) looks of squares that are annotated.
+        tissue_mm2: Of the whole slide.
+    """
+
+    candidates: list[Candidate]
+    covered: NDArray[np.float64]
+    tissue_mm2: float
+
+
+def candidates_of(item: SlideInput, settings: SuggestSettings) -> Found:
+    """Look at every square of a slide that has enough tissue.
+
+    Raises:
+        ConfigError: The slide has no um per px.
+    """
+    info, name = item.info, item.source.name
+    if info.mpp is None:
+        raise ConfigError(f"{name}: no um/px known ({info.mpp_note or 'the file has none'}); give --slide-mpp")
+    side = round(settings.region_um / info.mpp)
+    downsample = max(1.0, min(_LOOK_UM / info.mpp, side / 8))
+    size = max(8, int(side / downsample))
+    found: list[Candidate] = []
+    covered: list[NDArray[np.float64]] = []
+    with open_source(item.source) as slide:
+        thumbnail = thumbnail_tissue(slide.thumbnail())
+        regions = [
+            Region(x=x, y=y, width=side, height=side)
+            for y in range(0, info.height - side + 1, side)
+            for x in range(0, info.width - side + 1, side)
+        ]
+        tissue = [tissue_fraction(thumbnail.tissue, region, info.width, info.height) for region in regions]
+        regions = [region for region, there in zip(regions, tissue, strict=True) if there >= settings.min_tissue]
+        tissue = [there for there in tissue if there >= settings.min_tissue]
+        boxes = [shapely.box(r.x, r.y, r.x + side, r.y + side) for r in regions]
+        shares = shapely.area(shapely.intersection(boxes, _annotated(item.objects()))) / side**2
+        for region, there, share in zip(regions, tissue, shares.tolist(), strict=True):
+            left, top = round(region.x / downsample), round(region.y / downsample)
+            tile = Tile(col=0, row=0, x=left, y=top, width=size, height=size, downsample=downsample)
+            look = texture_of(slide.read(tile))
+            if share > _ANNOTATED:
+                covered.append(look)
+            else:
+                found.append(Candidate(item, region, there, look))
+    pixels = info.width * info.height
+    tissue_mm2 = float(thumbnail.tissue.mean()) * pixels * (info.mpp / 1000) ** 2
+    return Found(found, np.array(covered).reshape(-1, len(NAMES)), tissue_mm2)
+
+
+def _annotated(objects: Sequence[Annotation]) -> shapely.Geometry:
+    """Where people have annotated: their regions, or else what they drew."""
+    drawn = [o for o in drawn_by_people(objects) if o.kind == "annotation" and has_area(o.geometry)]
+    return shapely.union_all([mend(o.geometry)[0] for o in drawn if not is_suggestion(o)])

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import shapely
+from predictions_made_up import predict_truth
+from small_project import CLASSES, HEIGHT, MPP, WIDTH, small_project
+
+from command_line import run
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import default_label_map
+from qpkit.core.review import SUGGESTED_CLASS, is_suggestion
+from qpkit.errors import ConfigError, ProjectError
+from qpkit.predictions import PredictionSet
+from qpkit.qupath import Project, open_project
+from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.inputs.slides import slide_inputs
+from qpkit.workflows.inputs.tissue_rule import TissueRule
+from qpkit.workflows.suggest.choose import suggest
+from qpkit.workflows.suggest.project import remove_suggestions, write_suggestions
+from qpkit.workflows.suggest.result import SuggestReport
+from qpkit.workflows.suggest.settings import SuggestSettings
+
+SETTINGS = SuggestSettings(region_um=25.0, min_tissue=0.0)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Two slides, of the first one the left half annotated."""
+    region = Annotation(geometry=shapely.box(0, 0, WIDTH / 2, HEIGHT), path_class=PathClass(("Region*",)))
+    return small_project(tmp_path / "study", [[region], []])
+
+
+def found(project: Project, settings: SuggestSettings, predictions: Sequence[PredictionSet] = ()) -> SuggestReport:
+    return suggest(slide_inputs([project.path], settings), settings, predictions=predictions)
+
+
+def boxes(report: SuggestReport) -> dict[str, list[shapely.Polygon]]:
+    made: dict[str, list[shapely.Polygon]] = {}
+    for one in report.suggestions:
+        r = one.candidate.region
+        made.setdefault(one.candidate.item.source.name, []).append(shapely.box(r.x, r.y, r.x + r.width, r.y + r.height))
+    return made
+
+
+def test_all_squares_together_are_what_is_not_annotated(project: Project) -> None:
+    report = found(project, replace(SETTINGS, n=10_000))
+    first, second = (entry.name for entry in project.entries)
+    side = round(SETTINGS.region_um / MPP)
+    all_of_one = (WIDTH // side) * (HEIGHT // side)
+    assert len(report.suggestions) == report.candidates and len(boxes(report)[second]) == all_of_one
+    assert report.candidates + report.annotated == 2 * all_of_one
+    whole = shapely.union_all(boxes(report)[first])
+    assert whole.area == len(boxes(report)[first]) * side**2
+    assert whole.intersection(shapely.box(0, 0, WIDTH / 2, HEIGHT)).area <= 0.05 * side**2 * len(boxes(report)[first])
+
+
+def test_suggestions_are_written_replaced_and_taken_back_and_nothing_else_changes(project: Project) -> None:
+    before = [entry.objects() for entry in project.entries]
+    report = found(project, replace(SETTINGS, n=3))
+    assert write_suggestions(project, report) == (3, 0)
+    contents = [entry.files.data.read_bytes() for entry in project.entries]
+    there = [o for entry in project.entries for o in entry.objects() if is_suggestion(o)]
+    assert sorted(o.measurements["Rank"] for o in there) == [1, 2, 3]
+    assert all(o.class_name == SUGGESTED_CLASS and (o.name or "").startswith("Suggested ") for o in there)
+    # The same again changes no byte; suggestions are no annotations that would keep a square from being suggested.
+    again = found(project, replace(SETTINGS, n=3))
+    assert write_suggestions(project, again) == (3, 0)
+    assert [entry.files.data.read_bytes() for entry in project.entries] == contents
+    assert write_suggestions(project, found(project, replace(SETTINGS, n=2))) == (2, 3)
+    assert remove_suggestions(project) == 2
+    assert [entry.objects() for entry in project.entries] == before
+    with pytest.raises(ProjectError, match="no suggestion is there"):
+        remove_suggestions(project)
+
+
+def test_a_suggestion_is_no_tissue_and_no_region_of_an_export(project: Project, tmp_path: Path) -> None:
+    settings = ExportSettings(downsample=1, tile_size=64, tissue=TissueRule(by="none"))
+    plain = export_tiles(slide_inputs([project.path]), tmp_path / "plain", settings)
+    write_suggestions(project, found(project, replace(SETTINGS, n=3)))
+    suggested = export_tiles(slide_inputs([project.path]), tmp_path / "suggested", settings)
+    assert [slide.pixels for slide in suggested.slides] == [slide.pixels for slide in plain.slides]
+
+
+def test_rare_classes_come_before_what_shows_nothing(project: Project, tmp_path: Path) -> None:
+    speck = Annotation(geometry=shapely.box(WIDTH - 60, HEIGHT - 60, WIDTH - 20, HEIGHT - 20), path_class=CLASSES[0])
+    truth = small_project(tmp_path / "truth", [[], [speck]])
+    made = predict_truth(truth.path, tmp_path / "predictions", default_label_map(CLASSES), entries=(1, 2))
+    report = found(project, replace(SETTINGS, n=1, uncertainty=0), [made])
+    (box,) = boxes(report)[project.entries[1].name]
+    assert box.intersects(speck.geometry) and "Tumor" in report.suggestions[0].name
+    minutes = sum(one.scores["Minutes"] for one in found(project, replace(SETTINGS, minutes=0.4), [made]).suggestions)
+    assert 0 < minutes <= 0.4
+
+
+def test_budgets_are_kept(project: Project) -> None:
+    for area in ("4%", "30%", "0.002mm2"):
+        settings = replace(SETTINGS, area=area)
+        report = found(project, settings)
+        assert 0 < report.mm2 <= (settings.budget_mm2(report.tissue_mm2) or 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (replace(SETTINGS, area="5"), "percentage"),
+        (replace(SETTINGS, area="200%"), "percentage"),
+        (replace(SETTINGS, area="0.0000001mm2"), "less than one region"),
+        (replace(SETTINGS, minutes=5.0), "--predictions"),
+    ],
+)
+def test_bad_budgets_are_refused(project: Project, settings: SuggestSettings, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        found(project, settings)
+
+
+def test_regions_that_nobody_can_fill_are_refused(project: Project) -> None:
+    with pytest.raises(ProjectError, match="no square"):
+        found(project, replace(SETTINGS, region_um=100_000.0))
+
+
+def test_the_command_writes_a_table_and_a_picture(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv, png = tmp_path / "s.csv", tmp_path / "s.png"
+    assert run("suggest", project.path, "--n", 2, "--region-um", 25, "--min-tissue", 0, "--csv", csv, "-o", png) == 0
+    assert "no predictions were given" in capsys.readouterr().err
+    assert len(csv.read_text().splitlines()) == 3 and png.read_bytes().startswith(b"\x89PNG")
+    assert sum(is_suggestion(o) for e in open_project(project.path).entries for o in e.objects()) == 2
+    assert run("suggest", project.path, "--undo") == 0
+    assert "2 suggestion(s)" in capsys.readouterr().err
