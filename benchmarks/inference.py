@@ -31,10 +31,11 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_slide, open_source
 from qpkit_train.data.normalization import named_normalization
-from qpkit_train.inference.memory import InParts
+from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.running.memory import InParts
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
-from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.inference.slide import SlidePredictor
 from qpkit_train.models.card import Answer, Model, ModelCard
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.recipe.load import load_recipe
@@ -56,10 +57,10 @@ class Nothing:
         """As `Model` says."""
         return np.empty(shape, np.uint8)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """As `Model` says."""
         n, height, width = pixels.shape[:3]
-        return np.zeros((n, height - 2 * halo, width - 2 * halo), np.uint8), None
+        return Answer(np.zeros((n, height - 2 * halo, width - 2 * halo), np.uint8))
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Not asked for here."""

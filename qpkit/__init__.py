@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qpkit.api import export_shard as export_shard
     from qpkit.api import import_predictions as import_predictions
     from qpkit.api import predict as predict
+    from qpkit.api import predict_into_project as predict_into_project
     from qpkit.api import train as train
     from qpkit.api import undo_import as undo_import
     from qpkit.core.annotation import Annotation as Annotation
@@ -65,7 +66,16 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     name: home
     for home, names in {
-        "qpkit.api": ("evaluate", "export", "export_shard", "import_predictions", "predict", "train", "undo_import"),
+        "qpkit.api": (
+            "evaluate",
+            "export",
+            "export_shard",
+            "import_predictions",
+            "predict",
+            "predict_into_project",
+            "train",
+            "undo_import",
+        ),
         "qpkit.core.annotation": ("Annotation", "PathClass", "Plane"),
         "qpkit.errors": ("QpkitError",),
         "qpkit.qupath": (

@@ -32,6 +32,7 @@ from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport
 from qpkit.workflows.export.shard import export_shard as export_part
 from qpkit.workflows.export.tiles import ExportReport, export_tiles
+from qpkit.workflows.imports.as_they_come import ImportedSlides, SlideImporter, require_importable
 from qpkit.workflows.imports.geojson import predictions_to_geojson
 from qpkit.workflows.imports.project import import_predictions as import_into_project
 from qpkit.workflows.imports.project import undo_import as undo_imported
@@ -43,9 +44,11 @@ from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 from qpkit.workflows.inputs.slides import SlideInput, project_classes, slide_inputs
 from qpkit.workflows.inputs.training_slides import test_slides
+from qpkit.workflows.inputs.within import areas_within
 
 if TYPE_CHECKING:
-    from qpkit_train.inference.predict import PredictReport
+    from qpkit_train.inference.predict import OnSlide
+    from qpkit_train.inference.report import PredictReport
     from qpkit_train.inference.settings import PredictSettings
     from qpkit_train.recipe.settings import Recipe
     from qpkit_train.run_folder.fit_report import FitReport
@@ -183,10 +186,16 @@ def predict(
     settings: PredictSettings | None = None,
     *,
     slides: SlideSettings = ALL_SLIDES,
+    shard: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
     """Predict whole slides with a trained model.
+
+    If the process is killed, the same call goes on where it was. Several processes that make the same call share the
+    slides; the last one makes `out`.
 
     Args:
         run: Run folder of `train`, or an .onnx file of qpkit export-model, which needs no torch.
@@ -194,6 +203,9 @@ def predict(
         out: Folder to make: rasters and predictions.json.
         settings: How they are predicted.
         slides: Which slides, and how they are read.
+        shard: (number, count), the first is 1: do only this part of the slides, for array jobs.
+        devices: A process for each of these, "cpu", "mps" or the number of a GPU; slides go to whichever is free.
+        scheduler: Do the slides on a Dask cluster, such as tcp://node1:8786.
         overwrite: Replace predictions that are there.
         on_progress: Called with (tiles done, tiles in all, slide).
 
@@ -202,13 +214,104 @@ def predict(
         QpkitError: As `qpkit_train.inference.predict.predict` says.
     """
     with extra("train"):
-        from qpkit_train.inference.predict import predict as predict_sources
         from qpkit_train.inference.settings import PredictSettings
 
-    sources = [item.source for item in slide_inputs([Path(path) for path in paths], slides)]
-    return predict_sources(
-        Path(run), sources, Path(out), settings or PredictSettings(), overwrite=overwrite, on_progress=on_progress
+    inputs = slide_inputs([Path(path) for path in paths], slides)
+    return _predict_inputs(
+        Path(run),
+        inputs,
+        Path(out),
+        settings or PredictSettings(),
+        shard=shard,
+        devices=devices,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        on_progress=on_progress,
     )
+
+
+def predict_into_project(
+    run: AnyPath,
+    project: AnyPath,
+    out: AnyPath,
+    settings: PredictSettings | None = None,
+    imports: ImportSettings | None = None,
+    *,
+    slides: SlideSettings = ALL_SLIDES,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> tuple[PredictReport, ImportedSlides]:
+    """Predict the slides of a project, and put each into it while the next is predicted.
+
+    Args:
+        run, out, settings, slides, devices, scheduler, overwrite, on_progress: As in `predict`.
+        project: QuPath project; it must be closed in QuPath.
+        imports: How rasters become objects.
+
+    Returns:
+        The reports of the prediction and of the import. What could not be imported is in the second one's `failed`; the
+        predictions are whole then, and `import_predictions` may try again.
+
+    Raises:
+        MissingExtraError: torch is not installed, or onnxruntime.
+        QpkitError: As `predict`; or the import could not work, which is said before anything is predicted.
+    """
+    with extra("train"):
+        from qpkit_train.inference.running.opening import card_of
+        from qpkit_train.inference.settings import PredictSettings
+
+    opened, settings, imports = open_project(project), settings or PredictSettings(), imports or ImportSettings()
+    inputs = slide_inputs([opened.path], slides)
+    require_importable(inputs, card_of(Path(run), settings).labels, opened, imports)
+    with SlideImporter(opened, imports) as importer:
+        report = _predict_inputs(
+            Path(run),
+            inputs,
+            Path(out),
+            settings,
+            devices=devices,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            on_slide=importer.put,
+            on_progress=on_progress,
+        )
+    return report, importer.imported()
+
+
+def _predict_inputs(
+    run: Path,
+    inputs: Sequence[SlideInput],
+    out: Path,
+    settings: PredictSettings,
+    *,
+    shard: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
+    overwrite: bool,
+    on_slide: OnSlide | None = None,
+    on_progress: OnProgress,
+) -> PredictReport:
+    """Predict slides, where `settings.within` says so only inside their annotations."""
+    with extra("train"):
+        from qpkit_train.inference.predict import predict as predict_sources
+
+    within = None if settings.within is None else areas_within(inputs, settings.within)
+    report = predict_sources(
+        run,
+        [item.source for item in (inputs if within is None else within.inputs)],
+        out,
+        settings,
+        areas=None if within is None else within.areas,
+        shard=shard,
+        devices=devices,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        on_slide=on_slide,
+        on_progress=on_progress,
+    )
+    return report if within is None else replace(report, notes=(*within.notes, *report.notes))
 
 
 def import_predictions(
@@ -335,7 +438,7 @@ def evaluate(
     if not from_masks and masks_table is not None:
         raise ConfigError("--table goes with --from-masks")
     if (folder / "run.json").is_file() and not from_masks:
-        chosen = inputs if slides.entries else None
+        chosen = inputs if slides.chooses_entries else None
         folder, notes = _predicted(
             folder, inputs, chosen, prediction, target, overwrite=overwrite, on_progress=on_progress
         )
@@ -449,7 +552,6 @@ def _predicted(
 ) -> tuple[Path, tuple[str, ...]]:
     """Predict a run's test slides, or those chosen, beside `out`; gives the folder and what the user has to know."""
     with extra("train"):
-        from qpkit_train.inference.predict import predict as predict_sources
         from qpkit_train.inference.settings import PredictSettings
         from qpkit_train.run_folder.run import load_run
 
@@ -460,8 +562,8 @@ def _predicted(
     require_free(folder, marker=PREDICTIONS, overwrite=overwrite)
     slides = test_slides(Path(load_run(run).file.tiles["path"]), inputs) if chosen is None else chosen
     how = replace(settings or PredictSettings(), probabilities=True)
-    report = predict_sources(
-        run, [item.source for item in slides], folder, how, overwrite=overwrite, on_progress=on_progress
-    )
+    report = _predict_inputs(run, slides, folder, how, overwrite=overwrite, on_progress=on_progress)
+    if report.missing:
+        raise ConfigError(f"{folder}: another process predicts {report.missing} slide(s); evaluate when it is done")
     skipped = [f"skipped {name}: {reason}" for name, reason in report.skipped]
     return folder, (*skipped, *report.notes, f"predictions on {report.device} in {folder}")

@@ -5,7 +5,8 @@ column c) covers slide px [c * downsample, (c + 1) * downsample) x [r * downsamp
 the resolution tags give um per px, the colour table the classes' colours, so that any viewer (QuPath too) shows it.
 A probability raster has one uint8 band per trained value, 255 = probability 1.
 
-Blocks in which nothing but 0 was written are one block of the file, so that glass takes no room.
+Blocks in which nothing but 0 was written (or another value to fill up with) are one block of the file, so that glass
+takes no room.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         labels: Label raster, relative to predictions.json.
         probabilities: Probability raster, relative, or None.
         instances: Raster of 32 bit in which each number but 0 is an object, relative, or None.
+        uncertainty: Raster of 8 bit: entropy and, of several looks, their spread, relative, or None.
+        ome_zarr: The labels once more, as a folder of OME-Zarr 0.5, relative, or None.
+        within: Inside which annotations was predicted, in words; elsewhere labels are the label map's `ignore`. None if
+            all of the slide was.
     """
 
     name: str
@@ -69,6 +74,15 @@ class SlidePrediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     labels: str
     probabilities: str | None = None
     instances: str | None = None
+    uncertainty: str | None = None
+    ome_zarr: str | None = None
+    within: str | None = None
+
+    @property
+    def rasters(self) -> tuple[str, ...]:
+        """Names of all of its files."""
+        names = (self.labels, self.probabilities, self.instances, self.uncertainty, self.ome_zarr)
+        return tuple(name for name in names if name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +145,7 @@ def read_predictions(root: Path) -> PredictionSet:
         raise FormatError(f"{path}: not a predictions file ({err})") from err
     if record.format != FORMAT:
         raise FormatError(f"{path}: format is {record.format!r}, this qpkit reads {FORMAT!r}")
-    named = [name for slide in record.slides for name in (slide.labels, slide.probabilities, slide.instances) if name]
-    gone = [name for name in named if not (root / name).is_file()]
+    gone = [name for slide in record.slides for name in slide.rasters if not (root / name).exists()]
     if gone:
         raise FormatError(f"{path}: rasters are gone: {listed(gone)}; predict again")
     labels = label_map_from_builtins(record.labels)
@@ -142,6 +155,8 @@ def read_predictions(root: Path) -> PredictionSet:
             _check_raster(root / slide.probabilities, slide, bands=len(labels.trained_values))
         if slide.instances is not None:
             _check_raster(root / slide.instances, slide, bands=1)
+        if slide.uncertainty is not None:
+            _check_raster(root / slide.uncertainty, slide, bands=None)
     return PredictionSet(
         root=root,
         run=record.run,
@@ -152,14 +167,15 @@ def read_predictions(root: Path) -> PredictionSet:
     )
 
 
-def _check_raster(path: Path, slide: SlidePrediction, *, bands: int) -> None:
-    """Raise FormatError unless a raster is as large as its row of predictions.json makes it."""
-    wanted = (_level_px(slide.width, slide.downsample), _level_px(slide.height, slide.downsample), bands)
+def _check_raster(path: Path, slide: SlidePrediction, *, bands: int | None) -> None:
+    """Raise FormatError unless a raster is as large as its row of predictions.json makes it; None is any bands."""
     try:
         with _quiet(), rasterio.open(path) as dataset:
             found = (dataset.width, dataset.height, dataset.count)
     except RasterioError as err:
         raise FormatError(f"{path}: raster cannot be read ({err})") from err
+    size = _level_px(slide.width, slide.downsample), _level_px(slide.height, slide.downsample)
+    wanted = (*size, found[2] if bands is None else bands)
     if found != wanted:
         raise FormatError(
             f"{path}: is {found[0]} x {found[1]} px with {found[2]} band(s), but {INFO_NAME} makes it "
@@ -227,8 +243,8 @@ def strip_count(slide: SlidePrediction, *, rows: int) -> int:
 class RasterWriter:
     """Windows of pixels into a raster that create_raster opened. One thread at a time."""
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Any, fill: int = 0) -> None:
+        self._dataset, self._fill = dataset, fill
         self.width: int = dataset.width
         self.height: int = dataset.height
         self.bands: int = dataset.count
@@ -259,13 +275,13 @@ class RasterWriter:
             raise OutputError(f"{self._dataset.name}: raster cannot be written ({err}); is the disk full?") from err
 
     def _note_filled(self, stack: NDArray[Any], x: int, y: int, first: int) -> None:
-        """Remember in which blocks something else than 0 was written: they have to be in the file."""
+        """Remember in which blocks something else than the fill was written: they have to be in the file."""
         bands, rows, columns = stack.shape
         for row in range(y // BLOCK, (y + rows - 1) // BLOCK + 1):
             for col in range(x // BLOCK, (x + columns - 1) // BLOCK + 1):
                 top, left = max(0, row * BLOCK - y), max(0, col * BLOCK - x)
                 block = stack[:, top : (row + 1) * BLOCK - y, left : (col + 1) * BLOCK - x]
-                self.filled[first : first + bands, row, col] |= block.any(axis=(1, 2))
+                self.filled[first : first + bands, row, col] |= (block != self._fill).any(axis=(1, 2))
 
 
 @contextlib.contextmanager
@@ -280,8 +296,9 @@ def create_raster(
     dtype: str = "uint8",
     colors: Mapping[int, tuple[int, int, int]] | None = None,
     nearest: bool = True,
+    fill: int = 0,
 ) -> Iterator[RasterWriter]:
-    """Create a tiled GeoTIFF with overviews and give a writer for its windows; unwritten pixels are 0.
+    """Create a tiled GeoTIFF with overviews and give a writer for its windows.
 
     Args:
         path: File to make.
@@ -292,6 +309,7 @@ def create_raster(
         dtype: "int32" for numbers of objects.
         colors: RGB by value: a colour table, for one band only.
         nearest: Overviews pick a pixel (labels) instead of averaging (probabilities).
+        fill: What pixels are that nobody writes.
     """
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -307,6 +325,7 @@ def create_raster(
         "sparse_ok": True,
         "bigtiff": "if_safer",  # how large it gets compressed is not known yet
         "transform": Affine(downsample, 0, 0, 0, downsample, 0),
+        "nodata": fill or None,  # what GDAL completes blocks with
     }
     with _quiet():
         with rasterio.open(path, "w", **profile) as dataset:
@@ -315,23 +334,24 @@ def create_raster(
                 dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
             if colors is not None and bands == 1:
                 dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
-            writer = RasterWriter(dataset)
+            writer = RasterWriter(dataset, fill)
             yield writer
+            dataset.nodata = None
         _check_complete(path, writer.filled)
-        _share_empty_block(path, np.dtype(dtype).itemsize)
+        _share_empty_block(path, np.full((BLOCK, BLOCK), fill, dtype))
         _build_overviews(path, _overview_factors(width, height), Resampling.nearest if nearest else Resampling.average)
         _check_complete(path, writer.filled)
 
 
-def _share_empty_block(path: Path, itemsize: int) -> None:
-    """Let all blocks that were never written be one block of 0: libtiff, and so Pillow, reads none that is missing."""
+def _share_empty_block(path: Path, pixels: NDArray[Any]) -> None:
+    """Let all blocks that were never written be one block: libtiff, and so Pillow, reads none that is missing."""
     try:
         with tifffile.TiffFile(path, mode="r+b") as tiff:
             page = tiff.pages.first
             counts = np.array(page.databytecounts, np.int64)
             if counts.all():
                 return
-            block = zlib.compress(bytes(BLOCK * BLOCK * itemsize))
+            block = zlib.compress(pixels.tobytes())
             place = tiff.filehandle.seek(0, os.SEEK_END)
             tiff.filehandle.write(block)
             offsets = np.where(counts > 0, np.array(page.dataoffsets, np.int64), place)

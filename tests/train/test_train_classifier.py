@@ -21,7 +21,7 @@ from qpkit_train.classify import area_under_roc, baseline_classifiers, fit_class
 from qpkit_train.data.batches import TileReader
 from qpkit_train.data.tile_labels import tile_label_map, tile_label_table, tile_labels
 from qpkit_train.data.training_tiles import training_tiles_of
-from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.preview import augmented_batches
 from qpkit_train.recipe.load import load_recipe

@@ -20,7 +20,7 @@ from qpkit.report.figures.training import draw_curves, draw_scores_over_threshol
 from qpkit.report.values.tiles import RunEvaluation
 from qpkit_train import evaluation as judging
 from qpkit_train.evaluation import evaluate_run
-from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.loop import fit
 from qpkit_train.run_folder.records import State, read_run_file, read_state
 from qpkit_train.run_folder.run import Run, load_run
@@ -72,7 +72,7 @@ def test_what_is_shown_of_a_tile_is_its_pixels_its_mask_and_what_the_model_says(
     for item in evaluate_run(opened_run).worst:
         assert np.array_equal(item.image, tile_set.read_image(item.tile))
         assert np.array_equal(item.truth, tile_set.read_mask(item.tile))
-        said, _ = predictor.answer(item.image[np.newaxis], halo=0, probabilities=False)
+        said = predictor.answer(item.image[np.newaxis], halo=0, probabilities=False).indices
         own = class_indices(item.predicted, LABELS.trained_values)
         assert (own == said[0]).mean() > 0.999
         truth = class_indices(item.truth, LABELS.trained_values)

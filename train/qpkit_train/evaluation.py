@@ -20,7 +20,7 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.report.values.tiles import RunEvaluation, ScoredTile
 from qpkit_train.data.batches import MiniBatch, Prefetcher, TileReader, WholeTiles, mask_values
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
-from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.models.forward import cropped, padded_targets
 from qpkit_train.run_folder.run import Run

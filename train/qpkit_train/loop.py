@@ -28,6 +28,7 @@ from qpkit_train.augment.sampling import reach
 from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader, WholeTiles
 from qpkit_train.data.normalization import choose_normalization
 from qpkit_train.data.tile_labels import tile_labels
+from qpkit_train.data.tile_looks import measured_appearance
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.losses.activation import uses_sigmoid
@@ -134,10 +135,11 @@ class Training:
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table)
         with lead_first(), _seeded(recipe.seed, 0, fabric.device):
             self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
+            appearance = file.appearance or measured_appearance(self.reader, data.train)
             started = (resumed_network if is_resumed else initial_network)(recipe, data.names)
             if not is_resumed:
                 check_answers(started.network, recipe, tile_px=data.tile_set.tile_size)
-        self.file = with_network(file, started, self.normalization)
+        self.file = with_network(file, started, self.normalization, appearance)
         network = over_all_processes(started.network, fabric.device)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self.optimizer = _optimizer(recipe, self.network)

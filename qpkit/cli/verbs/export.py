@@ -11,11 +11,12 @@ import typer
 
 from qpkit import api
 from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, table_of, took
+from qpkit.cluster import parse_shard
 from qpkit.errors import ConfigError, listed
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.report.rule_table import COLUMNS, rule_rows
 from qpkit.workflows.export.settings import ExportSettings
-from qpkit.workflows.export.shard import ShardReport, parse_shard
+from qpkit.workflows.export.shard import ShardReport
 from qpkit.workflows.export.slide import SlideReport
 from qpkit.workflows.export.tiles import ExportReport
 from qpkit.workflows.inputs.settings import SlideSettings

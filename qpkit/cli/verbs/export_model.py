@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """Write a run's best model as one ONNX file, checked against torch; to predict with it needs no torch."""
     with extra("train"):
-        from qpkit_train.inference.onnx_export import export_onnx
+        from qpkit_train.inference.running.onnx_export import export_onnx
 
     start = time.perf_counter()
     if out.suffix.lower() != ".onnx":

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
 from qpkit import api
-from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.cli.shared.console import progress
+from qpkit.cli.shared.imports import show_imports
 from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
-from qpkit.workflows.imports.result import SlideImport
 from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_maps import read_label_map
 
@@ -51,7 +50,7 @@ def command(
         if target is None or (project and predictions):
             raise ConfigError("--undo RUN takes the project alone: qpkit import-predictions --undo RUN PROJECT")
         warn_of_stamps(open_project(target))
-        _show(api.undo_import(target, undo, dry_run=settings.dry_run), target, start, dry_run=settings.dry_run)
+        show_imports(api.undo_import(target, undo, dry_run=settings.dry_run), target, start, dry_run=settings.dry_run)
         return
     if predictions is None or project is None:
         raise typer.BadParameter("DIR and PROJECT are needed")
@@ -77,39 +76,4 @@ def command(
             overwrite=overwrite,
             on_progress=update,
         )
-    _show(reports, geojson_only or project, start, dry_run=settings.dry_run)
-
-
-def _show(reports: list[SlideImport], target: Path, start: float, *, dry_run: bool) -> None:
-    rows = []
-    for r in reports:
-        objects = ", ".join(f"{name} {count:,}" for name, count in r.objects.items()) or "none"
-        areas = (_areas(r.raster_mm2), _areas(r.area_mm2))
-        rows.append((r.name, objects, *areas, r.too_small, r.mended, r.added, r.removed, r.unchanged, r.kept_edited))
-    columns = (
-        "slide", "objects", "mm2 in raster", "mm2", "too small", "mended", "added", "removed", "unchanged",
-        "edited, kept",
-    )  # fmt: skip
-    table("What an import would do" if dry_run else "Imported", columns, rows)
-    for r in reports:
-        if r.recognised:
-            say(
-                f"note: {r.name}: {r.recognised:,} prediction(s) there without metadata (QuPath's GeoJSON import drops "
-                "it) were recognised by their ids or names"
-            )
-        if r.deleted:
-            say(
-                f"note: {r.name}: {r.deleted:,} object(s) that a reviewer has deleted were left out; --restore puts "
-                "them in again"
-            )
-        if r.cut:
-            say(f"note: {r.name}: objects of more than --max-vertices were cut along a grid: {r.cut:,} more objects")
-        if r.outside_parents:
-            say(f"note: {r.name}: {r.outside_parents:,} object(s) lie in no such annotation and stay below the root")
-    for note in dict.fromkeys(note for r in reports for note in r.notes):
-        say(f"note: {note}")
-    say(f"{target}{': a dry run, nothing was changed' if dry_run else ''} ({took(start)})")
-
-
-def _areas(mm2: Mapping[str, float] | None) -> str:
-    return "-" if mm2 is None else ", ".join(f"{name} {area:.4f}" for name, area in mm2.items())
+    show_imports(reports, geojson_only or project, start, dry_run=settings.dry_run)

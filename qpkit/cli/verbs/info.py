@@ -47,7 +47,7 @@ def _model(path: Path) -> Info:
     from qpkit.workflows.info import Info
 
     with extra("train"):
-        from qpkit_train.inference.onnx_model import OnnxModel
+        from qpkit_train.inference.running.onnx_model import OnnxModel
 
     card = OnnxModel(path).card
     facts = {"file": str(path), "run": card.run, "recipe": card.name, "um/px": card.mpp, "downsample": card.downsample}

@@ -120,12 +120,17 @@ def count_slide(
     levels = confidence = None
     if slide.probabilities is not None:
         levels, confidence = empty_levels(len(values)), empty_levels(1)[0]
+    not_judged = 0
     lesions = LesionTally(background=rules.background, ignore=rules.ignore)
     is_drawn = settings.objects == "drawn"
     objects = RasterObjects(rules, truths.instances if is_drawn else None) if settings.objects else None
     for tile, labels, probabilities in _strips(predictions, slide):
         _check(labels, slide, predictions.label_map)
         truth = truths.draw(tile)
+        if slide.within is not None:
+            not_predicted = (labels == rules.ignore) & (truth != rules.ignore)
+            not_judged += int(np.count_nonzero(not_predicted))
+            truth[not_predicted] = rules.ignore
         # A prediction that leaves a pixel open has called no class there.
         predicted = np.where(labels == rules.ignore, np.uint8(rules.background), labels)
         target, answer = class_indices(truth, values), class_indices(predicted, values)
@@ -152,7 +157,7 @@ def count_slide(
         unannotated_px=truths.unannotated_px,
         glass_px=truths.glass_px,
         origins=truth_objects.origins,
-        notes=truths.notes + _size_notes(slide, item, settings) + hidden,
+        notes=truths.notes + _size_notes(slide, item, settings) + hidden + _within_notes(slide, not_judged),
         objects=totals,
     )
 
@@ -179,6 +184,12 @@ def _check(labels: NDArray[np.uint8], slide: SlidePrediction, known: LabelMap) -
 def _hidden_notes(name: str, drawn: int, totals: ObjectTotals | None) -> tuple[str, ...]:
     hidden = 0 if totals is None else drawn - totals.every.total
     return (f"{name}: {hidden:,} true objects are hidden under others or where nothing is known",) if hidden else ()
+
+
+def _within_notes(slide: SlidePrediction, px: int) -> tuple[str, ...]:
+    if not px:
+        return ()
+    return (f"{slide.name}: {px:,} annotated px were not predicted (only --within {slide.within}) and do not count",)
 
 
 def _size_notes(slide: SlidePrediction, item: SlideInput, settings: EvaluateSettings) -> tuple[str, ...]:

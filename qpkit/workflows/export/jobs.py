@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from qpkit.cluster import run_on_cluster
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import TileGrid
 from qpkit.dataset.record import TileRecord
@@ -80,6 +81,17 @@ def run_slides(jobs: Sequence[SlideJob], root: Path, *, workers: int, tick: Tick
             raise ConfigError("a worker process was killed, perhaps for its memory; use fewer --workers") from err
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def run_slides_on_cluster(jobs: Sequence[SlideJob], root: Path, *, address: str, tick: Ticker) -> Iterator[SlideResult]:
+    """Export slides on the workers of a Dask scheduler; see `run_slides` and `qpkit.cluster.run_on_cluster`.
+
+    Ticks for all tiles of a slide when the results before it are in.
+    """
+    results = run_on_cluster(run_slide, jobs, root, None, root=root, address=address)
+    for job, result in zip(jobs, results, strict=True):
+        tick_slide(job, tick)
+        yield result
 
 
 def tick_slide(job: SlideJob, tick: Ticker) -> None:

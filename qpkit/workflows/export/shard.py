@@ -12,7 +12,6 @@ import msgspec
 
 from qpkit.core.annotation import PathClass
 from qpkit.dataset.manifest import INFO_NAME
-from qpkit.errors import ConfigError
 from qpkit.files import one_at_a_time, settle_shared, shared_folder
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.export.jobs import finished, run_slides
@@ -38,18 +37,6 @@ class ShardReport:
     done: int
     total: int
     whole: ExportReport | None = None
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Read "3/20": (3, 20), the first is 1.
-
-    Raises:
-        ConfigError: Anything else.
-    """
-    number, slash, count = text.partition("/")
-    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
-        return int(number), int(count)
-    raise ConfigError(f"--shard {text!r}: has to be NUMBER/COUNT, from 1/20 to 20/20")
 
 
 def export_shard(

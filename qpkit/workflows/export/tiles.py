@@ -24,8 +24,7 @@ from qpkit.dataset.stores.slides import StreamedSlide
 from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.files import new_folder, quick_hash, sha256
 from qpkit.progress import OnProgress, Ticker, no_progress
-from qpkit.workflows.export.cluster import run_on_cluster
-from qpkit.workflows.export.jobs import SlideJob, SlideResult, forget_progress, run_slides
+from qpkit.workflows.export.jobs import SlideJob, SlideResult, forget_progress, run_slides, run_slides_on_cluster
 from qpkit.workflows.export.notes import note_on_colors, notes_on_slides
 from qpkit.workflows.export.plan import ExportPlan, plan_export, versions
 from qpkit.workflows.export.settings import ExportSettings
@@ -95,7 +94,7 @@ def export_tiles(
         if scheduler is None:
             results = run_slides(plan.jobs, root, workers=workers, tick=tick)
         else:
-            results = run_on_cluster(plan.jobs, root, address=scheduler, tick=tick)
+            results = run_slides_on_cluster(plan.jobs, root, address=scheduler, tick=tick)
         return finish_export(plan, results, root, out, broken=broken, start=start)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,7 @@ def import_predictions(
         ProjectError: A slide of the predictions is not in the project, or is of another size there.
         FormatError: A .qpdata cannot be read or must not be rewritten; entries before it are done.
     """
-    entries = [_entry_of(slide, project) for slide in predictions.slides]
-    if settings.parent is not None:
-        for entry in entries:
-            require_regions(entry, settings.parent)
+    entries = entries_of(predictions.slides, project, settings)
     labels = renamed(predictions.label_map, settings)
     predictions = replace(predictions, label_map=_with_known_colors(labels, project))
     tick = ticker(predictions, on_progress)
@@ -64,6 +62,20 @@ def import_predictions(
                 counts["outside_parents"] = put_below(entry, set(ids_of(change.now)), settings.parent)
         reports.append(report(predictions, slide, shapes, counts, start))
     return [replace(report, notes=(*report.notes, *ledgers.notes)) for report in reports]
+
+
+def entries_of(slides: Sequence[SlidePrediction], project: Project, settings: ImportSettings) -> list[Entry]:
+    """Find the entries of predicted slides.
+
+    Raises:
+        ProjectError: A slide is not in the project, or is of another size there.
+        ConfigError: An entry has no annotation of `settings.parent`.
+    """
+    entries = [_entry_of(slide, project) for slide in slides]
+    if settings.parent is not None:
+        for entry in entries:
+            require_regions(entry, settings.parent)
+    return entries
 
 
 def _said(settings: ImportSettings, shapes: SlideObjects) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,11 @@ _SLIDES: Final = (
 
 
 _WILD: Final = frozenset("*?[")
+
+
+def fits_pattern(text: str | None, pattern: str) -> bool:
+    """Whether a text is the pattern itself, or fits it; * and ? stand for any text, None fits nothing."""
+    return text is not None and (text == pattern or fnmatchcase(text, pattern))
 
 
 def is_project(path: Path) -> bool:

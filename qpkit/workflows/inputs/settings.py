@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from qpkit.settings import Flag, Range, Settings
+from qpkit.settings import Flag, Range, Settings, pairs_of
 from qpkit.slides import ReaderName
 
 NO_PROFILE: Final = "none"
@@ -18,6 +19,7 @@ class SlideSettings(Settings):
 
     Args:
         entries: Only this entry of the project (name or id; repeatable).
+        where: Only entries with this metadata, such as Split=test; * and ? stand for any text (repeatable: all of it).
         slide_mpp: um per px of the slides that do not state theirs, neither in the project nor in the file.
         reader: auto, tiff (fast), openslide, raster or zarr: what reads the pixels.
         icc: Show slides in sRGB by the ICC profile in their file (embedded) or in the file PATH, or as they are (none).
@@ -25,9 +27,17 @@ class SlideSettings(Settings):
     """
 
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
+    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
+        default_factory=dict
+    )
     slide_mpp: Annotated[float | None, Range(above=0)] = None
     reader: ReaderName = "auto"
     icc: Annotated[str | None, Flag(metavar="none|embedded|PATH")] = None
+
+    @property
+    def chooses_entries(self) -> bool:
+        """Whether entries of a project are chosen."""
+        return bool(self.entries or self.where)
 
 
 ALL_SLIDES = SlideSettings()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.tiles import SlideInfo
-from qpkit.errors import ConfigError, FormatError, ProjectError, listed
+from qpkit.errors import ConfigError, FormatError, ProjectError, listed, or_else
 from qpkit.files import quick_hash, sha256
 from qpkit.qupath import Entry, open_project, read_geojson
 from qpkit.slides import AS_IN_FILE, SlideSource, open_source
 from qpkit.workflows.inputs.entry_view import entry_source, with_icc
-from qpkit.workflows.inputs.paths import is_project, projects_or_slides
+from qpkit.workflows.inputs.paths import fits_pattern, is_project, projects_or_slides
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 
 
@@ -73,13 +73,13 @@ def slide_inputs(
         broken: Takes up slides whose file cannot be read (name to reason), which then are left out; None raises.
 
     Raises:
-        ProjectError: An image is missing, an entry does not exist, or nothing is left.
+        ProjectError: An image is missing, an entry does not exist, none is what `where` asks for, or nothing is left.
         FormatError: A file cannot be read (with `broken`: none can).
         ConfigError: A slide has no ICC profile by which it is to be shown.
     """
     places = projects_or_slides(paths)
-    if settings.entries and not any(map(is_project, places)):
-        raise ConfigError("--entry goes with a QuPath project; there is none")
+    if settings.chooses_entries and not any(map(is_project, places)):
+        raise ConfigError("--entry and --where go with a QuPath project; there is none")
     if annotations is not None and (len(places) != 1 or is_project(places[0])):
         raise ConfigError(f"--annotations {annotations}: goes with exactly one slide file")
     inputs: list[SlideInput] = []
@@ -87,7 +87,7 @@ def slide_inputs(
     for path in places:
         sources: list[Entry | Path] = [path]
         if is_project(path):
-            sources = [*open_project(path).chosen(settings.entries)]
+            sources = [*entries_where(open_project(path).chosen(settings.entries), settings.where)]
         for source in sources:
             try:
                 inputs.append(_input(source, settings, annotations))
@@ -102,6 +102,27 @@ def slide_inputs(
     if not inputs:
         raise ProjectError(f"{listed(map(str, paths))}: no images in it; add images in QuPath first")
     return _unique_names([_with_mpp(item, settings.slide_mpp) for item in inputs])
+
+
+def entries_where(entries: Sequence[Entry], where: Mapping[str, str]) -> list[Entry]:
+    """List the entries whose metadata have these values; * and ? in a value stand for any text.
+
+    Raises:
+        ProjectError: None has.
+    """
+    found = [
+        entry for entry in entries if all(fits_pattern(entry.metadata.get(key), value) for key, value in where.items())
+    ]
+    if entries and not found:
+        for key, value in where.items():
+            there = {entry.metadata[key] for entry in entries if key in entry.metadata}
+            if not there:
+                keys = sorted({key for entry in entries for key in entry.metadata})
+                raise ProjectError(f"--where {key}={value}: no entry has such metadata, {or_else(key, keys)}")
+            if not any(fits_pattern(text, value) for text in there):
+                raise ProjectError(f"--where {key}={value}: no entry has this value, {or_else(value, sorted(there))}")
+        raise ProjectError(f"--where {listed(f'{k}={v}' for k, v in where.items())}: no entry has all of it")
+    return found
 
 
 def project_classes(paths: Sequence[Path]) -> list[PathClass]:

@@ -312,6 +312,8 @@ def _of_raster(
         rows, columns = bands[0].shape
         tile = Tile(col=0, row=0, x=0, y=y, width=columns, height=rows, downsample=slide.downsample)
         counts += _counts(painting.draw(tile), bands[0], len(names))
+    if slide.within is not None:  # what was not predicted is not part of any whole
+        counts[:, rasters.label_map.ignore] = 0
     px2 = slide.downsample**2
     of = [counts[k + 1] for k in range(len(names))]
     places = {name: _raster_place(own, rasters.label_map, px2, um2) for name, own in zip(names, of, strict=True)}

@@ -16,7 +16,7 @@ from qpkit.errors import FormatError, LabelError
 from qpkit_train.data.batches import TileReader
 from qpkit_train.data.normalization import LUMA, Normalization, choose_normalization, named_normalization, normalize
 from qpkit_train.data.training_tiles import training_tiles_of
-from qpkit_train.inference.torch_model import Predictor
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.loop import Training, fit, make_fabric
 from qpkit_train.recipe.settings import DataConfig
 from qpkit_train.run_folder.run import load_run
@@ -63,14 +63,14 @@ def test_predict_feeds_the_network_the_bits_that_training_fed_it(
 def test_onnx_gives_the_probabilities_of_the_run(make_tiles: MakeTiles, tmp_path: Path, name: str, grey: str) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
-    from qpkit_train.inference.onnx_export import export_onnx
-    from qpkit_train.inference.onnx_model import OnnxModel
+    from qpkit_train.inference.running.onnx_export import export_onnx
+    from qpkit_train.inference.running.onnx_model import OnnxModel
 
     fit(make_tiles(), tmp_path / "run", tiny_recipe(f"data.normalization={name}", f"data.greyscale={grey}"))
     export_onnx(tmp_path / "run", tmp_path / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    _, ours = Predictor(load_run(tmp_path / "run")).answer(pixels, halo=0, probabilities=True)
-    _, theirs = OnnxModel(tmp_path / "model.onnx").answer(pixels, halo=0, probabilities=True)
+    _, ours, _ = Predictor(load_run(tmp_path / "run")).answer(pixels, halo=0, probabilities=True)
+    _, theirs, _ = OnnxModel(tmp_path / "model.onnx").answer(pixels, halo=0, probabilities=True)
     assert ours is not None and theirs is not None
     assert abs(ours.astype(int) - theirs).max() <= 1
 

@@ -19,10 +19,11 @@ from qpkit.core.tiles import TileGrid
 from qpkit.errors import ConfigError
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_source
-from qpkit_train.inference.blend import Blend, Blender, axis_weights
+from qpkit_train.inference.pixels.blend import Blend, Blender, axis_weights
+from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.running.together import Together, Tta
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
-from qpkit_train.inference.together import Together, Tta
+from qpkit_train.inference.slide import SlidePredictor
 from qpkit_train.models.card import LEVELS, Answer, Model
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -45,9 +46,11 @@ class Blur(PixelModel):
         found = torch.nn.functional.conv2d(images, self.kernel, padding=2)
         return (found / found.sum(1, keepdim=True).clamp(min=1e-9) * LEVELS).round().numpy().astype(np.uint16)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         levels = self.levels(pixels)[..., halo : pixels.shape[1] - halo, halo : pixels.shape[2] - halo]
-        return levels.argmax(axis=1).astype(np.uint8), ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return Answer(
+            levels.argmax(axis=1).astype(np.uint8), ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +120,7 @@ def test_blending_is_the_weighted_mean_in_whatever_order(
     seen = set()
     for i in rng.permutation(len(tiles)):
         one = levels[tiles[i].col, tiles[i].row].astype(np.uint16)[np.newaxis]
-        for tile, (indices, found) in blender.add([tiles[i]], one):
+        for tile, (indices, found, _) in blender.add([tiles[i]], one):
             expected = mean[:, tile.y + halo : tile.y + halo + core, tile.x + halo : tile.x + halo + core]
             assert found is not None and np.abs(found[0] - expected).max() <= 0.5 + 1e-9
             assert np.array_equal(indices[0], expected.argmax(axis=0))

@@ -24,9 +24,9 @@ from qpkit_train.loop import fit
 pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
 
-from qpkit_train.inference import onnx_export as exporting
-from qpkit_train.inference.onnx_export import TOLERANCE, export_onnx
-from qpkit_train.inference.onnx_model import OnnxModel
+from qpkit_train.inference.running import onnx_export as exporting
+from qpkit_train.inference.running.onnx_export import TOLERANCE, export_onnx
+from qpkit_train.inference.running.onnx_model import OnnxModel
 
 WITHOUT_TORCH = """
 import sys

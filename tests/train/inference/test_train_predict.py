@@ -17,10 +17,11 @@ from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import parse_thresholds, resolved_thresholds
-from qpkit_train.inference.torch_model import Predictor
 from qpkit_train.loop import fit
+from qpkit_train.models.card import Answer
 from qpkit_train.run_folder.run import load_run
 
 pytestmark = [
@@ -129,9 +130,11 @@ def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
     """As with a model that was trained for too few steps, here one that is never surer than 200 / 255."""
     real = Predictor.answer
 
-    def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> tuple[NDArray[np.uint8], Any]:
-        indices, probabilities = real(self, pixels, **how)
-        return indices, None if probabilities is None else np.minimum(probabilities, 200)
+    def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> Answer:
+        found = real(self, pixels, **how)
+        if found.probabilities is None:
+            return found
+        return found._replace(probabilities=np.minimum(found.probabilities, 200))
 
     monkeypatch.setattr(Predictor, "answer", unsure)
     for probability, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):

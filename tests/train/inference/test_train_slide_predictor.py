@@ -15,10 +15,12 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import FormatError
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_source
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes
+from qpkit_train.inference.predicted import PredictedSlide
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.slide import PredictedSlide, SlidePredictor
+from qpkit_train.inference.slide import SlidePredictor
 from qpkit_train.inference.thresholds import threshold_levels
-from qpkit_train.models.card import STRIDE, ModelCard
+from qpkit_train.models.card import STRIDE, Answer, ModelCard
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -58,13 +60,13 @@ class PixelModel:
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         return globals()["probabilities"](pixels).swapaxes(0, 1).astype(np.uint16) * np.uint16(257)
 
-    def answer(
-        self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         self.shapes.append(pixels.shape)
         self.wanted.add(probabilities)
         inner = pixels[:, halo : pixels.shape[1] - halo, halo : pixels.shape[2] - halo]
-        return likeliest(inner), globals()["probabilities"](inner).swapaxes(0, 1) if probabilities else None
+        found = globals()["probabilities"](inner).swapaxes(0, 1)
+        unsure = entropy_bytes(found)[:, np.newaxis] if uncertainty else None
+        return Answer(likeliest(inner), found if probabilities else None, unsure)
 
 
 @pytest.fixture(scope="module")

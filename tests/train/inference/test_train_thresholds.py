@@ -17,8 +17,8 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_scores, confusion_of
 from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
-from qpkit_train.inference.onnx_export import export_onnx
-from qpkit_train.inference.onnx_model import OnnxModel
+from qpkit_train.inference.running.onnx_export import export_onnx
+from qpkit_train.inference.running.onnx_model import OnnxModel
 from qpkit_train.inference.thresholds import (
     apply_thresholds,
     parse_thresholds,

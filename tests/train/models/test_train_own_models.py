@@ -89,7 +89,7 @@ def test_what_an_architecture_without_encoder_cannot_have_is_refused() -> None:
 def test_a_trained_dense_unet_is_exported_and_agrees_with_torch(make_tiles: MakeTiles, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
-    from qpkit_train.inference.onnx_export import TOLERANCE, export_onnx
+    from qpkit_train.inference.running.onnx_export import TOLERANCE, export_onnx
 
     fit(make_tiles(), tmp_path / "run", dense_recipe())
     assert export_onnx(tmp_path / "run", tmp_path / "model.onnx").difference <= TOLERANCE

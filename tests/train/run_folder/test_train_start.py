@@ -12,6 +12,7 @@ from tiny_tiles import MakeTiles, tiny_recipe
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.files import RUN_NAME, sha256
+from qpkit_train.appearance import Appearance
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.run_folder.initial_network import InitialNetwork
@@ -19,6 +20,7 @@ from qpkit_train.run_folder.records import BEST_NAME, STATE_NAME, RunFile, write
 from qpkit_train.run_folder.start import claim_folder, cleared_on_failure, resumed_run_file, run_file, with_network
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
 
+LOOKS = Appearance(slides={"a": [0.5] * 9}, within=[[0.0] * 9] * 9)
 FED = Normalization(mean=(0.1, 0.2, 0.3), deviation=(1.0, 1.0, 0.5))
 
 
@@ -54,16 +56,18 @@ def test_the_id_follows_recipe_and_tiles_and_nothing_else(make_tiles: MakeTiles)
 
 def test_a_network_adds_its_size_its_origins_and_its_notes(make_tiles: MakeTiles) -> None:
     file = msgspec.structs.replace(described(make_tiles()), notes=["before"])
-    made = with_network(file, small_network(), FED)
+    made = with_network(file, small_network(), FED, LOOKS)
     assert made.parameters == {"all": 8 + 6, "learning": 6}
     assert (made.notes, made.origins, made.normalization) == (["before", "a note"], {"weights": {"run": "r"}}, FED)
+    assert made.appearance == LOOKS
 
 
 def test_a_run_that_goes_on_keeps_what_its_start_measured(make_tiles: MakeTiles, tmp_path: Path) -> None:
     file = described(make_tiles())
-    write_run_file(tmp_path, with_network(file, small_network(), FED))
+    write_run_file(tmp_path, with_network(file, small_network(), FED, LOOKS))
     again = resumed_run_file(tmp_path, msgspec.structs.replace(file, device="another"))
     assert (again.normalization, again.notes, again.device) == (FED, [*file.notes, "a note"], "another")
+    assert again.appearance == LOOKS
     assert again.origins == {"weights": {"run": "r"}}
 
 

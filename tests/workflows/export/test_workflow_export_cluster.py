@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from command_line import run
+from qpkit.cluster import parse_shard
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
 from qpkit.workflows.export.settings import ExportSettings
-from qpkit.workflows.export.shard import ShardReport, export_shard, parse_shard
+from qpkit.workflows.export.shard import ShardReport, export_shard
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
@@ -141,7 +142,7 @@ def test_a_scheduler_that_is_not_there_is_named(
     made_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed (extra: cluster)")
-    monkeypatch.setattr("qpkit.workflows.export.cluster._PATIENCE", 1)
+    monkeypatch.setattr("qpkit.cluster._PATIENCE", 1)
     for address in ("tcp://127.0.0.1:9", "no address"):
         with pytest.raises(ConfigError, match="--scheduler"):
             export_tiles(slide_inputs([made_study]), tmp_path / "out", SETTINGS, scheduler=address)

@@ -7,65 +7,37 @@ multiples of the network's stride, a pixel of tissue gets the same answer whatev
 covers the receptive field; for a deeper network the border effect is smaller the wider the halo is. Only which
 tiles count as tissue depends on the tile size. Tiles are read, predicted and written side by side (`pipeline`).
 Memory holds some batches of tiles, never a slide.
+
+Until all slides are done the work is in OUT.shared-XXXX beside OUT. Any number of processes may run the same command:
+each claims slides (`claims`), and the one that finds all of them done gives the folder its name.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
-from qpkit.errors import FormatError, OutputError, QpkitError, listed
-from qpkit.extras import extra
-from qpkit.files import new_folder, safe_names
-from qpkit.predictions import PredictionSet, SlidePrediction, write_predictions
-from qpkit.predictions.store import INFO_NAME
+from qpkit.cluster import run_on_cluster
+from qpkit.core.annotation import Annotation
+from qpkit.files import one_at_a_time, settle_shared
+from qpkit.predictions import PredictionSet
 from qpkit.progress import OnProgress, no_progress
-from qpkit.slides import SlideSource, open_source
-from qpkit_train.inference.colors import notes_on_colors
-from qpkit_train.inference.finished import finished_slide, forget_finished, job_of, note_finished
+from qpkit.slides import SlideSource
+from qpkit_train.inference.plan import Plan, plan_predictions
+from qpkit_train.inference.report import PredictReport, finished_in, predictions_of, report_on, write_report
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.slide import PredictedSlide, SlidePredictor, tile_grid
-from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
-from qpkit_train.inference.together import Together
-from qpkit_train.models.card import STRIDE, Model, ModelCard
+from qpkit_train.inference.sharing.crew import work_on_devices
+from qpkit_train.inference.sharing.finished import Finished, finished_slide, forget_failures, forget_finished
+from qpkit_train.inference.sharing.unfinished import forget_process, is_done, unfinished_folder
+from qpkit_train.inference.sharing.work import OnTiles, Progress, Worker, forget_trials
+
+OnSlide = Callable[[PredictionSet], Future[None]]
+"""Called with the predictions of one slide; gives what is to be waited for."""
 
 DEFAULT_SETTINGS: Final = PredictSettings()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictReport:
-    """The result of predicting slides.
-
-    Args:
-        root: Predictions folder.
-        run: Id.
-        model: Name of the recipe.
-        device, precision: What it ran on.
-        tile_px, halo_px: As used, multiples of the network's stride.
-        thresholds: As used, by class name.
-        slides: Those predicted, in order.
-        skipped: (name, reason) of slides that could not be.
-        notes: What the user has to know of all of it.
-        seconds: In all.
-        device_busy: Fraction of them in which the device worked, 0..1.
-    """
-
-    root: Path
-    run: str
-    model: str
-    device: str
-    precision: str
-    tile_px: int
-    halo_px: int
-    thresholds: dict[str, float]
-    slides: tuple[PredictedSlide, ...]
-    skipped: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-    seconds: float
-    device_busy: float
 
 
 def predict(
@@ -74,7 +46,12 @@ def predict(
     out: Path,
     settings: PredictSettings = DEFAULT_SETTINGS,
     *,
+    areas: Mapping[str, Sequence[Annotation]] | None = None,
+    shard: tuple[int, int] | None = None,
+    devices: Sequence[str] = (),
+    scheduler: str | None = None,
     overwrite: bool = False,
+    on_slide: OnSlide | None = None,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
     """Predict slides with a run's best epoch, or with a model that `qpkit export-model` wrote.
@@ -83,146 +60,92 @@ def predict(
         run_root: What fit() left, or an .onnx file.
         sources: Slides; names have to differ.
         out: Folder to make; it appears when everything is done, or not at all. If the process is killed, the same call
-            on the same machine keeps the slides that were finished.
+            goes on where it was; called by several processes, each does some of the slides.
         settings: How they are predicted.
+        areas: Of each slide by name, the annotations inside which it is predicted, as `settings.within` says; None for
+            all of all slides.
+        shard: (number, count), the first is 1: do only this part of the slides.
+        devices: A process for each of these: "cpu", "mps" or the number of a GPU; none works in this process.
+        scheduler: Do the slides on a Dask cluster, such as tcp://node1:8786.
         overwrite: Replace a folder that is there.
+        on_slide: Called with the predictions of each slide when they are whole, in the folder where they still are.
+            What it does in other threads is waited for before that folder gets its name.
         on_progress: Called with (tiles done, tiles in all, text); tiles of glass are done at once.
 
     Raises:
-        ConfigError: A threshold of a class that the model does not have, or one that the model does not know.
+        ConfigError: A threshold of a class that the model does not have, or one that the model does not know; the
+            device's memory is too small; a process was killed.
         FormatError: The run is damaged, or none of the slides can be predicted (no um/px, not readable ...); single
             ones are skipped and reported.
-        OutputError: `out` is taken or cannot be written.
+        OutputError: `out` is taken or cannot be written; slides that are done are kept.
     """
     started = time.perf_counter()
-    model = _opened(run_root, settings)
-    card = model.card
-    thresholds = resolved_thresholds(settings.thresholds, card)
-    limits = threshold_levels(thresholds, card.labels)
-    used = replace(settings, tile_px=_whole_strides(settings.tile_px), halo_px=_whole_strides(settings.halo_px))
-    slides: list[SlidePrediction] = []
-    reports: list[PredictedSlide] = []
-    skipped: list[tuple[str, str]] = []
-    progress = _Progress(on_progress, [_tiles_of(card, source, used) for source in sources])
-    job_name, resumed = job_of(run_root, sources, replace(used, thresholds=thresholds)), 0
-    predicting = 0.0
-    with new_folder(out, marker=INFO_NAME, overwrite=overwrite, job=job_name) as root:
-        for source, stem in zip(sources, safe_names([source.name for source in sources]), strict=True):
-            if (finished := finished_slide(root, stem)) is not None:
-                reports.append(finished[0])
-                slides.append(finished[1])
-                resumed += 1
-                progress.next_slide()
-                continue
-            try:
-                with open_source(source) as slide:
-                    job = SlidePredictor(card, source, slide, root, stem, used, limits)
-                    reports.append(job.run_with(model, progress.of_slide))
-                    slides.append(job.described())
-                predicting += reports[-1].speed.predicting_seconds if reports[-1].speed else 0.0
-                note_finished(root, stem, reports[-1], slides[-1])
-            # A full disk is not the fault of a slide: it ends everything.
-            except OutputError:
-                raise
-            except QpkitError as err:
-                skipped.append((source.name, str(err)))
-            progress.next_slide()
-        if not slides:
-            reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
-            raise FormatError(f"{run_root}: nothing could be predicted: {reasons}")
-        seconds = time.perf_counter() - started
-        device_busy = round(min(1.0, predicting / seconds), 3)
-        info = {
-            "settings": {
-                **asdict(replace(used, thresholds=thresholds)),
-                "others": [str(path) for path in used.others],
-            },
-            "device": model.device_name,
-            "precision": model.precision,
-            "versions": card.versions,
-            "trained": card.trained,
-            "seconds": round(seconds, 3),
-            "device_busy": device_busy,
-            "slides": [asdict(report) for report in reports],
-            "skipped": [list(pair) for pair in skipped],
-        }
-        made = PredictionSet(
-            root=root, run=card.run, model=card.name, label_map=card.labels, slides=tuple(slides), info=info
-        )
-        write_predictions(made)
-        forget_finished(root)
-    return PredictReport(
-        root=out,
-        run=card.run,
-        model=card.name,
-        device=model.device_name,
-        precision=model.precision,
-        tile_px=used.tile_px,
-        halo_px=used.halo_px,
-        thresholds=thresholds,
-        slides=tuple(reports),
-        skipped=tuple(skipped),
-        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources), *model.notes, *_notes_on(resumed)),
-        seconds=round(time.perf_counter() - started, 3),
-        device_busy=device_busy,
-    )
+    plan = plan_predictions(run_root, sources, settings, areas)
+    number, count = shard or (1, 1)
+    mine = range(len(sources))[number - 1 :: count]
+    if shard is not None and is_done(out, plan.job):
+        return report_on(plan, out, finished_in(out), mine=mine, before=mine, started=started)
+    with unfinished_folder(out, plan.job, overwrite=overwrite, alone=shard is None) as root:
+        forget_failures(root, [plan.stems[i] for i in mine])
+        before = [i for i in mine if finished_slide(root, plan.stems[i]) is not None]
+        told = _Announcing(plan, root, Progress(plan, mine, on_progress), on_slide)
+        _work(plan, root, mine, devices=devices, scheduler=scheduler, on_tiles=told)
+        told.wait()
+        with one_at_a_time(root):
+            found = [finished_slide(root, stem) for stem in plan.stems]
+            if root.is_dir():
+                processes = max(1, len(devices))
+                report = report_on(plan, out, found, mine=mine, before=before, processes=processes, started=started)
+                if not report.missing:
+                    _settle(plan, root, out, report, [item for item in found if item is not None])
+                return report
+    # Another process was the last one, and gave the folder its name.
+    return report_on(plan, out, finished_in(out), mine=mine, before=mine, started=started)
 
 
-class _Progress:
-    """Tells how far all slides are from what each says of itself."""
-
-    def __init__(self, on_progress: OnProgress, tiles: Sequence[int]) -> None:
-        self._on_progress, self._tiles, self._slide = on_progress, tiles, 0
-
-    def of_slide(self, done: int, wanted: int, text: str) -> None:
-        before, own = sum(self._tiles[: self._slide]), self._tiles[self._slide]
-        self._on_progress(before + own - wanted + done, sum(self._tiles), text)
-
-    def next_slide(self) -> None:
-        self._slide += 1
+def _settle(plan: Plan, root: Path, out: Path, report: PredictReport, found: Sequence[Finished]) -> None:
+    """Finish the folder in which all slides are done."""
+    write_report(plan, root, report, found)
+    forget_finished(root)
+    forget_trials(root)
+    forget_process(root)
+    settle_shared(root, out)
 
 
-def _tiles_of(card: ModelCard, source: SlideSource, settings: PredictSettings) -> int:
-    """Tiles in the grid of a slide; 0 if it cannot be predicted, which is said when its turn comes."""
-    try:
-        with open_source(source) as slide:
-            return len(tile_grid(card, source.name, slide.info, settings))
-    except QpkitError:
-        return 0
+class _Announcing:
+    """Passes progress on, and says once of each slide that it is whole."""
+
+    def __init__(self, plan: Plan, root: Path, progress: Progress, on_slide: OnSlide | None) -> None:
+        self._plan, self._root, self._progress, self._on_slide = plan, root, progress, on_slide
+        self._said: dict[int, Future[None]] = {}
+
+    def __call__(self, number: int, done: int, wanted: int) -> None:
+        self._progress(number, done, wanted)
+        if self._on_slide is None or number in self._said or wanted > done:
+            return
+        finished = finished_slide(self._root, self._plan.stems[number])
+        if finished is not None and finished.row is not None:
+            self._said[number] = self._on_slide(predictions_of(self._plan, self._root, finished))
+
+    def wait(self) -> None:
+        """Wait for what was begun with the slides."""
+        for future in self._said.values():
+            future.result()
 
 
-def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
-    if thresholds == VALIDATED and card.trained["tiles"]["validated_on"] == "train":
-        return ("these probabilities were chosen on training tiles, as the run had no validation split",)
-    return ()
+def _work(
+    plan: Plan, root: Path, mine: Sequence[int], *, devices: Sequence[str], scheduler: str | None, on_tiles: OnTiles
+) -> None:
+    if scheduler is not None:
+        done = run_on_cluster(_slide_of_cluster, mine, plan, root, root=root, address=scheduler)
+        for number, _ in zip(mine, done, strict=True):
+            on_tiles(number, 0, 0)
+    elif devices:
+        work_on_devices(plan, root, mine, devices, on_tiles)
+    else:
+        Worker(plan, root, on_tiles=on_tiles).slides(mine)
 
 
-def _notes_on(resumed: int) -> tuple[str, ...]:
-    if not resumed:
-        return ()
-    return (f"{resumed} slide(s) had been finished before the same command was interrupted, and were kept",)
-
-
-def _whole_strides(px: int) -> int:
-    return -(-px // STRIDE) * STRIDE
-
-
-def _opened(run_root: Path, settings: PredictSettings) -> Model:
-    """Open a model, and those that are averaged with it."""
-    model = _open(run_root)
-    if not settings.others and settings.tta == "none":
-        return model
-    return Together([model, *map(_open, settings.others)], settings.tta)
-
-
-def _open(path: Path) -> Model:
-    """Open a run folder or an ONNX file; torch is only imported for the first."""
-    if path.suffix.lower() == ".onnx":
-        from qpkit_train.inference.onnx_model import OnnxModel
-
-        return OnnxModel(path)
-    with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
-        from qpkit_train.inference.torch_model import Predictor
-        from qpkit_train.run_folder.run import load_run
-
-    return Predictor(load_run(path))
+def _slide_of_cluster(number: int, plan: Plan, root: Path) -> None:
+    """What a worker of a cluster does; what came out lies in `root`."""
+    Worker(plan, root, on_tiles=lambda *said: None).slide(number, wait=True)

@@ -3,88 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.annotation import Annotation
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import FormatError
-from qpkit.ops.tissue import solid_tissue, tissue_fraction, tissue_mask
-from qpkit.predictions import RasterWriter, SlidePrediction
+from qpkit.predictions import SlidePrediction
 from qpkit.progress import OnProgress
-from qpkit.slides import AS_IN_FILE, Colors, Slide, SlideSource
-from qpkit_train.inference.blend import Blender
-from qpkit_train.inference.pipeline import Stage, Stages, StageTimes, run_stages
-from qpkit_train.inference.rasters import SlideRasters, open_writers
-from qpkit_train.inference.seams import SeamMeasure
+from qpkit.slides import Slide, SlideSource
+from qpkit_train.inference.distance import appearance_in, distance_of, warnings_of
+from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
+from qpkit_train.inference.pixels.area import Area
+from qpkit_train.inference.pixels.blend import Blender, neighbourhood
+from qpkit_train.inference.pixels.rasters import SlideRasters
+from qpkit_train.inference.pixels.reading import TileReader
+from qpkit_train.inference.pixels.tile_choice import choose_tiles
+from qpkit_train.inference.pixels.writers import open_writers
+from qpkit_train.inference.predicted import PredictedSlide, Speed
+from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.sharing.journal import AnsweredTiles, Journal
 from qpkit_train.models.card import Model, ModelCard
-
-_LARGEST_LUMEN_MM2: Final = 0.01
-"""Patches of glass inside tissue up to this size are predicted like tissue: lumens, vessels, fat."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """Where the time of a slide went.
-
-    Args:
-        readers: Threads that read in the end.
-        loop_seconds: From the first tile to the last; without the choice of tiles and the overviews.
-        reading_seconds: Of all threads that read, added up.
-        predicting_seconds, writing_seconds: In which the device, and the writing thread, were busy.
-        slowest: The stage that holds the others up.
-        device_busy_in_loop, device_busy: Fraction of the loop, and of all of the slide's time, 0..1.
-        tiles_per_second, megapixels_per_second, mm2_per_second: Of predicted tiles in the loop, without halo.
-    """
-
-    readers: int
-    loop_seconds: float
-    reading_seconds: float
-    predicting_seconds: float
-    writing_seconds: float
-    slowest: Stage
-    device_busy_in_loop: float
-    device_busy: float
-    tiles_per_second: float
-    megapixels_per_second: float
-    mm2_per_second: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictedSlide:
-    """The result of predicting one slide.
-
-    Args:
-        name: Of the slide.
-        tiles, predicted: In the grid, and those with tissue.
-        tissue: Fraction of the slide that is tissue, 0..1.
-        seconds: Reading and writing included.
-        mm2_per_second: Of predicted tiles; None without um/px.
-        pixels: Raster pixels by class name, in predicted tiles.
-        notes: What the user has to know.
-        colors: In which colours the slide was shown.
-        speed: Where the time went.
-        seams: How far probabilities jump at the borders of tiles; None where no probabilities were asked for.
-    """
-
-    name: str
-    tiles: int
-    predicted: int
-    tissue: float
-    seconds: float
-    mm2_per_second: float | None
-    pixels: dict[str, int]
-    notes: tuple[str, ...]
-    colors: Colors = AS_IN_FILE
-    speed: Speed | None = None
-    seams: SeamMeasure | None = None
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -103,7 +48,20 @@ def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSett
 
 
 class SlidePredictor:
-    """One slide: which tiles, and where the answers go."""
+    """One slide: which tiles, and where the answers go.
+
+    Args:
+        card: Of the model.
+        source, slide: The slide, opened.
+        root: Folder for the rasters.
+        stem: How their names begin.
+        settings: How it is predicted.
+        limits: (classes,) uint8, as `threshold_levels` gives them.
+        within: Annotations inside which it is predicted; None for all of it.
+
+    Raises:
+        FormatError: Its um/px is not known, or finer ones would be needed.
+    """
 
     def __init__(
         self,
@@ -114,16 +72,14 @@ class SlidePredictor:
         stem: str,
         settings: PredictSettings,
         limits: NDArray[np.uint8],
+        within: Sequence[Annotation] | None = None,
     ) -> None:
-        self.card, self.source, self.slide, self.root = card, source, slide, root
+        self.card, self.source, self.slide, self.root, self.stem = card, source, slide, root, stem
         self.info = slide.info
         self.grid = tile_grid(card, source.name, slide.info, settings)
         self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
-        self.settings = settings
-        self.labels_name = f"{stem}.labels.tif"
-        self.probabilities_name = f"{stem}.probabilities.tif" if settings.probabilities else None
-        self.limits = limits
-        self.tissue: NDArray[np.bool_] | None = None
+        self.settings, self.limits = settings, limits
+        self.area = None if within is None else Area(within, self.grid, self.info)
 
     def described(self) -> SlidePrediction:
         """Row of predictions.json."""
@@ -135,54 +91,111 @@ class SlidePredictor:
             height=self.info.height,
             downsample=self.grid.downsample,
             mpp=self.mpp,
-            labels=self.labels_name,
-            probabilities=self.probabilities_name,
+            labels=f"{self.stem}.labels.tif",
+            probabilities=f"{self.stem}.probabilities.tif" if self.settings.probabilities else None,
+            uncertainty=f"{self.stem}.uncertainty.tif" if self.settings.uncertainty else None,
+            ome_zarr=f"{self.stem}.labels.ome.zarr" if self.settings.ome_zarr else None,
+            within=None if self.area is None else self.settings.within,
         )
 
-    def run_with(self, model: Model, on_progress: OnProgress) -> PredictedSlide:
-        """Predict the slide into its rasters."""
+    def run_with(self, model: Model, on_progress: OnProgress, journal: Journal | None = None) -> PredictedSlide:
+        """Predict the slide into its rasters.
+
+        Args:
+            model: What predicts it.
+            on_progress: Called with (tiles with tissue done, such tiles, name).
+            journal: Takes up every answer; what it already has is not predicted again.
+
+        Raises:
+            FormatError: The slide cannot be read any more, or none of its tiles.
+            OutputError: A raster or the journal cannot be written.
+        """
         started = time.perf_counter()
-        tissue, wanted, notes = self._choose_tiles()
-        chosen, size, done = list(wanted.values()), self.settings.batch_size, 0
-
-        def tell(tiles: int) -> None:
-            nonlocal done
-            done += tiles
-            on_progress(done, len(chosen), self.source.name)
-
-        with self._open_rasters() as writers:
-            rasters = SlideRasters(self.card.labels, self.limits, self.grid, self.info, self.tissue, writers)
-            rasters.write_background(tile for tile in self.grid if (tile.col, tile.row) not in wanted)
-            times = run_stages(
-                [chosen[i : i + size] for i in range(0, len(chosen), size)],
-                self._stages(model, rasters, chosen),
-                readers=self.settings.readers,
-                on_batch=tell,
+        choice = choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
+        chosen, size = choice.predicted, self.settings.batch_size
+        batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+        with open_writers(self.card.labels, self.described(), self.root, looks=self.settings.looks) as writers:
+            rasters = SlideRasters(
+                self.card.labels, self.limits, self.grid, self.info, choice.tissue, writers, area=self.area
             )
-        seconds = time.perf_counter() - started
+            rasters.write_background(choice.glass)
+            answers = AnsweredTiles(rasters, journal)
+            answers.replay(self.grid)
+            left = batches[self._first_batch(batches, answers.places) :]
+            done = len(chosen) - sum(map(len, left))
+
+            def tell(tiles: int) -> None:
+                nonlocal done
+                done += tiles
+                on_progress(done, len(chosen), self.source.name)
+
+            tell(0)
+            appearance = appearance_in(self.card)
+            reader = TileReader(self.source, self.slide, answers.broken, measures=appearance is not None)
+            try:
+                stages = self._stages(model, rasters, answers, reader, [tile for batch in left for tile in batch])
+                times = run_stages(left, stages, readers=self.settings.readers, on_batch=tell)
+            finally:
+                reader.close()
+        if chosen and len(reader.broken) == len(chosen):
+            raise FormatError(f"{self.source.path}: none of its tiles can be read ({min(reader.broken.values())})")
+        looks = {**answers.looks, **reader.looks}
+        distance = None if appearance is None else distance_of(appearance, looks, self.grid)
+        predicted, seconds = sum(map(len, left)), time.perf_counter() - started
         return PredictedSlide(
             name=self.source.name,
             tiles=len(self.grid),
-            predicted=len(wanted),
-            tissue=round(tissue, 4),
+            predicted=len(chosen),
+            tissue=round(choice.tissue_fraction, 4),
             seconds=round(seconds, 3),
-            mm2_per_second=self._mm2_per_second(len(wanted), seconds),
+            mm2_per_second=self._mm2_per_second(predicted, seconds),
             pixels=self._by_class(rasters.counts),
-            notes=(*self._notes_on_source(), *notes, *self._nothing_left(rasters.likeliest, rasters.kept)),
+            not_predicted=choice.not_predicted,
+            notes=(
+                *self._notes_on_source(),
+                *choice.notes,
+                *self._notes_on_area(choice.not_predicted),
+                *self._nothing_left(rasters.likeliest, rasters.kept),
+                *warnings_of(distance, appearance, self.grid.downsample),
+            ),
             colors=self.source.colors,
-            speed=self._speed(times, len(wanted), seconds),
+            speed=self._speed(times, predicted, seconds),
             seams=rasters.seams.measured(),
+            uncertainty=rasters.mean_uncertainty(),
+            distance=distance,
+            broken=self._named(reader.broken),
+            kept=len(chosen) - predicted,
+            device=model.device_name,
+            precision=model.precision,
         )
 
-    def _stages(self, model: Model, rasters: SlideRasters, tiles: Sequence[Tile]) -> Stages[Tile, Any]:
+    def _first_batch(self, batches: Sequence[Sequence[Tile]], answered: Container[tuple[int, int]]) -> int:
+        """The first batch that still has to be predicted: with one of the tiles that make those not yet answered."""
+        needed = {(tile.col, tile.row) for batch in batches for tile in batch if (tile.col, tile.row) not in answered}
+        if self.settings.blend != "crop":
+            needed = {other for place in needed for other in neighbourhood(*place)}
+        numbers = (i for i, batch in enumerate(batches) if any((tile.col, tile.row) in needed for tile in batch))
+        return next(numbers, len(batches))
+
+    def _named(self, broken: Mapping[tuple[int, int], str]) -> dict[str, str]:
+        """Broken tiles by where they are on the slide, from the top."""
+        corners = {place: self.grid.tile(*place).slide_region for place in broken}
+        order = sorted(broken, key=lambda place: place[::-1])
+        return {f"{corners[place].x:.0f}, {corners[place].y:.0f}": broken[place] for place in order}
+
+    def _stages(
+        self, model: Model, rasters: SlideRasters, answers: AnsweredTiles, reader: TileReader, tiles: Sequence[Tile]
+    ) -> Stages[Tile, Any]:
         side = self.settings.tile_px + 2 * self.settings.halo_px
-        stages = partial(Stages, read=self.slide.read, room=model.room, side=(side, side))
+        stages = partial(Stages, read=reader.read, room=model.room, side=(side, side))
+        unsure = self.settings.uncertainty
         if self.settings.blend == "crop":
+            probabilities, halo = rasters.wants_probabilities, self.grid.halo
             return stages(
                 predict=lambda _, pixels: model.answer(
-                    pixels, halo=self.grid.halo, probabilities=rasters.wants_probabilities
+                    pixels, halo=halo, probabilities=probabilities, uncertainty=unsure
                 ),
-                write=rasters.write,
+                write=lambda batch, answer: answers.write(batch, answer, reader),
             )
         blender = Blender(
             tiles,
@@ -190,13 +203,16 @@ class SlidePredictor:
             classes=len(self.card.labels.trained_values),
             core=self.grid.tile_size,
             halo=self.grid.halo,
+            uncertainty=unsure,
         )
 
         def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
-            for tile, answer in blender.add(batch, levels):
-                rasters.write([tile], answer)
+            for tile, answer in blender.add(batch, levels, broken=reader.broken):
+                if (tile.col, tile.row) not in answers.places:
+                    answers.write([tile], answer, reader)
 
-        return stages(predict=lambda _, pixels: model.levels(pixels), write=write)
+        levels = model.levels_and_spread if unsure and isinstance(model, Together) else model.levels
+        return stages(predict=lambda _, pixels: levels(pixels), write=write)
 
     def _by_class(self, counts: NDArray[np.int64]) -> dict[str, int]:
         values = self.card.labels.trained_values
@@ -223,6 +239,12 @@ class SlidePredictor:
         size = f"its um/px is {self.info.mpp_note}" if is_mean else ""
         return tuple(note for note in (self.source.note, size) if note)
 
+    def _notes_on_area(self, not_predicted: int) -> tuple[str, ...]:
+        if self.area is None:
+            return ()
+        fraction = not_predicted / (self.grid.level_width * self.grid.level_height)
+        return (f"{not_predicted:,} px ({fraction:.1%}) outside --within {self.settings.within} were not predicted",)
+
     def _nothing_left(self, likeliest: NDArray[np.int64], kept: NDArray[np.int64]) -> list[str]:
         """Classes that the model saw somewhere, nowhere as likely as it has to be."""
         labels = self.card.labels
@@ -231,36 +253,6 @@ class SlidePredictor:
             f"with a probability of {self.limits[i] / 255:.2f}: all of it is background"
             for i in np.flatnonzero((likeliest > 0) & (kept == 0))
         ]
-
-    def _choose_tiles(self) -> tuple[float, dict[tuple[int, int], Tile], tuple[str, ...]]:
-        """Tissue fraction of the slide, the tiles to predict by (col, row), and notes."""
-        everything = {(tile.col, tile.row): tile for tile in self.grid}
-        if not self.settings.only_tissue:
-            return 1.0, everything, ()
-        mask = tissue_mask(self.slide.thumbnail())
-        if not mask.any():
-            return 0.0, everything, ("no tissue could be told from glass: all tiles were predicted",)
-        size = self.info.width, self.info.height
-        mask = self.tissue = solid_tissue(mask, largest_hole=self._lumen_px(mask))
-        wanted = {key: tile for key, tile in everything.items() if tissue_fraction(mask, tile.slide_region, *size) > 0}
-        return float(mask.mean()), wanted, ()
-
-    def _lumen_px(self, mask: NDArray[np.bool_]) -> float:
-        """Px of the tissue mask in the largest lumen; none is filled without um/px."""
-        if self.info.mpp is None:
-            return 0
-        um_per_px = self.info.mpp * self.info.width / mask.shape[1]
-        return float(_LARGEST_LUMEN_MM2 * 1e6 / um_per_px**2)
-
-    def _open_rasters(self) -> AbstractContextManager[tuple[RasterWriter, RasterWriter | None]]:
-        name = self.probabilities_name
-        return open_writers(
-            self.card.labels,
-            self.grid,
-            mpp=self.mpp,
-            labels_path=self.root / self.labels_name,
-            probabilities_path=None if name is None else self.root / name,
-        )
 
     def _mm2_per_second(self, tiles: int, seconds: float) -> float | None:
         if self.mpp is None:

@@ -101,6 +101,22 @@ def pick_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def named_device(name: str) -> torch.device:
+    """The device that a user names: "cpu", "mps", or the number of a GPU.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    there = [str(number) for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in (*there, "cpu"):
+        raise ConfigError(f"--devices {name}: there is no such device here, but {', '.join((*there, 'cpu'))}")
+    if name.isdecimal():
+        torch.cuda.set_device(int(name))
+        return torch.device("cuda", int(name))
+    return torch.device(name)
+
+
 def device_name(device: torch.device) -> str:
     """Name a device for people: "cuda (NVIDIA H100)", "mps", "cpu (2 threads)" or "2 processes on cpu (1 threads)"."""
     name = device.type

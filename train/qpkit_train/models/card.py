@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,38 @@ STRIDE = 32
 """Images are padded to multiples of this: encoders halve at most five times."""
 
 
-Answer = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
-"""(n, h, w) class indices and, where they are wanted, (n, classes, h, w) probabilities, 255 is 1."""
+class Answer(NamedTuple):
+    """What a model says of a batch of n tiles; all uint8.
+
+    Attributes:
+        indices: (n, h, w), the likeliest class.
+        probabilities: (n, classes, h, w), 255 is 1; None where they are not wanted.
+        uncertainty: (n, bands, h, w), as `qpkit_train.inference.pixels.uncertainty` says; None where it is not wanted.
+    """
+
+    indices: NDArray[np.uint8]
+    probabilities: NDArray[np.uint8] | None = None
+    uncertainty: NDArray[np.uint8] | None = None
+
+    def of_tile(self, number: int) -> Answer:
+        """What is said of one tile: without the first axis."""
+        found = [None if part is None else part[number] for part in self]
+        return Answer(self.indices[number], *found[1:])
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """Put the answers to parts of a batch together."""
+    return Answer(
+        np.concatenate([answer.indices for answer in answers]),
+        _joined_where_wanted([answer.probabilities for answer in answers]),
+        _joined_where_wanted([answer.uncertainty for answer in answers]),
+    )
+
+
+def _joined_where_wanted(parts: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8] | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None
+
 
 LEVELS = 65_535
 """Stands for a probability of 1 where means are taken: sums of whole numbers do not depend on their order."""
@@ -67,17 +98,16 @@ class Model(Protocol):
         """Make an array that pixels are read into, in memory from which the device takes them fast."""
         ...
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch.
 
         Args:
             pixels: (n, h, w, 3) uint8 RGB, h and w multiples of STRIDE.
             halo: px to throw away on each side.
-            probabilities: Whether probabilities are wanted.
+            probabilities, uncertainty: Whether they are wanted.
 
         Returns:
-            (n, h - 2 halo, w - 2 halo) uint8 class indices, and (n, classes, ...) uint8 probabilities (255 is 1) or
-            None. The caller may write into both.
+            Of (h - 2 halo, w - 2 halo) px; the caller may write into it.
         """
         ...
 

@@ -27,6 +27,7 @@ import msgspec
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.errors import FormatError, listed
 from qpkit.files import RUN_NAME, is_gone, pretty_json, replace_file
+from qpkit_train.appearance import Appearance
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
 from qpkit_train.recipe.settings import Recipe
@@ -64,6 +65,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         process: Machine and process that trains, "host 1234"; "" in runs of earlier versions.
         device, precision: What it ran on.
         normalization: What pixels go through before the network.
+        appearance: What the training tiles look like; None in runs of earlier versions.
         parameters: "all" of the network, and those that are "learning".
         origins: Runs that the first weights are from, by setting: "run", "folder" and "best_epoch".
         epochs: That ran.
@@ -92,6 +94,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     precision: str
     process: str = ""
     normalization: Normalization | None = None
+    appearance: Appearance | None = None
     parameters: dict[str, int] = {}
     origins: dict[str, dict[str, Any]] = {}
     epochs: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import torch
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins
@@ -60,6 +61,8 @@ class Run:
             "pixels_there": self.file.sampler.get("pixels_of_tiles", {}),
             "thresholds": self.file.thresholds,
         }
+        if self.file.appearance is not None:
+            trained["appearance"] = msgspec.to_builtins(self.file.appearance)
         return ModelCard(
             run=self.id,
             name=self.recipe.name,

@@ -19,6 +19,7 @@ from qpkit.dataset.stores.slides import exported_colors
 from qpkit.errors import OutputError, QpkitError
 from qpkit.files import RUN_NAME, require_run_folder, sha256, this_process
 from qpkit.slides import AS_IN_FILE, Colors
+from qpkit_train.appearance import Appearance
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.machine.devices import choose_precision, device_name
@@ -81,11 +82,14 @@ def _plain(colors: Colors) -> dict[str, Any]:
     return plain
 
 
-def with_network(file: RunFile, started: InitialNetwork, normalization: Normalization) -> RunFile:
+def with_network(
+    file: RunFile, started: InitialNetwork, normalization: Normalization, appearance: Appearance | None
+) -> RunFile:
     """Add what is known once there is a network: its size, where its weights are from, what it is fed."""
     return msgspec.structs.replace(
         file,
         normalization=normalization,
+        appearance=appearance,
         parameters=count_parameters(started.network),
         origins={**file.origins, **started.origins},
         notes=[*file.notes, *started.notes],
@@ -96,7 +100,9 @@ def resumed_run_file(root: Path, file: RunFile, note: str = "") -> RunFile:
     """run.json of a run that goes on: what its start measured and loaded stays as it was; `note` is added."""
     there = read_run_file(root)
     notes = [*there.notes, *([note] if note else [])]
-    return msgspec.structs.replace(file, normalization=there.normalization, origins=there.origins, notes=notes)
+    return msgspec.structs.replace(
+        file, normalization=there.normalization, appearance=there.appearance, origins=there.origins, notes=notes
+    )
 
 
 def claim_folder(root: Path, file: RunFile, *, resume: bool) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
-from qpkit.errors import FormatError, LabelError
+from qpkit.errors import ConfigError, FormatError, LabelError
 from qpkit.extras import extra
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes
 from qpkit_train.models.card import LEVELS, Answer, ModelCard
 
 KEY: Final = "qpkit"
@@ -21,6 +22,8 @@ KEY: Final = "qpkit"
 
 FORMAT: Final = "qpkit onnx 1"
 INPUT: Final = "pixels"
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
 OUTPUT: Final = "probabilities"
 
 
@@ -48,18 +51,24 @@ class OnnxModel:
 
     Args:
         path: The file.
+        device: "cpu", the number of a GPU, or None for the best there is.
+        threads: Of a CPU; 0 for as many as there are cores.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         FormatError: The file is missing, damaged, or was not written by qpkit.
+        ConfigError: There is no such device.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, device: str | None = None, threads: int = 0) -> None:
         runtime = _runtime()
         if not path.is_file():
             raise FormatError(f"{path}: no such model")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        providers = _providers(runtime.get_available_providers(), device)
         try:
-            self._session = runtime.InferenceSession(str(path), providers=_local(runtime.get_available_providers()))
+            self._session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as err:  # onnxruntime raises exceptions of its own that share no base
             raise FormatError(f"{path}: cannot be opened as an ONNX model ({str(err).splitlines()[0]})") from err
         self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
@@ -71,13 +80,17 @@ class OnnxModel:
         """Make an array for pixels; see `Model`."""
         return np.empty(shape, np.uint8)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch; see `Model`."""
         found = self._probabilities(pixels)
         height, width = found.shape[-2:]
         found = found[..., halo : height - halo, halo : width - halo]
         indices = found.argmax(axis=1).astype(np.uint8)
-        return indices, np.rint(found * 255).astype(np.uint8) if probabilities else None
+        return Answer(
+            indices,
+            np.rint(found * 255).astype(np.uint8) if probabilities else None,
+            entropy_bytes(found)[:, np.newaxis] if uncertainty else None,
+        )
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""
@@ -89,9 +102,15 @@ class OnnxModel:
         return found
 
 
-def _local(providers: Sequence[str]) -> list[str]:
+def _providers(there: Sequence[str], device: str | None) -> list[Any]:
     """Choose what computes here: Azure's, first in some builds, calls services and would be named as the device."""
-    return [name for name in providers if name != "AzureExecutionProvider"]
+    if device is None:
+        return [name for name in there if name != "AzureExecutionProvider"]
+    if device == "cpu":
+        return [_CPU]
+    if _CUDA not in there:
+        raise ConfigError(f"--devices {device}: this onnxruntime has no CUDA; install onnxruntime-gpu, or say cpu")
+    return [(_CUDA, {"device_id": int(device)}), _CPU]
 
 
 def _runtime() -> Any:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qpkit_train.inference.memory import InParts
+from qpkit_train.inference.running.memory import InParts
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
-from qpkit_train.machine.devices import choose_precision, device_name, pick_device
-from qpkit_train.models.card import LEVELS, Answer
+from qpkit_train.machine.devices import choose_precision, device_name, named_device, pick_device
+from qpkit_train.models.card import LEVELS, Answer, joined
 from qpkit_train.models.forward import cropped, forward
 from qpkit_train.run_folder.run import Run
 
 
 class Predictor:
-    """A run's model on the best device there is; see `Model`.
+    """A run's model on a device; see `Model`.
+
+    Args:
+        run: The run.
+        device: "cpu", the number of a GPU, or None for the best there is.
+        threads: Of a CPU; 0 leaves them as they are.
+
+    Raises:
+        ConfigError: There is no such device.
 
     Attributes:
         card: What it is.
         device_name, precision: What it runs on.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, device: str | None = None, threads: int = 0) -> None:
         self.card = run.card()
-        self.device = pick_device()
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = pick_device() if device is None else named_device(device)
         self.device_name = device_name(self.device)
         self.precision: str = choose_precision(run.recipe.precision, self.device.type)
         self._dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
@@ -44,18 +56,20 @@ class Predictor:
         """What the user has to know of the device's memory."""
         return self._in_parts.notes
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch; see `Model`."""
 
         def predict(part: NDArray[np.uint8]) -> Answer:
             found = self.probabilities(part, halo=halo)
             # The same as argmax (the first of equal ones), which takes 5 times as long on CPUs.
             indices = found.max(dim=1).indices.to(torch.uint8).cpu().numpy()
-            return indices, (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None
+            return Answer(
+                indices,
+                (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None,
+                _entropy_bytes(found).cpu().numpy() if uncertainty else None,
+            )
 
-        parts = self._in_parts(predict, pixels)
-        indices = np.concatenate([part[0] for part in parts])
-        return indices, np.concatenate([part[1] for part in parts if part[1] is not None]) if probabilities else None
+        return joined(self._in_parts(predict, pixels))
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""
@@ -88,3 +102,10 @@ class Predictor:
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
         return probabilities_of(logits, sigmoid=self._sigmoid)
+
+
+def _entropy_bytes(probabilities: Tensor) -> Tensor:
+    """As `uncertainty.entropy_bytes`, on the device: (n, 1, h, w) uint8."""
+    shares = probabilities / probabilities.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    entropy: Tensor = torch.special.entr(shares).sum(dim=1, keepdim=True) / math.log(shares.shape[1])
+    return (entropy.clamp(0, 1) * 255).round().to(torch.uint8)

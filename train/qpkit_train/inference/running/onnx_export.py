@@ -16,7 +16,7 @@ from qpkit.errors import ConfigError
 from qpkit.extras import extra
 from qpkit.files import replace_file
 from qpkit_train.data.normalization import Normalization
-from qpkit_train.inference.onnx_model import INPUT, KEY, OUTPUT, card_to_text
+from qpkit_train.inference.running.onnx_model import INPUT, KEY, OUTPUT, card_to_text
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.models.card import STRIDE
 from qpkit_train.models.forward import forward

@@ -1,19 +1,19 @@
-"""The slides of an export on a Dask cluster, whatever started it; a slide whose worker dies is done again elsewhere."""
+"""Work past one process, a slide at a time: parts for array jobs, and workers of a Dask scheduler."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
-from qpkit.progress import Ticker
-from qpkit.workflows.export.jobs import SlideJob, SlideResult, run_slide, tick_slide
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_Result = TypeVar("_Result")
 
 _RETRIES: Final = 3
 """Times that a slide is begun again after an error of the machine (a network drive that hangs)."""
@@ -22,20 +22,38 @@ _PATIENCE: Final = 30
 """Seconds to wait for the scheduler, and for its first worker."""
 
 
-def run_on_cluster(jobs: Sequence[SlideJob], root: Path, *, address: str, tick: Ticker) -> Iterator[SlideResult]:
-    """Export slides on the workers of a Dask scheduler; see `run_slides`.
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read "3/20": (3, 20), the first is 1.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard {text!r}: has to be NUMBER/COUNT, from 1/20 to 20/20")
+
+
+def run_on_cluster(
+    work: Callable[..., _Result], slides: Sequence[Any], *arguments: Any, root: Path, address: str
+) -> Iterator[_Result]:
+    """Call a function for each slide on the workers of a Dask scheduler; a slide whose worker dies is done elsewhere.
 
     Args:
-        jobs: In the order of the table.
-        root: The unfinished export, on a drive that all workers see.
+        work: Called with a slide and the arguments.
+        slides: What it is called with, one after the other.
+        arguments: The same for all.
+        root: The unfinished folder, on a drive that all workers see.
         address: Such as "tcp://node1:8786".
-        tick: Called for all tiles of a slide when the results before it are in.
+
+    Yields:
+        What the function gave, in the order of the slides.
 
     Raises:
         MissingExtraError: Dask is not installed.
         ConfigError: The scheduler cannot be reached, has no worker, a worker does not see `root`, or a slide killed
             several workers one after the other.
-        OSError, LabelError, GeometryError: As in `SlideExport`.
+        Exception: What the function raises.
     """
     with extra("cluster"):
         from distributed import Client, KilledWorker
@@ -46,12 +64,10 @@ def run_on_cluster(jobs: Sequence[SlideJob], root: Path, *, address: str, tick: 
     with client:
         _check_workers(client, root, address)
         # Not pure: a job is done for the files that it writes, so none may be taken for an equal one.
-        waiting = [client.submit(run_slide, job, root, None, pure=False, retries=_RETRIES) for job in jobs]
+        waiting = [client.submit(work, slide, *arguments, pure=False, retries=_RETRIES) for slide in slides]
         try:
-            for job, future in zip(jobs, waiting, strict=True):
-                result: SlideResult = future.result()
-                tick_slide(job, tick)
-                yield result
+            for future in waiting:
+                yield future.result()
         except KilledWorker as err:
             raise ConfigError(
                 f"--scheduler {address}: several workers died one after the other on one slide, perhaps for their "
@@ -70,5 +86,5 @@ def _check_workers(client: Client, root: Path, address: str) -> None:
     blind = [worker for worker, is_there in seen.items() if not is_there]
     if blind:
         raise ConfigError(
-            f"--scheduler {address}: worker {blind[0]} does not see {root.parent}; export to a drive that all share"
+            f"--scheduler {address}: worker {blind[0]} does not see {root.parent}; write to a drive that all share"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.errors import ConfigError
+from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, spread_levels
 from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard
 
 Tta = Literal["none", "flips", "d4"]
@@ -40,7 +41,7 @@ class Together:
 
     def __init__(self, models: Sequence[Model], tta: Tta = "none") -> None:
         for other in models[1:]:
-            _require_alike(models[0].card, other.card)
+            require_alike(models[0].card, other.card)
         self.models, self.looks = tuple(models), LOOKS[tta]
         self.card, self.device_name, self.precision = models[0].card, models[0].device_name, models[0].precision
 
@@ -53,40 +54,62 @@ class Together:
         """Make an array for pixels; see `Model`."""
         return self.models[0].room(shape)
 
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool) -> Answer:
-        """Predict a batch; see `Model`."""
+    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
+        """Predict a batch; see `Model`. Uncertainty has a second band, the spread of the looks."""
         height, width = pixels.shape[1:3]
-        sums = self._sums(pixels)[..., halo : height - halo, halo : width - halo]
+        inside = np.s_[..., halo : height - halo, halo : width - halo]
+        sums, squares = self._sums(pixels, squared=uncertainty)
+        sums = sums[inside]
         # Rounded to the 255 steps of an answer, from sums of LEVELS each.
         step = np.uint32(self._looks_in_all * (LEVELS // 255))
+        unsure = None
+        if squares is not None:
+            spread = as_bytes(spread_levels(sums, squares[inside], self._looks_in_all))
+            unsure = np.stack([entropy_bytes(sums), spread], axis=1)
         bytes_ = ((sums + step // 2) // step).astype(np.uint8) if probabilities else None
-        return sums.argmax(axis=1).astype(np.uint8), bytes_
+        return Answer(sums.argmax(axis=1).astype(np.uint8), bytes_, unsure)
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""
-        count = np.uint32(self._looks_in_all)
-        return ((self._sums(pixels) + count // 2) // count).astype(np.uint16)
+        return self._mean(self._sums(pixels)[0])
+
+    def levels_and_spread(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """As `levels`, with one more channel: the spread of the looks, as `spread_levels` gives it."""
+        sums, squares = self._sums(pixels, squared=True)
+        assert squares is not None
+        spread = spread_levels(sums, squares, self._looks_in_all)
+        return np.concatenate([self._mean(sums), spread[:, np.newaxis]], axis=1)
 
     @property
     def _looks_in_all(self) -> int:
         return len(self.models) * len(self.looks)
 
-    def _sums(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """(n, classes, h, w) probabilities of all looks, LEVELS each, added up."""
+    def _mean(self, sums: NDArray[np.uint32]) -> NDArray[np.uint16]:
+        count = np.uint32(self._looks_in_all)
+        return ((sums + count // 2) // count).astype(np.uint16)
+
+    def _sums(
+        self, pixels: NDArray[np.uint8], *, squared: bool = False
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64] | None]:
+        """(n, classes, h, w) probabilities of all looks, LEVELS each, added up; and their squares, if wanted."""
         total: NDArray[np.uint32] | None = None
+        squares: NDArray[np.uint64] | None = None
         for model in self.models:
             for turns, mirrored in self.looks:
                 seen = np.rot90(pixels, turns, axes=(1, 2))
                 seen = seen[:, :, ::-1] if mirrored else seen
-                found = model.levels(np.ascontiguousarray(seen))
-                found = found[..., ::-1] if mirrored else found
-                found = np.rot90(found, -turns, axes=(2, 3))
-                total = found.astype(np.uint32) if total is None else total + found
+                levels = model.levels(np.ascontiguousarray(seen))
+                levels = levels[..., ::-1] if mirrored else levels
+                found = np.rot90(levels, -turns, axes=(2, 3)).astype(np.uint32)
+                total = found if total is None else total + found
+                if squared:
+                    square = found.astype(np.uint64) ** 2
+                    squares = square if squares is None else squares + square
         assert total is not None
-        return total
+        return total, squares
 
 
-def _require_alike(one: ModelCard, other: ModelCard) -> None:
+def require_alike(one: ModelCard, other: ModelCard) -> None:
     """Raise unless two models can be averaged.
 
     Raises:

@@ -1,0 +1,94 @@
+"""How far a slide is from what a model has learned from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from tiny_tiles import MakeTiles, tiny_recipe
+
+from qpkit.predictions import read_predictions
+from qpkit.slides import SlideSource
+from qpkit_train.appearance import FEATURES, Appearance, appearance_of, look_of
+from qpkit_train.inference.predict import predict
+from qpkit_train.inference.running.onnx_export import export_onnx
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.loop import fit
+from qpkit_train.run_folder.run import load_run
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+def tissue(seed: int, *, shift: int = 0, side: int = 96) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).normal((170, 90, 150), 25, (side, side, 3)) + shift
+    return noise.clip(0, 255).astype(np.uint8)
+
+
+def looks(*seeds: int, shift: int = 0) -> list[NDArray[np.float64]]:
+    found = [look_of(tissue(seed, shift=shift)) for seed in seeds]
+    return [look for look in found if look is not None]
+
+
+@pytest.fixture(scope="module")
+def appearance() -> Appearance:
+    made = appearance_of({f"slide {i}": looks(*range(9 * i, 9 * i + 9), shift=4 * i) for i in range(4)}, [1.0, 2.0])
+    assert made is not None
+    return made
+
+
+def test_a_slide_like_the_others_is_near_and_one_in_other_colours_far(appearance: Appearance) -> None:
+    low, high = appearance.left_out() or (0.0, 0.0)
+    assert 0 < low < high < 3
+    assert appearance.distance(np.mean(looks(90, 91, 92, shift=6), axis=0)) < high
+    for look, feature in ((tissue(95) // 2, "OD"), (np.repeat(tissue(95)[::4], 4, axis=0), "sharpness")):
+        found = look_of(look)
+        assert found is not None and appearance.distance(found) > 3
+        assert feature in appearance.strangest(found)
+
+
+def test_distance_is_mahalanobis(appearance: Appearance) -> None:
+    means = np.array(list(appearance.slides.values()))
+    assert appearance.distance(means.mean(axis=0)) == 0
+    one = looks(99)[0]
+    twice = means.mean(axis=0) + 2 * (one - means.mean(axis=0))
+    assert appearance.distance(twice) == pytest.approx(2 * appearance.distance(one))
+    assert len(one) == len(FEATURES)
+
+
+def test_glass_has_no_look_and_one_slide_no_range() -> None:
+    assert look_of(np.full((64, 64, 3), 240, np.uint8)) is None
+    assert appearance_of({"a": []}, [1.0]) is None
+    one = appearance_of({"a": looks(1, 2)}, [1.0])
+    assert one is not None and one.left_out() is None and np.isfinite(one.distance(looks(3)[0]))
+
+
+@pytest.mark.slow
+def test_a_run_keeps_it_and_predictions_say_how_far_they_are(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    """Slide and stripes; as run folder and as ONNX file."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
+    fit(make_tiles(), tmp_path / "run", tiny_recipe("optim.epochs=1"))
+    file = load_run(tmp_path / "run").file
+    assert file.appearance is not None and list(file.appearance.slides) == ["slide-train"]
+    assert file.appearance.downsamples == (2.0, 2.0)
+    export_onnx(tmp_path / "run", tmp_path / "model.onnx")
+    pixels = np.concatenate([tissue(1, side=128), 255 - tissue(1, side=128)])
+    tifffile.imwrite(tmp_path / "s.tif", pixels, tile=(64, 64), photometric="rgb")
+    how = PredictSettings(tile_px=64, halo_px=32, only_tissue=False)
+    source = SlideSource(name="s", path=tmp_path / "s.tif", mpp=0.5)
+    found = []
+    for model in ("run", "model.onnx"):
+        (slide,) = predict(tmp_path / model, [source], tmp_path / f"of-{model}", how).slides
+        info = read_predictions(tmp_path / f"of-{model}").info
+        assert slide.distance is not None and slide.distance.training is None
+        assert list(slide.distance.stripes) == [0, 64, 128, 192]
+        assert slide.distance.is_far == any("UNLIKE the training slides" in note for note in slide.notes)
+        assert info["slides"][0]["distance"] == msgspec.to_builtins(slide.distance, str_keys=True)
+        found.append(slide.distance)
+    assert found[0] == found[1]
+    assert not replace(found[0], slide=2.9).is_far and replace(found[0], slide=3.1).is_far
+    assert not replace(found[0], slide=3.1, training=(1.0, 4.0)).is_far

@@ -1,0 +1,95 @@
+"""What is to be predicted: model, slides, places and settings, the same for all processes that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpkit.core.annotation import Annotation
+from qpkit.files import safe_names
+from qpkit.predictions.ome_zarr import require_zarr
+from qpkit.slides import SlideSource
+from qpkit_train.inference.colors import notes_on_colors
+from qpkit_train.inference.running.opening import card_of
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.sharing.finished import job_of
+from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
+from qpkit_train.models.card import STRIDE, ModelCard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be predicted.
+
+    Args:
+        run_root: Run folder or .onnx file.
+        card: Of the model.
+        sources: Slides.
+        stems: How the files of each begin.
+        areas: Inside which annotations each slide is predicted, by name; None for all of all slides.
+        settings: As used.
+        thresholds: As used, by class name.
+        limits: The same as (classes,) uint8.
+        notes: What the user has to know of all of it.
+        job: Name of all that the rasters depend on.
+    """
+
+    run_root: Path
+    card: ModelCard
+    sources: Sequence[SlideSource]
+    stems: Sequence[str]
+    areas: Mapping[str, Sequence[Annotation]] | None
+    settings: PredictSettings
+    thresholds: dict[str, float]
+    limits: NDArray[np.uint8]
+    notes: tuple[str, ...]
+    job: str
+
+
+def plan_predictions(
+    run_root: Path,
+    sources: Sequence[SlideSource],
+    settings: PredictSettings,
+    areas: Mapping[str, Sequence[Annotation]] | None = None,
+) -> Plan:
+    """Look at everything that can be wrong before a slide is opened.
+
+    Raises:
+        ConfigError: A threshold of a class that the model does not have, or one that the model does not know; models
+            that cannot be averaged.
+        FormatError: A model is damaged.
+        MissingExtraError: zarr is wanted and not installed.
+    """
+    if settings.ome_zarr:
+        require_zarr()
+    card = card_of(run_root, settings)
+    thresholds = resolved_thresholds(settings.thresholds, card)
+    limits = threshold_levels(thresholds, card.labels)
+    tile_px, halo_px = _whole_strides(settings.tile_px), _whole_strides(settings.halo_px)
+    used = replace(settings, tile_px=tile_px, halo_px=halo_px, thresholds=thresholds)
+    return Plan(
+        run_root=run_root,
+        card=card,
+        sources=tuple(sources),
+        stems=safe_names([source.name for source in sources]),
+        areas=areas,
+        settings=used,
+        thresholds=thresholds,
+        limits=limits,
+        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources)),
+        job=job_of(run_root, sources, used, areas),
+    )
+
+
+def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
+    if thresholds == VALIDATED and card.trained["tiles"]["validated_on"] == "train":
+        return ("these probabilities were chosen on training tiles, as the run had no validation split",)
+    return ()
+
+
+def _whole_strides(px: int) -> int:
+    return -(-px // STRIDE) * STRIDE

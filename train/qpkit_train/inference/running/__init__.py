@@ -1,0 +1,1 @@
+"""Models that run: as a run folder, as an ONNX file, or several together."""

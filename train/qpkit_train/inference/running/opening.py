@@ -1,0 +1,68 @@
+"""Models from what a user names: run folders and ONNX files, alone or several together. Only runs import torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qpkit.extras import extra
+from qpkit_train.inference.running.together import Together, require_alike
+from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.models.card import Model, ModelCard
+
+
+def card_of(run_root: Path, settings: PredictSettings) -> ModelCard:
+    """Read what a model is, without its weights; those that are averaged with it are looked at, too.
+
+    Raises:
+        FormatError: One cannot be opened.
+        ConfigError: They cannot be averaged.
+    """
+    card, *others = [_card(path) for path in (run_root, *settings.others)]
+    for other in others:
+        require_alike(card, other)
+    return card
+
+
+def open_model(run_root: Path, settings: PredictSettings, *, device: str | None = None, threads: int = 0) -> Model:
+    """Open a model, and those that are averaged with it.
+
+    Args:
+        run_root: Run folder or .onnx file.
+        settings: Which others, and how tiles are turned.
+        device: "cpu", the number of a GPU, or None for the best there is.
+        threads: Of a CPU; 0 for as many as there are cores.
+
+    Raises:
+        FormatError: One cannot be opened.
+        ConfigError: They cannot be averaged, or there is no such device.
+    """
+    models = [open_one(path, device, threads) for path in (run_root, *settings.others)]
+    if len(models) == 1 and settings.tta == "none":
+        return models[0]
+    return Together(models, settings.tta)
+
+
+def open_one(path: Path, device: str | None, threads: int) -> Model:
+    """Open one model; see `open_model`."""
+    if _is_onnx(path):
+        from qpkit_train.inference.running.onnx_model import OnnxModel
+
+        return OnnxModel(path, device=device, threads=threads)
+    with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
+        from qpkit_train.inference.running.torch_model import Predictor
+        from qpkit_train.run_folder.run import load_run
+
+    return Predictor(load_run(path), device=device, threads=threads)
+
+
+def _card(path: Path) -> ModelCard:
+    if _is_onnx(path):
+        return open_one(path, "cpu", 1).card
+    with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
+        from qpkit_train.run_folder.run import load_run
+
+    return load_run(path).card()
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
