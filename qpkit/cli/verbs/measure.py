@@ -12,7 +12,8 @@ from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import OutputError
 from qpkit.files import replace_file
 from qpkit.qupath import open_project
-from qpkit.workflows.tables.measure import Measured, MeasureSettings, measure, write_measurements
+from qpkit.workflows.tables.measure import MeasureSettings, measure, write_measurements
+from qpkit.workflows.tables.places import Measured
 
 
 def command(

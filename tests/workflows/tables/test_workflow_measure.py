@@ -19,7 +19,8 @@ from qpkit.errors import ConfigError, ProjectError
 from qpkit.qupath import open_project
 from qpkit.workflows.imports.project import import_predictions
 from qpkit.workflows.imports.settings import ImportSettings
-from qpkit.workflows.tables.measure import Measured, MeasureSettings, measure
+from qpkit.workflows.tables.measure import MeasureSettings, measure
+from qpkit.workflows.tables.places import Measured
 
 UM2 = MPP**2
 
