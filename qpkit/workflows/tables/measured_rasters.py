@@ -89,5 +89,5 @@ def _counts(regions: NDArray[np.uint8], labels: NDArray[np.uint8], count: int) -
 
 
 def _raster_place(counts: NDArray[np.int64], labels: LabelMap, px2: float, um2: float) -> Place:
-    classes = {item.name: sum_of(int(counts[item.value]) * px2, um2) for item in labels.classes if counts[item.value]}
+    classes = {item.name: sum_of(int(counts[item.value]) * px2, um2) for item in labels.classes}
     return Place(classes, sum_of(int(counts.sum()) * px2, um2))
