@@ -89,7 +89,7 @@ def report_project(
     )
     replace_file(page, text.encode())
     if table is not None:
-        replace_file(table, rows_to_csv(rows).encode())
+        replace_file(table, rows_to_csv(rows))
     return ReportPage(slides=len(slides), notes=tuple(notes))
 
 

@@ -115,7 +115,7 @@ def report_predictions(
     )
     replace_file(page, text.encode())
     if table is not None:
-        replace_file(table, rows_to_csv(rows).encode())
+        replace_file(table, rows_to_csv(rows))
     return ReportPage(slides=len(shown), notes=tuple(notes))
 
 

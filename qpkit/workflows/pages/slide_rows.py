@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from qpkit.files import csv_bytes
 from qpkit.predictions import SlidePrediction
 from qpkit.predictions.told import Told, ToldSlide
 from qpkit.workflows.tables.places import Measured
@@ -92,13 +91,9 @@ def _speed(said: ToldSlide) -> Row:
     return row | {name.replace("_", " "): None if speed is None else getattr(speed, name) for name in names}
 
 
-def rows_to_csv(rows: Sequence[Row]) -> str:
-    """The rows as a table; None is blank."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, tuple(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
-    return text.getvalue()
+def rows_to_csv(rows: Sequence[Row]) -> bytes:
+    """The rows as a table; what is not known is blank."""
+    return csv_bytes([tuple(rows[0]), *(tuple("" if v is None else v for v in row.values()) for row in rows)])
 
 
 def class_columns(names: Sequence[str]) -> dict[str, str]:

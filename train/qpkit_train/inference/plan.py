@@ -18,7 +18,7 @@ from qpkit_train.inference.running.opening import card_of
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.sharing.finished import job_of
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
-from qpkit_train.models.card import STRIDE, ModelCard
+from qpkit_train.models.card import ModelCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def plan_predictions(
     card = card_of(run_root, settings)
     thresholds = resolved_thresholds(settings.thresholds, card)
     limits = threshold_levels(thresholds, card.labels)
-    tile_px, halo_px = _whole_strides(settings.tile_px), _whole_strides(settings.halo_px)
+    tile_px, halo_px = _tile_and_halo(settings, card)
     used = replace(settings, tile_px=tile_px, halo_px=halo_px, thresholds=thresholds)
     return Plan(
         run_root=run_root,
@@ -80,7 +80,7 @@ def plan_predictions(
         settings=used,
         thresholds=thresholds,
         limits=limits,
-        notes=(*_notes(settings.thresholds, card), *notes_on_colors(card, sources)),
+        notes=(*_notes(settings.thresholds, card), *_notes_on_size(used, card), *notes_on_colors(card, sources)),
         job=job_of(run_root, sources, used, areas),
     )
 
@@ -91,5 +91,19 @@ def _notes(thresholds: Thresholds | None, card: ModelCard) -> tuple[str, ...]:
     return ()
 
 
-def _whole_strides(px: int) -> int:
-    return -(-px // STRIDE) * STRIDE
+def _tile_and_halo(settings: PredictSettings, card: ModelCard) -> tuple[int, int]:
+    """Px of a tile and of its halo: whole strides, or what makes the one size that a model takes."""
+    if card.input_px is None:
+        return _whole(settings.tile_px, card.stride), _whole(settings.halo_px, card.stride)
+    halo_px = min(settings.halo_px, card.input_px // 4)
+    return card.input_px - 2 * halo_px, halo_px
+
+
+def _notes_on_size(used: PredictSettings, card: ModelCard) -> tuple[str, ...]:
+    if card.input_px is None:
+        return ()
+    return (f"the model takes {card.input_px} px: tiles are {used.tile_px} px, with a halo of {used.halo_px} px",)
+
+
+def _whole(px: int, stride: int) -> int:
+    return -(-px // stride) * stride

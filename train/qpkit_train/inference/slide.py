@@ -29,7 +29,7 @@ from qpkit_train.inference.predicted import PredictedSlide, Speed
 from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.sharing.journal import AnsweredTiles, Journal
-from qpkit_train.models.card import Model, ModelCard
+from qpkit_train.models.card import Model, ModelCard, for_slide
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -111,6 +111,7 @@ class SlidePredictor:
             OutputError: A raster or the journal cannot be written.
         """
         started = time.perf_counter()
+        model = for_slide(model, self.slide)
         choice = choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
         chosen, size = choice.predicted, self.settings.batch_size
         batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
+from qpkit.slides import Slide
 
 STRIDE = 32
-"""Images are padded to multiples of this: encoders halve at most five times."""
+"""Images are padded to multiples of this: encoders halve at most five times. Foreign models may need others."""
 
 
 class Answer(NamedTuple):
@@ -65,6 +66,8 @@ class ModelCard:
         downsample: Slide px per px, for models without mpp; None if its tiles had several.
         trained: What it was trained on and how well, for predictions.json.
         versions: Of the packages that run it.
+        stride: Height and width of what it takes are multiples of this.
+        input_px: The only height and width that it takes; None for any.
     """
 
     run: str
@@ -75,6 +78,8 @@ class ModelCard:
     downsample: float | None
     trained: dict[str, Any]
     versions: dict[str, str]
+    stride: int = STRIDE
+    input_px: int | None = None
 
 
 class Model(Protocol):
@@ -102,7 +107,7 @@ class Model(Protocol):
         """Predict a batch.
 
         Args:
-            pixels: (n, h, w, 3) uint8 RGB, h and w multiples of STRIDE.
+            pixels: (n, h, w, 3) uint8 RGB, h and w multiples of the card's stride.
             halo: px to throw away on each side.
             probabilities, uncertainty: Whether they are wanted.
 
@@ -114,3 +119,21 @@ class Model(Protocol):
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included: (n, classes, h, w) uint16 probabilities, LEVELS is 1."""
         ...
+
+
+@runtime_checkable
+class SlideModel(Model, Protocol):
+    """A model that has to see a slide before it predicts it."""
+
+    def for_slide(self, slide: Slide) -> Model:
+        """The model as it predicts this slide.
+
+        Raises:
+            FormatError: The slide cannot be read, or is none for the model.
+        """
+        ...
+
+
+def for_slide(model: Model, slide: Slide) -> Model:
+    """The model as it predicts a slide."""
+    return model.for_slide(slide) if isinstance(model, SlideModel) else model

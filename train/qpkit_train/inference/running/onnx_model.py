@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
-from qpkit.errors import ConfigError, FormatError, LabelError
-from qpkit.extras import extra
-from qpkit_train.inference.pixels.uncertainty import entropy_bytes
-from qpkit_train.models.card import LEVELS, Answer, ModelCard
+from qpkit.errors import FormatError, LabelError
+from qpkit_train.inference.running.onnx_session import SessionModel, open_session, versions
+from qpkit_train.models.card import ModelCard
 
 KEY: Final = "qpkit"
 """Of the metadata: JSON with what `card_to_text` writes."""
 
 FORMAT: Final = "qpkit onnx 1"
 INPUT: Final = "pixels"
-_CPU: Final = "CPUExecutionProvider"
-_CUDA: Final = "CUDAExecutionProvider"
 OUTPUT: Final = "probabilities"
 
 
@@ -43,7 +38,7 @@ def card_to_text(card: ModelCard) -> str:
     )
 
 
-class OnnxModel:
+class OnnxModel(SessionModel):
     """Runs a file that `qpkit export-model` wrote; see `Model`.
 
     The graph takes (n, 3, h, w) float32 RGB in 0..255 and gives (n, classes, h, w) float32 probabilities: shift, scale
@@ -61,62 +56,14 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path, *, device: str | None = None, threads: int = 0) -> None:
-        runtime = _runtime()
-        if not path.is_file():
-            raise FormatError(f"{path}: no such model")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        providers = _providers(runtime.get_available_providers(), device)
-        try:
-            self._session = runtime.InferenceSession(str(path), options, providers=providers)
-        except Exception as err:  # onnxruntime raises exceptions of its own that share no base
-            raise FormatError(f"{path}: cannot be opened as an ONNX model ({str(err).splitlines()[0]})") from err
-        self.card = _card(self._session.get_modelmeta().custom_metadata_map, path)
-        self.device_name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
-        self.precision = "32-true"
-        self.notes: tuple[str, ...] = ()
+        session = open_session(path, device=device, threads=threads)
+        super().__init__(session, _card(session.get_modelmeta().custom_metadata_map, path))
 
-    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Make an array for pixels; see `Model`."""
-        return np.empty(shape, np.uint8)
-
-    def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
-        """Predict a batch; see `Model`."""
-        found = self._probabilities(pixels)
-        height, width = found.shape[-2:]
-        found = found[..., halo : height - halo, halo : width - halo]
-        indices = found.argmax(axis=1).astype(np.uint8)
-        return Answer(
-            indices,
-            np.rint(found * 255).astype(np.uint8) if probabilities else None,
-            entropy_bytes(found)[:, np.newaxis] if uncertainty else None,
-        )
-
-    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Predict a batch, halo included; see `Model`."""
-        return np.rint(self._probabilities(pixels) * LEVELS).astype(np.uint16)
-
-    def _probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict a batch; see `SessionModel`."""
         images = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32)
         found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
         return found
-
-
-def _providers(there: Sequence[str], device: str | None) -> list[Any]:
-    """Choose what computes here: Azure's, first in some builds, calls services and would be named as the device."""
-    if device is None:
-        return [name for name in there if name != "AzureExecutionProvider"]
-    if device == "cpu":
-        return [_CPU]
-    if _CUDA not in there:
-        raise ConfigError(f"--devices {device}: this onnxruntime has no CUDA; install onnxruntime-gpu, or say cpu")
-    return [(_CUDA, {"device_id": int(device)}), _CPU]
-
-
-def _runtime() -> Any:
-    with extra("onnx"):
-        import onnxruntime
-    return onnxruntime
 
 
 def _card(entries: dict[str, str], path: Path) -> ModelCard:
@@ -132,7 +79,14 @@ def _card(entries: dict[str, str], path: Path) -> ModelCard:
             mpp=record["mpp"],
             downsample=record["downsample"],
             trained=record["trained"],
-            versions={p: metadata.version(p) for p in ("qpkit", "onnxruntime", "numpy")},
+            versions=versions(),
         )
-    except (KeyError, json.JSONDecodeError, LabelError, TypeError) as err:
+    except KeyError as err:
+        if err.args == (KEY,):
+            raise FormatError(
+                f"{path}: not a model that qpkit export-model wrote; describe it in a TOML file (docs/training.md, "
+                "Models of others)"
+            ) from err
+        raise FormatError(f"{path}: not a model that qpkit export-model wrote ({err!r})") from err
+    except (json.JSONDecodeError, LabelError, TypeError) as err:
         raise FormatError(f"{path}: not a model that qpkit export-model wrote ({err!r})") from err

@@ -1,10 +1,16 @@
-"""Models from what a user names: run folders and ONNX files, alone or several together. Only runs import torch."""
+"""Models from what a user names: run folders, ONNX files and descriptions of foreign ones, alone or several together.
+
+Only runs import torch.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 from qpkit.extras import extra
+from qpkit_train.inference.running.foreign import is_description
 from qpkit_train.inference.running.together import Together, require_alike
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.models.card import Model, ModelCard
@@ -20,14 +26,14 @@ def card_of(run_root: Path, settings: PredictSettings) -> ModelCard:
     card, *others = [_card(path) for path in (run_root, *settings.others)]
     for other in others:
         require_alike(card, other)
-    return card
+    return replace(card, stride=math.lcm(card.stride, *(other.stride for other in others)))
 
 
 def open_model(run_root: Path, settings: PredictSettings, *, device: str | None = None, threads: int = 0) -> Model:
     """Open a model, and those that are averaged with it.
 
     Args:
-        run_root: Run folder or .onnx file.
+        run_root: Run folder, .onnx file, or .toml file that describes a foreign one.
         settings: Which others, and how tiles are turned.
         device: "cpu", the number of a GPU, or None for the best there is.
         threads: Of a CPU; 0 for as many as there are cores.
@@ -44,6 +50,10 @@ def open_model(run_root: Path, settings: PredictSettings, *, device: str | None 
 
 def open_one(path: Path, device: str | None, threads: int) -> Model:
     """Open one model; see `open_model`."""
+    if is_description(path):
+        from qpkit_train.inference.running.foreign_model import ForeignModel
+
+        return ForeignModel(path, device=device, threads=threads)
     if _is_onnx(path):
         from qpkit_train.inference.running.onnx_model import OnnxModel
 
@@ -56,7 +66,7 @@ def open_one(path: Path, device: str | None, threads: int) -> Model:
 
 
 def _card(path: Path) -> ModelCard:
-    if _is_onnx(path):
+    if _is_onnx(path) or is_description(path):
         return open_one(path, "cpu", 1).card
     with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
         from qpkit_train.run_folder.run import load_run

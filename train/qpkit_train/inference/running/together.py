@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.errors import ConfigError
+from qpkit.slides import Slide
 from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, spread_levels
-from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard
+from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard, for_slide
 
 Tta = Literal["none", "flips", "d4"]
 """Test-time augmentation: mirrored both ways (4 looks), or turned by 90 degrees, too (8)."""
@@ -42,13 +43,17 @@ class Together:
     def __init__(self, models: Sequence[Model], tta: Tta = "none") -> None:
         for other in models[1:]:
             require_alike(models[0].card, other.card)
-        self.models, self.looks = tuple(models), LOOKS[tta]
+        self.models, self.looks, self._tta = tuple(models), LOOKS[tta], tta
         self.card, self.device_name, self.precision = models[0].card, models[0].device_name, models[0].precision
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the models say of how they ran."""
         return tuple(dict.fromkeys(note for model in self.models for note in model.notes))
+
+    def for_slide(self, slide: Slide) -> Together:
+        """All of them as they predict a slide; see `SlideModel`."""
+        return Together([for_slide(model, slide) for model in self.models], self._tta)
 
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array for pixels; see `Model`."""
@@ -113,7 +118,7 @@ def require_alike(one: ModelCard, other: ModelCard) -> None:
     """Raise unless two models can be averaged.
 
     Raises:
-        ConfigError: Their classes or um/px differ.
+        ConfigError: Their classes, um/px or sizes of tiles differ.
     """
     if [(item.name, item.value) for item in one.labels.classes] != [
         (item.name, item.value) for item in other.labels.classes
@@ -121,10 +126,13 @@ def require_alike(one: ModelCard, other: ModelCard) -> None:
         raise ConfigError(
             f"{other.where}: other classes than {one.where}; only models of the same label map are averaged"
         )
-    if (one.mpp, one.downsample) != (other.mpp, other.downsample):
+    if _scale(one) != _scale(other):
         raise ConfigError(
             f"{other.where}: expects {_scale(other)}, {one.where} {_scale(one)}; only models of one scale are averaged"
         )
+    if one.input_px != other.input_px:
+        sizes = [f"{card.input_px} px" if card.input_px else "any size" for card in (other, one)]
+        raise ConfigError(f"{other.where}: takes {sizes[0]}, {one.where} {sizes[1]}; they cannot be averaged")
 
 
 def _scale(card: ModelCard) -> str:

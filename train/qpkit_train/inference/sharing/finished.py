@@ -17,6 +17,7 @@ from qpkit.predictions import SlidePrediction
 from qpkit.slides import SlideSource
 from qpkit.version import __version__
 from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.running.foreign import files_of
 from qpkit_train.inference.settings import PredictSettings
 
 _ENDING: Final = ".finished.json"
@@ -55,7 +56,8 @@ def job_of(
     digest = hashlib.sha256(f"{__version__} {replace(settings, readers=None)}".encode())
     try:
         for model in (run_root, *settings.others):
-            digest.update(quick_hash(model).encode())
+            for file in files_of(model):
+                digest.update(quick_hash(file).encode())
     except OSError as err:
         raise FormatError(f"{err.filename}: cannot be read ({err.strerror})") from err
     for source in sources:
