@@ -198,7 +198,8 @@ def predict(
     slides; the last one makes `out`.
 
     Args:
-        run: Run folder of `train`, or an .onnx file of qpkit export-model, which needs no torch.
+        run: Run folder of `train`; or an .onnx file of qpkit export-model or a .toml file that describes another ONNX
+            model, which need no torch.
         paths: QuPath projects or slide files.
         out: Folder to make: rasters and predictions.json.
         settings: How they are predicted.

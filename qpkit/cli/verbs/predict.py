@@ -33,7 +33,9 @@ with extra("train"):
 
 
 def command(
-    run: Path = typer.Argument(..., help="Run folder that qpkit train made, or an .onnx file of qpkit export-model."),
+    run: Path = typer.Argument(
+        ..., help="Run folder of qpkit train, .onnx file of qpkit export-model, or .toml file about another ONNX model."
+    ),
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
     *,
@@ -69,7 +71,7 @@ def command(
     if part is None:
         require_free(out, marker=INFO_NAME, overwrite=overwrite)
     if not run.exists():
-        raise FormatError(f"{run}: there is no such run folder or .onnx file")
+        raise FormatError(f"{run}: there is no such run folder, .onnx or .toml file")
     with progress("predict") as update:
         how: dict[str, Any] = {
             "slides": slides,

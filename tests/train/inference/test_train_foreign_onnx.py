@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -200,6 +201,13 @@ def describe_other(folder: Path) -> Path:
     path = folder / "other.toml"
     path.write_text((folder / "model.toml").read_text().replace("input_px = 64", "stride = 64"))
     return path
+
+
+def test_the_description_in_the_docs_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(onnx = .*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
+    (tmp_path / "model.toml").write_text(text)
+    said = read_description(tmp_path / "model.toml")
+    assert (said.mpp, said.stride, said.order, said.background) == (0.5, 32, [1], 0)
 
 
 @pytest.mark.parametrize(

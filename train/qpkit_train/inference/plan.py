@@ -26,7 +26,7 @@ class Plan:
     """What is to be predicted.
 
     Args:
-        run_root: Run folder or .onnx file.
+        run_root: Run folder, .onnx or .toml file.
         card: Of the model.
         sources: Slides.
         stems: How the files of each begin.

@@ -1,6 +1,6 @@
 """From a model and slides to rasters of predictions: tiles with a halo at the model's um/px, tissue only.
 
-The model is a run folder (torch) or an ONNX file (no torch).
+The model is a run folder (torch), an ONNX file, or the description of a foreign one (no torch).
 
 Every tile is read with `halo_px` more on each side, which are predicted and thrown away. As tile and halo are
 multiples of the network's stride, a pixel of tissue gets the same answer whatever the tile size, as long as the halo
@@ -54,10 +54,10 @@ def predict(
     on_slide: OnSlide | None = None,
     on_progress: OnProgress = no_progress,
 ) -> PredictReport:
-    """Predict slides with a run's best epoch, or with a model that `qpkit export-model` wrote.
+    """Predict slides with a run's best epoch, with a model that `qpkit export-model` wrote, or with a foreign one.
 
     Args:
-        run_root: What fit() left, or an .onnx file.
+        run_root: What fit() left, an .onnx file, or a .toml file that describes one.
         sources: Slides; names have to differ.
         out: Folder to make; it appears when everything is done, or not at all. If the process is killed, the same call
             goes on where it was; called by several processes, each does some of the slides.

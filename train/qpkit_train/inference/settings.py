@@ -52,8 +52,8 @@ class PredictSettings(Settings):
             pixel, with weights that fall towards the edges of each.
         tta: Test-time augmentation: the mean over mirrored tiles (flips, 4 times the work), or turned ones, too (d4, 8
             times).
-        others: Run folder or .onnx file of a further model with the same classes and um/px; the mean of the models'
-            probabilities counts (repeatable).
+        others: Run folder, .onnx or .toml file of a further model with the same classes and um/px; the mean of the
+            models' probabilities counts (repeatable).
         readers: Threads that read tiles; found while predicting if left out. The result does not depend on it.
     """
 
