@@ -12,6 +12,7 @@ from qpkit.settings import Flag, Range, Settings
 from qpkit_train.inference.pixels.blend import Blend
 from qpkit_train.inference.running.together import LOOKS, Tta
 from qpkit_train.inference.thresholds import Thresholds, parse_thresholds
+from qpkit_train.models.card import Calibrate
 
 
 def parse_runs(texts: Sequence[str]) -> tuple[Path, ...]:
@@ -52,6 +53,8 @@ class PredictSettings(Settings):
             pixel, with weights that fall towards the edges of each.
         tta: Test-time augmentation: the mean over mirrored tiles (flips, 4 times the work), or turned ones, too (d4, 8
             times).
+        calibrate: Estimate the statistics of batch normalisation anew on each slide, for slides that look otherwise
+            than the training's. Only for run folders.
         others: Run folder, .onnx or .toml file of a further model with the same classes and um/px; the mean of the
             models' probabilities counts (repeatable).
         readers: Threads that read tiles; found while predicting if left out. The result does not depend on it.
@@ -71,6 +74,7 @@ class PredictSettings(Settings):
     ] = None
     blend: Blend = "crop"
     tta: Tta = "none"
+    calibrate: Calibrate = "none"
     others: Annotated[tuple[Path, ...], Flag(name="--with", parse=parse_runs, many=True, metavar="RUN")] = ()
     readers: Annotated[int | None, Range(at_least=1)] = None
 

@@ -111,8 +111,8 @@ class SlidePredictor:
             OutputError: A raster or the journal cannot be written.
         """
         started = time.perf_counter()
-        model = for_slide(model, self.slide)
         choice = choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
+        model = for_slide(model, self.slide, choice.predicted)
         chosen, size = choice.predicted, self.settings.batch_size
         batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
         with open_writers(self.card.labels, self.described(), self.root, looks=self.settings.looks) as writers:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
+from qpkit.core.tiles import Tile
 from qpkit.slides import Slide
 
 STRIDE = 32
@@ -51,6 +52,10 @@ def _joined_where_wanted(parts: Sequence[NDArray[np.uint8] | None]) -> NDArray[n
 
 LEVELS = 65_535
 """Stands for a probability of 1 where means are taken: sums of whole numbers do not depend on their order."""
+
+
+Calibrate = Literal["none", "batch-norm"]
+"""What of a network is estimated anew on each slide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +130,12 @@ class Model(Protocol):
 class SlideModel(Model, Protocol):
     """A model that has to see a slide before it predicts it."""
 
-    def for_slide(self, slide: Slide) -> Model:
+    def for_slide(self, slide: Slide, tiles: Sequence[Tile]) -> Model:
         """The model as it predicts this slide.
+
+        Args:
+            slide: Opened.
+            tiles: Those that will be predicted.
 
         Raises:
             FormatError: The slide cannot be read, or is none for the model.
@@ -134,6 +143,6 @@ class SlideModel(Model, Protocol):
         ...
 
 
-def for_slide(model: Model, slide: Slide) -> Model:
-    """The model as it predicts a slide."""
-    return model.for_slide(slide) if isinstance(model, SlideModel) else model
+def for_slide(model: Model, slide: Slide, tiles: Sequence[Tile]) -> Model:
+    """The model as it predicts these tiles of a slide."""
+    return model.for_slide(slide, tiles) if isinstance(model, SlideModel) else model

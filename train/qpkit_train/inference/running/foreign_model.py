@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError, FormatError
 from qpkit.slides import Slide
 from qpkit_train.inference.running.foreign import (
@@ -53,7 +55,7 @@ class ForeignModel(SessionModel):
         self._prepare_slide = load_preparation(path, self._said) if self._said.prepare else None
         self._prepare: PrepareTiles = self._normalized
 
-    def for_slide(self, slide: Slide) -> ForeignModel:
+    def for_slide(self, slide: Slide, tiles: Sequence[Tile]) -> ForeignModel:
         """The model as it predicts a slide; see `SlideModel`."""
         if self._prepare_slide is None:
             return self

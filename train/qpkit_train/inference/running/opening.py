@@ -9,11 +9,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from qpkit.errors import ConfigError
 from qpkit.extras import extra
 from qpkit_train.inference.running.foreign import is_description
 from qpkit_train.inference.running.together import Together, require_alike
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.models.card import Model, ModelCard
+from qpkit_train.models.card import Calibrate, Model, ModelCard
 
 
 def card_of(run_root: Path, settings: PredictSettings) -> ModelCard:
@@ -21,9 +22,15 @@ def card_of(run_root: Path, settings: PredictSettings) -> ModelCard:
 
     Raises:
         FormatError: One cannot be opened.
-        ConfigError: They cannot be averaged.
+        ConfigError: They cannot be averaged, or not be calibrated.
     """
-    card, *others = [_card(path) for path in (run_root, *settings.others)]
+    paths = (run_root, *settings.others)
+    fixed = [path for path in paths if _needs_no_torch(path)]
+    if settings.calibrate != "none" and fixed:
+        raise ConfigError(
+            f"--calibrate {settings.calibrate} goes with run folders; the statistics of {fixed[0]} are fixed"
+        )
+    card, *others = [_card(path) for path in paths]
     for other in others:
         require_alike(card, other)
     return replace(card, stride=math.lcm(card.stride, *(other.stride for other in others)))
@@ -42,13 +49,14 @@ def open_model(run_root: Path, settings: PredictSettings, *, device: str | None 
         FormatError: One cannot be opened.
         ConfigError: They cannot be averaged, or there is no such device.
     """
-    models = [open_one(path, device, threads) for path in (run_root, *settings.others)]
+    paths = (run_root, *settings.others)
+    models = [open_one(path, device, threads, calibrate=settings.calibrate) for path in paths]
     if len(models) == 1 and settings.tta == "none":
         return models[0]
     return Together(models, settings.tta)
 
 
-def open_one(path: Path, device: str | None, threads: int) -> Model:
+def open_one(path: Path, device: str | None, threads: int, *, calibrate: Calibrate = "none") -> Model:
     """Open one model; see `open_model`."""
     if is_description(path):
         from qpkit_train.inference.running.foreign_model import ForeignModel
@@ -62,16 +70,20 @@ def open_one(path: Path, device: str | None, threads: int) -> Model:
         from qpkit_train.inference.running.torch_model import Predictor
         from qpkit_train.run_folder.run import load_run
 
-    return Predictor(load_run(path), device=device, threads=threads)
+    return Predictor(load_run(path), device=device, threads=threads, calibrate=calibrate)
 
 
 def _card(path: Path) -> ModelCard:
-    if _is_onnx(path) or is_description(path):
+    if _needs_no_torch(path):
         return open_one(path, "cpu", 1).card
     with extra("train", why="a run folder needs it; an .onnx file of qpkit export-model does not"):
         from qpkit_train.run_folder.run import load_run
 
     return load_run(path).card()
+
+
+def _needs_no_torch(path: Path) -> bool:
+    return _is_onnx(path) or is_description(path)
 
 
 def _is_onnx(path: Path) -> bool:

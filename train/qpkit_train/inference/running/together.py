@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError
 from qpkit.slides import Slide
 from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, spread_levels
@@ -51,9 +52,9 @@ class Together:
         """What the models say of how they ran."""
         return tuple(dict.fromkeys(note for model in self.models for note in model.notes))
 
-    def for_slide(self, slide: Slide) -> Together:
+    def for_slide(self, slide: Slide, tiles: Sequence[Tile]) -> Together:
         """All of them as they predict a slide; see `SlideModel`."""
-        return Together([for_slide(model, slide) for model in self.models], self._tta)
+        return Together([for_slide(model, slide, tiles) for model in self.models], self._tta)
 
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array for pixels; see `Model`."""

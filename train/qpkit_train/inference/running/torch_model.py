@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qpkit.core.tiles import Tile
+from qpkit.errors import ConfigError
+from qpkit.slides import Slide
+from qpkit_train.inference.running.calibration import batch_norms, calibrated, middles_of
 from qpkit_train.inference.running.memory import InParts
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import choose_precision, device_name, named_device, pick_device
-from qpkit_train.models.card import LEVELS, Answer, joined
+from qpkit_train.models.card import LEVELS, Answer, Calibrate, joined
 from qpkit_train.models.forward import cropped, forward
 from qpkit_train.run_folder.run import Run
 
@@ -24,16 +30,17 @@ class Predictor:
         run: The run.
         device: "cpu", the number of a GPU, or None for the best there is.
         threads: Of a CPU; 0 leaves them as they are.
+        calibrate: Whether batch-norm statistics are estimated anew on each slide.
 
     Raises:
-        ConfigError: There is no such device.
+        ConfigError: There is no such device, or no batch norm.
 
     Attributes:
         card: What it is.
         device_name, precision: What it runs on.
     """
 
-    def __init__(self, run: Run, *, device: str | None = None, threads: int = 0) -> None:
+    def __init__(self, run: Run, *, device: str | None = None, threads: int = 0, calibrate: Calibrate = "none") -> None:
         self.card = run.card()
         if threads:
             torch.set_num_threads(threads)
@@ -43,8 +50,24 @@ class Predictor:
         self._dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         self._model = run.load_model().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self._normalization = run.normalization
+        self._calibrate = calibrate
+        if calibrate == "batch-norm" and not batch_norms(self._model):
+            raise ConfigError(f"{self.card.where}: its network has no batch norm; leave out --calibrate batch-norm")
         self._in_parts = InParts()
         self._sigmoid = uses_sigmoid(run.recipe.loss.terms)
+
+    def for_slide(self, slide: Slide, tiles: Sequence[Tile]) -> Predictor:
+        """The model as it predicts a slide; see `SlideModel`."""
+        if self._calibrate == "none":
+            return self
+        own = copy.copy(self)
+
+        def run(network: torch.nn.Module, pixels: NDArray[np.uint8]) -> None:
+            own._model = network
+            own._in_parts(lambda part: own.probabilities(part, halo=0), pixels)
+
+        own._model = calibrated(self._model, run, middles_of(slide, tiles))
+        return own
 
     def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array for pixels, pinned where a GPU copies them; see `Model`."""
