@@ -81,7 +81,7 @@ def report_predictions(
         project: Where the slides are now, their regions and patients; without it they are looked for where they were
             predicted, and whole slides are measured.
         table: CSV file to write, with a row for each slide.
-        on_progress: Called with slides measured and shown, and twice their number.
+        on_progress: Called with slides measured and shown, and all steps of that.
 
     Raises:
         ProjectError: No slide of the predictions is in the project.
@@ -90,12 +90,14 @@ def report_predictions(
     """
     told = told_of(predictions)
     entries = {} if project is None else _entries_of(predictions, project)
-    count = len(predictions.slides)
-    measured = _measured(predictions, project, entries, settings, lambda i, _, text: on_progress(i, 2 * count, text))
+    tick = Ticker(2 * len(predictions.slides) + len(entries), on_progress)
+    of_slides = measure_rasters(predictions, on_progress=lambda _, __, text: tick(text))
+    measured = of_slides
+    if project is not None:
+        measured = _in_project(predictions, project, entries, settings, lambda _, __, text: tick(text))
     names = [item.name for item in predictions.label_map.classes if item.value != predictions.label_map.background]
-    rows = slide_rows(predictions.slides, told, measured.rows, names)
+    rows = slide_rows(predictions.slides, told, of_slides.rows, names)
     notes = [*predictions.notes, *measured.notes, *_notes(predictions, told, project, entries)]
-    tick = Ticker(count, lambda i, _, text: on_progress(count + i, 2 * count, text))
     shown = []
     for slide in predictions.slides[:MOST_PICTURES]:
         shown.append(_slide(predictions, slide, told, entries.get(slide.name), settings, notes))
@@ -132,15 +134,14 @@ def _entries_of(predictions: PredictionSet, project: Project) -> dict[str, Entry
     return found
 
 
-def _measured(
+def _in_project(
     predictions: PredictionSet,
-    project: Project | None,
+    project: Project,
     entries: Mapping[str, Entry],
     settings: ReportSettings,
     on_progress: OnProgress,
 ) -> MeasureReport:
-    if project is None:
-        return measure_rasters(predictions, on_progress=on_progress)
+    """Measure regions, slides and patients of the entries."""
     chosen = tuple(str(entry.id) for entry in entries.values())
     how = MeasureSettings(what=str(predictions.root), region=settings.region, patient=settings.patient, entries=chosen)
     return measure(project, how, on_progress=on_progress)
@@ -157,7 +158,7 @@ def _notes(predictions: PredictionSet, told: Told, project: Project | None, entr
     notes += [f"skipped {name}: {reason}" for name, reason in told.skipped]
     elsewhere = [slide.name for slide in predictions.slides if slide.name not in entries]
     if project is not None and elsewhere:
-        notes.append(f"not in {project.path.parent.name}, and not measured: {listed(elsewhere)}")
+        notes.append(f"not in {project.path.parent.name}, so without regions: {listed(elsewhere)}")
     if len(predictions.slides) > MOST_PICTURES:
         notes.append(f"the first {MOST_PICTURES} of {len(predictions.slides)} slides are shown; the tables have all")
     return notes

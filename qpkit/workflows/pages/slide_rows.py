@@ -13,7 +13,6 @@ from qpkit.workflows.tables.places import Measured
 Row = dict[str, Any]
 """By column; None where nothing is known."""
 
-
 FOUND: Final = {"um/px": "um/px", "tissue mm2": "tissue, mm²"}
 
 TRUST: Final = {
@@ -40,7 +39,7 @@ def slide_rows(
     Args:
         slides: Of the predictions.
         told: What predictions.json tells of them.
-        measured: Areas; of them the rows of slides are used.
+        measured: Areas of rasters; of them the rows of slides are used.
         classes: Their names, in the order of the columns.
     """
     said = told.by_slide
@@ -49,12 +48,13 @@ def slide_rows(
 
 def _row(slide: SlidePrediction, said: ToldSlide, measured: Sequence[Measured], classes: Sequence[str]) -> Row:
     um2 = None if slide.mpp is None else (slide.mpp / slide.downsample) ** 2
-    is_known = um2 is not None and said.tissue is not None and slide.within is None
-    tissue = said.tissue * slide.width * slide.height * um2 / 1e6 if is_known else None  # type: ignore[operator] # mypy does not follow is_known
+    tissue: float | None = None
+    if um2 is not None and said.tissue is not None and slide.within is None:
+        tissue = said.tissue * slide.width * slide.height * um2 / 1e6
     areas = areas_of(slide.name, measured)
     row: Row = {"slide": slide.name, "um/px": slide.mpp, "tissue mm2": tissue}
     for name in classes:
-        area = areas.get(name, 0.0)
+        area = areas[name]
         row[f"{name} mm2"] = area
         row[f"{name} fraction of tissue"] = area / tissue if tissue and area is not None else None
     return row | _trust(said) | _speed(said)

@@ -221,7 +221,7 @@ def test_the_description_in_the_docs_is_one(tmp_path: Path) -> None:
         (USUAL.replace("background = 2", "background = 1"), "have to be different"),
         (USUAL.partition("mean")[0], "state mean and std, or prepare"),
         (USUAL + '\nprepare = "a:b"', "takes the place of"),
-        (USUAL.replace(str([*STD]), "[1, 0, 1]"), "std has to be above 0"),
+        (USUAL.replace(str([*STD]), "[1, 0, 1]"), "std above 0"),
         ("downsample = [", "not the description of a model"),
     ],
 )

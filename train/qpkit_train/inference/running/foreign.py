@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import math
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,8 +135,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 yield f"prepare = {self.prepare!r} has to be module:function"
         elif self.mean is None or self.std is None:
             yield "state mean and std, or prepare"
-        elif not all(self.std):
-            yield "std has to be above 0"
+        elif not (all(map(math.isfinite, (*self.mean, *self.std))) and min(self.std) > 0):
+            yield "mean and std have to be finite, and std above 0"
 
 
 def is_description(path: Path) -> bool:
@@ -173,7 +174,7 @@ def files_of(path: Path) -> list[Path]:
     said = read_description(path)
     onnx, module = path.parent / said.onnx, _module_file(path, said)
     # Weights beside a graph are in files that begin like it: model.onnx.data, model.onnx_data.
-    weights = sorted(file for file in onnx.parent.glob(f"{onnx.name}*") if file.is_file())
+    weights = sorted(file for file in onnx.parent.glob("*") if file.is_file() and file.name.startswith(onnx.name))
     return [path, *weights, *([module] if module.is_file() else [])]
 
 
