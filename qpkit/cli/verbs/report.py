@@ -43,17 +43,23 @@ def command(
     predicted, areas, and of PREDICTIONS uncertainty, distance from the training slides, seams and speed.
     """
     is_predicted, is_opened = (source / INFO_NAME).is_file(), is_project(source)
-    page = out or (source / _PAGE_NAME)
     if out is None and is_opened:
         raise ConfigError(f"{source}: nothing is written into a project; say where the page goes with -o report.html")
+    page = out or (source / _PAGE_NAME)
     if page.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{page}: the page is HTML; its name has to end in .html")
     if csv is not None and csv.exists() and not overwrite:
         raise OutputError(f"{csv}: is there already; choose another name or pass --overwrite")
-    if tiles is not None and (is_predicted or is_opened):
-        raise ConfigError("--tiles goes with a run folder")
     if project is not None and not is_predicted:
         raise ConfigError(f"{project}: a second argument goes with a folder that qpkit predict made, not with {source}")
+    is_run = not (is_predicted or is_opened)
+    for rule, is_said, fits in (
+        ("--tiles goes with a run folder", tiles is not None, is_run),
+        ("--csv goes with predictions; the tables of a training lie in its run folder", csv is not None, not is_run),
+        ("--region and --patient go with a PROJECT", settings != ReportSettings(), is_opened or project is not None),
+    ):
+        if is_said and not fits:
+            raise ConfigError(rule)
     with progress("report") as update:
         if is_predicted:
             opened = None if project is None else open_project(project)
@@ -62,7 +68,7 @@ def command(
         elif is_opened:
             shown = report_project(open_project(source), page, settings, table=csv, on_progress=update)
         else:
-            shown = _of_training(source, page, csv, tiles, update)
+            shown = _of_training(source, page, tiles, update)
     say_all("note: ", shown.notes[:_MOST_NOTES])
     if len(shown.notes) > _MOST_NOTES:
         say(f"note: and {len(shown.notes) - _MOST_NOTES} more like these; the page has them all")
@@ -71,9 +77,7 @@ def command(
     say(f"report: {page}")
 
 
-def _of_training(run: Path, page: Path, csv: Path | None, tiles: Path | None, on_progress: OnProgress) -> ReportPage:
-    if csv is not None:
-        raise ConfigError(f"--csv goes with predictions; the tables of a training lie in {run}")
+def _of_training(run: Path, page: Path, tiles: Path | None, on_progress: OnProgress) -> ReportPage:
     with extra("train"):
         from qpkit_train.training_page import write_training_page
 

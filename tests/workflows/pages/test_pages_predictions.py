@@ -128,6 +128,7 @@ def test_what_does_not_go_together_is_one_line(tmp_path: Path, capsys: pytest.Ca
     for arguments in (
         (predictions.root, "-o", "a.txt"),
         (predictions.root, "--tiles", tmp_path),
+        (predictions.root, "--region", "Core"),
         (project.path, other.path, "-o", tmp_path / "a.html"),
         (tmp_path / "none", "--csv", tmp_path / "a.csv"),
     ):

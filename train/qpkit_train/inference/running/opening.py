@@ -50,13 +50,13 @@ def open_model(run_root: Path, settings: PredictSettings, *, device: str | None 
         ConfigError: They cannot be averaged, or there is no such device.
     """
     paths = (run_root, *settings.others)
-    models = [open_one(path, device, threads, calibrate=settings.calibrate) for path in paths]
+    models = [open_one(path, device, threads, settings.calibrate) for path in paths]
     if len(models) == 1 and settings.tta == "none":
         return models[0]
     return Together(models, settings.tta)
 
 
-def open_one(path: Path, device: str | None, threads: int, *, calibrate: Calibrate = "none") -> Model:
+def open_one(path: Path, device: str | None, threads: int, calibrate: Calibrate = "none") -> Model:
     """Open one model; see `open_model`."""
     if is_description(path):
         from qpkit_train.inference.running.foreign_model import ForeignModel

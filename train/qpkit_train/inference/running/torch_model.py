@@ -58,7 +58,7 @@ class Predictor:
 
     def for_slide(self, slide: Slide, tiles: Sequence[Tile]) -> Predictor:
         """The model as it predicts a slide; see `SlideModel`."""
-        if self._calibrate == "none":
+        if self._calibrate == "none" or not tiles:
             return self
         own = copy.copy(self)
 
