@@ -108,7 +108,7 @@ def report_predictions(
         subtitle=_subtitle(predictions, told),
         notes=notes,
         legend=[(predictions.label_map.name_of(v), rgb) for v, rgb in label_colors(predictions.label_map).items()],
-        scale=picture(color_scale()),
+        scale=picture(color_scale()) if any(slide["maps"] for slide in shown) else None,
         found=table_of_slides(rows, FOUND | class_columns(names)),
         trust=table_of_slides(rows, TRUST) if told.slides else None,
         areas=areas_table(measured.rows),
