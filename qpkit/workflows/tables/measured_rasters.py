@@ -77,7 +77,7 @@ def places_of_raster(
     if names:
         inside = _raster_place(counts[1:].sum(axis=0), rasters.label_map, px2, um2)
         for name, own in slide_place.classes.items():
-            own.inside_px2 = inside.classes[name].px2 if name in inside.classes else 0.0
+            own.inside_px2 = inside.classes[name].px2
         return places, Place(slide_place.classes, inside.whole)
     return places, slide_place
 
