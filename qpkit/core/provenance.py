@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
-from qpkit.core.review import REVIEW_KEY, said_of
+from qpkit.core.review import REVIEW_KEY, is_mark, said_of
 
 RUN_KEY: Final = "qpkit run"
 MODEL_KEY: Final = "qpkit model"
@@ -217,5 +217,10 @@ def is_undecided(item: Annotation) -> bool:
 
 
 def is_looked_at(item: Annotation, labels: LabelMap | None) -> bool:
-    """Say whether an object is of a kind that masks are made of; without a label map only annotations are."""
-    return item.kind == "annotation" if labels is None else labels.takes(item)
+    """Say whether an object is one that masks are made of; without a label map only annotations are.
+
+    Marks (`Reviewed*`, `Suggested*`, `Disagreement*`) are none, unless the label map names them.
+    """
+    if labels is None:
+        return item.kind == "annotation" and not is_mark(item)
+    return labels.takes(item) and (not is_mark(item) or labels.knows(item.class_name or ""))
