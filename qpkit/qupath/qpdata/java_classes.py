@@ -6,7 +6,7 @@ All serialVersionUIDs and fields were dumped from files of all six versions; QuP
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from qpkit.errors import FormatError
@@ -97,6 +97,13 @@ class Vocabulary:
         self._heads: dict[str, bytes] = {}
         self._shared: dict[object, bytes] = {}
         self._repeats: dict[object, tuple[bytes, int] | None] = {}
+        self.own_places: list[int] = []
+        """Where in the output, until it settles, stands what values of the same kind do not have in common."""
+
+    def own(self, data: bytes) -> None:
+        """Write what differs from one value of a kind to the next: texts, numbers."""
+        self.own_places.append(len(self.emitter.out))
+        self.emitter.out.append(data)
 
     def begin(self, name: str, tag: int = TC_OBJECT) -> None:
         """Begin an object, array or enum constant: its class and its handle.
@@ -135,7 +142,7 @@ class Vocabulary:
 
     def text(self, text: str) -> None:
         """Write a string of its own, for texts that rarely repeat."""
-        self.emitter.out.append(_record(text))
+        self.own(records([text]))
         self.emitter.next += 1
 
     def string(self, text: str) -> None:
@@ -172,13 +179,13 @@ class Vocabulary:
             for value in values:
                 self.string(value)
         else:
-            self.raw(b"".join(map(_record, values)))
+            self.own(records(values))
             self.emitter.next += len(values)
 
-    def array(self, code: str, data: bytes, count: int) -> None:
-        """Write a [F, [D or [B of `count` elements from big-endian bytes."""
+    def array(self, code: str, elements: bytes) -> None:
+        """Write a [F, [D or [B of what `counted` gives."""
         self.begin("[" + code, TC_ARRAY)
-        self.emitter.out.append(_INT.pack(count) + data)
+        self.own(elements)
 
     def list_of_strings(self, values: Sequence[str]) -> None:
         """Write a java.util.ArrayList of shared strings (its own block holds the capacity)."""
@@ -263,11 +270,18 @@ class Vocabulary:
         return reference
 
 
-def _record(text: str) -> bytes:
-    """A string as the stream has it."""
-    raw = encode(text)
-    head = _SHORT.pack(TC_STRING, len(raw)) if len(raw) <= 0xFFFF else _LONG.pack(TC_LONGSTRING, len(raw))
-    return head + raw
+def records(texts: Iterable[str]) -> bytes:
+    """Strings as the stream has them, one behind the other."""
+    made = []
+    for raw in map(encode, texts):
+        made.append(_SHORT.pack(TC_STRING, len(raw)) if len(raw) <= 0xFFFF else _LONG.pack(TC_LONGSTRING, len(raw)))
+        made.append(raw)
+    return b"".join(made)
+
+
+def counted(data: bytes, width: int) -> bytes:
+    """The elements of a primitive array, of `width` bytes each, with their number before them."""
+    return _INT.pack(len(data) // width) + data
 
 
 def block(data: bytes) -> bytes:

@@ -6,10 +6,9 @@ import dataclasses
 import struct
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Final
 
-import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -18,7 +17,8 @@ from qpkit.core.lazy_annotations import ids_of
 from qpkit.core.shape_columns import AT_ONCE
 from qpkit.qupath.object_values import OBJECT_ID
 from qpkit.qupath.qpdata.hierarchy import KINDS
-from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block
+from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block, counted, records
+from qpkit.qupath.qpdata.pattern import Pattern, shared_by
 from qpkit.qupath.qpdata.roi_writer import RoiWriter
 
 _CLASS_OF: Final = {kind: name for name, kind in KINDS.items()}
@@ -67,9 +67,19 @@ class _Shapes:
         self._nuclei = nuclei
         self._ready: tuple[int, RoiWriter] | None = None
 
+    def ring(self, number: int) -> tuple[bytes, bytes] | None:
+        """See `RoiWriter.ring`."""
+        writer, place = self._writer_of(number)
+        return writer.ring(place)
+
     def write(self, number: int, plane: Plane, words: Vocabulary) -> None:
         """Write the shape of an object, which lies in a plane."""
-        first = number // AT_ONCE * AT_ONCE
+        writer, place = self._writer_of(number)
+        writer.write(place, plane, words)
+
+    def _writer_of(self, number: int) -> tuple[RoiWriter, int]:
+        """Who writes the shape of an object, and its place there."""
+        first = number - number % AT_ONCE
         if self._ready is None or self._ready[0] != first:
             some = self._objects[first : first + AT_ONCE]
             if self._nuclei:
@@ -77,7 +87,7 @@ class _Shapes:
             else:
                 writer = RoiWriter([item.geometry for item in some], [item.shape for item in some])
             self._ready = first, writer
-        self._ready[1].write(number - first, plane, words)
+        return self._ready[1], number - first
 
 
 class ObjectWriter:
@@ -92,6 +102,7 @@ class ObjectWriter:
         self._words = words
         self._rows = dict(classes or {})
         self._classes: dict[PathClass, bytes] = {}
+        self._patterns: dict[Hashable, Pattern | None] = {}
 
     def write_all(self, objects: Sequence[Annotation], *, nested: bool = False) -> None:
         """Write objects one behind the other.
@@ -106,8 +117,8 @@ class ObjectWriter:
         shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
         if not nested:
             for number, item in enumerate(objects):
-                self._begin(item, 0)
-                self._end(item, number, shapes)
+                self._write(item, number, shapes)
+                self._words.emitter.settle()
             return
         children = children_of(objects)
         waiting = [*reversed(children.get(None, ()))]
@@ -115,10 +126,31 @@ class ObjectWriter:
             number = waiting.pop()
             if number < 0:
                 self._end(objects[~number], ~number, shapes)
+                self._words.emitter.settle()
                 continue
             below = children.get(number, ())
             self._begin(objects[number], len(below))
             waiting += [~number, *reversed(below)]
+
+    def _write(self, item: Annotation, number: int, shapes: tuple[_Shapes, _Shapes]) -> None:
+        """Write an object without children, by a pattern from the third of its like on."""
+        emitter = self._words.emitter
+        ring = shapes[0].ring(number)
+        shared = None if ring is None else shared_by(item)
+        pattern = self._patterns.get(shared)
+        if pattern is not None and ring is not None:
+            emitter.out.append(pattern.filled([*_own(item), *ring]))
+            emitter.next += pattern.handles
+            return
+        pieces, handles = len(emitter.out), emitter.next
+        self._words.own_places.clear()
+        self._begin(item, 0)
+        self._end(item, number, shapes)
+        if shared in self._patterns:  # the second: definitions stand in the first
+            own = [place - pieces for place in self._words.own_places]
+            self._patterns[shared] = Pattern.of(emitter.out[pieces:], own, emitter.next - handles)
+        elif shared is not None:
+            self._patterns[shared] = None
 
     def _begin(self, annotation: Annotation, children: int) -> None:
         """Write what stands before the children."""
@@ -143,7 +175,6 @@ class ObjectWriter:
             else:
                 shapes[1].write(number, annotation.plane, words)
         words.raw(END)
-        words.emitter.settle()
 
     def name(self, name: str | None) -> None:
         """Write an object's name or null."""
@@ -173,9 +204,7 @@ class ObjectWriter:
     def metadata(self, metadata: Mapping[str, str], identity: str | None) -> None:
         """Write a MetadataMap, the id behind everything else."""
         words = self._words
-        items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
-        if identity is not None:
-            items[OBJECT_ID] = identity
+        items = _with_id(metadata, identity)
         keys = tuple(items)
         words.repeat(("metadata", keys), lambda: self._metadata_head(keys))
         words.strings(list(items.values()), shared=False)
@@ -189,8 +218,7 @@ class ObjectWriter:
             return
         names = tuple(measurements)
         words.repeat(("measurements", names), lambda: self._measurements_head(names))
-        values = np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes()
-        words.array("D", values, len(measurements))
+        words.array("D", _doubles(measurements))
 
     def _metadata_head(self, keys: Sequence[str]) -> None:
         """Write a MetadataMap up to its values."""
@@ -220,6 +248,24 @@ class ObjectWriter:
             self.color(path_class.color)
             words.string(name)
             self.path_class(PathClass(tuple(above)) if above else None)
+
+
+def _own(item: Annotation) -> list[bytes]:
+    """What an object does not share with those that are alike, but for its ROI, in the order of the file."""
+    name = [] if item.name is None else [records([item.name])]
+    texts = records(_with_id(item.metadata, item.id).values())
+    return [*name, texts, _doubles(item.measurements)] if item.measurements else [*name, texts]
+
+
+def _with_id(metadata: Mapping[str, str], identity: str | None) -> dict[str, str]:
+    """Metadata with the id behind everything else."""
+    items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
+    return items if identity is None else {**items, OBJECT_ID: identity}
+
+
+def _doubles(measurements: Mapping[str, float]) -> bytes:
+    """The values, counted."""
+    return counted(struct.pack(f">{len(measurements)}d", *measurements.values()), 8)
 
 
 def children_of(objects: Sequence[Annotation]) -> dict[int | None, list[int]]:
