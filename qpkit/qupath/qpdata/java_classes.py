@@ -6,7 +6,7 @@ All serialVersionUIDs and fields were dumped from files of all six versions; QuP
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from qpkit.errors import FormatError
@@ -81,6 +81,8 @@ END: Final = bytes([TC_ENDBLOCKDATA])
 _INT: Final = struct.Struct(">i")
 _SHORT: Final = struct.Struct(">BH")
 _LONG: Final = struct.Struct(">Bq")
+_HEADS: Final = [_SHORT.pack(TC_STRING, size).decode("latin-1") for size in range(1024)]
+"""What stands before strings of ASCII alone, by their length."""
 
 
 class Vocabulary:
@@ -270,13 +272,18 @@ class Vocabulary:
         return reference
 
 
-def records(texts: Iterable[str]) -> bytes:
+def records(texts: Collection[str]) -> bytes:
     """Strings as the stream has them, one behind the other."""
-    made = []
-    for raw in map(encode, texts):
-        made.append(_SHORT.pack(TC_STRING, len(raw)) if len(raw) <= 0xFFFF else _LONG.pack(TC_LONGSTRING, len(raw)))
-        made.append(raw)
-    return b"".join(made)
+    whole = "".join(texts)
+    if whole.isascii() and len(whole) < len(_HEADS) and "\0" not in whole:
+        return "".join([_HEADS[len(text)] + text for text in texts]).encode("latin-1")
+    return b"".join(map(_record, texts))
+
+
+def _record(text: str) -> bytes:
+    raw = encode(text)
+    head = _SHORT.pack(TC_STRING, len(raw)) if len(raw) <= 0xFFFF else _LONG.pack(TC_LONGSTRING, len(raw))
+    return head + raw
 
 
 def counted(data: bytes, width: int) -> bytes:

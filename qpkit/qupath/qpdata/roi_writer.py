@@ -130,7 +130,7 @@ def _wkb(geometry: BaseGeometry, plane: Plane, words: Vocabulary) -> None:
     """Write a GeometryROI: 2D, big endian, as JTS writes it."""
     if isinstance(geometry, shapely.GeometryCollection):
         raise GeometryError("a GeometryCollection has no ROI in QuPath; split it into polygons, lines and points")
-    wkb = shapely.to_wkb(shapely.force_2d(geometry), byte_order=0)
+    wkb = shapely.to_wkb(shapely.force_2d(geometry) if geometry.has_z else geometry, byte_order=0)
     words.begin(f"{ROI}GeometryROI$WKBSerializationProxy")
     words.pack(_PLANE, plane.c, plane.t, plane.z)
     words.raw(NULL)
