@@ -154,12 +154,17 @@ class Tape:
 
     def texts(self, rows: NDArray[np.integer[Any]]) -> list[str | None]:
         """Decode many strings; null gives None."""
-        data, made = self.data, []
-        there = (self.kind[rows] != TC_NULL).tolist()
-        for is_text, start, stop in zip(there, self.body[rows].tolist(), self.stop[rows].tolist(), strict=True):
-            # ASCII needs no second look: `not_ascii` has refused strings with a raw zero.
-            raw = data[start:stop]
-            made.append((raw.decode("ascii") if raw.isascii() else self._decode(start, stop)) if is_text else None)
+        data, starts, stops = self.data, self.body[rows].tolist(), self.stop[rows].tolist()
+        raw = b"".join([data[start:stop] for start, stop in zip(starts, stops, strict=True)])
+        made: list[str | None]
+        if raw.isascii():  # which needs no second look: `not_ascii` has refused strings with a raw zero
+            text = raw.decode("ascii")
+            ends = np.cumsum(self.stop[rows] - self.body[rows], dtype=np.int64).tolist()
+            made = [text[start:stop] for start, stop in zip([0, *ends], ends, strict=False)]
+        else:
+            made = [self._decode(start, stop) for start, stop in zip(starts, stops, strict=True)]
+        for place in np.flatnonzero(self.kind[rows] == TC_NULL).tolist():
+            made[place] = None
         return made
 
     def arrays(self, rows: NDArray[np.int64], code: str, *, owners: NDArray[np.int64]) -> list[bytes]:
