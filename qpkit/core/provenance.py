@@ -91,23 +91,22 @@ def _uuids(digests: Iterable[bytes]) -> list[str]:
 
 def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) -> dict[str, str]:
     """The metadata of a predicted object."""
-    return provenances(run, model, [class_name], [geometry])[0]
+    return {key: column[0] for key, column in provenance_columns(run, model, [class_name], [geometry]).items()}
 
 
-def provenances(
+def provenance_columns(
     run: str,
     model: str,
     class_names: Sequence[str],
     geometries: Sequence[BaseGeometry] | NDArray[np.object_],
     *,
     locked: bool = False,
-) -> list[dict[str, str]]:
-    """The metadata of many predicted objects."""
-    of_all = {RUN_KEY: run, MODEL_KEY: model} | ({LOCKED_KEY: "yes"} if locked else {})
-    return [
-        {**of_all, CLASS_KEY: name, SHAPE_KEY: _SHAPE % tuple(values)}
-        for name, values in zip(class_names, _measures(geometries).tolist(), strict=True)
-    ]
+) -> dict[str, Sequence[str]]:
+    """The metadata of many predicted objects, by key."""
+    count = len(class_names)
+    of_all = {RUN_KEY: [run] * count, MODEL_KEY: [model] * count} | ({LOCKED_KEY: ["yes"] * count} if locked else {})
+    shapes = [_SHAPE % tuple(values) for values in _measures(geometries).tolist()]
+    return {**of_all, CLASS_KEY: class_names, SHAPE_KEY: shapes}
 
 
 def prediction_name(label: str, number: int, run: str) -> str:

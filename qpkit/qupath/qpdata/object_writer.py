@@ -9,16 +9,18 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, Plane, RoiShape
-from qpkit.core.lazy_annotations import ids_of
+from qpkit.core.annotation_fields import AnnotationFields
+from qpkit.core.lazy_annotations import LazyAnnotations, ids_of
 from qpkit.core.shape_columns import AT_ONCE
 from qpkit.qupath.object_values import OBJECT_ID
 from qpkit.qupath.qpdata.hierarchy import KINDS
-from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block, counted, records
-from qpkit.qupath.qpdata.pattern import Pattern, shared_by
+from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block, counted
+from qpkit.qupath.qpdata.pattern import OwnContents, Pattern, shared_by
 from qpkit.qupath.qpdata.roi_writer import RoiWriter
 
 _CLASS_OF: Final = {kind: name for name, kind in KINDS.items()}
@@ -67,19 +69,9 @@ class _Shapes:
         self._nuclei = nuclei
         self._ready: tuple[int, RoiWriter] | None = None
 
-    def ring(self, number: int) -> tuple[bytes, bytes] | None:
-        """See `RoiWriter.ring`."""
-        writer, place = self._writer_of(number)
-        return writer.ring(place)
-
     def write(self, number: int, plane: Plane, words: Vocabulary) -> None:
         """Write the shape of an object, which lies in a plane."""
-        writer, place = self._writer_of(number)
-        writer.write(place, plane, words)
-
-    def _writer_of(self, number: int) -> tuple[RoiWriter, int]:
-        """Who writes the shape of an object, and its place there."""
-        first = number - number % AT_ONCE
+        first = number // AT_ONCE * AT_ONCE
         if self._ready is None or self._ready[0] != first:
             some = self._objects[first : first + AT_ONCE]
             if self._nuclei:
@@ -87,7 +79,7 @@ class _Shapes:
             else:
                 writer = RoiWriter([item.geometry for item in some], [item.shape for item in some])
             self._ready = first, writer
-        return self._ready[1], number - first
+        self._ready[1].write(number - first, plane, words)
 
 
 class ObjectWriter:
@@ -114,6 +106,10 @@ class ObjectWriter:
         Raises:
             GeometryError: A shape that QuPath has no ROI for.
         """
+        if isinstance(objects, LazyAnnotations) and not nested:
+            for fields in objects.fields():
+                self._write_some(fields)
+            return
         shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
         if not nested:
             for number, item in enumerate(objects):
@@ -132,25 +128,47 @@ class ObjectWriter:
             self._begin(objects[number], len(below))
             waiting += [~number, *reversed(below)]
 
-    def _write(self, item: Annotation, number: int, shapes: tuple[_Shapes, _Shapes]) -> None:
-        """Write an object without children, by a pattern from the third of its like on."""
+    def _write_some(self, fields: AnnotationFields) -> None:
+        """Write objects without children; by a pattern where it is known of those that are alike."""
+        emitter, own = self._words.emitter, OwnContents(fields)
+        made: dict[int, tuple[bytes, int]] = {}
+        like: dict[int, Hashable] = {}
+        for places in own.alike():
+            shared = shared_by(*fields.annotations(places[:1]))
+            pattern = self._patterns.get(shared)
+            if pattern is None:
+                like.update(dict.fromkeys(places, shared))
+            else:
+                filled = pattern.filled(own.columns(places))
+                made.update((place, (data, pattern.handles)) for place, data in zip(places, filled, strict=True))
+        rest = [place for place in range(len(fields.ids)) if place not in made]
+        items = fields.annotations(rest)
+        shapes = _Shapes(items, nuclei=False), _Shapes(items, nuclei=True)
+        numbers = iter(range(len(items)))
+        for place in range(len(fields.ids)):
+            if place in made:
+                data, handles = made[place]
+                emitter.out.append(data)
+                emitter.next += handles
+            else:
+                number = next(numbers)
+                self._write(items[number], number, shapes, like.get(place))
+        emitter.settle()
+
+    def _write(
+        self, item: Annotation, number: int, shapes: tuple[_Shapes, _Shapes], shared: Hashable = None
+    ) -> None:
+        """Write an object without children; learn the pattern of what is alike from it, if it is said to be."""
         emitter = self._words.emitter
-        ring = shapes[0].ring(number)
-        shared = None if ring is None else shared_by(item)
-        pattern = self._patterns.get(shared)
-        if pattern is not None and ring is not None:
-            emitter.out.append(pattern.filled([*_own(item), *ring]))
-            emitter.next += pattern.handles
-            return
         pieces, handles = len(emitter.out), emitter.next
         self._words.own_places.clear()
         self._begin(item, 0)
         self._end(item, number, shapes)
-        if shared in self._patterns:  # the second: definitions stand in the first
+        if shared is not None and shared not in self._patterns:
+            self._patterns[shared] = None  # definitions stand in the first
+        elif shared is not None and self._patterns[shared] is None:
             own = [place - pieces for place in self._words.own_places]
             self._patterns[shared] = Pattern.of(emitter.out[pieces:], own, emitter.next - handles)
-        elif shared is not None:
-            self._patterns[shared] = None
 
     def _begin(self, annotation: Annotation, children: int) -> None:
         """Write what stands before the children."""
@@ -204,7 +222,9 @@ class ObjectWriter:
     def metadata(self, metadata: Mapping[str, str], identity: str | None) -> None:
         """Write a MetadataMap, the id behind everything else."""
         words = self._words
-        items = _with_id(metadata, identity)
+        items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
+        if identity is not None:
+            items[OBJECT_ID] = identity
         keys = tuple(items)
         words.repeat(("metadata", keys), lambda: self._metadata_head(keys))
         words.strings(list(items.values()), shared=False)
@@ -218,7 +238,7 @@ class ObjectWriter:
             return
         names = tuple(measurements)
         words.repeat(("measurements", names), lambda: self._measurements_head(names))
-        words.array("D", _doubles(measurements))
+        words.array("D", counted(np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes(), 8))
 
     def _metadata_head(self, keys: Sequence[str]) -> None:
         """Write a MetadataMap up to its values."""
@@ -248,24 +268,6 @@ class ObjectWriter:
             self.color(path_class.color)
             words.string(name)
             self.path_class(PathClass(tuple(above)) if above else None)
-
-
-def _own(item: Annotation) -> list[bytes]:
-    """What an object does not share with those that are alike, but for its ROI, in the order of the file."""
-    name = [] if item.name is None else [records([item.name])]
-    texts = records(_with_id(item.metadata, item.id).values())
-    return [*name, texts, _doubles(item.measurements)] if item.measurements else [*name, texts]
-
-
-def _with_id(metadata: Mapping[str, str], identity: str | None) -> dict[str, str]:
-    """Metadata with the id behind everything else."""
-    items = {key: value for key, value in metadata.items() if key != OBJECT_ID}
-    return items if identity is None else {**items, OBJECT_ID: identity}
-
-
-def _doubles(measurements: Mapping[str, float]) -> bytes:
-    """The values, counted."""
-    return counted(struct.pack(f">{len(measurements)}d", *measurements.values()), 8)
 
 
 def children_of(objects: Sequence[Annotation]) -> dict[int | None, list[int]]:

@@ -54,10 +54,12 @@ class RoiWriter:
         self._types = shapely.get_type_id(list(geometries)).tolist()
         self._holes = shapely.get_num_interior_rings(list(geometries)).tolist()
 
-    def ring(self, number: int) -> tuple[bytes, bytes] | None:
-        """x and y of one that is a PolygonROI and wants to be one, as `counted` gives them; None of any other."""
-        if self._shapes[number] != "polygon" or self._types[number] != _POLYGON or self._holes[number]:
-            return None
+    def is_ring(self, number: int) -> bool:
+        """Whether one is a polygon without holes and wants to be one."""
+        return self._shapes[number] == "polygon" and self._types[number] == _POLYGON and not self._holes[number]
+
+    def ring(self, number: int) -> tuple[bytes, bytes]:
+        """x and y of one that is a ring, as `counted` gives them."""
         # QuPath stores rings without the closing vertex.
         start, end = 4 * self._starts[number], max(4 * self._starts[number], 4 * self._ends[number] - 4)
         return counted(self._x[start:end], 4), counted(self._y[start:end], 4)
@@ -75,9 +77,8 @@ class RoiWriter:
         """
         geometry, shape = self._geometries[number], self._shapes[number]
         start, end = self._starts[number], self._ends[number]
-        ring = self.ring(number)
-        if ring is not None:
-            _columns("PolygonROI", *ring, plane, words)
+        if self.is_ring(number):
+            _columns("PolygonROI", *self.ring(number), plane, words)
             return
         if start == end and shape not in ("polygon", "points", "geometry"):
             words.raw(NULL)
