@@ -86,7 +86,7 @@ class ObjectColumns:
             kinds=kinds,
             ids=[texts.pop(OBJECT_ID, None) for texts in metadata],
             names=_texts(tape, objects.column(NAME), objects.column(ROW), "a name that is no string"),
-            colors=_once(tape, objects.column(COLOR), lambda view: int_or_none(view, view)),
+            colors=_once(tape, objects.column(COLOR), _read_color),
             measurements=read_measurements(tape, objects.column(MEASUREMENTS)),
             metadata=metadata,
             parents=objects.column(PARENT).tolist(),
@@ -144,13 +144,17 @@ def read_classes_of(tape: Tape, objects: PathObjects) -> list[PathClass | None]:
     return _once(tape, objects.column(PATH_CLASS), read_path_class)
 
 
-def _once(tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T]) -> list[_T | None]:
+def _once(tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T | None]) -> list[_T | None]:
     """Read the value of each row, and each original only once; -1 and null give None."""
     originals = tape.originals(np.maximum(rows, 0))
     originals[(rows < 0) | (tape.kind[originals] == TC_NULL)] = -1
     unique, places = np.unique(originals, return_inverse=True)
     values = [None if row < 0 else read(tape.view(row)) for row in unique.tolist()]
     return [values[place] for place in places.tolist()]
+
+
+def _read_color(view: StreamValue) -> int | None:
+    return int_or_none(view, view)
 
 
 def _read_lock(view: StreamValue) -> bool:

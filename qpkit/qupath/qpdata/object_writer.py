@@ -7,7 +7,7 @@ import struct
 import uuid
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import shapely
@@ -82,6 +82,9 @@ class _Shapes:
         self._ready[1].write(number - first, plane, words)
 
 
+_RoisAndNuclei: TypeAlias = tuple[_Shapes | RoiWriter, _Shapes | RoiWriter]
+
+
 class ObjectWriter:
     """Writes PathObjects into one file; class objects are shared as in QuPath.
 
@@ -109,6 +112,7 @@ class ObjectWriter:
         if isinstance(objects, LazyAnnotations) and not nested:
             for fields in objects.fields():
                 self._write_some(fields)
+                del fields  # before the next are made
             return
         shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
         if not nested:
@@ -141,23 +145,17 @@ class ObjectWriter:
             else:
                 filled = pattern.filled(own.columns(places))
                 made.update((place, (data, pattern.handles)) for place, data in zip(places, filled, strict=True))
-        rest = [place for place in range(len(fields.ids)) if place not in made]
-        items = fields.annotations(rest)
-        shapes = _Shapes(items, nuclei=False), _Shapes(items, nuclei=True)
-        numbers = iter(range(len(items)))
+        rest = iter(fields.annotations(place for place in range(len(fields.ids)) if place not in made))
         for place in range(len(fields.ids)):
             if place in made:
                 data, handles = made[place]
                 emitter.out.append(data)
                 emitter.next += handles
             else:
-                number = next(numbers)
-                self._write(items[number], number, shapes, like.get(place))
-        emitter.settle()
+                self._write(next(rest), place, (own.rois, own.rois), like.get(place))
+            emitter.settle()
 
-    def _write(
-        self, item: Annotation, number: int, shapes: tuple[_Shapes, _Shapes], shared: Hashable = None
-    ) -> None:
+    def _write(self, item: Annotation, number: int, shapes: _RoisAndNuclei, shared: Hashable = None) -> None:
         """Write an object without children; learn the pattern of what is alike from it, if it is said to be."""
         emitter = self._words.emitter
         pieces, handles = len(emitter.out), emitter.next
@@ -180,7 +178,7 @@ class ObjectWriter:
         self.measurements(annotation.measurements)
         words.raw(block(struct.pack(">i", children)) if children else _NO_CHILDREN)
 
-    def _end(self, annotation: Annotation, number: int, shapes: tuple[_Shapes, _Shapes]) -> None:
+    def _end(self, annotation: Annotation, number: int, shapes: _RoisAndNuclei) -> None:
         """Write what stands behind the children."""
         words = self._words
         words.boolean(annotation.locked)

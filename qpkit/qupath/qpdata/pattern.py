@@ -36,14 +36,14 @@ class Pattern:
             handles: How many it took.
         """
         bounds = [-1, *own, len(pieces)]
-        between = zip(bounds, bounds[1:], strict=False)
+        between = itertools.pairwise(bounds)
         return cls([b"".join(pieces[before + 1 : behind]) for before, behind in between], handles)
 
     def filled(self, columns: Sequence[Iterable[bytes]]) -> Iterator[bytes]:
         """Other objects, of which these columns are the contents of their own, in the order of the file."""
-        *before, last = map(itertools.repeat, self.shared)
-        pairs = itertools.chain.from_iterable(zip(before, columns, strict=True))
-        return map(b"".join, zip(*pairs, last, strict=False))  # type: ignore[arg-type]  # all of them are bytes
+        *before, last = self.shared
+        pairs = [(itertools.repeat(data), column) for data, column in zip(before, columns, strict=True)]
+        return (b"".join((*pieces, last)) for pieces in zip(*itertools.chain.from_iterable(pairs), strict=False))
 
 
 def shared_by(item: Annotation) -> Hashable:
@@ -58,16 +58,19 @@ class OwnContents:
     """What objects do not share with those that are alike, made ready for all of them.
 
     Args:
-        fields: The objects; those that are no PolygonROI, or that lack a measurement that others have, are not `alike`.
+        fields: The objects; those that are no ring, or that lack a measurement that others have, are not `alike`.
+
+    Attributes:
+        rois: Writes their ROIs.
     """
 
     def __init__(self, fields: AnnotationFields) -> None:
         self._fields = fields
-        self._rois = RoiWriter(fields.geometries.tolist(), fields.shapes)
+        self.rois = RoiWriter(fields.geometries.tolist(), fields.shapes)
         values = np.column_stack([np.empty((len(fields.ids), 0)), *fields.measurements.values()])
         is_there = ~np.isnan(values)
         measured = is_there.any(axis=0)
-        self._is_whole = is_there[:, measured].all(axis=1).tolist()
+        self._is_whole = np.logical_and.reduce(is_there[:, measured], axis=1).tolist()
         self._width = 8 * int(measured.sum())
         self._doubles = values[:, measured].astype(">f8").tobytes()
 
@@ -76,7 +79,7 @@ class OwnContents:
         groups: dict[Hashable, list[int]] = {}
         keys = zip(map(id, self._fields.path_classes), self._fields.colors, self._is_whole, strict=True)
         for place, (address, color, is_whole) in enumerate(keys):
-            if is_whole and self._rois.is_ring(place):
+            if is_whole and self.rois.is_ring(place):
                 groups.setdefault((address, color), []).append(place)
         yield from groups.values()
 
@@ -84,7 +87,7 @@ class OwnContents:
         """The contents of some that are alike, in the order of the file."""
         fields, width = self._fields, self._width
         texts = [fields.metadata[key] for key in fields.metadata]
-        rings = [self._rois.ring(place) for place in places]
+        rings = [self.rois.ring(place) for place in places]
         numbers = [counted(self._doubles[place * width : (place + 1) * width], 8) for place in places]
         return [
             [records([fields.names[place]]) for place in places],

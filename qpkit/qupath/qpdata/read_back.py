@@ -27,6 +27,7 @@ def require_kept(found: Iterable[ObjectColumns], kept: Iterator[Annotation], mis
             before = next(kept, None)
             # In a tree its parent may have another place now.
             same &= before is not None and replace(item, parent=before.parent).comparable() == before.comparable()
+        del some  # before the next are read
     if missing or not same or next(kept, None) is not None:
         raise FormatError("not written, because the new file would not read back as it should; please report this")
 
