@@ -55,16 +55,13 @@ def prediction_ids(
 ) -> list[str]:
     """The ids of many predicted objects, each as `prediction_id` makes it."""
     ids: list[str] = []
-    heads = {name: hashlib.sha1(_head(run, slide, name), usedforsecurity=False) for name in set(class_names)}
+    texts = {name: _NAMESPACE.bytes + f"{run}/{slide}/{name}/".encode() for name in set(class_names)}
+    heads = {name: hashlib.sha1(text, usedforsecurity=False) for name, text in texts.items()}
     for start in range(0, len(geometries), _AT_ONCE):  # the texts of all shapes would be larger than the shapes
         shapes = shapely.to_wkb(shapely.normalize(geometries[start : start + _AT_ONCE]))
         names = class_names[start : start + _AT_ONCE]
         ids += _uuids(_digest(heads[name].copy(), shape) for name, shape in zip(names, shapes, strict=True))
     return ids
-
-
-def _head(run: str, slide: str, class_name: str) -> bytes:
-    return _NAMESPACE.bytes + f"{run}/{slide}/{class_name}/".encode()
 
 
 def _digest(head: Any, shape: bytes) -> bytes:

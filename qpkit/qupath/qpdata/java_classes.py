@@ -100,7 +100,7 @@ class Vocabulary:
         self._shared: dict[object, bytes] = {}
         self._repeats: dict[object, tuple[bytes, int] | None] = {}
         self.own_places: list[int] = []
-        """Where in the output, until it settles, stands what values of the same kind do not have in common."""
+        """Where `own` wrote in the output, since somebody cleared this."""
 
     def own(self, data: bytes) -> None:
         """Write what differs from one value of a kind to the next: texts, numbers."""

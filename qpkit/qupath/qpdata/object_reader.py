@@ -315,7 +315,7 @@ def _read_names(tape: Tape, rows: _Rows) -> list[list[str]]:
     inside[tape.kind[inside] == TC_BLOCKDATA] = -1  # the capacity
     if len(set(sizes.tolist())) == 1:
         heads = inside.reshape(len(sizes), -1)[:, 1:]
-        if (heads == heads[0]).all():
+        if (heads == heads[0]).all():  # most often all lists are of the same strings
             originals, sizes, places = originals[:1], sizes[:1], np.zeros_like(places)
     lists, at = [], 0
     for row, size in zip(originals.tolist(), sizes.tolist(), strict=True):

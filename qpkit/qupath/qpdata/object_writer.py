@@ -117,7 +117,8 @@ class ObjectWriter:
         shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
         if not nested:
             for number, item in enumerate(objects):
-                self._write(item, number, shapes)
+                self._begin(item, 0)
+                self._end(item, number, shapes)
                 self._words.emitter.settle()
             return
         children = children_of(objects)
@@ -152,16 +153,15 @@ class ObjectWriter:
                 emitter.out.append(data)
                 emitter.next += handles
             else:
-                self._write(next(rest), place, (own.rois, own.rois), like.get(place))
+                self._write_learning(next(rest), place, own.rois, like.get(place))
             emitter.settle()
 
-    def _write(self, item: Annotation, number: int, shapes: _RoisAndNuclei, shared: Hashable = None) -> None:
-        """Write an object without children; learn the pattern of what is alike from it, if it is said to be."""
+    def _write_learning(self, item: Annotation, number: int, rois: RoiWriter, shared: Hashable) -> None:
+        """Write an object without children, and learn the pattern of all that share this with it; None: of none."""
         emitter = self._words.emitter
         pieces, handles = len(emitter.out), emitter.next
-        self._words.own_places.clear()
         self._begin(item, 0)
-        self._end(item, number, shapes)
+        self._end(item, number, (rois, rois))  # fields have no nuclei
         if shared is not None and shared not in self._patterns:
             self._patterns[shared] = None  # definitions stand in the first
         elif shared is not None and self._patterns[shared] is None:
@@ -171,6 +171,7 @@ class ObjectWriter:
     def _begin(self, annotation: Annotation, children: int) -> None:
         """Write what stands before the children."""
         words = self._words
+        words.own_places.clear()
         words.begin(_CLASS_OF[annotation.kind])
         self.name(annotation.name)
         self.color(annotation.color)
