@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from qpkit.qupath import write_geojson as write_geojson
     from qpkit.qupath.geojson.checks.diagnosis import diagnose_geojson as diagnose_geojson
     from qpkit.slides import open_slide as open_slide
+    from qpkit.workflows.compare.compare import compare as compare
+    from qpkit.workflows.compare.merge import MergeSettings as MergeSettings
+    from qpkit.workflows.compare.merge import merge as merge
+    from qpkit.workflows.compare.readers import readers_of as readers_of
+    from qpkit.workflows.compare.settings import CompareSettings as CompareSettings
     from qpkit.workflows.convert.convert import convert as convert
     from qpkit.workflows.convert.settings import ConvertSettings as ConvertSettings
     from qpkit.workflows.doctor.fix import fix_project as fix_project
@@ -50,13 +55,19 @@ if TYPE_CHECKING:
     from qpkit.workflows.edit import edit_objects as edit_objects
     from qpkit.workflows.evaluate.settings import EvaluateSettings as EvaluateSettings
     from qpkit.workflows.export.settings import ExportSettings as ExportSettings
+    from qpkit.workflows.hand_out import HandOutSettings as HandOutSettings
+    from qpkit.workflows.hand_out import hand_out as hand_out
     from qpkit.workflows.imports.settings import ImportSettings as ImportSettings
     from qpkit.workflows.inputs.label_maps import read_label_map as read_label_map
     from qpkit.workflows.inputs.settings import SlideSettings as SlideSettings
+    from qpkit.workflows.inputs.slides import slide_inputs as slide_inputs
     from qpkit.workflows.project import add_images as add_images
     from qpkit.workflows.project import write_metadata as write_metadata
     from qpkit.workflows.review.project import review_project as review_project
     from qpkit.workflows.review.result import ReviewSettings as ReviewSettings
+    from qpkit.workflows.suggest.choose import suggest as suggest
+    from qpkit.workflows.suggest.project import write_suggestions as write_suggestions
+    from qpkit.workflows.suggest.settings import SuggestSettings as SuggestSettings
     from qpkit.workflows.tables.split import split_tiles as split_tiles
     from qpkit.workflows.tables.split_settings import SplitSettings as SplitSettings
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
@@ -94,6 +105,10 @@ _HOMES: Final = {
         ),
         "qpkit.qupath.geojson.checks.diagnosis": ("diagnose_geojson",),
         "qpkit.slides": ("open_slide",),
+        "qpkit.workflows.compare.compare": ("compare",),
+        "qpkit.workflows.compare.merge": ("MergeSettings", "merge"),
+        "qpkit.workflows.compare.readers": ("readers_of",),
+        "qpkit.workflows.compare.settings": ("CompareSettings",),
         "qpkit.workflows.convert.convert": ("convert",),
         "qpkit.workflows.convert.settings": ("ConvertSettings",),
         "qpkit.workflows.doctor.fix": ("fix_project",),
@@ -102,12 +117,17 @@ _HOMES: Final = {
         "qpkit.workflows.edit": ("Change", "Selection", "edit_objects"),
         "qpkit.workflows.evaluate.settings": ("EvaluateSettings",),
         "qpkit.workflows.export.settings": ("ExportSettings",),
+        "qpkit.workflows.hand_out": ("HandOutSettings", "hand_out"),
         "qpkit.workflows.imports.settings": ("ImportSettings",),
         "qpkit.workflows.inputs.label_maps": ("read_label_map",),
         "qpkit.workflows.inputs.settings": ("SlideSettings",),
+        "qpkit.workflows.inputs.slides": ("slide_inputs",),
         "qpkit.workflows.project": ("add_images", "write_metadata"),
         "qpkit.workflows.review.project": ("review_project",),
         "qpkit.workflows.review.result": ("ReviewSettings",),
+        "qpkit.workflows.suggest.choose": ("suggest",),
+        "qpkit.workflows.suggest.project": ("write_suggestions",),
+        "qpkit.workflows.suggest.settings": ("SuggestSettings",),
         "qpkit.workflows.tables.split": ("split_tiles",),
         "qpkit.workflows.tables.split_settings": ("SplitSettings",),
         "qpkit_train.inference.settings": ("PredictSettings",),

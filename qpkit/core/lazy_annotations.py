@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qpkit.core.annotation import Annotation, Kind, PathClass
+from qpkit.core.annotation_fields import AnnotationFields
 from qpkit.core.shape_columns import AT_ONCE, ShapeColumns
 from qpkit.memory import gc_paused
 
@@ -48,16 +49,23 @@ class LazyAnnotations(Sequence[Annotation]):
 
     Args:
         columns: Of all of them.
-        make: Makes annotations of some of the columns.
+        make: Makes all fields of some of the annotations.
     """
 
-    def __init__(self, columns: AnnotationColumns, make: Callable[[AnnotationColumns], list[Annotation]]) -> None:
+    def __init__(self, columns: AnnotationColumns, make: Callable[[AnnotationColumns], AnnotationFields]) -> None:
         self.columns, self._make = columns, make
         self._held: tuple[int, list[Annotation]] = -1, []
 
     def chosen(self, places: ArrayLike) -> LazyAnnotations:
         """Some of them, in that order: positions in this list."""
         return LazyAnnotations(self.columns.chosen(np.asarray(places, np.int64)), self._make)
+
+    def fields(self) -> Iterator[AnnotationFields]:
+        """All of them field by field, `AT_ONCE` at a time."""
+        return (self._fields(first) for first in range(0, len(self), AT_ONCE))
+
+    def _fields(self, first: int) -> AnnotationFields:
+        return self._make(self.columns.chosen(slice(first, first + AT_ONCE)))
 
     def __len__(self) -> int:
         return len(self.columns.numbers)
@@ -80,7 +88,7 @@ class LazyAnnotations(Sequence[Annotation]):
         first = place - place % AT_ONCE
         if self._held[0] != first:
             with gc_paused(AT_ONCE * _BYTES_EACH):
-                self._held = first, self._make(self.columns.chosen(slice(first, first + AT_ONCE)))
+                self._held = first, self._fields(first).annotations()
         return self._held[1][place - first]
 
 

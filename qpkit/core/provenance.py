@@ -12,7 +12,7 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import shapely
@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
-from qpkit.core.review import REVIEW_KEY, said_of
+from qpkit.core.review import REVIEW_KEY, is_mark, said_of
 
 RUN_KEY: Final = "qpkit run"
 MODEL_KEY: Final = "qpkit model"
@@ -54,44 +54,56 @@ def prediction_ids(
     run: str, slide: str, class_names: Sequence[str], geometries: Sequence[BaseGeometry] | NDArray[np.object_]
 ) -> list[str]:
     """The ids of many predicted objects, each as `prediction_id` makes it."""
-    ids = []
+    ids: list[str] = []
+    texts = {name: _NAMESPACE.bytes + f"{run}/{slide}/{name}/".encode() for name in set(class_names)}
+    heads = {name: hashlib.sha1(text, usedforsecurity=False) for name, text in texts.items()}
     for start in range(0, len(geometries), _AT_ONCE):  # the texts of all shapes would be larger than the shapes
         shapes = shapely.to_wkb(shapely.normalize(geometries[start : start + _AT_ONCE]))
         names = class_names[start : start + _AT_ONCE]
-        ids += [_uuid5(f"{run}/{slide}/{name}/", shape) for name, shape in zip(names, shapes, strict=True)]
+        ids += _uuids(_digest(heads[name].copy(), shape) for name, shape in zip(names, shapes, strict=True))
     return ids
 
 
-def _uuid5(name: str, shape: bytes) -> str:
-    """The UUID of version 5 (SHA-1) of a name and the hexadecimal digits of a shape, which may be very many."""
-    digest = hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False)
+def _digest(head: Any, shape: bytes) -> bytes:
+    """Go on with a digest for the hexadecimal digits of a shape, which may be very many."""
     for start in range(0, len(shape), _BYTES_AT_ONCE):
         # Hexadecimal digits from Python: GEOS takes many times as long for them.
-        digest.update(shape[start : start + _BYTES_AT_ONCE].hex().upper().encode())
-    made = digest.hexdigest()
-    variant = "89ab"[int(made[16], 16) & 3]
-    return f"{made[:8]}-{made[8:12]}-5{made[13:16]}-{variant}{made[17:20]}-{made[20:32]}"
+        head.update(shape[start : start + _BYTES_AT_ONCE].hex().upper().encode())
+    digest: bytes = head.digest()
+    return digest
+
+
+def _uuids(digests: Iterable[bytes]) -> list[str]:
+    """The UUIDs of version 5 that SHA-1 digests give, as `uuid.uuid5` makes them."""
+    made = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16].copy()
+    made[:, 6], made[:, 8] = made[:, 6] & 0x0F | 0x50, made[:, 8] & 0x3F | 0x80
+    digits = made.tobytes().hex()
+    starts = range(0, len(digits), 32)
+    return [
+        f"{digits[n : n + 8]}-{digits[n + 8 : n + 12]}-{digits[n + 12 : n + 16]}-{digits[n + 16 : n + 20]}-"
+        f"{digits[n + 20 : n + 32]}"
+        for n in starts
+    ]
 
 
 def provenance(run: str, model: str, class_name: str, geometry: BaseGeometry) -> dict[str, str]:
     """The metadata of a predicted object."""
-    return provenances(run, model, [class_name], [geometry])[0]
+    return {key: column[0] for key, column in provenance_columns(run, model, [class_name], [geometry]).items()}
 
 
-def provenances(
+def provenance_columns(
     run: str,
     model: str,
     class_names: Sequence[str],
     geometries: Sequence[BaseGeometry] | NDArray[np.object_],
     *,
     locked: bool = False,
-) -> list[dict[str, str]]:
-    """The metadata of many predicted objects."""
-    of_all = {RUN_KEY: run, MODEL_KEY: model} | ({LOCKED_KEY: "yes"} if locked else {})
-    return [
-        {**of_all, CLASS_KEY: name, SHAPE_KEY: _SHAPE % tuple(values)}
-        for name, values in zip(class_names, _measures(geometries).tolist(), strict=True)
-    ]
+) -> dict[str, Sequence[str]]:
+    """The metadata of many predicted objects, by key."""
+    count = len(class_names)
+    of_all = {RUN_KEY: [run] * count, MODEL_KEY: [model] * count} | ({LOCKED_KEY: ["yes"] * count} if locked else {})
+    shapes = [_SHAPE % tuple(values) for values in _measures(geometries).tolist()]
+    return {**of_all, CLASS_KEY: class_names, SHAPE_KEY: shapes}
 
 
 def prediction_name(label: str, number: int, run: str) -> str:
@@ -217,5 +229,10 @@ def is_undecided(item: Annotation) -> bool:
 
 
 def is_looked_at(item: Annotation, labels: LabelMap | None) -> bool:
-    """Say whether an object is of a kind that masks are made of; without a label map only annotations are."""
-    return item.kind == "annotation" if labels is None else labels.takes(item)
+    """Say whether an object is one that masks are made of; without a label map only annotations are.
+
+    Marks (`Reviewed*`, `Suggested*`, `Disagreement*`) are none, unless the label map names them.
+    """
+    if labels is None:
+        return item.kind == "annotation" and not is_mark(item)
+    return labels.takes(item) and (not is_mark(item) or labels.knows(item.class_name or ""))

@@ -164,6 +164,8 @@ def documented_commands() -> list[str]:
 def test_every_documented_command_exists_with_its_options(line: str) -> None:
     _, verb, *words = shlex.split(line.split("#")[0])
     command = typer.main.get_command(app).get_command(None, verb)  # type: ignore[attr-defined]
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
     assert command is not None
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qpkit.core.annotation import Annotation
+from qpkit.core.annotation_fields import AnnotationFields
 from qpkit.core.lazy_annotations import (
     AnnotationColumns,
     LazyAnnotations,
@@ -50,7 +51,7 @@ def test_shapes_come_out_of_columns_as_they_went_in(
 
 
 def lazy(objects: list[Annotation]) -> LazyAnnotations:
-    """The objects, made when they are asked for; those that were made are noted in `made`."""
+    """The objects, made when they are asked for."""
     columns = AnnotationColumns(
         numbers=np.arange(len(objects)),
         ids=np.array([item.id for item in objects], object),
@@ -59,11 +60,29 @@ def lazy(objects: list[Annotation]) -> LazyAnnotations:
         shapes=ShapeColumns.taken_from(np.array([item.geometry for item in objects], object)),
         measurements={"Mean probability": np.array([item.measurements["Mean probability"] for item in objects])},
     )
-    return LazyAnnotations(columns, lambda some: [objects[number] for number in some.numbers.tolist()])
+    return LazyAnnotations(columns, lambda some: fields_of([objects[number] for number in some.numbers.tolist()]))
+
+
+def fields_of(objects: list[Annotation]) -> AnnotationFields:
+    return AnnotationFields(
+        geometries=np.array([item.geometry for item in objects], object),
+        shapes=[item.shape for item in objects],
+        path_classes=[item.path_class for item in objects],
+        ids=[str(item.id) for item in objects],
+        names=[str(item.name) for item in objects],
+        colors=[item.color for item in objects],
+        measurements={"Mean probability": np.array([item.measurements["Mean probability"] for item in objects])},
+        metadata={"class": [str(item.metadata["class"]) for item in objects]},
+        kind="annotation",
+        locked=False,
+    )
 
 
 def numbered(objects: list[Annotation]) -> list[Annotation]:
-    return [replace(item, id=str(n), measurements={"Mean probability": n / 8}) for n, item in enumerate(objects)]
+    return [
+        replace(item, id=str(n), name=f"{n}", measurements={"Mean probability": n / 8}, metadata={"class": f"c{n}"})
+        for n, item in enumerate(objects)
+    ]
 
 
 @few_at_once
@@ -91,9 +110,9 @@ def test_few_of_many_annotations_exist_at_a_time_and_each_is_made_once() -> None
     objects = numbered([Annotation(geometry=shapely.Point(0, 0).buffer(1))] * (2 * AT_ONCE + 3))
     sizes: list[int] = []
 
-    def make(some: AnnotationColumns) -> list[Annotation]:
+    def make(some: AnnotationColumns) -> AnnotationFields:
         sizes.append(len(some.numbers))
-        return [objects[number] for number in some.numbers.tolist()]
+        return fields_of([objects[number] for number in some.numbers.tolist()])
 
     many = LazyAnnotations(lazy(objects).columns, make)
     assert sum(1 for _ in many) == len(objects)

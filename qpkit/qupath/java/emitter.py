@@ -24,7 +24,7 @@ Piece: TypeAlias = "bytes | int | Kept | Callable[[Emitter], None]"
 """Raw bytes without a handle; a row with all edits; a row without its own edit; new content."""
 
 _REFERENCE: Final = struct.Struct(">Bi")
-_MANY_PIECES: Final = 100_000
+_MANY_PIECES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

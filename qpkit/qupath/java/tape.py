@@ -6,6 +6,7 @@ were reached.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -154,13 +155,20 @@ class Tape:
 
     def texts(self, rows: NDArray[np.integer[Any]]) -> list[str | None]:
         """Decode many strings; null gives None."""
-        data, made = self.data, []
-        there = (self.kind[rows] != TC_NULL).tolist()
-        for is_text, start, stop in zip(there, self.body[rows].tolist(), self.stop[rows].tolist(), strict=True):
-            # ASCII needs no second look: `not_ascii` has refused strings with a raw zero.
-            raw = data[start:stop]
-            made.append((raw.decode("ascii") if raw.isascii() else self._decode(start, stop)) if is_text else None)
-        return made
+        there = np.flatnonzero(self.kind[rows] != TC_NULL)
+        made = np.full(len(rows), None, object)
+        made[there] = self._texts(self.body[rows[there]], self.stop[rows[there]])
+        found: list[str | None] = made.tolist()
+        return found
+
+    def _texts(self, starts: NDArray[np.integer[Any]], stops: NDArray[np.integer[Any]]) -> list[str]:
+        data, bounds = self.data, [*zip(starts.tolist(), stops.tolist(), strict=True)]
+        raw = b"".join([data[start:stop] for start, stop in bounds])
+        if not raw.isascii():
+            return [self._decode(start, stop) for start, stop in bounds]
+        text = raw.decode("ascii")  # which needs no second look: `not_ascii` has refused strings with a raw zero
+        ends = np.cumsum(stops - starts, dtype=np.int64).tolist()
+        return [text[start:stop] for start, stop in itertools.pairwise([0, *ends])]
 
     def arrays(self, rows: NDArray[np.int64], code: str, *, owners: NDArray[np.int64]) -> list[bytes]:
         """Bytes of primitive arrays of one type.

@@ -73,10 +73,16 @@ def _follow_up(files: EntryFiles, data: QpData, server: Mapping[str, Any], added
     """Bring summary.json and classes.json up to date; `added` are the classes of new objects."""
     objects = data.kinds_and_classes()
     write_summary(files.summary, objects=objects, image_type=data.image_type, server=server, data=files.data)
-    new = list(dict.fromkeys(path_class for path_class in added if path_class is not None))
-    used = [*new, *dict.fromkeys(path_class for _, path_class in objects if path_class is not None)]
+    new = _distinct(added)
+    used = [*new, *_distinct(path_class for _, path_class in objects)]
     # A class without a colour takes that of other objects of its class: QuPath gives all of them the list's.
     colored = {item.names: item for item in reversed(used) if item.color is not None}
     add_classes(
         files.project.parent, [item if item.color is not None else colored.get(item.names, item) for item in new]
     )
+
+
+def _distinct(classes: Iterable[PathClass | None]) -> list[PathClass]:
+    """Each class once, in the order in which they come; first by address, which objects of a class share."""
+    found = {id(path_class): path_class for path_class in classes}
+    return list(dict.fromkeys(path_class for path_class in found.values() if path_class is not None))

@@ -71,10 +71,14 @@ def _dimensions(server: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(objects: Sequence[tuple[Kind, PathClass | None]]) -> dict[str, Any]:
     """Count as QuPath's ImageDataSummary does: detections, cells and tiles are all detections."""
-    kinds = Counter(kind for kind, _ in objects)
-    classes = Counter(
-        (kind == "annotation", str(path_class or "Unclassified")) for kind, path_class in objects if kind != "tma_core"
-    )
+    # Objects of one class share it, and its address is counted many times as fast as what it says.
+    shared = {id(path_class): path_class for _, path_class in objects}
+    kinds: Counter[Kind] = Counter()
+    classes: Counter[tuple[bool, str]] = Counter()
+    for (kind, address), count in Counter((kind, id(path_class)) for kind, path_class in objects).items():
+        kinds[kind] += count
+        if kind != "tma_core":
+            classes[kind == "annotation", str(shared[address] or "Unclassified")] += count
     return {
         "nObjects": len(objects) + 1,  # with the root
         "objectTypeCounts": {"Root objects": 1, **{_TITLES[kind]: count for kind, count in kinds.items()}},

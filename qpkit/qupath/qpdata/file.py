@@ -35,7 +35,7 @@ from qpkit.qupath.qpdata.edits import HierarchyEdits
 from qpkit.qupath.qpdata.hierarchy import find_objects
 from qpkit.qupath.qpdata.image_data import FILE_END, WorkflowStep, find_places, find_root, read_header, read_step
 from qpkit.qupath.qpdata.java_classes import Vocabulary, block
-from qpkit.qupath.qpdata.object_reader import read_annotations, read_classes_of, read_in_batches
+from qpkit.qupath.qpdata.object_reader import ObjectColumns, read_annotations, read_classes_of, read_in_batches
 from qpkit.qupath.qpdata.object_writer import identified
 from qpkit.qupath.qpdata.read_back import require_kept
 
@@ -47,7 +47,7 @@ CONNECTIONS: Final = "OBJECT_CONNECTIONS"
 _BYTES_PER_OBJECT: Final = 300
 
 
-def _do_not_look(found: Iterator[Annotation]) -> None:
+def _do_not_look(found: Iterator[ObjectColumns]) -> None:
     """Objects that are read back; being read is enough."""
 
 
@@ -63,7 +63,7 @@ class QpData:
     """
 
     def __init__(
-        self, data: bytes, *, source: str, look: Callable[[Iterator[Annotation]], object] | None = None
+        self, data: bytes, *, source: str, look: Callable[[Iterator[ObjectColumns]], object] | None = None
     ) -> None:
         """See `parse`; with `look` every object is read and shown to it, and none is kept."""
         self.source = source
@@ -77,7 +77,7 @@ class QpData:
             if look is None:
                 self._known = read_annotations(self._tape, self._objects)
             else:
-                found = itertools.chain.from_iterable(read_in_batches(self._tape, self._objects))
+                found = read_in_batches(self._tape, self._objects)
                 look(found)
                 collections.deque(found, maxlen=0)  # what it did not look at
         self._ids: dict[str, int] | None = None
@@ -291,9 +291,10 @@ class QpData:
 
         before, different = self._annotations, 0
 
-        def count(found: Iterator[Annotation]) -> None:
+        def count(found: Iterator[ObjectColumns]) -> None:
             nonlocal different
-            for number, item in enumerate(found, start=1):
+            every = itertools.chain.from_iterable(some.annotations() for some in found)
+            for number, item in enumerate(every, start=1):
                 different += number in new and before[number - 1].comparable() != item.comparable()
 
         if new:
@@ -311,7 +312,7 @@ class QpData:
     def _edit(
         self,
         change: Callable[[HierarchyEdits], None],
-        look: Callable[[Iterator[Annotation]], object] = _do_not_look,
+        look: Callable[[Iterator[ObjectColumns]], object] = _do_not_look,
         *,
         count: int = 0,
     ) -> None:

@@ -6,7 +6,7 @@ All serialVersionUIDs and fields were dumped from files of all six versions; QuP
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from qpkit.errors import FormatError
@@ -81,6 +81,8 @@ END: Final = bytes([TC_ENDBLOCKDATA])
 _INT: Final = struct.Struct(">i")
 _SHORT: Final = struct.Struct(">BH")
 _LONG: Final = struct.Struct(">Bq")
+_HEADS: Final = [_SHORT.pack(TC_STRING, size).decode("latin-1") for size in range(1024)]
+"""What stands before strings of ASCII alone, by their length."""
 
 
 class Vocabulary:
@@ -97,6 +99,13 @@ class Vocabulary:
         self._heads: dict[str, bytes] = {}
         self._shared: dict[object, bytes] = {}
         self._repeats: dict[object, tuple[bytes, int] | None] = {}
+        self.own_places: list[int] = []
+        """Where `own` wrote in the output, since somebody cleared this."""
+
+    def own(self, data: bytes) -> None:
+        """Write what differs from one value of a kind to the next: texts, numbers."""
+        self.own_places.append(len(self.emitter.out))
+        self.emitter.out.append(data)
 
     def begin(self, name: str, tag: int = TC_OBJECT) -> None:
         """Begin an object, array or enum constant: its class and its handle.
@@ -135,7 +144,7 @@ class Vocabulary:
 
     def text(self, text: str) -> None:
         """Write a string of its own, for texts that rarely repeat."""
-        self.emitter.out.append(_record(text))
+        self.own(records([text]))
         self.emitter.next += 1
 
     def string(self, text: str) -> None:
@@ -172,13 +181,13 @@ class Vocabulary:
             for value in values:
                 self.string(value)
         else:
-            self.raw(b"".join(map(_record, values)))
+            self.own(records(values))
             self.emitter.next += len(values)
 
-    def array(self, code: str, data: bytes, count: int) -> None:
-        """Write a [F, [D or [B of `count` elements from big-endian bytes."""
+    def array(self, code: str, elements: bytes) -> None:
+        """Write a [F, [D or [B of what `counted` gives."""
         self.begin("[" + code, TC_ARRAY)
-        self.emitter.out.append(_INT.pack(count) + data)
+        self.own(elements)
 
     def list_of_strings(self, values: Sequence[str]) -> None:
         """Write a java.util.ArrayList of shared strings (its own block holds the capacity)."""
@@ -263,11 +272,23 @@ class Vocabulary:
         return reference
 
 
+def records(texts: Collection[str]) -> bytes:
+    """Strings as the stream has them, one behind the other."""
+    whole = "".join(texts)
+    if whole.isascii() and len(whole) < len(_HEADS) and "\0" not in whole:
+        return "".join([_HEADS[len(text)] + text for text in texts]).encode("latin-1")
+    return b"".join(map(_record, texts))
+
+
 def _record(text: str) -> bytes:
-    """A string as the stream has it."""
     raw = encode(text)
     head = _SHORT.pack(TC_STRING, len(raw)) if len(raw) <= 0xFFFF else _LONG.pack(TC_LONGSTRING, len(raw))
     return head + raw
+
+
+def counted(data: bytes, width: int) -> bytes:
+    """The elements of a primitive array, of `width` bytes each, with their number before them."""
+    return _INT.pack(len(data) // width) + data
 
 
 def block(data: bytes) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
-from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.annotation import Annotation, Kind, PathClass
 from qpkit.core.shape_columns import AT_ONCE
 from qpkit.qupath.java.grammar import (
     SERIALIZABLE,
@@ -37,7 +38,7 @@ from qpkit.qupath.qpdata.hierarchy import (
     TAIL,
     PathObjects,
 )
-from qpkit.qupath.qpdata.roi_reader import read_rois
+from qpkit.qupath.qpdata.roi_reader import Rois, read_rois
 
 _MAX_CLASS_NAMES: Final = 100
 _NO_STRING: Final = "a MetadataMap holds something that is no string"
@@ -47,6 +48,76 @@ _NUMERIC: Final = tuple(f"{_LISTS}NumericMeasurementList${name}List" for name in
 
 _T = TypeVar("_T")
 _Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectColumns:
+    """Some objects, read and checked: (n,) of everything that they have. Annotations are made of those asked for."""
+
+    rois: Rois
+    path_classes: list[PathClass | None]
+    kinds: list[Kind]
+    ids: list[str | None]
+    names: list[str | None]
+    colors: list[int | None]
+    measurements: list[dict[str, float]]
+    metadata: list[dict[str, str]]
+    parents: list[int]
+    locks: list[bool | None]
+    nuclei: list[BaseGeometry | None]
+    are_missing: list[bool]
+
+    @classmethod
+    def of(cls, tape: Tape, objects: PathObjects) -> ObjectColumns:
+        """Read the objects.
+
+        Raises:
+            FormatError: An unknown ROI, measurement list or class object.
+        """
+        nuclei = read_rois(tape, objects.column(NUCLEUS)).geometries
+        # -1 looks at the last row, which the first condition takes back.
+        has_nucleus = (objects.column(NUCLEUS) >= 0) & (tape.kind[objects.column(NUCLEUS)] != TC_NULL)
+        nuclei[~has_nucleus] = None
+        metadata, kinds = read_metadata(tape, objects.column(METADATA)), objects.kinds()
+        tails = tape.stop[objects.column(TAIL)].tolist()
+        return cls(
+            rois=read_rois(tape, objects.column(ROI)),
+            path_classes=read_classes_of(tape, objects),
+            kinds=kinds,
+            ids=[texts.pop(OBJECT_ID, None) for texts in metadata],
+            names=_texts(tape, objects.column(NAME), objects.column(ROW), "a name that is no string"),
+            colors=_once(tape, objects.column(COLOR), _read_color),
+            measurements=read_measurements(tape, objects.column(MEASUREMENTS)),
+            metadata=metadata,
+            parents=objects.column(PARENT).tolist(),
+            locks=_once(tape, objects.column(LOCKED), _read_lock),
+            nuclei=nuclei.tolist(),
+            are_missing=[
+                kind == "tma_core" and tape.data[tail - 1] != 0 for kind, tail in zip(kinds, tails, strict=True)
+            ],
+        )
+
+    def annotations(self, places: Iterable[int] | None = None) -> list[Annotation]:
+        """The objects in these places; None: all of them."""
+        return [
+            Annotation(
+                geometry=self.rois.geometries[place],
+                shape=self.rois.shapes[place],
+                path_class=self.path_classes[place],
+                kind=self.kinds[place],
+                id=self.ids[place],
+                plane=self.rois.planes[place],
+                name=self.names[place],
+                color=self.colors[place],
+                measurements=self.measurements[place],
+                metadata=self.metadata[place],
+                parent=self.parents[place] - 1 if self.parents[place] > 0 else None,
+                locked=bool(self.locks[place]),
+                nucleus=self.nuclei[place],
+                is_missing=self.are_missing[place],
+            )
+            for place in (range(len(self.ids)) if places is None else places)
+        ]
 
 
 def read_annotations(tape: Tape, objects: PathObjects) -> list[Annotation]:
@@ -59,59 +130,13 @@ def read_annotations(tape: Tape, objects: PathObjects) -> list[Annotation]:
     Raises:
         FormatError: An unknown ROI, measurement list or class object.
     """
-    return [*itertools.chain.from_iterable(read_in_batches(tape, objects))]
+    return [item for some in read_in_batches(tape, objects) for item in some.annotations()]
 
 
-def read_in_batches(tape: Tape, objects: PathObjects) -> Iterator[list[Annotation]]:
-    """Convert `AT_ONCE` objects at a time, as `read_annotations` does."""
-    return (_read_some(tape, objects.part(first, first + AT_ONCE)) for first in range(1, len(objects.table), AT_ONCE))
-
-
-def _read_some(tape: Tape, objects: PathObjects) -> list[Annotation]:
-    """Convert a part of the objects; parts are small so that what is made in between stays small."""
-    kinds = objects.kinds()
-    rois = read_rois(tape, objects.column(ROI))
-    nuclei = read_rois(tape, objects.column(NUCLEUS)).geometries
-    # -1 looks at the last row, which the first condition takes back.
-    has_nucleus = (objects.column(NUCLEUS) >= 0) & (tape.kind[objects.column(NUCLEUS)] != TC_NULL)
-    metadata = read_metadata(tape, objects.column(METADATA))
-    tails = tape.stop[objects.column(TAIL)].tolist()
-    return [
-        Annotation(
-            geometry=geometry,
-            shape=shape,
-            path_class=path_class,
-            kind=kind,
-            id=texts.pop(OBJECT_ID, None),
-            plane=plane,
-            name=name,
-            color=color,
-            measurements=measurements,
-            metadata=texts,
-            parent=parent - 1 if parent > 0 else None,
-            locked=bool(locked),
-            nucleus=nucleus if nucleated else None,
-            is_missing=kind == "tma_core" and tape.data[tail - 1] != 0,
-        )
-        for geometry, shape, path_class, kind, plane, name, color, measurements, texts, parent, locked, nucleus,
-            nucleated, tail in zip(
-            rois.geometries,
-            rois.shapes,
-            read_classes_of(tape, objects),
-            kinds,
-            rois.planes,
-            _texts(tape, objects.column(NAME), objects.column(ROW), "a name that is no string"),
-            _once(tape, objects.column(COLOR), lambda view: int_or_none(view, view)),
-            read_measurements(tape, objects.column(MEASUREMENTS)),
-            metadata,
-            objects.column(PARENT).tolist(),
-            _once(tape, objects.column(LOCKED), _read_lock),
-            nuclei,
-            has_nucleus.tolist(),
-            tails,
-            strict=True,
-        )
-    ]  # fmt: skip
+def read_in_batches(tape: Tape, objects: PathObjects) -> Iterator[ObjectColumns]:
+    """Read `AT_ONCE` objects at a time: so what is made in between stays small."""
+    for first in range(1, len(objects.table), AT_ONCE):
+        yield ObjectColumns.of(tape, objects.part(first, first + AT_ONCE))
 
 
 def read_classes_of(tape: Tape, objects: PathObjects) -> list[PathClass | None]:
@@ -119,13 +144,17 @@ def read_classes_of(tape: Tape, objects: PathObjects) -> list[PathClass | None]:
     return _once(tape, objects.column(PATH_CLASS), read_path_class)
 
 
-def _once(tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T]) -> list[_T | None]:
+def _once(tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T | None]) -> list[_T | None]:
     """Read the value of each row, and each original only once; -1 and null give None."""
     originals = tape.originals(np.maximum(rows, 0))
     originals[(rows < 0) | (tape.kind[originals] == TC_NULL)] = -1
     unique, places = np.unique(originals, return_inverse=True)
     values = [None if row < 0 else read(tape.view(row)) for row in unique.tolist()]
     return [values[place] for place in places.tolist()]
+
+
+def _read_color(view: StreamValue) -> int | None:
+    return int_or_none(view, view)
 
 
 def _read_lock(view: StreamValue) -> bool:
@@ -284,6 +313,10 @@ def _read_names(tape: Tape, rows: _Rows) -> list[list[str]]:
     inside = np.repeat(originals - np.cumsum(sizes) + sizes, sizes) + np.arange(int(sizes.sum()))
     inside = tape.originals(inside)  # what each row in each list means: equal for lists of the same strings
     inside[tape.kind[inside] == TC_BLOCKDATA] = -1  # the capacity
+    if len(set(sizes.tolist())) == 1:
+        heads = inside.reshape(len(sizes), -1)[:, 1:]
+        if (heads == heads[0]).all():  # most often all lists are of the same strings
+            originals, sizes, places = originals[:1], sizes[:1], np.zeros_like(places)
     lists, at = [], 0
     for row, size in zip(originals.tolist(), sizes.tolist(), strict=True):
         key = inside[at + 1 : at + size].tobytes()

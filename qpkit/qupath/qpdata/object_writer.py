@@ -6,19 +6,21 @@ import dataclasses
 import struct
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, Plane, RoiShape
-from qpkit.core.lazy_annotations import ids_of
+from qpkit.core.annotation_fields import AnnotationFields
+from qpkit.core.lazy_annotations import LazyAnnotations, ids_of
 from qpkit.core.shape_columns import AT_ONCE
 from qpkit.qupath.object_values import OBJECT_ID
 from qpkit.qupath.qpdata.hierarchy import KINDS
-from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block
+from qpkit.qupath.qpdata.java_classes import END, MEASUREMENTS, NULL, OBJECTS, Vocabulary, block, counted
+from qpkit.qupath.qpdata.pattern import OwnContents, Pattern, shared_by
 from qpkit.qupath.qpdata.roi_writer import RoiWriter
 
 _CLASS_OF: Final = {kind: name for name, kind in KINDS.items()}
@@ -80,6 +82,9 @@ class _Shapes:
         self._ready[1].write(number - first, plane, words)
 
 
+_RoisAndNuclei: TypeAlias = tuple[_Shapes | RoiWriter, _Shapes | RoiWriter]
+
+
 class ObjectWriter:
     """Writes PathObjects into one file; class objects are shared as in QuPath.
 
@@ -92,6 +97,7 @@ class ObjectWriter:
         self._words = words
         self._rows = dict(classes or {})
         self._classes: dict[PathClass, bytes] = {}
+        self._patterns: dict[Hashable, Pattern | None] = {}
 
     def write_all(self, objects: Sequence[Annotation], *, nested: bool = False) -> None:
         """Write objects one behind the other.
@@ -103,11 +109,17 @@ class ObjectWriter:
         Raises:
             GeometryError: A shape that QuPath has no ROI for.
         """
+        if isinstance(objects, LazyAnnotations) and not nested:
+            for fields in objects.fields():
+                self._write_some(fields)
+                del fields  # before the next are made
+            return
         shapes = _Shapes(objects, nuclei=False), _Shapes(objects, nuclei=True)
         if not nested:
             for number, item in enumerate(objects):
                 self._begin(item, 0)
                 self._end(item, number, shapes)
+                self._words.emitter.settle()
             return
         children = children_of(objects)
         waiting = [*reversed(children.get(None, ()))]
@@ -115,14 +127,51 @@ class ObjectWriter:
             number = waiting.pop()
             if number < 0:
                 self._end(objects[~number], ~number, shapes)
+                self._words.emitter.settle()
                 continue
             below = children.get(number, ())
             self._begin(objects[number], len(below))
             waiting += [~number, *reversed(below)]
 
+    def _write_some(self, fields: AnnotationFields) -> None:
+        """Write objects without children; by a pattern where it is known of those that are alike."""
+        emitter, own = self._words.emitter, OwnContents(fields)
+        made: dict[int, tuple[bytes, int]] = {}
+        like: dict[int, Hashable] = {}
+        for places in own.alike():
+            shared = shared_by(*fields.annotations(places[:1]))
+            pattern = self._patterns.get(shared)
+            if pattern is None:
+                like.update(dict.fromkeys(places, shared))
+            else:
+                filled = pattern.filled(own.columns(places))
+                made.update((place, (data, pattern.handles)) for place, data in zip(places, filled, strict=True))
+        rest = iter(fields.annotations(place for place in range(len(fields.ids)) if place not in made))
+        for place in range(len(fields.ids)):
+            if place in made:
+                data, handles = made[place]
+                emitter.out.append(data)
+                emitter.next += handles
+            else:
+                self._write_learning(next(rest), place, own.rois, like.get(place))
+            emitter.settle()
+
+    def _write_learning(self, item: Annotation, number: int, rois: RoiWriter, shared: Hashable) -> None:
+        """Write an object without children, and learn the pattern of all that share this with it; None: of none."""
+        emitter = self._words.emitter
+        pieces, handles = len(emitter.out), emitter.next
+        self._begin(item, 0)
+        self._end(item, number, (rois, rois))  # fields have no nuclei
+        if shared is not None and shared not in self._patterns:
+            self._patterns[shared] = None  # definitions stand in the first
+        elif shared is not None and self._patterns[shared] is None:
+            own = [place - pieces for place in self._words.own_places]
+            self._patterns[shared] = Pattern.of(emitter.out[pieces:], own, emitter.next - handles)
+
     def _begin(self, annotation: Annotation, children: int) -> None:
         """Write what stands before the children."""
         words = self._words
+        words.own_places.clear()
         words.begin(_CLASS_OF[annotation.kind])
         self.name(annotation.name)
         self.color(annotation.color)
@@ -130,7 +179,7 @@ class ObjectWriter:
         self.measurements(annotation.measurements)
         words.raw(block(struct.pack(">i", children)) if children else _NO_CHILDREN)
 
-    def _end(self, annotation: Annotation, number: int, shapes: tuple[_Shapes, _Shapes]) -> None:
+    def _end(self, annotation: Annotation, number: int, shapes: _RoisAndNuclei) -> None:
         """Write what stands behind the children."""
         words = self._words
         words.boolean(annotation.locked)
@@ -143,7 +192,6 @@ class ObjectWriter:
             else:
                 shapes[1].write(number, annotation.plane, words)
         words.raw(END)
-        words.emitter.settle()
 
     def name(self, name: str | None) -> None:
         """Write an object's name or null."""
@@ -189,8 +237,7 @@ class ObjectWriter:
             return
         names = tuple(measurements)
         words.repeat(("measurements", names), lambda: self._measurements_head(names))
-        values = np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes()
-        words.array("D", values, len(measurements))
+        words.array("D", counted(np.fromiter(measurements.values(), ">f8", len(measurements)).tobytes(), 8))
 
     def _metadata_head(self, keys: Sequence[str]) -> None:
         """Write a MetadataMap up to its values."""

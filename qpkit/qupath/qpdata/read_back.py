@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
+from qpkit.qupath.qpdata.object_reader import ObjectColumns
 
 
-def require_kept(found: Iterable[Annotation], kept: Iterator[Annotation], missing: set[str]) -> None:
+def require_kept(found: Iterable[ObjectColumns], kept: Iterator[Annotation], missing: set[str]) -> None:
     """Look at an edited file as it reads back: but for the new objects everything has to be as it was.
 
     Args:
@@ -21,12 +22,22 @@ def require_kept(found: Iterable[Annotation], kept: Iterator[Annotation], missin
         FormatError: It reads differently.
     """
     same = True
-    for item in found:
-        if item.id in missing:
-            missing.remove(item.id)
-        else:
+    for some in found:
+        for item in some.annotations(_not_taken_from(missing, some.ids)):
             before = next(kept, None)
             # In a tree its parent may have another place now.
             same &= before is not None and replace(item, parent=before.parent).comparable() == before.comparable()
+        del some  # before the next are read
     if missing or not same or next(kept, None) is not None:
         raise FormatError("not written, because the new file would not read back as it should; please report this")
+
+
+def _not_taken_from(missing: set[str], ids: list[str | None]) -> list[int]:
+    """Places of the ids that are not missing; each that is missing goes, so that it is not found twice."""
+    places = []
+    for place, identity in enumerate(ids):
+        if identity in missing:
+            missing.remove(identity)
+        else:
+            places.append(place)
+    return places

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Plane, RoiShape
 from qpkit.core.geometry import is_ellipse, is_rectangle
 from qpkit.errors import GeometryError
-from qpkit.qupath.qpdata.java_classes import NULL, ROI, Vocabulary
+from qpkit.qupath.qpdata.java_classes import NULL, ROI, Vocabulary, counted
 
 # Java writes primitive fields in the order of their names.
 _BOX: Final = struct.Struct(">ii4di")
@@ -54,6 +54,16 @@ class RoiWriter:
         self._types = shapely.get_type_id(list(geometries)).tolist()
         self._holes = shapely.get_num_interior_rings(list(geometries)).tolist()
 
+    def is_ring(self, number: int) -> bool:
+        """Whether one is a polygon without holes and wants to be one."""
+        return self._shapes[number] == "polygon" and self._types[number] == _POLYGON and not self._holes[number]
+
+    def ring(self, number: int) -> tuple[bytes, bytes]:
+        """x and y of one that is a ring, as `counted` gives them."""
+        # QuPath stores rings without the closing vertex.
+        start, end = 4 * self._starts[number], max(4 * self._starts[number], 4 * self._ends[number] - 4)
+        return counted(self._x[start:end], 4), counted(self._y[start:end], 4)
+
     def write(self, number: int, plane: Plane, words: Vocabulary) -> None:
         """Write one ROI proxy; null for an empty shape of unknown kind.
 
@@ -67,10 +77,8 @@ class RoiWriter:
         """
         geometry, shape = self._geometries[number], self._shapes[number]
         start, end = self._starts[number], self._ends[number]
-        kind, holes = self._types[number], self._holes[number]
-        if kind == _POLYGON and holes == 0 and shape == "polygon":
-            # QuPath stores rings without the closing vertex: the last four bytes.
-            _columns("PolygonROI", self._x[4 * start : 4 * end - 4], self._y[4 * start : 4 * end - 4], plane, words)
+        if self.is_ring(number):
+            _columns("PolygonROI", *self.ring(number), plane, words)
             return
         if start == end and shape not in ("polygon", "points", "geometry"):
             words.raw(NULL)
@@ -88,13 +96,13 @@ class RoiWriter:
             geometry = geometry.geoms[0]
         x, y = self._x[4 * start : 4 * end], self._y[4 * start : 4 * end]
         if isinstance(geometry, shapely.Polygon) and not geometry.interiors:
-            _columns("PolygonROI", x[:-4], y[:-4], plane, words)
+            _columns("PolygonROI", counted(x[:-4], 4), counted(y[:-4], 4), plane, words)
         elif isinstance(geometry, shapely.LineString) and (end - start != 2 or shape == "polyline"):
-            _columns("PolylineROI", x, y, plane, words)
+            _columns("PolylineROI", counted(x, 4), counted(y, 4), plane, words)
         elif isinstance(geometry, shapely.LineString):
             _box("LineROI", self._points[start:end].ravel().tolist(), plane, words)
         elif isinstance(geometry, shapely.Point | shapely.MultiPoint):
-            _columns("PointsROI", x, y, plane, words)
+            _columns("PointsROI", counted(x, 4), counted(y, 4), plane, words)
         else:
             _wkb(geometry, plane, words)
 
@@ -108,12 +116,12 @@ def _box(name: str, corners: Sequence[float], plane: Plane, words: Vocabulary) -
 
 
 def _columns(name: str, x: bytes, y: bytes, plane: Plane, words: Vocabulary) -> None:
-    """Write a proxy with x and y as float32 columns: c, t, z, then name and statistics where the class has them."""
+    """Write a proxy with x and y as counted float32: c, t, z, then name and statistics where the class has them."""
     words.begin(f"{ROI}{name}{_PROXY}")
     words.pack(_PLANE, plane.c, plane.t, plane.z)
     words.raw(NULL * _NULLS[name])
-    words.array("F", x, len(x) // 4)
-    words.array("F", y, len(y) // 4)
+    words.array("F", x)
+    words.array("F", y)
 
 
 _NULLS: Final = {"PolygonROI": 2, "PointsROI": 1, "PolylineROI": 0}
@@ -123,8 +131,8 @@ def _wkb(geometry: BaseGeometry, plane: Plane, words: Vocabulary) -> None:
     """Write a GeometryROI: 2D, big endian, as JTS writes it."""
     if isinstance(geometry, shapely.GeometryCollection):
         raise GeometryError("a GeometryCollection has no ROI in QuPath; split it into polygons, lines and points")
-    wkb = shapely.to_wkb(shapely.force_2d(geometry), byte_order=0)
+    wkb = shapely.to_wkb(shapely.force_2d(geometry) if geometry.has_z else geometry, byte_order=0)
     words.begin(f"{ROI}GeometryROI$WKBSerializationProxy")
     words.pack(_PLANE, plane.c, plane.t, plane.z)
     words.raw(NULL)
-    words.array("B", wkb, len(wkb))
+    words.array("B", counted(wkb, 1))

@@ -70,8 +70,7 @@ class Reader:
         """
         if self.predictions is not None:
             return _raster(self.predictions, next(s for s in self.predictions.slides if s.name == slide))
-        drawn = [o for o in self.objects(slide) if not is_mark(o)]
-        truth = ground_truth(drawn, labels, run="", accepted="truth")
+        truth = ground_truth(self.objects(slide), labels, run="", accepted="truth")
         size = item.info.width, item.info.height
         painting = Painting(
             truth.objects,

@@ -110,7 +110,8 @@ class SlideExport:
         self._annotations, self._unreviewed = found.draw, found.unknown
         truth = [o for o in self._annotations if is_prediction(o) and not (settings.reviewed and is_unsure(o))]
         self._reviewed = 0 if settings.with_predictions else len(truth)
-        unseen = Counter(o.kind == "annotation" for o in self._objects if not is_looked_at(o, settings.labels))
+        left = [o for o in self._objects if not is_looked_at(o, settings.labels) and not is_mark(o)]
+        unseen = Counter(o.kind == "annotation" for o in left)
         self._detections, self._annotations_left_out = unseen[False], unseen[True]
         self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
         self._origins: Origins | None = None
@@ -313,8 +314,6 @@ def objects_of(item: SlideInput, settings: ExportSettings) -> ReviewedObjects:
 def _looked_at(objects: Sequence[Annotation], settings: ExportSettings) -> list[Annotation]:
     labels = settings.labels
     looked_at = [o for o in objects if is_looked_at(o, labels)]
-    # What only says where something was reviewed, or is to be annotated, is no tissue.
-    looked_at = [o for o in looked_at if not is_mark(o) or (labels and labels.knows(o.class_name or ""))]
     if settings.tissue.by == "class" and not (labels and labels.knows(settings.tissue.source)):
         looked_at = [o for o in looked_at if o.class_name != settings.tissue.source]
     return looked_at

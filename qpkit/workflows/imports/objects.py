@@ -12,10 +12,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.annotation import PathClass
+from qpkit.core.annotation_fields import AnnotationFields
 from qpkit.core.labels import LabelMap
 from qpkit.core.lazy_annotations import AnnotationColumns, LazyAnnotations
-from qpkit.core.provenance import prediction_ids, prediction_name, provenances
+from qpkit.core.provenance import prediction_ids, prediction_name, provenance_columns
 from qpkit.core.shape_columns import ShapeColumns
 from qpkit.errors import ConfigError, or_else
 from qpkit.memory import give_back
@@ -145,7 +146,8 @@ def _objects(
     names = {value: labels.name_of(value) for value in np.unique(values).tolist()}
     classes = {value: PathClass.parse(name, color_of(labels, value)) for value, name in names.items()}
     path_classes = [classes[value] for value in values.tolist()]
-    ids = prediction_ids(run, slide.name, list(map(str, path_classes)), made.polygons)
+    full_names = {value: str(path_class) for value, path_class in classes.items()}
+    ids = prediction_ids(run, slide.name, [full_names[value] for value in values.tolist()], made.polygons)
     in_class = _numbers_in_class(values)
     columns = AnnotationColumns(
         numbers=np.arange(len(values)),
@@ -157,38 +159,26 @@ def _objects(
     )
     give_back()
 
-    def make(some: AnnotationColumns) -> list[Annotation]:
-        polygons = some.shapes.take(some.numbers)
+    def make(some: AnnotationColumns) -> AnnotationFields:
+        polygons, own = some.shapes.take(some.numbers), values[some.numbers].tolist()
         is_plain = shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON
         is_plain &= shapely.get_num_interior_rings(polygons) == 0
-        of_each = some.path_classes.tolist()
-        origins = provenances(run, predictions.model, list(map(str, of_each)), polygons, locked=settings.locked)
-        rows = np.column_stack([column[some.numbers] for column in measured.values()])
-        return [
-            Annotation(
-                geometry=polygon,
-                shape="polygon" if plain else "geometry",
-                path_class=path_class,
-                kind=some.kind,
-                id=identity,
-                name=prediction_name(names[value], number, run),
-                measurements={name: x for name, x in zip(measured, row, strict=True) if not math.isnan(x)},
-                metadata=origin,
-                locked=settings.locked,
-                color=settings.colors.get(names[value]),
-            )
-            for polygon, plain, path_class, identity, value, number, row, origin in zip(
-                polygons.tolist(),
-                is_plain.tolist(),
-                of_each,
-                some.ids.tolist(),
-                values[some.numbers].tolist(),
-                in_class[some.numbers].tolist(),
-                rows.tolist(),
-                origins,
-                strict=True,
-            )
-        ]
+        class_names = [full_names[value] for value in own]
+        return AnnotationFields(
+            geometries=polygons,
+            shapes=["polygon" if plain else "geometry" for plain in is_plain.tolist()],
+            path_classes=some.path_classes.tolist(),
+            ids=some.ids.tolist(),
+            names=[
+                prediction_name(names[value], number, run)
+                for value, number in zip(own, in_class[some.numbers].tolist(), strict=True)
+            ],
+            colors=[settings.colors.get(names[value]) for value in own],
+            measurements={name: column[some.numbers] for name, column in measured.items()},
+            metadata=provenance_columns(run, predictions.model, class_names, polygons, locked=settings.locked),
+            kind=some.kind,
+            locked=settings.locked,
+        )
 
     return LazyAnnotations(columns, make)
 

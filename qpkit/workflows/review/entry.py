@@ -23,7 +23,7 @@ from qpkit.core.provenance import (
     same_shapes,
     was_locked,
 )
-from qpkit.core.review import is_reviewed, is_reviewed_region, is_unsure, reviewer_of, said_of, seconds_of
+from qpkit.core.review import is_mark, is_reviewed, is_reviewed_region, is_unsure, reviewer_of, said_of, seconds_of
 from qpkit.errors import FormatError
 from qpkit.ops.scores.shape_fates import SAME_IOU, Fate, areas_of, hausdorff, iou, shape_fates
 from qpkit.predictions.ledger import PROBABILITY, Ledger
@@ -128,7 +128,7 @@ def _filtered(table: Any, mask: Any) -> list[dict[str, Any]]:
 
 def _is_drawn(item: Annotation) -> bool:
     """Whether people drew it, and not to mark a region."""
-    is_region = is_reviewed_region(item) or item.class_name == _REGION
+    is_region = is_reviewed_region(item) or is_mark(item) or item.class_name == _REGION
     return item.kind == "annotation" and not is_prediction(item) and not is_region
 
 
@@ -168,7 +168,7 @@ def _review_run(
 
 def _may_be_of(item: Annotation, run: str) -> bool:
     """Whether an object can be what became of an import: of the run, or of none that is known."""
-    if is_reviewed_region(item) or item.class_name == _REGION or item.kind in ("tile", "tma_core"):
+    if is_reviewed_region(item) or is_mark(item) or item.class_name == _REGION or item.kind in ("tile", "tma_core"):
         return False
     return has_area(item.geometry) and run_of(item) in (run, None)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation
 from qpkit.core.geometry import has_area, mend
 from qpkit.core.provenance import drawn_by_people
-from qpkit.core.review import is_suggestion
+from qpkit.core.review import is_reviewed_region
 from qpkit.core.tiles import Region, Tile
 from qpkit.errors import ConfigError
 from qpkit.ops.texture import NAMES, texture_of
@@ -106,6 +106,7 @@ def candidates_of(item: SlideInput, settings: SuggestSettings) -> Found:
 
 
 def _annotated(objects: Sequence[Annotation]) -> shapely.Geometry:
-    """Where people have annotated: their regions, or else what they drew."""
-    drawn = [o for o in drawn_by_people(objects) if o.kind == "annotation" and has_area(o.geometry)]
-    return shapely.union_all([mend(o.geometry)[0] for o in drawn if not is_suggestion(o)])
+    """Where people have annotated or reviewed."""
+    drawn = [*drawn_by_people(objects), *(o for o in objects if is_reviewed_region(o))]
+    areas = [o.geometry for o in drawn if o.kind == "annotation" and has_area(o.geometry)]
+    return shapely.union_all([mend(area)[0] for area in areas])

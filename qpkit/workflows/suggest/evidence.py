@@ -57,12 +57,7 @@ def evidence_of(candidates: Sequence[Candidate], sets: Sequence[PredictionSet]) 
         )
     slides = [_slide_of(each, candidates[0]) for each in sets]
     labels = [_read_all(each, slide, slide.labels, candidates) for each, slide in zip(sets, slides, strict=True)]
-    entropies = [
-        [math.nan] * len(candidates)
-        if slide.probabilities is None
-        else [_entropy(bands) for bands in _read_all(each, slide, slide.probabilities, candidates)]
-        for each, slide in zip(sets, slides, strict=True)
-    ]
+    entropies = [_entropies(each, slide, candidates) for each, slide in zip(sets, slides, strict=True)]
     mpp, ignore = slides[0].mpp or math.nan, sets[0].label_map.ignore
     made = []
     for number in range(len(candidates)):
@@ -111,6 +106,16 @@ def _window(region: Region, downsample: float, width: int, height: int) -> tuple
     x, y = min(int(region.x / downsample), width - 1), min(int(region.y / downsample), height - 1)
     columns, rows = max(1, round(region.width / downsample)), max(1, round(region.height / downsample))
     return x, y, min(columns, width - x), min(rows, height - y)
+
+
+def _entropies(predictions: PredictionSet, slide: SlidePrediction, candidates: Sequence[Candidate]) -> list[float]:
+    """Mean entropy of each square, 0..1, as it was predicted or from the probabilities; NaN where neither is known."""
+    if slide.probabilities is not None:
+        return [_entropy(bands) for bands in _read_all(predictions, slide, slide.probabilities, candidates)]
+    if slide.uncertainty is not None:
+        bands = _read_all(predictions, slide, slide.uncertainty, candidates)
+        return [float(each[0].mean() / 255) for each in bands]
+    return [math.nan] * len(candidates)
 
 
 def _entropy(bands: NDArray[np.uint8]) -> float:

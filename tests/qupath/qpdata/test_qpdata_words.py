@@ -22,7 +22,7 @@ from qpkit.qupath.java.emitter import Emitter
 from qpkit.qupath.java.grammar import TC_ARRAY
 from qpkit.qupath.java.tape import Tape
 from qpkit.qupath.java.values import elements, entries, plain
-from qpkit.qupath.qpdata.java_classes import ROI, Vocabulary, block
+from qpkit.qupath.qpdata.java_classes import ROI, Vocabulary, block, counted
 from qpkit.qupath.qpdata.roi_reader import read_rois
 from qpkit.qupath.qpdata.roi_writer import RoiWriter
 
@@ -80,7 +80,7 @@ def test_arrays_and_constants_are_written_bit_for_bit(values: list[float]) -> No
     emitter = Emitter()
     words = Vocabulary(emitter)
     data = np.array(values, ">f8").tobytes()
-    words.array("D", data, len(values))
+    words.array("D", counted(data, 8))
     words.enum("a.Kind", "ONE")
     words.text("x" * 70_000)
     numbers, constant, long = parse(checked(emitter)).contents
@@ -175,3 +175,8 @@ def test_nothing_is_null_and_what_has_no_roi_is_refused() -> None:
         roi(shapely.GeometryCollection([shapely.Point(1, 1)]), None)
     with pytest.raises(GeometryError, match="not finite"):
         RoiWriter([shapely.Point(np.inf, 1)], [None])
+
+
+def test_a_polygon_without_corners_takes_none_of_those_behind_it() -> None:
+    writer = RoiWriter([shapely.Polygon(), shapely.box(0, 0, 5, 4)], ["polygon", "polygon"])
+    assert writer.ring(0) == (bytes(4), bytes(4))

@@ -209,6 +209,25 @@ def test_area_decides_how_often_a_tile_is_repeated(rows: list[int], power: float
     assert (abs(shown - expected) < 1 + 1e-9).all()
 
 
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=12), st.floats(0.1, 5), st.integers(0, 4))
+def test_tiles_are_drawn_by_where_their_labels_come_from(shares: list[int], human: float, epoch: int) -> None:
+    mask = np.ones((10, 1), np.uint8)
+    tiles = [
+        replace(record(i, "train", mask), origins={"human": share, "reviewed": 10 - share, "rejected": 0})
+        for i, share in enumerate(shares)
+    ]
+    total = 10 * len(tiles)
+    kinds = {"ratio": [1, 0], "batch_size": 1, "seed": 1, "steps_per_epoch": total}
+    sampler = BalancedSampler(tiles, LABELS, **kinds, origins={"human": human})
+    shown = np.bincount(sampler.epoch(epoch).tiles, minlength=len(tiles)) - 1
+    counts_for = np.array([(share * human + 10 - share) / 10 for share in shares])
+    expected = counts_for / counts_for.sum() * (total - len(tiles))
+    assert (abs(shown - expected) < 1 + 1e-9).all()
+    plain = BalancedSampler(tiles, LABELS, **kinds)
+    same = BalancedSampler(tiles, LABELS, **kinds, origins={"human": 1.0, "reviewed": 1.0})
+    assert np.array_equal(plain.epoch(epoch).tiles, same.epoch(epoch).tiles)
+
+
 @given(st.integers(1, 20), st.integers(1, 60), st.floats(0, 1), st.integers(0, 4), st.data())
 def test_hard_negatives_are_drawn_by_error_and_leave_the_ratio_alone(
     positive: int, negative: int, share: float, epoch: int, data: st.DataObject

@@ -18,12 +18,17 @@ from qpkit.predictions import PredictionSet
 from qpkit.qupath import Project, open_project
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
+from qpkit.workflows.imports.project import import_predictions
+from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
+from qpkit.workflows.review.project import review_project
+from qpkit.workflows.review.result import ReviewSettings
 from qpkit.workflows.suggest.choose import suggest
 from qpkit.workflows.suggest.project import remove_suggestions, write_suggestions
 from qpkit.workflows.suggest.result import SuggestReport
 from qpkit.workflows.suggest.settings import SuggestSettings
+from qpkit.workflows.tables.measure import MeasureSettings, measure
 
 SETTINGS = SuggestSettings(region_um=25.0, min_tissue=0.0)
 
@@ -84,6 +89,18 @@ def test_a_suggestion_is_no_tissue_and_no_region_of_an_export(project: Project, 
     write_suggestions(project, found(project, replace(SETTINGS, n=3)))
     suggested = export_tiles(slide_inputs([project.path]), tmp_path / "suggested", settings)
     assert [slide.pixels for slide in suggested.slides] == [slide.pixels for slide in plain.slides]
+
+
+def test_a_suggestion_is_nothing_that_a_reviewer_added_and_nothing_to_measure(tmp_path: Path) -> None:
+    square = Annotation(geometry=shapely.box(10, 10, 60, 60), path_class=CLASSES[0])
+    project, truth = small_project(tmp_path / "study", [[], [square]]), small_project(tmp_path / "truth", [[square]])
+    made = predict_truth(truth.path, tmp_path / "made", default_label_map(CLASSES), entries=(1,))
+    import_predictions(made, project, ImportSettings())
+    before = measure(open_project(project.path), MeasureSettings()).rows
+    write_suggestions(open_project(project.path), found(project, replace(SETTINGS, n=40)))
+    opened = open_project(project.path)
+    assert {row.outcome for row in review_project(opened, ReviewSettings()).rows} == {"untouched"}
+    assert measure(opened, MeasureSettings()).rows == before
 
 
 def test_rare_classes_come_before_what_shows_nothing(project: Project, tmp_path: Path) -> None:

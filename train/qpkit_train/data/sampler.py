@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord
+from qpkit.dataset.record import ORIGINS
 from qpkit.errors import ConfigError, LabelError, listed, or_else
 
 Balance = Literal["none", "slide", "group"]
 
-REJECTED: Final = "rejected"
-"""In a ratio by class: tiles with a place where a reviewer deleted a prediction (`qpkit export --reviewed`)."""
+HUMAN, REVIEWED, REJECTED = ORIGINS
+"""Where labels come from, after a review. "rejected" in a ratio by class: tiles with a place where a reviewer deleted a
+prediction (`qpkit export --reviewed`)."""
 
 _TOO_OFTEN: Final = 20
 """Times that an epoch may draw each tile of a group before the user is told."""
@@ -95,6 +98,8 @@ class BalancedSampler:
         balance: "slide" or "group" (patients, where tiles were split by patient) lets each count alike in every group
             of tiles, however many tiles it has.
         area_power: Tiles count by the pixels of what they are drawn for, to this power; 0 counts them alike.
+        origins: What a labelled pixel counts by where its label comes from ("human", "reviewed"), 1 if not said: a tile
+            counts the mean over its labelled pixels. Of tiles that do not say it (no review) all are human.
         hard_negatives: Fraction of the negative draws that goes to tiles by the model's errors on them, 0..1.
 
     Raises:
@@ -113,6 +118,7 @@ class BalancedSampler:
         steps_per_epoch: int = 0,
         balance: Balance = "none",
         area_power: float = 0.0,
+        origins: Mapping[str, float] = MappingProxyType({}),
         hard_negatives: float = 0.0,
     ) -> None:
         counts = _pixel_counts(tiles, labels)
@@ -127,18 +133,23 @@ class BalancedSampler:
         self.unlabelled_tiles = int((counts.sum(axis=1) == 0).sum())
         found = self._by_class(ratio) if isinstance(ratio, Mapping) else self._by_content(ratio)
         drawn = _draws(found, self._background, steps_per_epoch * batch_size)
+        trust = _trust(tiles, origins)
         self.groups = tuple(
             Group(
                 name=name,
                 tiles=members,
                 draws=draws,
                 wanted=wanted,
-                weights=_weights(tiles, members, counts[members][:, list(wanted)].sum(axis=1), balance, area_power),
+                weights=_weights(
+                    tiles, members, counts[members][:, list(wanted)].sum(axis=1), balance, area_power, trust
+                ),
                 is_negative=wanted == (self._background,) and name != REJECTED,
             )
             for (name, members, _, wanted), draws in zip(found, drawn, strict=True)
             if draws
         )
+        if trust is not None and not any(tile.origins for tile in tiles):
+            self.notes += ("sampler.origins changes nothing: the tiles were not exported with --reviewed",)
         self.notes += tuple(
             f"the {len(group.tiles)} {group.name!r} tiles are drawn {group.draws / len(group.tiles):.0f} times each in "
             "an epoch: the model will know them by heart; annotate more of them, or change sampler.ratio"
@@ -352,12 +363,25 @@ def _batch_starts(length: int, batch_size: int) -> NDArray[np.int64]:
     return starts
 
 
+def _trust(tiles: Sequence[TileRecord], origins: Mapping[str, float]) -> NDArray[np.float64] | None:
+    """(tiles,) the mean of what their labelled pixels count; None where all count 1."""
+    if all(weight == 1 for weight in origins.values()):
+        return None
+    made = []
+    for tile in tiles:
+        human, reviewed = tile.origins.get(HUMAN, 0), tile.origins.get(REVIEWED, 0)
+        counted = human * origins.get(HUMAN, 1.0) + reviewed * origins.get(REVIEWED, 1.0)
+        made.append(counted / (human + reviewed) if human + reviewed else origins.get(HUMAN, 1.0))
+    return np.array(made)
+
+
 def _weights(
     tiles: Sequence[TileRecord],
     members: NDArray[np.int64],
     pixels: NDArray[np.int64],
     balance: Balance,
     area_power: float,
+    trust: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
     """Weights of a group's tiles with mean 1, or None if all are alike.
 
@@ -366,10 +390,13 @@ def _weights(
         members: The group's.
         pixels: (members,) pixels of what the group is drawn for.
         balance, area_power: As in BalancedSampler.
+        trust: (tiles,) what each counts by where its labels come from; None for all alike.
     """
-    if balance == "none" and not area_power:
+    if balance == "none" and not area_power and trust is None:
         return None
     weights = np.maximum(pixels, 1).astype(np.float64) ** area_power
+    if trust is not None:
+        weights *= trust[members]
     if balance != "none":
         names = np.array([tiles[i].slide if balance == "slide" else tiles[i].group for i in members])
         for name in np.unique(names):

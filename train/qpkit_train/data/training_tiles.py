@@ -90,6 +90,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         steps_per_epoch=recipe.optim.steps_per_epoch,
         balance=recipe.sampler.balance,
         area_power=recipe.sampler.area_power,
+        origins=recipe.sampler.origins,
         hard_negatives=recipe.sampler.hard_negatives,
     )
     measured = there = _showing(val, labels.trained_values)

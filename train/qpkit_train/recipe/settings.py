@@ -101,6 +101,9 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
             one kind, however many tiles it has; "none" counts tiles.
         area_power: Tiles count by the pixels of what they are drawn for, to this power: 0 counts them alike, 0.5 shows
             a tile full of lesion twice as often as one with a quarter of it. Every positive tile is shown anyway.
+        origins: How much oftener tiles are drawn by where their labels come from, where tiles were exported with
+            --reviewed: "human" (people drew it) and "reviewed" (accepted predictions, and what was found empty). All
+            count 1 if nothing is said; {human=2} counts what people drew twice. Every positive tile is shown anyway.
         hard_negatives: Fraction of the tiles without a class that is drawn by the model's own errors in the epoch
             before, 0..1.
     """
@@ -108,6 +111,7 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
     ratio: list[float] | dict[str, float] = msgspec.field(default_factory=lambda: [1.0, 3.0])
     balance: Literal["none", "slide", "group"] = "none"
     area_power: Annotated[float, Range(at_least=0)] = 0.0
+    origins: dict[str, float] = msgspec.field(default_factory=dict)
     hard_negatives: Annotated[float, FRACTION] = 0.0
 
     def faults(self) -> Iterator[str]:
@@ -120,6 +124,10 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
                 f"sampler.ratio = {self.ratio} has to be [positive, negative], the first above 0, or a table by class "
                 "name"
             )
+        for name, weight in self.origins.items():
+            if name not in ("human", "reviewed") or not 0 < weight <= 1000:
+                yield f"sampler.origins = {self.origins} takes human and reviewed, each above 0 and at most 1000"
+                break
         if isinstance(self.ratio, dict) and not any(w > 0 for name, w in self.ratio.items() if name not in BESIDE):
             yield "sampler.ratio has no class with a weight above 0"
 
