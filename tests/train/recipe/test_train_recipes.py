@@ -200,8 +200,10 @@ def test_the_examples_of_the_training_page_are_recipes() -> None:
     page = (DOCS / "training.md").read_text(encoding="utf-8")
     examples = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
     assert any("[augment]" in text for text in examples)
-    for text in examples:
-        recipe_from_builtins({"name": "page", **tomllib.loads(text)}, source="docs/training.md")
+    settings = [found for found in map(tomllib.loads, examples) if "onnx" not in found]  # not a model of others
+    assert len(settings) == len(examples) - 1
+    for found in settings:
+        recipe_from_builtins({"name": "page", **found}, source="docs/training.md")
 
 
 def test_the_training_page_has_every_recipe_and_every_term() -> None:
