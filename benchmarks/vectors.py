@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -43,6 +43,8 @@ from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, rea
 from qpkit.qupath import add_image, create_project, open_project
 from qpkit.workflows.imports.project import import_predictions
 from qpkit.workflows.imports.settings import ImportSettings
+
+Made = TypeVar("Made")
 
 TILE = 2048
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)), LabelClass("Stroma", 2, ("Stroma",))))
@@ -65,17 +67,29 @@ def ours(labels: NDArray[np.uint8], tolerance: float = 0.0) -> NDArray[np.object
     return outlines_of(trace(strips, skip=SKIP), tolerance=tolerance).polygons
 
 
-def theirs(labels: NDArray[np.uint8]) -> list[shapely.Polygon]:
-    """GDAL's outlines as valid polygons."""
-    found = []
-    for outline, _ in shapes(labels, mask=~np.isin(labels, list(SKIP)), connectivity=4):
+def theirs(labels: NDArray[np.uint8]) -> dict[int, list[shapely.Polygon]]:
+    """GDAL's outlines as valid polygons, by label."""
+    found: dict[int, list[shapely.Polygon]] = {}
+    for outline, value in shapes(labels, mask=~np.isin(labels, list(SKIP)), connectivity=4):
         shell, *holes = outline["coordinates"]
         polygon = shapely.Polygon(shell, holes)
-        found += [polygon] if polygon.is_valid else polygons_of(shapely.make_valid(polygon, method="structure"))
+        parts = [polygon] if polygon.is_valid else polygons_of(shapely.make_valid(polygon, method="structure"))
+        found.setdefault(int(value), []).extend(parts)
     return found
 
 
-def _seconds(work: Callable[[], Sequence[shapely.Polygon]]) -> tuple[float, Sequence[shapely.Polygon]]:
+@contextlib.contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Use these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _seconds(work: Callable[[], Made]) -> tuple[float, Made]:
     start = time.perf_counter()
     made = work()
     return time.perf_counter() - start, made
@@ -84,12 +98,13 @@ def _seconds(work: Callable[[], Sequence[shapely.Polygon]]) -> tuple[float, Sequ
 def tracing(name: str, labels: NDArray[np.uint8]) -> Iterator[Row]:
     """Both ways; the polygons have to be as many, and of the same area."""
     fast, mine = min((_seconds(lambda: ours(labels)) for _ in range(3)), key=lambda pair: pair[0])
-    slow, other = _seconds(lambda: theirs(labels))
+    slow, by_label = _seconds(lambda: theirs(labels))
+    other = [polygon for polygons in by_label.values() for polygon in polygons]
     assert len(mine) == len(other) and shapely.area(mine).sum() == shapely.area(other).sum()
     yield row(f"trace {name}, vertices", int(shapely.get_num_coordinates(mine).sum()), "")
     yield row(f"trace {name}", fast, "s", against="GDAL + shapely", ratio=slow / fast, goal=">= 10 x")
     if len(other) < MOST_UNITED:
-        united, _ = _seconds(lambda: [shapely.unary_union(list(other))])
+        united, _ = _seconds(lambda: [shapely.unary_union(polygons) for polygons in by_label.values()])
         yield row(f"trace {name}, united", fast, "s", against="GDAL + unary_union", ratio=(slow + united) / fast)
     with contextlib.suppress(ImportError):
         contours, _ = _seconds(lambda: contours_of(labels))
@@ -107,12 +122,12 @@ def contours_of(labels: NDArray[np.uint8]) -> list[Any]:
     return found
 
 
-def sweeping(name: str, labels: NDArray[np.uint8], cores: set[int]) -> Iterator[Row]:
+def sweeping(name: str, labels: NDArray[np.uint8]) -> Iterator[Row]:
     """Raster to arcs, on all cores and on one."""
-    times = []
+    cores, times = os.sched_getaffinity(0), []
     for some in (cores, set(list(cores)[:1])):
-        os.sched_setaffinity(0, some)
-        times.append(timed(lambda: trace([(0, labels, None)], skip=SKIP), times=7)["seconds"])
+        with on_cores(some):
+            times.append(timed(lambda: trace([(0, labels, None)], skip=SKIP), times=7)["seconds"])
     goal = ">= 1.7 x" if len(cores) == 2 else ""
     yield row(
         f"sweep {name}, {len(cores)} cores", times[0], "s", against="one core", ratio=times[1] / times[0], goal=goal
@@ -203,11 +218,10 @@ def measure(predictions: Path | None, project: Path | None, side: int) -> Iterat
         found = read_predictions(predictions)
         with rasterio.open(predictions / found.slides[0].labels) as dataset:
             rasters[predictions.name] = dataset.read(1)
-    cores = os.sched_getaffinity(0)
     for name, labels in rasters.items():
-        yield from sweeping(name, labels, cores)
-        yield from tracing(name, labels)
-    os.sched_setaffinity(0, cores)
+        yield from sweeping(name, labels)
+        with on_cores(set(list(os.sched_getaffinity(0))[:1])):
+            yield from tracing(name, labels)
     for name in ("blobs", "fine"):
         yield from simplifying(name, rasters[name], 2.0)
     with tempfile.TemporaryDirectory() as folder:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
 
-from qpkit.errors import ConfigError, FormatError, OutputError
-from qpkit.files import pretty_json, replace_file, safe_names
+from qpkit.errors import ConfigError, FormatError
+from qpkit.files import new_folder, pretty_json, safe_names
 from qpkit.qupath import Project
-from qpkit.qupath.project.copying import copy_project
+from qpkit.qupath.project.copying import copy_project, drop_backups
 from qpkit.qupath.project.edits import set_metadata
 from qpkit.settings import FRACTION, Flag, Range, Settings
 
@@ -25,7 +25,15 @@ _FORMAT: Final = "qpkit hand-out 1"
 
 
 def _fraction(text: str) -> float:
-    return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    """Read "20%" or "0.2".
+
+    Raises:
+        ConfigError: It is no number.
+    """
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise ConfigError(f"--overlap {text}: is no fraction; give it as 20% or 0.2") from None
 
 
 def _readers(text: str) -> tuple[str, ...]:
@@ -51,19 +59,31 @@ class HandOutSettings(Settings):
     seed: Annotated[int, Range(at_least=0)] = 0
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one reader got.
+
+    Args:
+        folder: Of the project, relative to hand-out.json.
+        slides: Names of the slides in there.
+    """
+
+    folder: str
+    slides: list[str]
+
+
 class HandOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was handed out, as hand-out.json says it.
 
     Args:
         format: Of this file.
         project: The .qpproj file that was shared out.
-        readers: By reader the folder of the project, relative to the file, and the slides' names in there.
+        readers: By reader's name.
         slides: By the name in the readers' projects the entry id in the project that was shared out.
     """
 
     format: str
     project: str
-    readers: dict[str, dict[str, Any]]
+    readers: dict[str, Share]
     slides: dict[str, int]
 
 
@@ -98,27 +118,28 @@ def hand_out(project: Project, out: Path, settings: HandOutSettings) -> HandOut:
     if len(set(names)) < len(names):
         raise ConfigError(f"{project.path}: entries have the same name; rename them, or nobody can tell them apart")
     given = shared_out(names, settings)
-    if out.exists():
-        raise OutputError(f"{out}: is there already; choose another folder")
     shown = _shown(names, settings)
     ids = {entry.name: entry.id for entry in project.entries}
     folders = dict(zip(given, safe_names(list(given)), strict=True))
-    for reader, own in given.items():
-        copy = copy_project(project, out / folders[reader], {ids[name]: shown[name] for name in own})
-        if settings.empty:
-            for entry in copy.entries:
-                cores = [o.kind == "tma_core" for o in entry.objects()]
-                entry.replace_objects(remove={n for n, is_core in enumerate(cores) if not is_core}, add=())
-        set_metadata(copy, {entry.id: {READER_KEY: reader} for entry in copy.entries})
     made = HandOut(
         format=_FORMAT,
         project=str(project.path.resolve()),
-        readers={
-            reader: {"folder": folders[reader], "slides": [shown[n] for n in own]} for reader, own in given.items()
-        },
+        readers={r: Share(folder=folders[r], slides=[shown[name] for name in own]) for r, own in given.items()},
         slides={shown[name]: ids[name] for name in names},
     )
-    replace_file(out / NAME, pretty_json(msgspec.to_builtins(made)))
+    with new_folder(out, marker=NAME) as root:
+        for reader, own in given.items():
+            folder = root / folders[reader]
+            folder.mkdir()
+            copied = {ids[name]: shown[name] for name in own}
+            copy = copy_project(project, folder, copied, place=out.resolve() / folders[reader])
+            if settings.empty:
+                for entry in copy.entries:
+                    cores = [o.kind == "tma_core" for o in entry.objects()]
+                    entry.replace_objects(remove={n for n, is_core in enumerate(cores) if not is_core}, add=())
+            set_metadata(copy, {entry.id: {READER_KEY: reader} for entry in copy.entries})
+            drop_backups(folder)
+        (root / NAME).write_bytes(pretty_json(msgspec.to_builtins(made)))
     return made
 
 

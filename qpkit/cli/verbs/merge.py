@@ -35,4 +35,7 @@ def command(
     rows += [(name, who, None) for name, who in report.single.items()]
     rows += [(name, "nobody", None) for name in report.unread]
     table(f"Merged by {settings.rule}", ("slide", "read by", "objects"), rows)
+    for name, count in report.left_out.items():
+        if count:
+            say(f"note: {name}: {count:,} object(s) are left out: points, lines, or of no class that is drawn")
     say(f"{report.project.path} ({took(start)})")

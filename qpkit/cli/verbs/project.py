@@ -97,9 +97,9 @@ def hand_out_command(
     """Make a project for each reader, with some slides in two of them; qpkit compare and qpkit merge take them back."""
     start = time.perf_counter()
     made = hand_out(open_project(project), out, settings)
-    rows = [(reader, str(out / own["folder"]), ", ".join(own["slides"])) for reader, own in made.readers.items()]
+    rows = [(reader, str(out / own.folder), ", ".join(own.slides)) for reader, own in made.readers.items()]
     table("Handed out", ("reader", "project", "slides"), rows)
-    given = [slide for own in made.readers.values() for slide in own["slides"]]
+    given = [slide for own in made.readers.values() for slide in own.slides]
     twice = len(given) - len(set(given))
     say(f"{len(set(given))} slide(s), {twice} of them read twice; who has what: {out / NAME} ({took(start)})")
 

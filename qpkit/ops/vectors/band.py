@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
-from qpkit.ops.vectors.arcs import OUTSIDE
+from qpkit.ops.vectors.arcs import OUTSIDE, RING
 from qpkit.ops.vectors.runs import runs_of
+from qpkit.ops.vectors.unions import root_of
 
 BELOW: Final = -2
 """A piece that goes on below column x ends in BELOW - 2 * x, one that goes on above in BELOW - 1 - 2 * x."""
@@ -82,7 +83,7 @@ def band_of(
         starts, values = np.append(starts, np.int32(0)), np.append(values, np.int64(OUTSIDE))
         row_starts = np.append(row_starts, row_starts[-1] + 1)
     some = np.empty((0, 0), np.uint8) if weights is None else weights
-    return Band(*compiled(_sweep, _record, _unlink)(
+    return Band(*compiled(_sweep, root_of, _append, _record, _unlink)(
         width, row, above_starts, above_labels, starts, values, row_starts, some
     ))  # fmt: skip
 
@@ -141,10 +142,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
             k = j
             while k < len(above_starts) and above_starts[k] < end:
                 if above_labels[k] == label:
-                    root = above_owners[k]
-                    while parents[root] != root:
-                        parents[root] = parents[parents[root]]
-                        root = parents[root]
+                    root = root_of(parents, above_owners[k])
                     if own < 0:
                         own = root
                     elif root != own:
@@ -196,14 +194,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
                     up[x] = left = corner
                 else:
                     end = up[x] if is_up else left
-                    other = nodes[end, _MATE]
-                    nodes[corner, _FIRST] = end
-                    if nodes[end, _FIRST] < 0:
-                        nodes[end, _FIRST] = corner
-                    else:
-                        nodes[end, _SECOND] = corner
-                    nodes[corner, _MATE] = other
-                    nodes[other, _MATE] = corner
+                    other = _append(nodes, end, corner)
                     if is_up and is_right:
                         up[x] = -1
                         left = corner
@@ -245,14 +236,7 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
                         right = corner
                     else:
                         end = up[x] if side == _UP else left
-                        other = nodes[end, _MATE]
-                        nodes[corner, _FIRST] = end
-                        if nodes[end, _FIRST] < 0:
-                            nodes[end, _FIRST] = corner
-                        else:
-                            nodes[end, _SECOND] = corner
-                        nodes[corner, _MATE] = other
-                        nodes[other, _MATE] = corner
+                        other = _append(nodes, end, corner)
                         if nodes[other, _KIND] != _CORNER:
                             # Going back up, the west is on the left; going back to the west, the south is.
                             a, b = (north_west, north_east) if side == _UP else (south_west, north_west)
@@ -298,9 +282,23 @@ def _sweep(width, row, above_starts, above_labels, run_starts, run_labels, row_s
     )  # fmt: skip
 
 
+def _append(nodes, end, corner):
+    """Go on from the end of a chain to a new corner; gives the other end."""
+    other = nodes[end, _MATE]
+    nodes[corner, _FIRST] = end
+    if nodes[end, _FIRST] < 0:
+        nodes[end, _FIRST] = corner
+    else:
+        nodes[end, _SECOND] = corner
+    nodes[corner, _MATE] = other
+    nodes[other, _MATE] = corner
+    return other
+
+
 def _record(nodes, start, end, left, right, pieces, found):
     """Note a finished piece; an arc begins at the later of its ends."""
-    if nodes[start, 5] == 1 and nodes[end, 5] == 1 and nodes[start, 3] > nodes[end, 3]:  # -2 - code
+    is_arc = nodes[start, _KIND] == _JUNCTION and nodes[end, _KIND] == _JUNCTION
+    if is_arc and nodes[start, _SECOND] > nodes[end, _SECOND]:  # -2 - code
         start, left, right = end, right, left
     pieces[found, 0], pieces[found, 1], pieces[found, 2] = start, left, right
 
@@ -313,29 +311,29 @@ def _unlink(nodes, pieces, points, starts, ends, last):
         begin = pieces[piece, 0]
         before, at, latest = np.int32(-1), begin, np.int64(-1)
         while True:
-            if nodes[at, 5] != 2:
-                points[size, 0], points[size, 1] = nodes[at, 0], nodes[at, 1]
+            if nodes[at, _KIND] != _STUB:
+                points[size, 0], points[size, 1] = nodes[at, _X], nodes[at, _Y]
                 size += 1
-                place = (np.int64(nodes[at, 1]) << 33) + (nodes[at, 0] << 2)
-                if nodes[at, 5] == 1:  # of two arcs that end in one junction, that from above was first
-                    place += (-2 - nodes[at, 3]) & 3
+                place = (np.int64(nodes[at, _Y]) << 33) + (nodes[at, _X] << 2)
+                if nodes[at, _KIND] == _JUNCTION:  # of two arcs that end in one junction, that from above was first
+                    place += (-2 - nodes[at, _SECOND]) & 3
                 latest = max(latest, place)
-            following = nodes[at, 2] if before < 0 or nodes[at, 2] != before else nodes[at, 3]
+            following = nodes[at, _FIRST] if before < 0 or nodes[at, _FIRST] != before else nodes[at, _SECOND]
             if following < 0 or following == begin:
                 break
             before, at = at, following
         last[piece] = latest
         for side in range(2):
             node = at if side else begin
-            kind = nodes[node, 5]
+            kind = nodes[node, _KIND]
             if following == begin:
-                code = np.int32(-1)
-            elif kind == 0 or (side and at == begin):
-                code = np.int32(-2 - 2 * nodes[node, 0])
-            elif kind == 1:
-                code = np.int32(-2 - nodes[node, 3])
+                code = np.int32(RING)
+            elif kind == _CORNER or (side and at == begin):
+                code = np.int32(BELOW - 2 * nodes[node, _X])
+            elif kind == _JUNCTION:
+                code = np.int32(-2 - nodes[node, _SECOND])
             else:
-                code = np.int32(-3 - 2 * nodes[node, 0])
+                code = np.int32(BELOW - 1 - 2 * nodes[node, _X])
             ends[side, piece] = code
     starts[len(last)] = size
     return size

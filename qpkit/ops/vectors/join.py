@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from qpkit.compiled import compiled
 from qpkit.cores import in_order
 from qpkit.ops.vectors.arcs import OUTSIDE, RING
-from qpkit.ops.vectors.band import Band
+from qpkit.ops.vectors.band import BELOW, Band
 from qpkit.ops.vectors.chains import chains_of, goes_on
+from qpkit.ops.vectors.unions import root_of
 
 
 def joined(bands: list[Band]) -> Band:
@@ -117,20 +118,14 @@ def _areas(bands: Sequence[Band], firsts: NDArray[np.int64]) -> tuple[NDArray[An
         one.append(lower.above[seen] + low)
         other.append(upper.below[seen] + high)
     numbers, kept = np.empty(len(parents), np.int32), np.empty(len(parents), np.int64)
-    count = compiled(_settle)(parents, np.concatenate(one), np.concatenate(other), numbers, kept)
+    count = compiled(_settle, root_of)(parents, np.concatenate(one), np.concatenate(other), numbers, kept)
     return numbers, kept[:count]
 
 
 def _settle(parents, one, other, numbers, kept):
     """Unite pairs of parts, and number the areas by their first parts; gives how many there are."""
     for i in range(len(one)):
-        a, b = one[i], other[i]
-        while parents[a] != a:
-            parents[a] = parents[parents[a]]
-            a = parents[a]
-        while parents[b] != b:
-            parents[b] = parents[parents[b]]
-            b = parents[b]
+        a, b = root_of(parents, one[i]), root_of(parents, other[i])
         parents[max(a, b)] = min(a, b)
     count = 0
     for i in range(len(parents)):  # a root is the smallest of its area, so it comes first
@@ -147,7 +142,7 @@ def _settle(parents, one, other, numbers, kept):
 def _pass(begin, end, last, starts, chain_last, before, done, arcs, points):
     """Go by a band: note how many whole arcs and points of them come before the chains that end there."""
     for i in range(len(begin)):
-        if begin[i] <= -2 or end[i] <= -2:
+        if begin[i] <= BELOW or end[i] <= BELOW:
             continue
         while done < len(chain_last) and chain_last[done] < last[i]:
             before[done, 0], before[done, 1] = arcs, points
@@ -164,7 +159,7 @@ def _lay(
     """Copy the whole arcs of a band, and the corners of pieces, to their places."""
     for i in range(len(begin)):
         low, count = starts[i], starts[i + 1] - starts[i]
-        if begin[i] <= -2 or end[i] <= -2:
+        if begin[i] <= BELOW or end[i] <= BELOW:
             for k in range(count):
                 at = low + count - 1 - k if flips[piece] else low + k
                 made[places[piece] + k, 0], made[places[piece] + k, 1] = points[at, 0], points[at, 1]

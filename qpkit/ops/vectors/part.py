@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qpkit.compiled import compiled
 from qpkit.ops.vectors.arcs import OUTSIDE, Arcs
 from qpkit.ops.vectors.band import Band
+from qpkit.ops.vectors.unions import root_of
 
 
 def parted(band: Band) -> tuple[Arcs, Band]:
@@ -24,7 +25,7 @@ def parted(band: Band) -> tuple[Arcs, Band]:
     Returns:
         (finished, open): clusters of which nothing reaches the last row, and the rest.
     """
-    areas, junctions = compiled(_open)(
+    areas, junctions = compiled(_open, root_of)(
         band.begin, band.end, band.left, band.right, band.below, len(band.values), band.junctions
     )
     arcs = np.append(areas, False)[np.where(band.left < 0, band.right, band.left)]
@@ -88,19 +89,10 @@ def _open(begin, end, left, right, below, areas, junctions):
                 other = areas + (code >> 2) if code >= 0 else -1
             if other < 0:
                 continue
-            a, b = left[arc] if left[arc] >= 0 else right[arc], other
-            while parents[a] != a:
-                parents[a] = parents[parents[a]]
-                a = parents[a]
-            while parents[b] != b:
-                parents[b] = parents[parents[b]]
-                b = parents[b]
+            a = root_of(parents, left[arc] if left[arc] >= 0 else right[arc])
+            b = root_of(parents, other)
             parents[min(a, b)] = max(a, b)
     found = np.zeros(areas + junctions, np.bool_)
     for i in range(areas + junctions):
-        a = i
-        while parents[a] != a:
-            parents[a] = parents[parents[a]]
-            a = parents[a]
-        found[i] = a == areas + junctions
+        found[i] = root_of(parents, i) == areas + junctions
     return found[:areas], found[areas:]

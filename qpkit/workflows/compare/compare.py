@@ -45,8 +45,8 @@ def compare(
     neither.
 
     Raises:
-        ProjectError: No slide was read by all of them.
-        ConfigError: Label maps do not fit, or a slide has no um per px.
+        ProjectError: No slide was read by all of them, or one has no um per px.
+        ConfigError: Label maps do not fit.
         LabelError: An annotation is of a class that the label map refuses.
     """
     labels = common_label_map(readers, labels)

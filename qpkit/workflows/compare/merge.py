@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap
 from qpkit.core.review import is_mark
-from qpkit.errors import ConfigError, ProjectError
+from qpkit.errors import ConfigError, ProjectError, listed
+from qpkit.files import new_folder
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_indices
 from qpkit.ops.scores.consensus import Rule, consensus_table, pattern_count, patterns_of
 from qpkit.ops.vectors.sweep import trace
 from qpkit.ops.vectors.vectorize import Outlines, outlines_of
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, open_project
-from qpkit.qupath.project.copying import copy_project
+from qpkit.qupath.project.copying import copy_project, drop_backups
 from qpkit.settings import Range
 from qpkit.workflows.compare.compare import downsample_of, item_of, strips_of
 from qpkit.workflows.compare.readers import Reader, common_label_map, readers_of
@@ -58,12 +61,15 @@ class MergeReport:
         merged: By slide that several have read, how many objects there are now.
         single: By slide that one has read, who it was; its objects were taken as they are.
         unread: Slides that nobody has read; they have no objects.
+        left_out: By slide that several have read, objects of theirs that are neither drawn nor a region: points and
+            lines, kinds and classes that the label map does not draw.
     """
 
     project: Project
     merged: dict[str, int]
     single: dict[str, str]
     unread: list[str]
+    left_out: Counter[str]
 
 
 def merge(
@@ -97,23 +103,38 @@ def merge(
     rules = common_label_map(readers, labels)
     if pattern_count(len(readers), len(rules.trained_values)) > _MOST_PATTERNS:
         raise ConfigError(f"{len(readers)} readers of {len(rules.trained_values)} classes are too many to merge")
-    made = copy_project(base, out, {entry.id: entry.name for entry in base.entries})
-    report = MergeReport(project=made, merged={}, single={}, unread=[])
-    tick = Ticker(len(made.entries), on_progress)
-    for entry in made.entries:
-        own = [reader for reader in readers if entry.name in reader.items]
-        if not own:
-            report.unread.append(entry.name)
-            objects: list[Annotation] = []
-        elif len(own) == 1:
-            report.single[entry.name] = own[0].name
-            objects = [o for o in own[0].objects(entry.name) if not is_mark(o)]
-        else:
-            objects = _consensus(own, entry.name, rules, settings)
-            report.merged[entry.name] = len(objects)
-        _put(entry, objects)
-        tick(entry.name)
-    return replace(report, project=open_project(made.path))
+    tick = Ticker(len(base.entries), on_progress)
+    report = MergeReport(project=base, merged={}, single={}, unread=[], left_out=Counter())
+    with new_folder(out, marker=base.path.name) as root:
+        made = copy_project(base, root, {entry.id: entry.name for entry in base.entries}, place=out)
+        for entry in made.entries:
+            _put(entry, _objects_of(entry.name, [r for r in readers if entry.name in r.items], rules, settings, report))
+            tick(entry.name)
+        drop_backups(root)
+    return replace(report, project=open_project(out))
+
+
+def _objects_of(
+    slide: str, readers: Sequence[Reader], labels: LabelMap, settings: MergeSettings, report: MergeReport
+) -> list[Annotation]:
+    """The objects of a slide; writes into the report what became of it."""
+    if not readers:
+        report.unread.append(slide)
+        return []
+    if len(readers) == 1:
+        report.single[slide] = readers[0].name
+        return [o for o in readers[0].objects(slide) if not is_mark(o)]
+    # Regions, and what is to be ignored, are those of all; of the rest only what is drawn goes into the consensus.
+    objects = [o for reader in readers for o in reader.objects(slide) if not is_mark(o)]
+    places = {o.geometry.wkb: o for o in objects if o.class_name in (*labels.regions, *labels.ignored)}
+    report.left_out[slide] += sum(
+        o.class_name not in (*labels.regions, *labels.ignored)
+        and (not labels.takes(o) or labels.class_of(o.class_name) is None or not has_area(o.geometry))
+        for o in objects
+    )
+    merged = [*places.values(), *_consensus(readers, slide, labels, settings)]
+    report.merged[slide] = len(merged)
+    return merged
 
 
 def _opened(sources: Sequence[str], settings: MergeSettings) -> tuple[Project, list[Reader]]:
@@ -127,9 +148,12 @@ def _opened(sources: Sequence[str], settings: MergeSettings) -> tuple[Project, l
     names = {entry.id: entry.name for entry in base.entries}
     readers = []
     for reader, own in given.readers.items():
-        path = folder / own["folder"]
+        path = folder / own.folder
         found = {item.source.name: item for item in slide_inputs([path], settings)}
-        items = {names[given.slides[name]]: item for name, item in found.items() if name in given.slides}
+        ids = {name: given.slides.get(name, -1) for name in found}
+        if lost := sorted(name for name, identity in ids.items() if identity not in names):
+            raise ProjectError(f"{path}: {listed(lost)}: not handed out, or gone from {base.path}; rename it back")
+        items = {names[ids[name]]: item for name, item in found.items()}
         readers.append(Reader(name=reader, path=path, items=items))
     return base, readers
 
@@ -169,10 +193,9 @@ def _consensus(readers: Sequence[Reader], slide: str, labels: LabelMap, settings
     # A sweep for each reader: the same outlines, and how much of each area that reader gave its class.
     skip = {labels.background, labels.ignore}
     sweeps = [trace(decided(reader), skip=skip) for reader in range(len(readers))]
-    tolerance = settings.simplify_um / settings.mpp
+    tolerance = settings.simplify_um / (downsample * (item.info.mpp or settings.mpp))
     made = [outlines_of(arcs, tolerance=tolerance, has_weights=True, downsample=downsample) for arcs in sweeps]
-    regions = {o.geometry.wkb: o for r in readers for o in r.objects(slide) if o.class_name in labels.regions}
-    return [*regions.values(), *_objects(made, readers, labels, settings)]
+    return _objects(made, readers, labels, settings)
 
 
 def _agrees(votes: NDArray[np.uint8], decided: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -69,7 +69,10 @@ def suggest(
     looks, covered = np.array([c.look for c in candidates]), np.concatenate([each.covered for each in found])
     chosen: list[Suggestion] = []
     budget = _Budget.of(settings, tissue)
+    least = min(candidate.mm2 for candidate in candidates), min(costs)
     for number, distance in spread_out(looks, worth, covered if len(covered) else None):
+        if not budget.allows(*least):
+            break
         if not budget.spend(candidates[number].mm2, costs[number]):
             continue  # a cheaper one may still fit
         scores = {name: float(values[number]) for name, values in columns.items() if not math.isnan(values[number])}
@@ -115,9 +118,13 @@ class _Budget:
             minutes=math.inf if minutes is None else minutes,
         )
 
+    def allows(self, mm2: float, minutes: float) -> bool:
+        """Whether a region still fits."""
+        return self.regions >= 1 and mm2 <= self.mm2 and minutes <= self.minutes
+
     def spend(self, mm2: float, minutes: float) -> bool:
         """Take a region from what is left, if that is enough."""
-        if self.regions < 1 or mm2 > self.mm2 or minutes > self.minutes:
-            return False
-        self.regions, self.mm2, self.minutes = self.regions - 1, self.mm2 - mm2, self.minutes - minutes
-        return True
+        fits = self.allows(mm2, minutes)
+        if fits:
+            self.regions, self.mm2, self.minutes = self.regions - 1, self.mm2 - mm2, self.minutes - minutes
+        return fits

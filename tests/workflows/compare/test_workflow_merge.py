@@ -9,15 +9,16 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from readers_made_up import REGION, drawn, found, row
-from small_project import MPP, small_project
+from small_project import CLASSES, MPP, small_project
 
 from command_line import run
-from qpkit.errors import ConfigError, OutputError, ProjectError
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.ops.scores.consensus import Rule
 from qpkit.qupath import Project, open_project
 from qpkit.qupath.project.copying import copy_project
 from qpkit.workflows.compare.merge import READERS_KEY, MergeSettings, merge
-from qpkit.workflows.hand_out import HandOutSettings, hand_out, shared_out
+from qpkit.workflows.hand_out import NAME, HandOutSettings, hand_out, shared_out
 
 MERGE = MergeSettings(mpp=MPP)
 
@@ -92,7 +93,7 @@ def test_every_slide_is_read_and_the_stated_fraction_twice(
 def test_what_was_handed_out_comes_back(tmp_path: Path, blind: bool) -> None:
     project = small_project(tmp_path, [[REGION, *drawn((20, 20, 120, 120))], drawn((5, 5, 60, 60)), [REGION]])
     made = hand_out(project, tmp_path / "out", HandOutSettings(readers=("A", "B"), overlap=0.34, blind=blind))
-    copies = [open_project(tmp_path / "out" / own["folder"]) for own in made.readers.values()]
+    copies = [open_project(tmp_path / "out" / own.folder) for own in made.readers.values()]
     assert all(entry.image_path().is_file() for copy in copies for entry in copy.entries)
     shown = {entry.name for copy in copies for entry in copy.entries}
     assert shown == ({"Slide 1", "Slide 2", "Slide 3"} if blind else {"a.tif", "b.tif", "c.tif"})
@@ -113,13 +114,78 @@ def test_readers_can_begin_with_nothing(tmp_path: Path) -> None:
 
 def test_a_copy_has_what_was_chosen_and_finds_its_images(tmp_path: Path) -> None:
     project = small_project(tmp_path, [drawn((20, 20, 120, 120)), drawn((1, 1, 9, 9), class_number=1)])
+    (tmp_path / "elsewhere" / "copy").mkdir(parents=True)
     copy = copy_project(project, tmp_path / "elsewhere" / "copy", {2: "second"})
     assert [entry.name for entry in copy.entries] == ["second"]
     assert copy.entries[0].objects() == project.entries[1].objects()
     assert copy.classes == project.classes and copy.entries[0].image_path() == project.entries[1].image_path()
     (tmp_path / "slides" / "b.tif").unlink()
     with pytest.raises(ProjectError, match="not there"):
-        copy_project(project, tmp_path / "again", {2: "b"})
+        copy_project(project, tmp_path, {2: "b"})
+
+
+def test_what_is_left_out_is_counted_and_what_is_ignored_stays(tmp_path: Path) -> None:
+    ignored = Annotation(geometry=shapely.box(0, 0, 30, 30), path_class=PathClass(("Ignore*",)))
+    others = [
+        ignored,
+        Annotation(geometry=shapely.Point(5, 5), path_class=CLASSES[0]),
+        Annotation(geometry=shapely.box(40, 40, 50, 50)),
+        Annotation(geometry=shapely.box(60, 60, 70, 70), path_class=CLASSES[0], kind="detection"),
+    ]
+    first = small_project(tmp_path / "a", [[REGION, *drawn((20, 20, 120, 120)), *others]]).path
+    second = small_project(tmp_path / "b", [[REGION, *drawn((20, 20, 120, 120)), ignored]]).path
+    report = merge([f"a={first}", f"b={second}"], tmp_path / "merged", MERGE)
+    assert report.left_out == {"a.tif": 3}
+    classes = Counter(o.class_name for o in report.project.entries[0].objects())
+    assert classes["Ignore*"] == 1 and classes["Region*"] == 1
+
+
+def test_outlines_are_simplified_by_um_of_the_slide_however_fine_they_are_compared(tmp_path: Path) -> None:
+    circle = Annotation(geometry=shapely.Point(100, 100).buffer(60), path_class=CLASSES[0])
+    paths = [f"{n}={small_project(tmp_path / n, [[REGION, circle]]).path}" for n in "ab"]
+    plain, simple = (
+        tumor(merge(paths, tmp_path / f"m{um}", MergeSettings(mpp=0.01, simplify_um=um)).project) for um in (0, 1.0)
+    )
+    # At most 1 um = 2 px, though 0.01 um per px was asked for and 0.5 is what there is.
+    assert 0.5 < plain.boundary.hausdorff_distance(simple.boundary) <= 2 + 0.02
+
+
+def test_a_failure_leaves_nothing_behind(three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ProjectError("the second slide cannot be merged")
+
+    monkeypatch.setattr("qpkit.workflows.compare.merge._put", fails)
+    with pytest.raises(ProjectError, match="second slide"):
+        merge(three, tmp_path / "merged", MERGE)
+    project = open_project(Path(three[0].partition("=")[2]))
+    monkeypatch.setattr("qpkit.workflows.hand_out.set_metadata", fails)
+    with pytest.raises(ProjectError, match="second slide"):
+        hand_out(project, tmp_path / "out", HandOutSettings(readers=("A", "B")))
+    assert {path.name for path in tmp_path.iterdir()} == {"anna", "bert", "cleo"}
+
+
+def test_a_copy_has_no_backups_that_tell_what_was_there(tmp_path: Path) -> None:
+    project = small_project(tmp_path, [drawn((20, 20, 120, 120)), []])
+    hand_out(project, tmp_path / "out", HandOutSettings(readers=("A", "B"), empty=True))
+    assert not [path for path in (tmp_path / "out").rglob("*") if "backup" in path.name]
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "no json", '{"format":"x","project":"p","readers":{"A":{}},"slides":{}}']
+)
+def test_a_damaged_hand_out_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / NAME).write_text(content)
+    with pytest.raises(FormatError, match=NAME):
+        merge([str(tmp_path)], tmp_path / "merged", MERGE)
+
+
+def test_a_slide_that_was_renamed_since_is_named(tmp_path: Path) -> None:
+    project = small_project(tmp_path, [drawn((20, 20, 120, 120)), []])
+    hand_out(project, tmp_path / "out", HandOutSettings(readers=("A", "B"), overlap=1))
+    path = tmp_path / "out" / "A" / project.path.name
+    path.write_text(path.read_text().replace('"imageName": "b.tif"', '"imageName": "other.tif"'))
+    with pytest.raises(ProjectError, match=r"other\.tif: not handed out"):
+        merge([str(tmp_path / "out")], tmp_path / "merged", MERGE)
 
 
 def test_the_commands_share_out_and_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,5 +195,7 @@ def test_the_commands_share_out_and_merge(tmp_path: Path, capsys: pytest.Capture
     assert "1 of them read twice" in capsys.readouterr().err
     assert run("project", "hand-out", project.path, "-o", out, "--readers", "A,B") == 1
     assert run("project", "hand-out", project.path, "-o", tmp_path / "x", "--readers", "A") == 1
+    for wrong in ("abc", "150%", "%"):
+        assert run("project", "hand-out", project.path, "-o", out, "--readers", "A,B", "--overlap", wrong) == 1
     assert run("merge", out, "-o", tmp_path / "merged", "--mpp", MPP, "--rule", "staple") == 0
     assert len(open_project(tmp_path / "merged").entries) == 2

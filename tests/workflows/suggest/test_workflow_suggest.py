@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import default_label_map
 from qpkit.core.review import SUGGESTED_CLASS, is_suggestion
 from qpkit.errors import ConfigError, ProjectError
+from qpkit.ops.choosing import spread_out
 from qpkit.predictions import PredictionSet
 from qpkit.qupath import Project, open_project
 from qpkit.workflows.export.settings import ExportSettings
@@ -112,6 +113,21 @@ def test_rare_classes_come_before_what_shows_nothing(project: Project, tmp_path:
     assert box.intersects(speck.geometry) and "Tumor" in report.suggestions[0].name
     minutes = sum(one.scores["Minutes"] for one in found(project, replace(SETTINGS, minutes=0.4), [made]).suggestions)
     assert 0 < minutes <= 0.4
+
+
+def test_nothing_is_searched_once_the_budget_is_used_up(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(*given: object) -> Iterator[tuple[int, float]]:
+        for number, distance in spread_out(*given):  # type: ignore[arg-type]
+            asked.append(number)
+            yield number, distance
+
+    monkeypatch.setattr("qpkit.workflows.suggest.choose.spread_out", counted)
+    for budget in ({"n": 2}, {"area": "0.0015mm2"}):
+        asked.clear()
+        assert len(found(project, replace(SETTINGS, **budget)).suggestions) == 2
+        assert len(asked) == 3
 
 
 def test_budgets_are_kept(project: Project) -> None:

@@ -13,21 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileRecord
-from qpkit.dataset.record import ORIGINS
 from qpkit.errors import ConfigError, LabelError, listed, or_else
-
-Balance = Literal["none", "slide", "group"]
-
-HUMAN, REVIEWED, REJECTED = ORIGINS
-"""Where labels come from, after a review. "rejected" in a ratio by class: tiles with a place where a reviewer deleted a
-prediction (`qpkit export --reviewed`)."""
+from qpkit_train.data.tile_weights import REJECTED, Balance, in_proportion, tile_weights, trust_of
 
 _TOO_OFTEN: Final = 20
 """Times that an epoch may draw each tile of a group before the user is told."""
@@ -133,14 +127,14 @@ class BalancedSampler:
         self.unlabelled_tiles = int((counts.sum(axis=1) == 0).sum())
         found = self._by_class(ratio) if isinstance(ratio, Mapping) else self._by_content(ratio)
         drawn = _draws(found, self._background, steps_per_epoch * batch_size)
-        trust = _trust(tiles, origins)
+        trust = trust_of(tiles, origins)
         self.groups = tuple(
             Group(
                 name=name,
                 tiles=members,
                 draws=draws,
                 wanted=wanted,
-                weights=_weights(
+                weights=tile_weights(
                     tiles, members, counts[members][:, list(wanted)].sum(axis=1), balance, area_power, trust
                 ),
                 is_negative=wanted == (self._background,) and name != REJECTED,
@@ -251,7 +245,7 @@ class BalancedSampler:
         # With draws enough, each tile that shows a class comes once; the weights share out the rest.
         base = chosen.tiles if draws >= len(chosen.tiles) and not chosen.is_negative else chosen.tiles[:0]
         key = (self._seed, group, 4, epoch)
-        return np.concatenate([hard, base, _in_proportion(chosen.tiles, chosen.weights, draws - len(base), key)])
+        return np.concatenate([hard, base, in_proportion(chosen.tiles, chosen.weights, draws - len(base), key)])
 
     def _in_turn(self, group: int, epoch: int, draws: int) -> NDArray[np.int64]:
         """Tiles of an endless row of shuffled passes; `draws` may be fewer than the group's own."""
@@ -361,60 +355,6 @@ def _batch_starts(length: int, batch_size: int) -> NDArray[np.int64]:
     if len(starts) > 2 and batch_size > 1 and starts[-1] - starts[-2] == 1:
         starts = np.delete(starts, -2)
     return starts
-
-
-def _trust(tiles: Sequence[TileRecord], origins: Mapping[str, float]) -> NDArray[np.float64] | None:
-    """(tiles,) the mean of what their labelled pixels count; None where all count 1."""
-    if all(weight == 1 for weight in origins.values()):
-        return None
-    made = []
-    for tile in tiles:
-        human, reviewed = tile.origins.get(HUMAN, 0), tile.origins.get(REVIEWED, 0)
-        counted = human * origins.get(HUMAN, 1.0) + reviewed * origins.get(REVIEWED, 1.0)
-        made.append(counted / (human + reviewed) if human + reviewed else origins.get(HUMAN, 1.0))
-    return np.array(made)
-
-
-def _weights(
-    tiles: Sequence[TileRecord],
-    members: NDArray[np.int64],
-    pixels: NDArray[np.int64],
-    balance: Balance,
-    area_power: float,
-    trust: NDArray[np.float64] | None,
-) -> NDArray[np.float64] | None:
-    """Weights of a group's tiles with mean 1, or None if all are alike.
-
-    Args:
-        tiles: All of them.
-        members: The group's.
-        pixels: (members,) pixels of what the group is drawn for.
-        balance, area_power: As in BalancedSampler.
-        trust: (tiles,) what each counts by where its labels come from; None for all alike.
-    """
-    if balance == "none" and not area_power and trust is None:
-        return None
-    weights = np.maximum(pixels, 1).astype(np.float64) ** area_power
-    if trust is not None:
-        weights *= trust[members]
-    if balance != "none":
-        names = np.array([tiles[i].slide if balance == "slide" else tiles[i].group for i in members])
-        for name in np.unique(names):
-            weights[names == name] /= weights[names == name].sum()
-    return np.asarray(weights / weights.mean())
-
-
-def _in_proportion(
-    members: NDArray[np.int64], weights: NDArray[np.float64], draws: int, key: tuple[int, ...]
-) -> NDArray[np.int64]:
-    """Systematic sampling: each tile comes as often as its weight says, rounded up or down, in random order."""
-    rng = np.random.default_rng(key)
-    order = rng.permutation(len(members))
-    edges = np.cumsum(weights[order])
-    points = (np.arange(draws) + rng.random()) / draws * edges[-1] if draws else np.zeros(0)
-    # Rounding may put the last point on the very end.
-    at = np.minimum(np.searchsorted(edges, points, side="right"), len(members) - 1)
-    return np.asarray(rng.permutation(members[order[at]]))
 
 
 def _hardest(
