@@ -47,6 +47,14 @@ def test_rules_are_what_they_are_called(votes: NDArray[np.uint8]) -> None:
     assert np.array_equal(decided(votes, "first")[judged], first[judged])
 
 
+def test_of_equal_votes_that_of_the_earliest_reader_counts() -> None:
+    votes = np.array(
+        [[1, 2, 0, IGNORE_INDEX], [2, 1, 2, 2], [IGNORE_INDEX, 0, 2, 1], [IGNORE_INDEX, 0, 0, 0]], np.uint8
+    )
+    assert decided(votes[:, None, :], "majority").tolist() == [[1, 0, 0, 2]]
+    assert decided(votes[:, None, :], "union").tolist() == [[1, 2, 2, 2]]
+
+
 def test_staple_trusts_those_who_agree_with_others_more_than_their_number() -> None:
     rng = np.random.default_rng(0)
     truth = (rng.random((80, 80)) < 0.3).astype(np.uint8)
