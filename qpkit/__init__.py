@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 from qpkit.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from qpkit.api import evaluate as evaluate
-    from qpkit.api import export as export
-    from qpkit.api import export_shard as export_shard
-    from qpkit.api import import_predictions as import_predictions
-    from qpkit.api import predict as predict
-    from qpkit.api import predict_into_project as predict_into_project
-    from qpkit.api import train as train
-    from qpkit.api import undo_import as undo_import
+    from qpkit.api.evaluate import evaluate as evaluate
+    from qpkit.api.export import export as export
+    from qpkit.api.export import export_shard as export_shard
+    from qpkit.api.import_predictions import import_predictions as import_predictions
+    from qpkit.api.import_predictions import undo_import as undo_import
+    from qpkit.api.predict import predict as predict
+    from qpkit.api.predict import predict_into_project as predict_into_project
+    from qpkit.api.train import train as train
     from qpkit.core.annotation import Annotation as Annotation
     from qpkit.core.annotation import PathClass as PathClass
     from qpkit.core.annotation import Plane as Plane
@@ -77,16 +77,11 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     name: home
     for home, names in {
-        "qpkit.api": (
-            "evaluate",
-            "export",
-            "export_shard",
-            "import_predictions",
-            "predict",
-            "predict_into_project",
-            "train",
-            "undo_import",
-        ),
+        "qpkit.api.evaluate": ("evaluate",),
+        "qpkit.api.export": ("export", "export_shard"),
+        "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
+        "qpkit.api.predict": ("predict", "predict_into_project"),
+        "qpkit.api.train": ("train",),
         "qpkit.core.annotation": ("Annotation", "PathClass", "Plane"),
         "qpkit.errors": ("QpkitError",),
         "qpkit.qupath": (

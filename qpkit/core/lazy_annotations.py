@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, overload
 
 import numpy as np
+import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from qpkit.core.annotation import Annotation, Kind, PathClass
@@ -126,3 +127,13 @@ def shapes_of(objects: Sequence[Annotation]) -> Iterator[NDArray[np.object_]]:
             yield objects.columns.shapes.take(objects.columns.numbers[first : first + AT_ONCE])
         else:
             yield np.array([item.geometry for item in objects[first : first + AT_ONCE]], object)
+
+
+def wkb_of(objects: Sequence[Annotation]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Well-known binary of the geometries of the objects, as `ShapeColumns.wkb` gives it."""
+    if isinstance(objects, LazyAnnotations):
+        yield from objects.columns.shapes.wkb(objects.columns.numbers)
+        return
+    for shapes in shapes_of(objects):
+        texts = shapely.to_wkb(shapes).tolist()
+        yield np.frombuffer(b"".join(texts), np.uint8), np.cumsum([0, *map(len, texts)])

@@ -8,6 +8,7 @@ name says the run, too, and the id is of a kind that no QuPath makes.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
 from qpkit.core.review import REVIEW_KEY, is_mark, said_of
+from qpkit.core.shape_columns import ShapeColumns
 
 RUN_KEY: Final = "qpkit run"
 MODEL_KEY: Final = "qpkit model"
@@ -41,35 +43,32 @@ _SHAPE: Final = " ".join(["%.2f"] * 7)
 
 _NAMESPACE: Final = uuid.UUID("7c1bd2f4-53a8-4d36-9f0e-2f8b6f1a90c5")
 _SHAPE_TOLERANCE_PX: Final = 0.05
-_AT_ONCE: Final = 4096
-_BYTES_AT_ONCE: Final = 1 << 20
+_HEXADECIMAL: Final = np.frombuffer(b"".join(b"%02X" % byte for byte in range(256)), np.uint16)
+"""The two digits of each byte."""
 
 
 def prediction_id(run: str, slide: str, class_name: str, geometry: BaseGeometry) -> str:
     """The id of a predicted object: the same for the same run, slide, class and shape (law 6)."""
-    return prediction_ids(run, slide, [class_name], [geometry])[0]
+    return prediction_ids(run, slide, [class_name], ShapeColumns.taken_from(np.array([geometry], object)))[0]
 
 
-def prediction_ids(
-    run: str, slide: str, class_names: Sequence[str], geometries: Sequence[BaseGeometry] | NDArray[np.object_]
-) -> list[str]:
+def prediction_ids(run: str, slide: str, class_names: Sequence[str], shapes: ShapeColumns) -> list[str]:
     """The ids of many predicted objects, each as `prediction_id` makes it."""
-    ids: list[str] = []
     texts = {name: _NAMESPACE.bytes + f"{run}/{slide}/{name}/".encode() for name in set(class_names)}
     heads = {name: hashlib.sha1(text, usedforsecurity=False) for name, text in texts.items()}
-    for start in range(0, len(geometries), _AT_ONCE):  # the texts of all shapes would be larger than the shapes
-        shapes = shapely.to_wkb(shapely.normalize(geometries[start : start + _AT_ONCE]))
-        names = class_names[start : start + _AT_ONCE]
-        ids += _uuids(_digest(heads[name].copy(), shape) for name, shape in zip(names, shapes, strict=True))
+    names, ids = iter(class_names), list[str]()
+    for content, starts in shapes.normal_wkb():
+        digits = _HEXADECIMAL[content].view(np.uint8).data
+        bounds = itertools.pairwise((2 * starts).tolist())
+        ids += _uuids(_digest(heads[name], digits[a:b]) for (a, b), name in zip(bounds, names, strict=False))
     return ids
 
 
-def _digest(head: Any, shape: bytes) -> bytes:
-    """Go on with a digest for the hexadecimal digits of a shape, which may be very many."""
-    for start in range(0, len(shape), _BYTES_AT_ONCE):
-        # Hexadecimal digits from Python: GEOS takes many times as long for them.
-        head.update(shape[start : start + _BYTES_AT_ONCE].hex().upper().encode())
-    digest: bytes = head.digest()
+def _digest(head: Any, text: memoryview) -> bytes:
+    """Go on with a digest, which stays as it is."""
+    own = head.copy()
+    own.update(text)
+    digest: bytes = own.digest()
     return digest
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+
+from qpkit.core.wkb import normalized, polygons_as_wkb
 
 AT_ONCE: Final = 5_000
 """Shapes that are packed together, and that are best asked for together."""
@@ -37,6 +40,22 @@ class ShapeColumns:
             made[chosen] = self._packed[place].shapes()[rests[chosen]]
         return made
 
+    def wkb(self, numbers: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Well-known binary of the shapes with these numbers (n,), in that order, some at a time.
+
+        Returns:
+            Bytes of some shapes, and where each begins in them and the last ends, (shapes + 1,).
+        """
+        places, rests = np.divmod(numbers, AT_ONCE)
+        turns = np.flatnonzero(np.diff(places)) + 1
+        for some, own in zip(np.split(places, turns), np.split(rests, turns), strict=True):
+            if len(some):
+                yield self._packed[some[0]].wkb(own)
+
+    def normal_wkb(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """The same of all shapes in the form that is the same for the same shape, see `qpkit.core.wkb.normalized`."""
+        return (packed.normal_wkb() for packed in self._packed)
+
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
@@ -54,6 +73,22 @@ class _Packed:
         is_single = shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON
         # What QuPath keeps of a corner is a float32 anyway.
         return cls(kind, small if (small == corners).all() else corners, offsets, is_single)
+
+    def wkb(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        content, starts = polygons_as_wkb(self.corners.astype(np.float64), *self._bounds(), self.is_single)
+        if np.array_equal(numbers, np.arange(len(self.is_single))):
+            return content, starts
+        pieces = [content[starts[number] : starts[number + 1]] for number in numbers.tolist()]
+        return np.concatenate(pieces), np.concatenate([[0], np.cumsum([*map(len, pieces)])])
+
+    def normal_wkb(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        bounds = self._bounds()
+        return polygons_as_wkb(*normalized(self.corners, *bounds), bounds[2], self.is_single)
+
+    def _bounds(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Where rings, polygons and shapes begin and the last ends."""
+        rings, parts, *rest = self.offsets
+        return rings, parts, rest[0] if rest else np.arange(len(parts))
 
     def shapes(self) -> NDArray[np.object_]:
         made: NDArray[np.object_] = shapely.from_ragged_array(self.kind, self.corners.astype(np.float64), self.offsets)

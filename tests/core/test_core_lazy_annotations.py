@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.annotation_fields import AnnotationFields
@@ -48,6 +52,24 @@ def test_shapes_come_out_of_columns_as_they_went_in(
     assert not any(taken)
     numbers = np.array(data.draw(st.lists(st.integers(0, len(drawn) - 1), max_size=12)), np.int64)
     assert shapely.equals_identical(columns.take(numbers), before[numbers]).all()
+    assert texts_of(columns.wkb(numbers)) == shapely.to_wkb(before[numbers], byte_order=1).tolist()
+    assert texts_of(columns.normal_wkb()) == shapely.to_wkb(shapely.normalize(before), byte_order=1).tolist()
+
+
+def test_the_normal_form_of_what_touches_or_mirrors_is_that_of_geos() -> None:
+    ground = shapely.box(0, 0, 20, 20)
+    triangles = [[(2, 5), (6, 7), (6, 9)], [(2, 5), (6, 3), (6, 1)], [(9, 9), (9, 8), (8, 9)]]
+    holed = ground.difference(shapely.MultiPolygon([shapely.Polygon(corners) for corners in triangles]))
+    parts = [shapely.box(x, y, x + 1, y + 1) for x, y in ((4, 0), (0, 9), (0, 4))]
+    islands = shapely.MultiPolygon([parts[0], holed, *parts[1:]])
+    made = [holed, holed.reverse(), islands, *(shapely.affinity.rotate(islands, angle) for angle in range(0, 360, 15))]
+    columns = ShapeColumns.taken_from(np.array(made, object))
+    assert texts_of(columns.normal_wkb()) == shapely.to_wkb(shapely.normalize(made), byte_order=1).tolist()
+
+
+def texts_of(pieces: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> list[bytes]:
+    """Each shape's own bytes."""
+    return [bytes(content[a:b]) for content, starts in pieces for a, b in itertools.pairwise(starts.tolist())]
 
 
 def lazy(objects: list[Annotation]) -> LazyAnnotations:

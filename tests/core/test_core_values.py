@@ -25,6 +25,7 @@ from qpkit.core.provenance import (
     provenance,
     run_of,
 )
+from qpkit.core.shape_columns import ShapeColumns
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
 from qpkit.errors import ConfigError, LabelError
 from strategies import shapes, stars
@@ -237,6 +238,5 @@ def test_an_id_is_the_uuid_of_run_slide_class_and_shape(drawn: list[shapely.Geom
     texts = [f"run/slide/Tumor/{shape.hex().upper()}" for shape in shapely.to_wkb(shapely.normalize(drawn))]
     namespace = uuid.UUID("7c1bd2f4-53a8-4d36-9f0e-2f8b6f1a90c5")
     expected = [str(uuid.uuid5(namespace, text)) for text in texts]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qpkit.core.provenance._BYTES_AT_ONCE", 7)
-        assert prediction_ids("run", "slide", ["Tumor"] * len(drawn), drawn) == expected
+    columns = ShapeColumns.taken_from(np.array(drawn, object))
+    assert prediction_ids("run", "slide", ["Tumor"] * len(drawn), columns) == expected

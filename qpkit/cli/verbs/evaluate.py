@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from qpkit import api
+from qpkit.api.evaluate import evaluate
 from qpkit.cli.shared import evaluation_tables
 from qpkit.cli.shared.console import progress, say, say_all, took
 from qpkit.extras import extra
@@ -66,7 +66,7 @@ def command(
 
         prediction = PredictSettings(thresholds=parse_thresholds(threshold))
     with progress("evaluate") as update:
-        result = api.evaluate(
+        result = evaluate(
             predictions,
             paths,
             settings,

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from qpkit import api
+from qpkit.api.export import export, export_shard
 from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, table_of, took
 from qpkit.cluster import parse_shard
 from qpkit.errors import ConfigError, listed
@@ -47,7 +47,7 @@ def command(
         raise ConfigError("--shard and --scheduler exclude each other; give one")
     if scheduler and workers != 1:
         raise ConfigError("--workers is for this machine; with --scheduler the cluster says how many there are")
-    run = partial(api.export_shard, shard=part) if part else partial(api.export, scheduler=scheduler)
+    run = partial(export_shard, shard=part) if part else partial(export, scheduler=scheduler)
     with progress("export") as update:
         report = run(
             paths,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from qpkit import api
+from qpkit.api.import_predictions import import_predictions, undo_import
 from qpkit.cli.shared.console import progress
 from qpkit.cli.shared.imports import show_imports
 from qpkit.cli.shared.stamps import warn_of_stamps
@@ -50,7 +50,7 @@ def command(
         if target is None or (project and predictions):
             raise ConfigError("--undo RUN takes the project alone: qpkit import-predictions --undo RUN PROJECT")
         warn_of_stamps(open_project(target))
-        show_imports(api.undo_import(target, undo, dry_run=settings.dry_run), target, start, dry_run=settings.dry_run)
+        show_imports(undo_import(target, undo, dry_run=settings.dry_run), target, start, dry_run=settings.dry_run)
         return
     if predictions is None or project is None:
         raise typer.BadParameter("DIR and PROJECT are needed")
@@ -65,7 +65,7 @@ def command(
     if geojson_only is None:
         warn_of_stamps(open_project(project))
     with progress("import") as update:
-        reports = api.import_predictions(
+        reports = import_predictions(
             predictions,
             project,
             settings,

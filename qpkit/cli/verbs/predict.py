@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qpkit import api
+from qpkit.api.predict import predict, predict_into_project
 from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, took
 from qpkit.cli.shared.imports import show_imports
 from qpkit.cli.shared.stamps import warn_of_stamps
@@ -81,9 +81,9 @@ def command(
             "on_progress": update,
         }
         if into_project:
-            report, imported = api.predict_into_project(run, paths[0], out, settings, imports, **how)
+            report, imported = predict_into_project(run, paths[0], out, settings, imports, **how)
         else:
-            report, imported = api.predict(run, paths, out, settings, shard=part, **how), None
+            report, imported = predict(run, paths, out, settings, shard=part, **how), None
     _show(report, out, start)
     if imported is not None:
         _show_imported(imported, paths[0], out, start)

@@ -147,14 +147,15 @@ def _objects(
     classes = {value: PathClass.parse(name, color_of(labels, value)) for value, name in names.items()}
     path_classes = [classes[value] for value in values.tolist()]
     full_names = {value: str(path_class) for value, path_class in classes.items()}
-    ids = prediction_ids(run, slide.name, [full_names[value] for value in values.tolist()], made.polygons)
+    shapes = ShapeColumns.taken_from(made.polygons)
+    ids = prediction_ids(run, slide.name, [full_names[value] for value in values.tolist()], shapes)
     in_class = _numbers_in_class(values)
     columns = AnnotationColumns(
         numbers=np.arange(len(values)),
         ids=np.array(ids, object),
         path_classes=np.array(path_classes, object),
         kind=settings.kind or ("detection" if _are_objects(slide, settings) else "annotation"),
-        shapes=ShapeColumns.taken_from(made.polygons),
+        shapes=shapes,
         measurements=measured,
     )
     give_back()

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from qpkit import api
+import qpkit
 from qpkit.cli import main
 from qpkit.errors import QpkitError
 from qpkit.workflows.evaluate import images as evaluate_images_module
@@ -104,14 +104,14 @@ def test_wide_numbers_tiffs_and_subfolders_are_read(folders: tuple[Path, Path], 
     write(predicted, x=PREDICTED)
     (predicted / "deep").mkdir()
     (predicted / "x.png").rename(predicted / "deep/a.png")
-    plain = api.evaluate(folders[0], [folders[1]], instances="Nucleus").slides[0]
-    assert api.evaluate(predicted, [true], instances="Nucleus").slides[0].objects == plain.objects
+    plain = qpkit.evaluate(folders[0], [folders[1]], instances="Nucleus").slides[0]
+    assert qpkit.evaluate(predicted, [true], instances="Nucleus").slides[0].objects == plain.objects
 
 
 def test_strips_do_not_change_images(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = api.evaluate(folders[0], [folders[1]], instances="Nucleus").pooled
+    plain = qpkit.evaluate(folders[0], [folders[1]], instances="Nucleus").pooled
     monkeypatch.setattr(evaluate_images_module, "STRIP_PX", 5)
-    other = api.evaluate(folders[0], [folders[1]], instances="Nucleus").pooled
+    other = qpkit.evaluate(folders[0], [folders[1]], instances="Nucleus").pooled
     assert (plain.objects, plain.confusion) == (other.objects, other.confusion)
 
 
@@ -202,8 +202,8 @@ def test_what_does_not_go_together_is_refused(folders: tuple[Path, Path], tmp_pa
         ({"annotations": tmp_path / "t.geojson"}, "--annotations cannot go with"),
     ):
         with pytest.raises(QpkitError, match=said):
-            api.evaluate(predicted, [true], instances="Nucleus", **options)  # type: ignore[arg-type]
+            qpkit.evaluate(predicted, [true], instances="Nucleus", **options)  # type: ignore[arg-type]
     with pytest.raises(QpkitError, match="not 2"):
-        api.evaluate(predicted, [true, true], instances="Nucleus")
+        qpkit.evaluate(predicted, [true, true], instances="Nucleus")
     with pytest.raises(QpkitError, match="goes with --instances"):
-        api.evaluate(predicted, [true], true_instances="Nucleus")
+        qpkit.evaluate(predicted, [true], true_instances="Nucleus")

@@ -13,7 +13,7 @@ from PIL import Image
 from predictions_made_up import predict_truth
 from small_project import HEIGHT, WIDTH, small_project
 
-from qpkit import api
+import qpkit
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import QpkitError
@@ -128,14 +128,14 @@ def test_label_images_of_tiles_are_joined_and_compared_with_a_project(
     tiles: tuple[Project, Path], tmp_path: Path
 ) -> None:
     project, folder = tiles
-    result = api.evaluate(folder, [project.path], instances="Nucleus", out=tmp_path / "out")
+    result = qpkit.evaluate(folder, [project.path], instances="Nucleus", out=tmp_path / "out")
     (slide,) = result.slides
     assert slide.objects is not None
     nucleus = slide.objects.classes["Nucleus"]
     assert (nucleus.total, nucleus.predicted, nucleus.matched, nucleus.sq) == (3, 4, 3, 1.0)
     assert any("7 predicted objects are 4" in note for note in result.notes)
     assert (tmp_path / "out/objects.csv").is_file()
-    again = api.evaluate(folder, [project.path], instances="Nucleus")
+    again = qpkit.evaluate(folder, [project.path], instances="Nucleus")
     assert again.run == result.run
 
 
@@ -145,7 +145,7 @@ def test_what_lies_beside_the_images_is_left_out_and_said(tiles: tuple[Project, 
     for path in folder.glob("*y=110*"):
         path.unlink()
     rules = LabelMap(classes=(LabelClass("Nucleus", 1, ("Nucleus", "Lymphocyte")),), objects=("detection",))
-    result = api.evaluate(folder, [project.path], instances="Nucleus", labels=rules)
+    result = qpkit.evaluate(folder, [project.path], instances="Nucleus", labels=rules)
     assert result.pooled.objects is not None and result.pooled.objects.every.total == 3
     assert result.pooled.objects.every.pq == 1.0
     assert any("1 of 4 true objects lie beside" in note for note in result.notes)
@@ -163,18 +163,18 @@ def test_classes_come_from_a_table_for_each_image_or_from_a_label_map(
         last = "Lymphocyte" if "x=110,y=110" in path.name else "Nucleus"
         rows = [f"{n},{last if n == numbers.max() else 'Nucleus'}" for n in numbers if n]
         (tables / f"{path.stem}.csv").write_text("\n".join(["number,class", *rows]) + "\n")
-    result = api.evaluate(folder, [project.path], instances=str(tables))
+    result = qpkit.evaluate(folder, [project.path], instances=str(tables))
     assert result.pooled.objects is not None
     assert result.names == ("background", "Lymphocyte", "Nucleus")
     assert result.pooled.objects.confusion == [[1, 0, 0], [0, 3, 0], [0, 0, 0]]
     rules = LabelMap(
         classes=(LabelClass("Nucleus", 4, ("Nucleus", "Lymphocyte")),), background=2, objects=("detection",)
     )
-    merged = api.evaluate(folder, [project.path], instances="Nucleus", labels=rules)
+    merged = qpkit.evaluate(folder, [project.path], instances="Nucleus", labels=rules)
     assert merged.pooled.objects is not None and merged.pooled.objects.every.pq == 1.0
     assert merged.pooled.scores["Nucleus"].dice == 1.0
     with pytest.raises(QpkitError, match="names no class Cell"):
-        api.evaluate(folder, [project.path], instances="Cell", labels=rules)
+        qpkit.evaluate(folder, [project.path], instances="Cell", labels=rules)
 
 
 def test_label_images_that_lie_over_each_other_or_nowhere_are_refused(tiles: tuple[Project, Path]) -> None:
@@ -183,10 +183,10 @@ def test_label_images_that_lie_over_each_other_or_nowhere_are_refused(tiles: tup
     over = first.with_name("a [x=50,y=0,w=110,h=110].png")
     over.write_bytes(first.read_bytes())
     with pytest.raises(QpkitError, match="lie over each other"):
-        api.evaluate(folder, [project.path], instances="Nucleus")
+        qpkit.evaluate(folder, [project.path], instances="Nucleus")
     over.rename(first.with_name("z [x=0,y=0,w=110,h=110].png"))
     with pytest.raises(QpkitError, match="0 entries are called 'z'"):
-        api.evaluate(folder, [project.path], instances="Nucleus")
+        qpkit.evaluate(folder, [project.path], instances="Nucleus")
 
 
 def test_what_is_predicted_where_nothing_is_known_is_no_object(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import ndimage
 from small_project import small_project
 
+import qpkit
 from command_line import run
-from qpkit import api
 from qpkit.core.annotation import Annotation
 from qpkit.core.provenance import is_prediction
 from qpkit.errors import FormatError, LabelError
@@ -55,7 +55,7 @@ def project(tmp_path: Path) -> Project:
 def test_there_is_one_object_for_each_whatever_the_tiles(project: Project, tmp_path: Path, tile: int) -> None:
     numbers = field()
     folder = write_tiles(tmp_path / "masks", numbers, tile)
-    (report,) = api.import_predictions(folder, project.path, instances="Nucleus")
+    (report,) = qpkit.import_predictions(folder, project.path, instances="Nucleus")
     assert report.objects == {"Nucleus": numbers.max()}
     there = predicted(project)
     assert {o.kind for o in there} == {"detection"} and {o.class_name for o in there} == {"Nucleus"}
@@ -63,7 +63,7 @@ def test_there_is_one_object_for_each_whatever_the_tiles(project: Project, tmp_p
     assert shapely.union_all([o.geometry for o in there]).area == (numbers > 0).sum()
     parts = tile < WIDTH
     assert any("as borders of images had cut some" in note for note in report.notes) == parts
-    again = api.evaluate(folder, [project.path], instances="Nucleus")
+    again = qpkit.evaluate(folder, [project.path], instances="Nucleus")
     # The same images are the same run.
     assert {o.metadata["qpkit run"] for o in there} == {again.run}
 
@@ -75,7 +75,7 @@ def test_an_object_in_two_pieces_is_one(project: Project, tmp_path: Path) -> Non
     folder = tmp_path / "masks"
     folder.mkdir()
     Image.fromarray(numbers).save(folder / "a.tif [x=0,y=0,w=320,h=256].tif")
-    api.import_predictions(folder, project.path, instances="Nucleus")
+    qpkit.import_predictions(folder, project.path, instances="Nucleus")
     assert sorted((o.geometry.geom_type, o.geometry.area) for o in predicted(project)) == [
         ("MultiPolygon", 200),
         ("Polygon", 100),
@@ -88,12 +88,12 @@ def test_classes_come_from_a_table(project: Project, tmp_path: Path) -> None:
     table = tmp_path / "classes.csv"
     names = {n: "Tumor" if n % 2 else "Stroma" for n in range(1, numbers.max() + 1)}
     table.write_text("value,name\n" + "".join(f"{n},{name}\n" for n, name in names.items()))
-    (report,) = api.import_predictions(folder, project.path, instances=str(table))
+    (report,) = qpkit.import_predictions(folder, project.path, instances=str(table))
     assert sum(report.objects.values()) == len(names) and report.objects["Tumor"] == (len(names) + 1) // 2
     table.write_text("value,name\n1,Tumor\n")
     before = project.entries[0].files.data.read_bytes()
     with pytest.raises(LabelError, match="has no class for"):
-        api.import_predictions(folder, project.path, instances=str(table))
+        qpkit.import_predictions(folder, project.path, instances=str(table))
     assert project.entries[0].files.data.read_bytes() == before
 
 
@@ -101,7 +101,7 @@ def test_images_that_lie_over_each_other_are_refused(project: Project, tmp_path:
     folder = write_tiles(tmp_path / "masks", field(), WIDTH)
     Image.fromarray(field()[:50, :50].astype(np.uint16)).save(folder / "a.tif [x=3,y=3,w=50,h=50].png")
     with pytest.raises(FormatError, match="objects would count twice"):
-        api.import_predictions(folder, project.path, instances="Nucleus")
+        qpkit.import_predictions(folder, project.path, instances="Nucleus")
 
 
 @pytest.mark.parametrize(
