@@ -13,7 +13,7 @@ DEMO := build/demo
 	touch $@
 
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff format --check .

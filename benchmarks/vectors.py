@@ -1,6 +1,6 @@
 """How fast label rasters become polygons and objects in QuPath, against GDAL and GEOS in the same run.
 
-python benchmarks/vectors.py --json FILE [--predictions DIR] [--side 20480]
+python benchmarks/vectors.py --json FILE [--predictions DIR] [--side 20480] [--only trace nuclei]
 
 Tracing on one core is compared with rasterio.features.shapes and shapely, ours and theirs valid: "noise" is three
 random labels, "blobs" and "fine" are smoothed noise at two scales, DIR's first raster comes on top. Two more ways that
@@ -23,6 +23,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -206,10 +207,12 @@ def whole(name: str, predictions: Path, project: Path, settings: dict[str, Any],
     yield row(f"{name}, memory", found["peak_mb"], "MB", goal=goal.partition(",")[2].strip())
 
 
-def measure(predictions: Path | None, project: Path | None, side: int) -> Iterator[Row]:
-    """All rows."""
-    ours(smooth(64, 2, 0), 1.0)  # compiled
-    rasters = {
+Rasters = dict[str, NDArray[np.uint8]]
+
+
+def rasters_of(predictions: Path | None) -> Rasters:
+    """What is traced, by name."""
+    made = {
         "noise": np.random.default_rng(0).integers(0, 3, (TILE, TILE)).astype(np.uint8),
         "blobs": smooth(2 * TILE, 12, 1),
         "fine": smooth(2 * TILE, 2, 2),
@@ -217,38 +220,63 @@ def measure(predictions: Path | None, project: Path | None, side: int) -> Iterat
     if predictions:
         found = read_predictions(predictions)
         with rasterio.open(predictions / found.slides[0].labels) as dataset:
-            rasters[predictions.name] = dataset.read(1)
-    for name, labels in rasters.items():
+            made[predictions.name] = dataset.read(1)
+    return made
+
+
+def traced(predictions: Path | None) -> Iterator[Row]:
+    """Rasters to arcs and to polygons."""
+    ours(smooth(64, 2, 0), 1.0)  # compiled
+    for name, labels in rasters_of(predictions).items():
         yield from sweeping(name, labels)
         with on_cores(set(list(os.sched_getaffinity(0))[:1])):
             yield from tracing(name, labels)
+
+
+def simplified() -> Iterator[Row]:
+    """Rasters to simplified polygons."""
+    rasters = rasters_of(None)
+    ours(smooth(64, 2, 0), 1.0)  # compiled
     for name in ("blobs", "fine"):
         yield from simplifying(name, rasters[name], 2.0)
+
+
+def made_slides(side: int) -> Iterator[Row]:
+    """Slides of smoothed noise, from raster to project."""
+    for name, width, sigma, share, goal in (
+        (f"project, {side} px", side, 16, 1.0, "<= 30 s, <= 1,500 MB"),
+        ("project, 5 M vertices", side * 6 // 10, 15, 1.0, "< 6 s, "),
+        ("slide of {} px, 10 % tissue", 100_000 * side // 20_480, 16, 0.1, "<= 120 s, <= 3,000 MB"),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            made_project(root, width, partial(_tile, sigma=sigma, repeat=share < 1), share)
+            yield from whole(name.format(width), root / "predictions", root / "project", {}, goal)
+
+
+def _tile(side: int, seed: int, *, sigma: float, repeat: bool) -> NDArray[np.uint8]:
+    return smooth(side, sigma, seed % 8 if repeat else seed)
+
+
+def made_nuclei(side: int) -> Iterator[Row]:
+    """Nuclei as objects, from raster to project."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        made_project(root, side, lambda side, seed: smooth(side, 16, seed))
-        yield from whole(f"project, {side} px", root / "predictions", root / "project", {}, "<= 30 s, <= 1,500 MB")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        made_project(root, side * 6 // 10, lambda side, seed: smooth(side, 15, seed))
-        yield from whole("project, 5 M vertices", root / "predictions", root / "project", {}, "< 6 s, ")
-    with tempfile.TemporaryDirectory() as folder:
-        root, wide = Path(folder), 100_000 * side // 20_480
-        made_project(root, wide, lambda side, seed: smooth(side, 16, seed % 8), share=0.1)
-        yield from whole(
-            f"slide of {wide} px, 10 % tissue", root / "predictions", root / "project", {}, "<= 120 s, <= 3,000 MB"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        root, side = Path(folder), side * 13 // 10
         made_project(root, side, nuclei)
         for kind in ("components", "watershed"):
             shutil.copytree(root / "project", root / kind)  # into one without objects
             goal = "<= 120 s, <= 2,000 MB"
             yield from whole(f"{kind}, {side} px", root / "predictions", root / kind, {"objects": kind}, goal)
-    if predictions and project:
-        simple = {"min_area_um2": 200, "simplify_um": 1}
-        yield from whole(f"{predictions.name}, simplified", predictions, project, simple, "<= 15 s, <= 1,000 MB")
-        yield from whole(f"{predictions.name}, as it is", predictions, project, {}, "<= 15 s, <= 1,000 MB")
+
+
+def given_slide(predictions: Path | None, project: Path | None) -> Iterator[Row]:
+    """The slide that was given, from raster to project."""
+    if predictions is None or project is None:
+        return
+    for name, settings in (("simplified", {"min_area_um2": 200, "simplify_um": 1}), ("as it is", {})):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copytree(project, Path(folder) / "project")
+            yield from whole(f"{predictions.name}, {name}", predictions, copy, settings, "<= 15 s, <= 1,000 MB")
 
 
 def main() -> None:
@@ -256,14 +284,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the rows")
     parser.add_argument("--predictions", type=Path, help="predictions folder to try, too")
-    parser.add_argument("--project", type=Path, help="copy of its project: objects are put into it")
+    parser.add_argument("--project", type=Path, help="its project: objects are put into copies of it")
     parser.add_argument("--side", type=int, default=20_480)
+    parser.add_argument("--only", nargs="+", choices=("trace", "simplify", "slides", "nuclei", "given"))
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         one(*options.one)
         return
-    show(list(measure(options.predictions, options.project, options.side)), options.json)
+    parts = {
+        "trace": lambda: traced(options.predictions),
+        "simplify": simplified,
+        "slides": lambda: made_slides(options.side),
+        "nuclei": lambda: made_nuclei(options.side * 13 // 10),
+        "given": lambda: given_slide(options.predictions, options.project),
+    }
+    show([each for name in options.only or parts for each in parts[name]()], options.json)
 
 
 if __name__ == "__main__":

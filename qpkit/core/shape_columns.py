@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from qpkit.core.wkb import normalized, polygons_as_wkb
+from qpkit.core.wkb import normalized, polygons_as_wkb, sums
 
 AT_ONCE: Final = 5_000
 """Shapes that are packed together, and that are best asked for together."""
@@ -61,37 +61,46 @@ class ShapeColumns:
 class _Packed:
     """Some of the shapes: corners of all rings, and where rings, parts and shapes begin."""
 
-    kind: shapely.GeometryType
     corners: NDArray[np.floating[Any]]
-    offsets: tuple[NDArray[np.int64], ...]
+    offsets: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
     is_single: NDArray[np.bool_]
 
     @classmethod
     def of(cls, shapes: NDArray[np.object_]) -> _Packed:
-        kind, corners, offsets = shapely.to_ragged_array(shapes)
+        corners = shapely.get_coordinates(shapes)
         small = corners.astype(np.float32)
         is_single = shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON
         # What QuPath keeps of a corner is a float32 anyway.
-        return cls(kind, small if (small == corners).all() else corners, offsets, is_single)
+        return cls(small if (small == corners).all() else corners, _offsets(shapes), is_single)
 
     def wkb(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        content, starts = polygons_as_wkb(self.corners.astype(np.float64), *self._bounds(), self.is_single)
+        content, starts = polygons_as_wkb(self.corners.astype(np.float64), *self.offsets, self.is_single)
         if np.array_equal(numbers, np.arange(len(self.is_single))):
             return content, starts
         pieces = [content[starts[number] : starts[number + 1]] for number in numbers.tolist()]
         return np.concatenate(pieces), np.concatenate([[0], np.cumsum([*map(len, pieces)])])
 
     def normal_wkb(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        bounds = self._bounds()
-        return polygons_as_wkb(*normalized(self.corners, *bounds), bounds[2], self.is_single)
-
-    def _bounds(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Where rings, polygons and shapes begin and the last ends."""
-        rings, parts, *rest = self.offsets
-        return rings, parts, rest[0] if rest else np.arange(len(parts))
+        return polygons_as_wkb(*normalized(self.corners, *self.offsets), self.offsets[2], self.is_single)
 
     def shapes(self) -> NDArray[np.object_]:
-        made: NDArray[np.object_] = shapely.from_ragged_array(self.kind, self.corners.astype(np.float64), self.offsets)
-        if self.kind == shapely.GeometryType.MULTIPOLYGON:
+        are_single = bool(self.is_single.all())
+        kind = shapely.GeometryType.POLYGON if are_single else shapely.GeometryType.MULTIPOLYGON
+        offsets = self.offsets[:2] if are_single else self.offsets
+        made: NDArray[np.object_] = shapely.from_ragged_array(kind, self.corners.astype(np.float64), offsets)
+        if not are_single:
             made[self.is_single] = shapely.get_geometry(made[self.is_single], 0)
         return made
+
+
+def _offsets(shapes: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """As `shapely.to_ragged_array` has them of multipolygons; it asks for every ring, also where there is but one."""
+    if (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON).all():
+        parts, starts = shapes, np.arange(len(shapes) + 1)
+    else:
+        parts, owners = shapely.get_parts(shapes, return_index=True)
+        starts = sums(np.bincount(owners, minlength=len(shapes)))
+    rings = shapely.get_num_interior_rings(parts) + 1
+    lengths = np.repeat(shapely.get_num_coordinates(parts), rings)
+    lengths[np.repeat(rings > 1, rings)] = shapely.get_num_coordinates(shapely.get_rings(parts[rings > 1]))
+    return sums(lengths), sums(rings), starts

@@ -31,9 +31,9 @@ def polygons_as_wkb(
     Returns:
         All bytes; and where each shape begins in them, and where the last ends, (shapes + 1,).
     """
-    of_rings = _sums(4 + 16 * np.diff(rings))
-    of_parts = _sums(_HEAD + np.diff(of_rings[parts]))
-    of_shapes = _sums(np.where(is_single, 0, _HEAD) + np.diff(of_parts[shapes]))
+    of_rings = sums(4 + 16 * np.diff(rings))
+    of_parts = sums(_HEAD + np.diff(of_rings[parts]))
+    of_shapes = sums(np.where(is_single, 0, _HEAD) + np.diff(of_parts[shapes]))
     content = np.empty(of_shapes[-1], np.uint8)
     numbers = np.ascontiguousarray(corners, "<f8").view(np.uint8).ravel()
     compiled(_fill, _put_head, _put_count)(numbers, rings, parts, shapes, is_single, content)
@@ -70,9 +70,9 @@ def normalized(
     lengths, counts = np.diff(rings), np.diff(parts)
     if (order == np.arange(len(order))).all():
         return turned, rings.astype(np.int64), parts.astype(np.int64)
-    starts = _sums(lengths[order])
+    starts = sums(lengths[order])
     places = np.arange(len(turned)) + np.repeat(rings[:-1][order] - starts[:-1], lengths[order])
-    return turned[places], starts, _sums(counts[part_order])
+    return turned[places], starts, sums(counts[part_order])
 
 
 def _descending(
@@ -116,10 +116,11 @@ def _turn(corners: Any, rings: Any, is_shell: Any) -> None:
             corners[first + number] = old[(start + step * number) % count]
 
 
-def _sums(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    sums = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=sums[1:])
-    return sums
+def sums(counts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Where each of some begins, one behind the other, and where the last ends."""
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
 
 
 def _fill(numbers: Any, rings: Any, parts: Any, shapes: Any, is_single: Any, content: Any) -> None:

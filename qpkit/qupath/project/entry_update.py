@@ -32,20 +32,20 @@ def replace_objects(
 def edit_data(files: EntryFiles, change: Callable[[QpData], object], *, server: Server, entry_id: int) -> bool:
     """See `Entry.edit`."""
     data, old = _opened(files, server, entry_id)
-    known = {path_class for _, path_class in data.kinds_and_classes()}
+    known = {path_class for _, path_class in data.counts()}
     change(data)
     content = data.to_bytes()
     if content == old:
         return False
     files.replace_data(content)
-    _follow_up(files, data, server.metadata, [c for _, c in data.kinds_and_classes() if c not in known])
+    _follow_up(files, data, server.metadata, [c for _, c in data.counts() if c not in known])
     return True
 
 
 def write_new_data(files: EntryFiles, data: QpData, server: Server) -> None:
     """Write the first data file of an entry, with its summary and classes."""
     files.replace_data(data.to_bytes())
-    _follow_up(files, data, server.metadata, [path_class for _, path_class in data.kinds_and_classes()])
+    _follow_up(files, data, server.metadata, [path_class for _, path_class in data.counts()])
 
 
 def project_entry_id(project: Path, entry_id: int) -> str:
@@ -71,10 +71,10 @@ def _opened(files: EntryFiles, server: Server, entry_id: int) -> tuple[QpData, b
 
 def _follow_up(files: EntryFiles, data: QpData, server: Mapping[str, Any], added: Iterable[PathClass | None]) -> None:
     """Bring summary.json and classes.json up to date; `added` are the classes of new objects."""
-    objects = data.kinds_and_classes()
-    write_summary(files.summary, objects=objects, image_type=data.image_type, server=server, data=files.data)
+    counts = data.counts()
+    write_summary(files.summary, counts=counts, image_type=data.image_type, server=server, data=files.data)
     new = _distinct(added)
-    used = [*new, *_distinct(path_class for _, path_class in objects)]
+    used = [*new, *_distinct(path_class for _, path_class in counts)]
     # A class without a colour takes that of other objects of its class: QuPath gives all of them the list's.
     colored = {item.names: item for item in reversed(used) if item.color is not None}
     add_classes(

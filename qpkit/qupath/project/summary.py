@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ _TITLES: Final[Mapping[Kind, str]] = {
 def write_summary(
     path: Path,
     *,
-    objects: Sequence[tuple[Kind, PathClass | None]],
+    counts: Mapping[tuple[Kind, PathClass | None], int],
     image_type: str | None,
     server: Mapping[str, Any],
     data: Path,
@@ -33,7 +33,7 @@ def write_summary(
 
     Args:
         path: The summary.json, which may be missing.
-        objects: Kind and class of all of the entry.
+        counts: How many objects the entry has of each kind and class.
         image_type: QuPath's enum name.
         server: Server metadata as in project.qpproj, for a new summary.
         data: The data file; its modification time is the timestamp.
@@ -45,7 +45,7 @@ def write_summary(
     if "server" not in record and server:
         record["server"] = _dimensions(server)
     hierarchy = record.get("hierarchy")
-    record["hierarchy"] = {**(hierarchy if isinstance(hierarchy, dict) else {}), **_counts(objects)}
+    record["hierarchy"] = {**(hierarchy if isinstance(hierarchy, dict) else {}), **_counted(counts)}
     replace_file(path, msgspec.json.encode(record))
 
 
@@ -69,18 +69,16 @@ def _dimensions(server: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _counts(objects: Sequence[tuple[Kind, PathClass | None]]) -> dict[str, Any]:
+def _counted(objects: Mapping[tuple[Kind, PathClass | None], int]) -> dict[str, Any]:
     """Count as QuPath's ImageDataSummary does: detections, cells and tiles are all detections."""
-    # Objects of one class share it, and its address is counted many times as fast as what it says.
-    shared = {id(path_class): path_class for _, path_class in objects}
     kinds: Counter[Kind] = Counter()
     classes: Counter[tuple[bool, str]] = Counter()
-    for (kind, address), count in Counter((kind, id(path_class)) for kind, path_class in objects).items():
+    for (kind, path_class), count in objects.items():
         kinds[kind] += count
         if kind != "tma_core":
-            classes[kind == "annotation", str(shared[address] or "Unclassified")] += count
+            classes[kind == "annotation", str(path_class or "Unclassified")] += count
     return {
-        "nObjects": len(objects) + 1,  # with the root
+        "nObjects": sum(kinds.values()) + 1,  # with the root
         "objectTypeCounts": {"Root objects": 1, **{_TITLES[kind]: count for kind, count in kinds.items()}},
         "annotationClassificationCounts": {name: n for (is_annotation, name), n in classes.items() if is_annotation},
         "detectionClassificationCounts": {name: n for (is_annotation, name), n in classes.items() if not is_annotation},

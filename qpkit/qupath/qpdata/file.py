@@ -35,7 +35,7 @@ from qpkit.qupath.qpdata.edits import HierarchyEdits
 from qpkit.qupath.qpdata.hierarchy import find_objects
 from qpkit.qupath.qpdata.image_data import FILE_END, WorkflowStep, find_places, find_root, read_header, read_step
 from qpkit.qupath.qpdata.java_classes import Vocabulary, block
-from qpkit.qupath.qpdata.object_reader import ObjectColumns, read_annotations, read_classes_of, read_in_batches
+from qpkit.qupath.qpdata.object_reader import ObjectColumns, count_objects, read_annotations, read_in_batches
 from qpkit.qupath.qpdata.object_writer import identified
 from qpkit.qupath.qpdata.read_back import require_kept
 
@@ -116,10 +116,10 @@ class QpData:
                 self._known = read_annotations(self._tape, self._objects)
         return self._known
 
-    def kinds_and_classes(self) -> list[tuple[Kind, PathClass | None]]:
-        """Kind and class of each of the `objects()`; the rest of them is not read."""
+    def counts(self) -> Counter[tuple[Kind, PathClass | None]]:
+        """How many `objects()` there are of each kind and class, in the order in which these come."""
         with self._named():
-            return [*zip(self._objects.kinds(), read_classes_of(self._tape, self._objects), strict=True)]
+            return count_objects(self._tape, self._objects)
 
     def objects(self) -> list[Annotation]:
         """List all objects depth first, in QuPath's order; `parent` is an index into this list."""

@@ -82,6 +82,10 @@ class PathObjects:
         """The root and the objects first..stop (exclusive)."""
         return PathObjects(np.concatenate([self.table[:1], self.table[first:stop]]), ())
 
+    def kind(self, place: int) -> Kind:
+        """Kind of one object; the first below the root is 0."""
+        return _KIND_OF_ROLE[int(self.table[1 + place, ROLE])]
+
     def kinds(self) -> list[Kind]:
         """Kind of each object, without the root."""
         return [_KIND_OF_ROLE[role] for role in self.column(ROLE).tolist()]

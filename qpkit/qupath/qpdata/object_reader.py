@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -34,6 +35,7 @@ from qpkit.qupath.qpdata.hierarchy import (
     PARENT,
     PATH_CLASS,
     ROI,
+    ROLE,
     ROW,
     TAIL,
     PathObjects,
@@ -144,13 +146,30 @@ def read_classes_of(tape: Tape, objects: PathObjects) -> list[PathClass | None]:
     return _once(tape, objects.column(PATH_CLASS), read_path_class)
 
 
+def count_objects(tape: Tape, objects: PathObjects) -> Counter[tuple[Kind, PathClass | None]]:
+    """Count the objects by kind and class, as they come; the rest of them is not read."""
+    classes, numbers = _numbered(tape, objects.column(PATH_CLASS), read_path_class)
+    _, places, counts = np.unique(objects.column(ROLE) * len(classes) + numbers, return_index=True, return_counts=True)
+    found: Counter[tuple[Kind, PathClass | None]] = Counter()
+    for place, count in sorted(zip(places.tolist(), counts.tolist(), strict=True)):
+        found[objects.kind(place), classes[numbers[place]]] += count
+    return found
+
+
 def _once(tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T | None]) -> list[_T | None]:
     """Read the value of each row, and each original only once; -1 and null give None."""
+    values, numbers = _numbered(tape, rows, read)
+    return [values[number] for number in numbers.tolist()]
+
+
+def _numbered(
+    tape: Tape, rows: _Rows, read: Callable[[StreamValue], _T | None]
+) -> tuple[list[_T | None], NDArray[np.int64]]:
+    """The different values, and which of them each row has."""
     originals = tape.originals(np.maximum(rows, 0))
     originals[(rows < 0) | (tape.kind[originals] == TC_NULL)] = -1
-    unique, places = np.unique(originals, return_inverse=True)
-    values = [None if row < 0 else read(tape.view(row)) for row in unique.tolist()]
-    return [values[place] for place in places.tolist()]
+    unique, numbers = np.unique(originals, return_inverse=True)
+    return [None if row < 0 else read(tape.view(row)) for row in unique.tolist()], numbers
 
 
 def _read_color(view: StreamValue) -> int | None:

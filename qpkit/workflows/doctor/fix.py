@@ -202,7 +202,7 @@ def _count_again(entry: Entry) -> None:
     data = entry.read()
     write_summary(
         entry.files.summary,
-        objects=data.kinds_and_classes(),
+        counts=data.counts(),
         image_type=data.image_type,
         server=entry.server.metadata,
         data=entry.files.data,

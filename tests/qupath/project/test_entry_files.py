@@ -133,8 +133,8 @@ def test_a_summary_counts_every_object_once(
     data.write_bytes(b"x")
     path.write_text('{"future": 5, "hierarchy": {"more": [1]}, "server": {"width": 7}, "imageType": "OLD"}')
     metadata = {"width": 40, "height": 30, "channels": [1, 2]}
-    counted = [(item.kind, item.path_class) for item in objects]
-    write_summary(path, objects=counted, image_type=None, server=metadata, data=data)
+    counted = Counter((item.kind, item.path_class) for item in objects)
+    write_summary(path, counts=counted, image_type=None, server=metadata, data=data)
     found = json.loads(path.read_bytes())
     assert (found["future"], found["server"], found["imageType"]) == (5, {"width": 7}, "OLD")
     assert found["timestamp"] == data.stat().st_mtime_ns // 1_000_000
@@ -145,7 +145,7 @@ def test_a_summary_counts_every_object_once(
     annotations = Counter(str(a.path_class or "Unclassified") for a in objects if a.kind == "annotation")
     assert by_class[0] == annotations
     path.write_text("[damaged")
-    write_summary(path, objects=counted, image_type="OTHER", server=metadata, data=data)
+    write_summary(path, counts=counted, image_type="OTHER", server=metadata, data=data)
     anew = json.loads(path.read_bytes())
     assert anew["server"] == {"width": 40, "height": 30, "sizeC": 2, "sizeZ": 1, "sizeT": 1}
     assert (anew["imageType"], anew["hierarchy"]["objectTypeCounts"]) == ("OTHER", counts["objectTypeCounts"])
