@@ -75,7 +75,7 @@ class Bare(Predictor):
         self.device_name, self.precision, self._dtype = self.device.type, "32-true", None
         self._model = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
         self._in_parts = InParts()
-        self._normalization, self._sigmoid = named_normalization("imagenet"), False
+        self._normalization, self._sigmoid, self._calibrate = named_normalization("imagenet"), False, "none"
 
 
 def make_slide(source: Path, path: Path, side: int, tissue: float) -> SlideSource:

@@ -14,7 +14,14 @@ from tiny_tiles import MakeTiles, tiny_recipe
 from qpkit.dataset import read_tile_set
 from qpkit.errors import FormatError, LabelError
 from qpkit_train.data.batches import TileReader
-from qpkit_train.data.normalization import LUMA, Normalization, choose_normalization, named_normalization, normalize
+from qpkit_train.data.normalization import (
+    LUMA,
+    Normalization,
+    choose_normalization,
+    named_normalization,
+    normalize,
+    normalized_bytes,
+)
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.loop import Training, fit, make_fabric
@@ -126,3 +133,12 @@ def test_a_run_keeps_its_numbers_and_without_them_a_measured_one_is_refused(
     kept["recipe"]["data"]["normalization"] = "signed"
     path.write_bytes(msgspec.json.encode({**kept, "normalization": None}))
     assert load_run(tmp_path / "run").normalization == named_normalization("signed")
+
+
+@pytest.mark.parametrize("greyscale", [False, True])
+@pytest.mark.parametrize("name", ["imagenet", "unit", "signed"])
+def test_a_table_of_bytes_normalises_to_the_bit_like_arithmetic(name: str, greyscale: bool) -> None:
+    how = named_normalization(name, greyscale=greyscale)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
+    expected = normalize(torch.from_numpy(pixels).movedim(-1, 1).float() / 255, how)
+    assert torch.equal(normalized_bytes(pixels, how), expected)

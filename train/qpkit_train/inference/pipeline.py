@@ -96,8 +96,8 @@ def run_stages(
     Args:
         batches: Items of each.
         stages: What is done to them. What one of them raises comes out here, after the threads have ended.
-        readers: Threads that read; None begins with one and adds more, up to the number of cores, while the device
-            waits for them.
+        readers: Threads that read; None begins with one for each item of the first batch and adds more while the device
+            waits for them, up to the number of cores.
         on_batch: Called in the caller's thread with the number of items of a batch that was predicted.
     """
     started = time.perf_counter()
@@ -106,7 +106,8 @@ def run_stages(
     reading = _Readers(batches, stages, most=min(most, max(1, sum(map(len, batches)))))
     writing = _Writer(stages.write)
     try:
-        for _ in range(1 if readers is None else reading.most):
+        # Nothing else works before the first batch is there.
+        for _ in range(len(batches[0]) if readers is None and batches else reading.most):
             reading.add()
         before = time.perf_counter()
         for number, items in enumerate(batches):

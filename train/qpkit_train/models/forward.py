@@ -25,8 +25,12 @@ def forward(network: Callable[[Tensor], Tensor], pixels: Tensor, normalization: 
         (n, classes, h, w) float32 logits, h and w rounded up to multiples of STRIDE (see `padded_targets`, `cropped`);
         (n, classes, 1, 1) of a tile classifier.
     """
-    images, pad = normalize(pixels, normalization), _padding(pixels)
-    if any(pad):
+    return run_network(network, normalize(pixels, normalization))
+
+
+def run_network(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Run a network on what is normalised already; the rest is as in `forward`."""
+    if any(pad := _padding(images)):
         images = F.pad(images, pad)
     return network(images.contiguous(memory_format=torch.channels_last)).float()
 

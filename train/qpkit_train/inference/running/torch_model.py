@@ -14,12 +14,13 @@ from torch import Tensor
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError
 from qpkit.slides import Slide
+from qpkit_train.data.normalization import normalize, normalized_bytes
 from qpkit_train.inference.running.calibration import batch_norms, calibrated, middles_of
 from qpkit_train.inference.running.memory import InParts
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import choose_precision, device_name, named_device, pick_device
 from qpkit_train.models.card import LEVELS, Answer, Calibrate, joined
-from qpkit_train.models.forward import cropped, forward
+from qpkit_train.models.forward import cropped, run_network
 from qpkit_train.run_folder.run import Run
 
 
@@ -114,13 +115,20 @@ class Predictor:
             (n, classes, h - 2 halo, w - 2 halo) float32 probabilities on the device.
         """
         height, width = pixels.shape[1:3]
-        logits = self.logits(torch.from_numpy(pixels).to(self.device, non_blocking=True).movedim(-1, 1).float() / 255)
-        return self.probabilities_of(cropped(logits, height=height, width=width, halo=halo))
+        if self.device.type == "cpu":
+            images = normalized_bytes(pixels, self._normalization)
+        else:
+            on_device = torch.from_numpy(pixels).to(self.device, non_blocking=True).movedim(-1, 1)
+            images = normalize(on_device.float() / 255, self._normalization)
+        return self.probabilities_of(cropped(self._run(images), height=height, width=width, halo=halo))
 
     def logits(self, images: Tensor) -> Tensor:
         """Run the network on (n, 3, h, w) float32 RGB in 0..1 on the device; see `forward`."""
+        return self._run(normalize(images, self._normalization))
+
+    def _run(self, images: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-            return forward(self._model, images, self._normalization)
+            return run_network(self._model, images)
 
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
