@@ -279,6 +279,8 @@ class RasterWriter:
         bands, rows, columns = stack.shape
         for row in range(y // BLOCK, (y + rows - 1) // BLOCK + 1):
             for col in range(x // BLOCK, (x + columns - 1) // BLOCK + 1):
+                if self.filled[first : first + bands, row, col].all():
+                    continue
                 top, left = max(0, row * BLOCK - y), max(0, col * BLOCK - x)
                 block = stack[:, top : (row + 1) * BLOCK - y, left : (col + 1) * BLOCK - x]
                 self.filled[first : first + bands, row, col] |= (block != self._fill).any(axis=(1, 2))

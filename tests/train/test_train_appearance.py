@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from tiny_tiles import MakeTiles, tiny_recipe
 
 from qpkit.predictions import read_predictions
@@ -65,6 +66,49 @@ def test_glass_has_no_look_and_one_slide_no_range() -> None:
     assert appearance_of({"a": []}, [1.0]) is None
     one = appearance_of({"a": looks(1, 2)}, [1.0])
     assert one is not None and one.left_out() is None and np.isfinite(one.distance(looks(3)[0]))
+
+
+def blobs(seed: int, *, zoom: int) -> NDArray[np.uint8]:
+    """Soft structures on pink, `zoom` times as large."""
+    noise = gaussian_filter(np.random.default_rng(seed).standard_normal((256, 256)), 1.5 * zoom)
+    return (np.array((150, 90, 140)) + 25 * (noise / noise.std())[..., np.newaxis]).clip(0, 255).astype(np.uint8)
+
+
+def test_structures_of_twice_the_size_are_noticed_and_those_of_one_are_not() -> None:
+    measured = {f"slide {i}": [look_of(blobs(10 * i + j, zoom=2)) for j in range(3)] for i in range(3)}
+    made = appearance_of({name: [x for x in found if x is not None] for name, found in measured.items()}, [1.0])
+    assert made is not None
+    ratios = []
+    for zoom in (1, 2, 4):
+        look = look_of(blobs(99, zoom=zoom))
+        assert look is not None
+        ratios.append(made.odd_size(look))
+    smaller, same, larger = ratios
+    assert same is None and smaller is not None and larger is not None
+    assert smaller < 0.75 and larger > 1.5
+    older = without_size(made)
+    assert older.odd_size(look) is None and np.isfinite(older.distance(look))
+
+
+def without_size(appearance: Appearance) -> Appearance:
+    """As versions wrote it that measured no size."""
+    slides = {name: mean[:-1] for name, mean in appearance.slides.items()}
+    return Appearance(slides=slides, within=[row[:-1] for row in appearance.within[:-1]])
+
+
+def test_a_class_is_odd_where_no_training_slide_has_so_much_of_it(appearance: Appearance) -> None:
+    pixels = {"a": {"Tumor": 30, "Stroma": 70, "other": 0}, "b": {"Tumor": 50, "Stroma": 50, "other": 0}, "c": {}}
+    made = appearance_of({"a": looks(1), "b": looks(2)}, [1.0], pixels)
+    assert made is not None and made.fractions["a"] == {"Tumor": 0.3, "Stroma": 0.7, "other": 0.0}
+
+    def odd(tumor: int, other: int = 0, *, in_regions: bool = False) -> list[str]:
+        counts = {"Tumor": tumor, "Stroma": 1000 - tumor - other, "other": other}
+        return list(made.odd_classes(counts, background="Stroma", in_regions=in_regions))
+
+    assert odd(450) == odd(790) == odd(0) == odd(300, 700) == []  # of "other" nothing is known
+    assert odd(810) == ["Tumor"] == odd(90, in_regions=True)
+    assert odd(110, in_regions=True) == []
+    assert appearance.odd_classes({"Tumor": 1}, background="", in_regions=True) == {}
 
 
 @pytest.mark.slow

@@ -135,7 +135,8 @@ class Training:
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table)
         with lead_first(), _seeded(recipe.seed, 0, fabric.device):
             self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
-            appearance = file.appearance or measured_appearance(self.reader, data.train)
+            classes = dict(zip(data.labels.trained_values, data.names, strict=True))
+            appearance = file.appearance or measured_appearance(self.reader, data.train, classes)
             started = (resumed_network if is_resumed else initial_network)(recipe, data.names)
             if not is_resumed:
                 check_answers(started.network, recipe, tile_px=data.tile_set.tile_size)

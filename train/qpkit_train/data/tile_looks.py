@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,8 +17,13 @@ _MOST_TILES: Final = 2_000
 """That are measured, as many of each slide."""
 
 
-def measured_appearance(reader: TileReader, tiles: Sequence[TileRecord]) -> Appearance | None:
+def measured_appearance(reader: TileReader, tiles: Sequence[TileRecord], names: Mapping[int, str]) -> Appearance | None:
     """Measure the looks of tiles, an even choice of each slide's; None if none shows tissue.
+
+    Args:
+        reader: Of the tiles.
+        tiles: Of the training split.
+        names: Of the classes, by the value in masks.
 
     Raises:
         FormatError: A tile cannot be read.
@@ -33,4 +38,8 @@ def measured_appearance(reader: TileReader, tiles: Sequence[TileRecord]) -> Appe
             look = look_of(reader.read(tile)[0])
             if look is not None:
                 looks[slide].append(look)
-    return appearance_of(looks, [tile.downsample for tile in tiles])
+    pixels = {
+        slide: {name: sum(tile.pixels.get(value, 0) for tile in own) for value, name in names.items()}
+        for slide, own in of_slide.items()
+    }
+    return appearance_of(looks, [tile.downsample for tile in tiles], pixels)

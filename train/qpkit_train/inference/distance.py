@@ -27,12 +27,14 @@ class Distance:
         stripes: Of the means of rows of tiles, by the y of their upper edge, slide px.
         training: Smallest and largest distance of a training slide from the others; None of a single one.
         strangest: In which feature the slide differs most.
+        odd_size: How many times as large structures are as on the training slides, where that is odd.
     """
 
     slide: float
     stripes: dict[int, float]
     training: tuple[float, float] | None
     strangest: str
+    odd_size: float | None = None
 
     @property
     def is_far(self) -> bool:
@@ -65,17 +67,40 @@ def distance_of(
     for row in sorted({row for _, row in places}):
         own = np.mean([looks[place] for place in places if place[1] == row], axis=0)
         stripes[round(grid.tile(0, row).slide_region.y)] = round(appearance.distance(own), 3)
-    training = appearance.left_out()
+    training, size = appearance.left_out(), appearance.odd_size(mean)
     return Distance(
         slide=round(appearance.distance(mean), 3),
         stripes=stripes,
         training=training and (round(training[0], 3), round(training[1], 3)),
         strangest=appearance.strangest(mean),
+        odd_size=size and round(size, 2),
     )
 
 
-def warnings_of(distance: Distance | None, appearance: Appearance | None, downsample: float) -> Iterator[str]:
-    """Say where predictions may be worse than they were on slides like those of the training."""
+def warnings_of(
+    distance: Distance | None,
+    appearance: Appearance | None,
+    downsample: float,
+    pixels: Mapping[str, int],
+    *,
+    background: str,
+    in_regions: bool,
+) -> Iterator[str]:
+    """Say where predictions may be worse than they were on slides like those of the training.
+
+    Args:
+        distance: Of the slide.
+        appearance: Of the training tiles.
+        downsample: At which the slide was read.
+        pixels: Predicted, by class.
+        background: The class of the background.
+        in_regions: Whether only regions like those that people annotated were predicted.
+    """
+    if distance is not None and distance.odd_size is not None:
+        yield (
+            f"nuclei and the like are {distance.odd_size:.1f} times as large as on the training slides: look whether "
+            "its um/px are right, and whether it is in focus"
+        )
     if distance is not None and distance.is_far:
         theirs = "" if distance.training is None else " (theirs {:.1f} to {:.1f})".format(*distance.training)
         yield (
@@ -86,3 +111,7 @@ def warnings_of(distance: Distance | None, appearance: Appearance | None, downsa
         low, high = appearance.downsamples
         if downsample > 2 * high or downsample < low / 2:
             yield f"read at downsample {downsample:g}, the training slides at {low:g} to {high:g}"
+        for name, (own, low, high) in appearance.odd_classes(
+            pixels, background=background, in_regions=in_regions
+        ).items():
+            yield f"{name}: {own:.1%} of what was predicted, {low:.1%} to {high:.1%} of the labels of training slides"

@@ -142,6 +142,7 @@ class SlidePredictor:
             raise FormatError(f"{self.source.path}: none of its tiles can be read ({min(reader.broken.values())})")
         looks = {**answers.looks, **reader.looks}
         distance = None if appearance is None else distance_of(appearance, looks, self.grid)
+        pixels = self._by_class(rasters.counts)
         predicted, seconds = sum(map(len, left)), time.perf_counter() - started
         return PredictedSlide(
             name=self.source.name,
@@ -150,14 +151,21 @@ class SlidePredictor:
             tissue=round(choice.tissue_fraction, 4),
             seconds=round(seconds, 3),
             mm2_per_second=self._mm2_per_second(predicted, seconds),
-            pixels=self._by_class(rasters.counts),
+            pixels=pixels,
             not_predicted=choice.not_predicted,
             notes=(
                 *self._notes_on_source(),
                 *choice.notes,
                 *self._notes_on_area(choice.not_predicted),
                 *self._nothing_left(rasters.likeliest, rasters.kept),
-                *warnings_of(distance, appearance, self.grid.downsample),
+                *warnings_of(
+                    distance,
+                    appearance,
+                    self.grid.downsample,
+                    pixels,
+                    background=self.card.labels.name_of(self.card.labels.background),
+                    in_regions=self.area is not None,
+                ),
             ),
             colors=self.source.colors,
             speed=self._speed(times, predicted, seconds),

@@ -50,6 +50,7 @@ class SlideRasters:
         self.limits, self.grid, self.info, self.tissue, self.area = limits, grid, info, tissue, area
         self.unknown = labels.ignore
         self.values = np.array(labels.trained_values, np.uint8)
+        self._value_of = bytes(self.values).ljust(256, b"\0")
         self.background = labels.trained_values.index(labels.background)
         self._writers = writers
         self.counts, self.likeliest, self.kept = np.zeros((3, len(self.values)), np.int64)
@@ -104,7 +105,10 @@ class SlideRasters:
         self.counts += self._count(tiles, indices, insides)
 
     def _write_tile(self, tile: Tile, inside: NDArray[np.bool_] | None, answer: Answer) -> None:
-        labels, place = self.values.take(answer.indices), {"x": tile.x, "y": tile.y}
+        # Bytes for bytes: numpy's take makes 64 bits of each index first.
+        translated = answer.indices.tobytes().translate(self._value_of)
+        labels = np.frombuffer(translated, np.uint8).reshape(answer.indices.shape)
+        place = {"x": tile.x, "y": tile.y}
         self._writers.labels.write(self._masked(labels, inside, self.unknown), **place)
         if answer.probabilities is not None:
             self.seams.add(tile, answer.probabilities)
