@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import rasterio.errors
 import tifffile
@@ -45,6 +46,7 @@ CARD = ModelCard(
     mpp=0.5, downsample=None, trained={}, versions={},
 )  # fmt: skip
 TURNS = 2
+TILE = 256
 
 
 class Nothing:
@@ -80,26 +82,56 @@ class Bare(Predictor):
 
 def make_slide(source: Path, path: Path, side: int, tissue: float) -> SlideSource:
     """Repeat tiles of a slide's tissue over the upper part of a square one; the rest is glass."""
+    across = side // TILE
+    return laid_out(source, path, side, round(side * tissue / TILE) * across, across)
+
+
+def laid_out(source: Path, path: Path, side: int, count: int, columns: int) -> SlideSource:
+    """Put that many tiles of a slide's tissue, repeated, into the upper left of a square one, in so many columns.
+
+    It has further levels, each a quarter as wide as the one before, down to the width of a tile.
+    """
     with open_slide(source, reader="tiff") as slide:
-        read = partial(slide.reader.read_level, 0, width=256, height=256)
+        read = partial(slide.reader.read_level, 0, width=TILE, height=TILE)
         width, height = slide.reader.level_size(0)
-        corners = [(x, y) for y in range(0, height - 255, 256) for x in range(0, width - 255, 256)]
-        shown = [corner for corner in corners if read(x=corner[0], y=corner[1])[..., 1].mean() < 200]
-        rows = round(side * tissue / 256)
-
-        def tiles() -> Iterator[NDArray[np.uint8]]:
-            for i in range((side // 256) ** 2):
-                x, y = shown[i % len(shown)]
-                tile = read(x=x, y=y) if i // (side // 256) < rows else np.full((256, 256, 3), 255, np.uint8)
-                # tifffile takes what it is given for YCbCr.
-                yield np.asarray(Image.fromarray(tile).convert("YCbCr"))
-
-        with tifffile.TiffWriter(path) as tiff:
+        corners = [(x, y) for y in range(0, height - TILE + 1, TILE) for x in range(0, width - TILE + 1, TILE)]
+        found = (read(x=x, y=y) for x, y in corners)
+        shown = [tile for tile in found if tile[..., 1].mean() < 200]
+    rows = -(-count // columns)
+    tissue = np.full((rows, TILE, columns, TILE, 3), 255, np.uint8)
+    for number in range(count):
+        tissue[number // columns, :, number % columns] = shown[number % len(shown)]
+    level = Image.fromarray(tissue.reshape(rows * TILE, columns * TILE, 3))
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        while True:
             tiff.write(
-                tiles(), shape=(side, side, 3), dtype=np.uint8, tile=(256, 256), compression="jpeg",
-                compressionargs={"level": 80}, photometric="ycbcr", subsampling=(2, 2), metadata=None,
+                _tiles_of(np.asarray(level), side), shape=(side, side, 3), dtype=np.uint8, tile=(TILE, TILE),
+                compression="jpeg", photometric="ycbcr", subsampling=(2, 2), metadata=None,
+                subfiletype=1 if level.width < columns * TILE else 0,
             )  # fmt: skip
+            if side <= 4 * TILE:
+                break
+            side //= 4
+            level = level.resize((max(1, level.width // 4), max(1, level.height // 4)), Image.Resampling.BOX)
     return SlideSource(name=path.stem, path=path, mpp=0.5)
+
+
+def _tiles_of(tissue: NDArray[np.uint8], side: int) -> Iterator[bytes]:
+    """Encoded tiles of a square with tissue in its upper left corner."""
+    glass, across = np.full((TILE, TILE, 3), 255, np.uint8), -(-side // TILE)
+    encoded = _encoded(glass)
+    for place in range(across**2):
+        y, x = (TILE * corner for corner in divmod(place, across))
+        part = tissue[y : y + TILE, x : x + TILE]
+        if part.size:
+            tile = glass.copy()
+            tile[: part.shape[0], : part.shape[1]] = part
+        yield _encoded(tile) if part.size else encoded
+
+
+def _encoded(tile: NDArray[np.uint8]) -> bytes:
+    found: bytes = imagecodecs.jpeg_encode(tile, level=80, colorspace="RGB", outcolorspace="YCBCR", subsampling="420")
+    return found
 
 
 def predicted(source: SlideSource, settings: PredictSettings, model: Model) -> PredictedSlide:
@@ -183,7 +215,7 @@ def measure(source: Path, folder: Path, side: int) -> list[Row]:
         rows += against_reading(shown, f"{reader}, 1 x 1 convolution", Bare(torch.nn.Conv2d(3, 2, 1)), settings)
     small = make_slide(source, folder / "small.tif", 1536, 1.0)
     rows += against_network(small, PredictSettings(only_tissue=False, tile_px=384, halo_px=64))
-    return rows + over_tissue(source, folder, side)
+    return rows + over_tissue(source, folder, side) + over_glass(source, folder)
 
 
 def over_tissue(source: Path, folder: Path, side: int) -> list[Row]:
@@ -193,6 +225,18 @@ def over_tissue(source: Path, folder: Path, side: int) -> list[Row]:
         part = make_slide(source, folder / f"{percent}.tif", side, percent / 100)
         found = [predicted(part, PredictSettings(probabilities=True), convolution) for _ in range(TURNS)]
         name = f"{percent} % tissue, {found[0].predicted} of {found[0].tiles} tiles"
+        rows.append(row(name, min(each.seconds for each in found), "s"))
+    return rows
+
+
+def over_glass(source: Path, folder: Path) -> list[Row]:
+    """Seconds for larger and larger slides with the same tissue."""
+    rows, convolution = [], Bare(torch.nn.Conv2d(3, 2, 1))
+    for side in (10_000, 20_000, 40_000, 80_000):
+        part = laid_out(source, folder / f"{side}.tif", side, 256, 16)
+        found = [predicted(part, PredictSettings(), convolution) for _ in range(TURNS)]
+        part.path.unlink()
+        name = f"{side:,} px, {found[0].predicted} of {found[0].tiles:,} tiles"
         rows.append(row(name, min(each.seconds for each in found), "s"))
     return rows
 

@@ -142,7 +142,7 @@ def simplifying(name: str, labels: NDArray[np.uint8], tolerance: float) -> Itera
     polygons = list(found.polygons)
     slow, other = _seconds(lambda: shapely.coverage_simplify(shapely.segmentize(polygons, 1.0), tolerance))
     count, count_other = (int(shapely.get_num_coordinates(each).sum()) for each in (mine, other))
-    differ, differ_other = (np.count_nonzero(drawn(each, found.values, labels) != labels) for each in (mine, other))
+    differ, differ_other = (int((drawn(each, found.values, labels) != labels).sum()) for each in (mine, other))
     against = "coverage_simplify"
     yield row(f"simplify {name}", fast, "s", against=against, ratio=slow / fast)
     yield row(f"simplify {name}, vertices", count, "", against=against, ratio=count_other / count)

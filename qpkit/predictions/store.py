@@ -15,7 +15,6 @@ import contextlib
 import math
 import os
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_bu
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, OutputError, listed
 from qpkit.files import pretty_json, replace_file
+from qpkit.predictions.overviews import complete
 
 INFO_NAME = "predictions.json"
 FORMAT = "qpkit predictions 1"
@@ -340,38 +340,12 @@ def create_raster(
             yield writer
             dataset.nodata = None
         _check_complete(path, writer.filled)
-        _share_empty_block(path, np.full((BLOCK, BLOCK), fill, dtype))
-        _build_overviews(path, _overview_factors(width, height), Resampling.nearest if nearest else Resampling.average)
+        try:
+            complete(path, writer.filled, np.full((BLOCK, BLOCK), fill, dtype), nearest=nearest)
+        # Here rasterio lets GDAL's own errors through.
+        except (OSError, tifffile.TiffFileError, ValueError, RasterioError, CPLE_BaseError) as err:
+            raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
         _check_complete(path, writer.filled)
-
-
-def _share_empty_block(path: Path, pixels: NDArray[Any]) -> None:
-    """Let all blocks that were never written be one block: libtiff, and so Pillow, reads none that is missing."""
-    try:
-        with tifffile.TiffFile(path, mode="r+b") as tiff:
-            page = tiff.pages.first
-            counts = np.array(page.databytecounts, np.int64)
-            if counts.all():
-                return
-            block = zlib.compress(pixels.tobytes())
-            place = tiff.filehandle.seek(0, os.SEEK_END)
-            tiff.filehandle.write(block)
-            offsets = np.where(counts > 0, np.array(page.dataoffsets, np.int64), place)
-            page.tags["TileOffsets"].overwrite(offsets.tolist())
-            page.tags["TileByteCounts"].overwrite(np.where(counts > 0, counts, len(block)).tolist())
-    except (OSError, tifffile.TiffFileError, ValueError) as err:
-        raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
-
-
-def _build_overviews(path: Path, factors: list[int], resampling: Resampling) -> None:
-    if not factors:
-        return
-    try:
-        with rasterio.Env(BIGTIFF_OVERVIEW="IF_SAFER"), rasterio.open(path, "r+") as dataset:
-            dataset.build_overviews(factors, resampling)
-    # Here rasterio lets GDAL's own errors through.
-    except (RasterioError, CPLE_BaseError) as err:
-        raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
 
 
 def _check_complete(path: Path, filled: NDArray[np.bool_]) -> None:
@@ -398,7 +372,8 @@ def _check_complete(path: Path, filled: NDArray[np.bool_]) -> None:
     wanted = [filled.ravel(), *(np.ones(len(page), bool) for page in ends[1:])]
     whole = len(ends) > 0 and len(ends[0]) == filled.size
     if not whole or any(
-        (there[needed] == 0).any() or there.max() > size for there, needed in zip(ends, wanted, strict=True)
+        not len(there) or (there[needed] == 0).any() or there.max() > size
+        for there, needed in zip(ends, wanted, strict=True)
     ):
         raise OutputError(f"{path}: raster was not written in full; is the disk full?")
 
@@ -409,13 +384,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
-
-
-def _overview_factors(width: int, height: int) -> list[int]:
-    """2, 4, 8 ... until the smaller copy fits one block."""
-    factors = []
-    factor = 2
-    while max(width, height) / (factor / 2) > BLOCK:
-        factors.append(factor)
-        factor *= 2
-    return factors

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,11 @@ import openslide
 import pytest
 import rasterio
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
+from rasterio.enums import Resampling
 
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
@@ -115,6 +120,61 @@ def test_a_raster_that_did_not_fit_on_the_disk_is_noticed(tmp_path: Path, kept: 
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
     with pytest.raises(OutputError, match="is the disk full"):
         _check_complete(path, filled)
+
+
+def with_overviews(path: Path, pixels: NDArray[np.uint8], *, fill: int, nearest: bool) -> list[NDArray[np.uint8]]:
+    """Write what is not the fill; gives all levels."""
+    bands, height, width = pixels.shape
+    _, ys, xs = np.nonzero(pixels != fill)
+    y, x = (int(found.min(initial=size - 1)) for found, size in ((ys, height), (xs, width)))
+    with create_raster(
+        path, width=width, height=height, downsample=2.0, mpp=None, bands=bands, nearest=nearest, fill=fill
+    ) as raster:
+        raster.write(pixels[:, y : y + 300, x : x + 300], x=x, y=y)
+    with tifffile.TiffFile(path) as tiff:  # by a reader that knows nothing of GDAL
+        assert all(all(page.databytecounts) for page in tiff.pages)
+        return [page.asarray().reshape(bands, *page.shape[-2:]) for page in tiff.pages]
+
+
+def painted(width: int, height: int, bands: int, fill: int) -> NDArray[np.uint8]:
+    """Glass with a square of noise."""
+    rng = np.random.default_rng(width * height)
+    pixels = np.full((bands, height, width), fill, np.uint8)
+    x, y = rng.integers(0, width - 300), rng.integers(0, height - 300)
+    pixels[:, y : y + 300, x : x + 300] = rng.integers(0, 256, (bands, 300, 300))
+    return pixels
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(400, 2100), st.integers(400, 2100), st.sampled_from([1, 2]), st.sampled_from([0, 255]), st.booleans()
+)
+def test_each_smaller_copy_is_half_of_the_one_before(
+    tmp_path: Path, width: int, height: int, bands: int, fill: int, nearest: bool
+) -> None:
+    pixels = painted(width, height, bands, fill)
+    levels = with_overviews(tmp_path / "a.tif", pixels, fill=fill, nearest=nearest)
+    assert np.array_equal(levels[0], pixels) and max(levels[-1].shape[1:]) <= BLOCK
+    for above, level in itertools.pairwise(levels):
+        rows, columns = (-size % 2 for size in above.shape[1:])
+        even = np.pad(above, ((0, 0), (0, rows), (0, columns)), mode="edge").astype(int)
+        four = [even[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        assert np.array_equal(level, four[0] if nearest else (sum(four) + 2) // 4)
+
+
+@pytest.mark.parametrize("nearest", [True, False])
+def test_smaller_copies_are_those_of_gdal(tmp_path: Path, nearest: bool) -> None:
+    pixels = painted(1600, 2080, 2, 0)
+    levels = with_overviews(tmp_path / "a.tif", pixels, fill=0, nearest=nearest)
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        factors, profile = dataset.overviews(1), dict(dataset.profile)
+    assert factors == [2, 4, 8]
+    with rasterio.open(tmp_path / "gdal.tif", "w", **profile) as dataset:
+        dataset.write(pixels)
+        dataset.build_overviews(factors, Resampling.nearest if nearest else Resampling.average)
+    for number, level in enumerate(levels[1:]):
+        with rasterio.open(tmp_path / "gdal.tif", overview_level=number) as dataset:
+            assert np.array_equal(dataset.read(), level)
 
 
 @pytest.mark.parametrize("bands", [1, 3])
