@@ -1,16 +1,18 @@
 """How much of the reading, and of the network, is left in `qpkit predict`; and what glass costs.
 
-python benchmarks/inference.py SLIDE --json FILE [--side 4096]
+python benchmarks/inference.py SLIDE --json FILE [--side 4096] [--rival PYTHON]
 
 SLIDE is a tiled JPEG TIFF or SVS of real tissue. A slide of --side px is made of it (generic TIFF), all tissue, and
 copies of which 6 to 100 % are tissue. Contenders of one ratio take turns, the best of two counts. Reading alone is as
 many threads as the pipeline has, reading the same tiles with their halo. The network alone is fed with tensors in
-memory, and its answers are thrown away. The files are in the page cache.
+memory, and its answers are thrown away. The files are in the page cache. PYTHON is that of an environment with
+TIAToolbox: its semantic engine predicts the same tiles with the same networks, with 0 and with 2 workers.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import tempfile
 import time
 import warnings
@@ -204,7 +206,7 @@ def against_network(source: SlideSource, settings: PredictSettings) -> list[Row]
     ]
 
 
-def measure(source: Path, folder: Path, side: int) -> list[Row]:
+def measure(source: Path, folder: Path, side: int, rival: Path | None) -> list[Row]:
     """All rows."""
     rows = []
     full = make_slide(source, folder / "full.tif", side, 1.0)
@@ -214,8 +216,50 @@ def measure(source: Path, folder: Path, side: int) -> list[Row]:
         rows += against_reading(shown, f"{reader}, no model", Nothing(), settings)
         rows += against_reading(shown, f"{reader}, 1 x 1 convolution", Bare(torch.nn.Conv2d(3, 2, 1)), settings)
     small = make_slide(source, folder / "small.tif", 1536, 1.0)
-    rows += against_network(small, PredictSettings(only_tissue=False, tile_px=384, halo_px=64))
+    narrow = PredictSettings(only_tissue=False, tile_px=384, halo_px=64)
+    rows += against_network(small, narrow)
+    if rival is not None:
+        unet = Bare(build_untrained(load_recipe("unet-resnet18").model, classes=2))
+        rows += against_rival(full, "no model", Nothing(), settings, rival)
+        rows += against_rival(full, "1 x 1 convolution", Bare(torch.nn.Conv2d(3, 2, 1)), settings, rival)
+        rows += against_rival(small, "U-Net/ResNet18", unet, narrow, rival)
     return rows + over_tissue(source, folder, side) + over_glass(source, folder)
+
+
+class Whole(torch.nn.Module):
+    """A network from RGB in 0..1 to probabilities."""
+
+    def __init__(self, model: Bare) -> None:
+        super().__init__()
+        self.network, how = model._model, model._normalization
+        self.register_buffer("mean", torch.tensor(how.mean).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(how.deviation).view(1, 3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, h, w) to (n, classes, h, w)."""
+        found: torch.Tensor = self.network((images - self.mean) / self.deviation).softmax(dim=1)
+        return found
+
+
+def against_rival(source: SlideSource, name: str, model: Model, settings: PredictSettings, python: Path) -> list[Row]:
+    """Seconds of whole calls."""
+    with tempfile.TemporaryDirectory() as folder:
+        network, side = "nothing", settings.tile_px + 2 * settings.halo_px
+        if isinstance(model, Bare):
+            network = str(Path(folder) / "model.pt")
+            with torch.inference_mode():
+                torch.jit.trace(Whole(model), torch.rand(1, 3, side, side)).save(network)  # type: ignore[no-untyped-call] # torch leaves it untyped
+        script = Path(__file__).with_name("tiatoolbox_engine.py")
+        how = settings.tile_px, settings.halo_px, settings.batch_size
+
+        def theirs(workers: int) -> float:
+            command = [python, script, source.path, network, Path(folder) / "out", *how, workers]
+            done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
+            return float(done.stdout.split()[-1])
+
+        slow = min(theirs(workers) for workers in (0, 2) for _ in range(TURNS))
+        fast = min(predicted(source, settings, model).seconds for _ in range(TURNS))
+    return [row(f"{name}, whole call", fast, "s", against="TIAToolbox", ratio=slow / fast)]
 
 
 def over_tissue(source: Path, folder: Path, side: int) -> list[Row]:
@@ -247,10 +291,11 @@ def main() -> None:
     parser.add_argument("slide", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--rival", type=Path, metavar="PYTHON")
     options = parser.parse_args()
     warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
     with tempfile.TemporaryDirectory() as folder:
-        show(measure(options.slide, Path(folder), options.side), options.json)
+        show(measure(options.slide, Path(folder), options.side, options.rival), options.json)
 
 
 if __name__ == "__main__":
