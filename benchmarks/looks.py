@@ -27,19 +27,16 @@ EPOCHS = 25
 
 
 def trained(project: Path, labels: Path, out: Path, seed: int, steps: int) -> Path:
-    """The run of a seed; trained if it is not there."""
+    """The run of a seed; a training that is there is gone on with."""
     tiles, run = out / "tiles", out / f"run-{seed}"
     if not (tiles / "export.json").exists():
         rule = qpkit.ExportSettings(
             labels=qpkit.read_label_map(labels), split=SplitRule.parse("metadata:Split"), mpp=0.5
         )
         qpkit.export([project], tiles, rule)
-    if not (run / "report.json").exists():
-        values = {
-            "model.encoder": "resnet18", "model.encoder_weights": "none", "seed": seed, "optim.epochs": EPOCHS,
-            "optim.steps_per_epoch": steps // EPOCHS, "sampler.batch_size": 8,
-        }  # fmt: skip
-        qpkit.train(tiles, run, "unet-resnet18", overrides=[f"{name}={value}" for name, value in values.items()])
+    values = {"seed": seed, "optim.epochs": EPOCHS, "optim.steps_per_epoch": steps // EPOCHS}
+    overrides = [f"{name}={value}" for name, value in values.items()]
+    qpkit.train(tiles, run, "unet-resnet18", overrides=overrides, resume=run.exists())
     return run
 
 

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from qpkit.workflows.suggest.settings import SuggestSettings as SuggestSettings
     from qpkit.workflows.tables.split import split_tiles as split_tiles
     from qpkit.workflows.tables.split_settings import SplitSettings as SplitSettings
+    from qpkit_train.encoder_look import encoder_look as encoder_look
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
     from qpkit_train.recipe.load import load_recipe as load_recipe
     from qpkit_train.recipe.settings import Recipe as Recipe
@@ -125,6 +126,7 @@ _HOMES: Final = {
         "qpkit.workflows.suggest.settings": ("SuggestSettings",),
         "qpkit.workflows.tables.split": ("split_tiles",),
         "qpkit.workflows.tables.split_settings": ("SplitSettings",),
+        "qpkit_train.encoder_look": ("encoder_look",),
         "qpkit_train.inference.settings": ("PredictSettings",),
         "qpkit_train.recipe.load": ("load_recipe",),
         "qpkit_train.recipe.settings": ("Recipe",),

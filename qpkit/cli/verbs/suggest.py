@@ -10,6 +10,7 @@ import typer
 
 from qpkit.cli.shared.console import progress, say, say_all, table_of, took
 from qpkit.errors import ConfigError, OutputError
+from qpkit.extras import extra
 from qpkit.files import csv_bytes, replace_file
 from qpkit.predictions import read_predictions
 from qpkit.qupath import open_project
@@ -27,6 +28,12 @@ def command(
     settings: SuggestSettings,
     predictions: list[Path] = typer.Option(
         [], help="Folder that qpkit predict made; a second one of another run tells where they disagree (repeatable)."
+    ),
+    encoder: str | None = typer.Option(
+        None,
+        metavar="RUN|NAME:WEIGHTS",
+        help="Compare squares by what an encoder sees in them, of a run or with published or local weights, "
+        "instead of by colour and texture.",
     ),
     undo: bool = typer.Option(False, "--undo", help="Take the suggestions out that are still there."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Write nothing into the project."),
@@ -49,10 +56,16 @@ def command(
     for path in (csv, out):
         if path is not None and path.exists() and not overwrite:
             raise OutputError(f"{path}: is there already; choose another name or pass --overwrite")
+    look = None
+    if encoder is not None:
+        with extra("train"):
+            from qpkit_train.encoder_look import encoder_look
+
+        look = encoder_look(encoder)
     items = slide_inputs([project], settings)
     with progress("suggest") as update:
         sets = [read_predictions(path) for path in predictions]
-        report = suggest(items, settings, predictions=sets, on_progress=update)
+        report = suggest(items, settings, predictions=sets, look=look, on_progress=update)
     rows = [_row(one) for one in report.suggestions]
     if csv is not None:
         replace_file(csv, csv_bytes([list(rows[0]), *([row.get(key, "") for key in rows[0]] for row in rows)]))

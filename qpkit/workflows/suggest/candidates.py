@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import shapely
@@ -15,14 +16,11 @@ from qpkit.core.provenance import drawn_by_people
 from qpkit.core.review import is_reviewed_region
 from qpkit.core.tiles import Region, Tile
 from qpkit.errors import ConfigError
-from qpkit.ops.texture import NAMES, texture_of
+from qpkit.ops.texture import texture_of
 from qpkit.ops.tissue import thumbnail_tissue, tissue_fraction
 from qpkit.slides import open_source
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.suggest.settings import SuggestSettings
-
-_LOOK_UM = 4.0
-"""um per px at which a square is looked at: structure of tissue, not of nuclei."""
 
 _ANNOTATED = 0.05
 """A square is annotated if more than this fraction of it is: then it is no candidate."""
@@ -36,7 +34,7 @@ class Candidate:
         item: The slide.
         region: Slide px.
         tissue: Fraction, 0..1.
-        look: (12,) as `texture_of` gives it.
+        look: (features,) as the `Look` gives it.
     """
 
     item: SlideInput
@@ -51,22 +49,50 @@ class Candidate:
         return self.region.width * self.region.height * (mpp / 1000) ** 2
 
 
+class Look(Protocol):
+    """Describes squares of tissue by numbers; alike ones have alike numbers.
+
+    Attributes:
+        name: For people.
+        mpp: um per px at which it wants to see tissue.
+        most_px: Side of what it looks at, at most: the middle of larger squares.
+    """
+
+    name: str
+    mpp: float
+    most_px: int
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """(h, w, 3) uint8 RGB to (features,)."""
+        ...
+
+
+class TextureLook:
+    """Colour and texture, see `texture_of`; of the structure of tissue, not of nuclei."""
+
+    name, mpp, most_px = "colour and texture", 4.0, 1 << 16
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """As `Look` says."""
+        return texture_of(pixels)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What one slide has.
 
     Args:
         candidates: Squares that may be suggested.
-        covered: (n, 12) looks of squares that are annotated.
+        covered: Looks of squares that are annotated.
         tissue_mm2: Of the whole slide.
     """
 
     candidates: list[Candidate]
-    covered: NDArray[np.float64]
+    covered: list[NDArray[np.float64]]
     tissue_mm2: float
 
 
-def candidates_of(item: SlideInput, settings: SuggestSettings) -> Found:
+def candidates_of(item: SlideInput, settings: SuggestSettings, look: Look) -> Found:
     """Look at every square of a slide that has enough tissue.
 
     Raises:
@@ -76,8 +102,10 @@ def candidates_of(item: SlideInput, settings: SuggestSettings) -> Found:
     if info.mpp is None:
         raise ConfigError(f"{name}: no um/px known ({info.mpp_note or 'the file has none'}); give --slide-mpp")
     side = round(settings.region_um / info.mpp)
-    downsample = max(1.0, min(_LOOK_UM / info.mpp, side / 8))
-    size = max(8, int(side / downsample))
+    downsample = max(1.0, min(look.mpp / info.mpp, side / 8))
+    whole = max(8, int(side / downsample))
+    size = min(whole, look.most_px)
+    margin = (whole - size) // 2
     found: list[Candidate] = []
     covered: list[NDArray[np.float64]] = []
     with open_source(item.source) as slide:
@@ -93,16 +121,16 @@ def candidates_of(item: SlideInput, settings: SuggestSettings) -> Found:
         boxes = [shapely.box(r.x, r.y, r.x + side, r.y + side) for r in regions]
         shares = shapely.area(shapely.intersection(boxes, _annotated(item.objects()))) / side**2
         for region, there, share in zip(regions, tissue, shares.tolist(), strict=True):
-            left, top = round(region.x / downsample), round(region.y / downsample)
+            left, top = round(region.x / downsample) + margin, round(region.y / downsample) + margin
             tile = Tile(col=0, row=0, x=left, y=top, width=size, height=size, downsample=downsample)
-            look = texture_of(slide.read(tile))
+            seen = look(slide.read(tile))
             if share > _ANNOTATED:
-                covered.append(look)
+                covered.append(seen)
             else:
-                found.append(Candidate(item, region, there, look))
+                found.append(Candidate(item, region, there, seen))
     pixels = info.width * info.height
     tissue_mm2 = float(thumbnail.tissue.mean()) * pixels * (info.mpp / 1000) ** 2
-    return Found(found, np.array(covered).reshape(-1, len(NAMES)), tissue_mm2)
+    return Found(found, covered, tissue_mm2)
 
 
 def _annotated(objects: Sequence[Annotation]) -> shapely.Geometry:

@@ -16,7 +16,7 @@ from qpkit.ops.choosing import spread_out
 from qpkit.predictions import PredictionSet
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.inputs.slides import SlideInput
-from qpkit.workflows.suggest.candidates import candidates_of
+from qpkit.workflows.suggest.candidates import Look, TextureLook, candidates_of
 from qpkit.workflows.suggest.evidence import Evidence, evidence_of
 from qpkit.workflows.suggest.result import Suggestion, SuggestReport
 from qpkit.workflows.suggest.settings import SuggestSettings
@@ -30,12 +30,20 @@ def suggest(
     settings: SuggestSettings,
     *,
     predictions: Sequence[PredictionSet] = (),
+    look: Look | None = None,
     on_progress: OnProgress = no_progress,
 ) -> SuggestReport:
     """Choose the regions of slides that are worth annotating next.
 
     Without predictions they are those that look least like each other and like what is annotated. With predictions each
     is worth the weighted mean of its ranks by uncertainty, by rare classes and by disagreement of runs.
+
+    Args:
+        items: Slides.
+        settings: How many, and what counts.
+        predictions: Of these slides; of several runs, too.
+        look: What squares are compared by; None for colour and texture.
+        on_progress: Called with (work done, work in all, slide).
 
     Raises:
         ConfigError: A setting asks for what the predictions do not have, or a slide has no um per px.
@@ -48,7 +56,7 @@ def suggest(
     tick = Ticker(len(items) * (1 + bool(predictions)), on_progress)
     found = []
     for item in items:
-        found.append(candidates_of(item, settings))
+        found.append(candidates_of(item, settings, look or TextureLook()))
         tick(item.source.name)
     candidates = [candidate for each in found for candidate in each.candidates]
     annotated, tissue = sum(len(each.covered) for each in found), sum(each.tissue_mm2 for each in found)
@@ -66,7 +74,7 @@ def suggest(
     columns, notes = columns_of(evidence, predictions, settings)
     worth = worth_of(columns, settings, len(candidates))
     costs = [minutes_of(each, settings) for each in evidence] or [0.0] * len(candidates)
-    looks, covered = np.array([c.look for c in candidates]), np.concatenate([each.covered for each in found])
+    looks, covered = np.array([c.look for c in candidates]), np.array([seen for each in found for seen in each.covered])
     chosen: list[Suggestion] = []
     budget = _Budget.of(settings, tissue)
     least = min(candidate.mm2 for candidate in candidates), min(costs)
@@ -95,7 +103,7 @@ def suggest(
         candidates=len(candidates),
         annotated=annotated,
         tissue_mm2=tissue,
-        notes=notes,
+        notes=(*notes, f"squares are compared by {look.name}") if look else notes,
         seconds=time.perf_counter() - start,
     )
 

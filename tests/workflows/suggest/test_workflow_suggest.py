@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
+from numpy.typing import NDArray
 from predictions_made_up import predict_truth
 from small_project import CLASSES, HEIGHT, MPP, WIDTH, small_project
 
@@ -25,6 +27,7 @@ from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit.workflows.review.project import review_project
 from qpkit.workflows.review.result import ReviewSettings
+from qpkit.workflows.suggest.candidates import candidates_of
 from qpkit.workflows.suggest.choose import suggest
 from qpkit.workflows.suggest.project import remove_suggestions, write_suggestions
 from qpkit.workflows.suggest.result import SuggestReport
@@ -166,3 +169,31 @@ def test_the_command_writes_a_table_and_a_picture(
     assert sum(is_suggestion(o) for e in open_project(project.path).entries for o in e.objects()) == 2
     assert run("suggest", project.path, "--undo") == 0
     assert "2 suggestion(s)" in capsys.readouterr().err
+
+
+class Brightness:
+    """Sees nothing but how bright a square is."""
+
+    name, mpp, most_px = "brightness", 1.0, 16
+
+    def __init__(self) -> None:
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        self.shapes.add(pixels.shape)
+        return np.array([pixels.mean()])
+
+
+def test_squares_are_compared_by_what_one_asks_to_look(project: Project) -> None:
+    settings, look = replace(SETTINGS, n=2), Brightness()
+    items = slide_inputs([project.path], settings)
+    every = suggest(items, replace(settings, n=10_000), look=look)
+    assert look.shapes == {(16, 16, 3)}  # the middle of 25 px
+    report = suggest(items, settings, look=look)
+    assert "squares are compared by brightness" in report.notes
+    taken = [seen for item in items for seen in candidates_of(item, settings, look).covered]
+    left = [one.candidate.look for one in every.suggestions]
+    for one in report.suggestions:
+        far = [min(abs(seen[0] - other[0]) for other in taken) for seen in left]
+        assert min(abs(one.candidate.look[0] - other[0]) for other in taken) == max(far)
+        taken.append(one.candidate.look)
