@@ -45,8 +45,16 @@ class TileCounts:
     @property
     def reviewed(self) -> float | None:
         """Fraction of the labelled pixels whose label comes from a review, 0..1; None where nothing says so."""
-        labelled = self.origins.get("human", 0) + self.origins.get("reviewed", 0)
-        return self.origins.get("reviewed", 0) / labelled if labelled else None
+        return self._fraction("reviewed")
+
+    @property
+    def predicted(self) -> float | None:
+        """Fraction of them that is a prediction nobody has looked at; None where nothing says so."""
+        return self._fraction("predicted") if "predicted" in self.origins else None
+
+    def _fraction(self, origin: str) -> float | None:
+        labelled = sum(self.origins.get(name, 0) for name in ("human", "reviewed", "predicted"))
+        return self.origins.get(origin, 0) / labelled if labelled else None
 
 
 def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
@@ -75,10 +83,9 @@ def count_tiles(tiles: Sequence[TileRecord], labels: LabelMap) -> TileCounts:
 
 
 def _origins(tiles: Sequence[TileRecord]) -> dict[str, int]:
-    """Pixels by origin; those that no tile has are there with 0, if any tile says where its labels come from."""
-    return (
-        {name: sum(t.origins.get(name, 0) for t in tiles) for name in ORIGINS} if any(t.origins for t in tiles) else {}
-    )
+    """Pixels by origin, of those that any tile knows."""
+    known = [name for name in ORIGINS if any(name in t.origins for t in tiles)]
+    return {name: sum(t.origins.get(name, 0) for t in tiles) for name in known}
 
 
 def single_value(pixels: Mapping[int, int], labels: LabelMap) -> str | None:

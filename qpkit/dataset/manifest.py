@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +131,12 @@ def write_tile_set(root: Path, tiles: Sequence[TileRecord], info: Mapping[str, A
     }
     for value in values:
         columns[f"px_{value}"] = pa.array([tile.pixels.get(value, 0) for tile in tiles], type=pa.int64())
-    if any(tile.origins for tile in tiles):
-        for name in ORIGINS:
+    for name in ORIGINS:
+        if any(name in tile.origins for tile in tiles):
             columns[f"{name}_px"] = pa.array([tile.origins.get(name, 0) for tile in tiles], type=pa.int64())
+    if "predicted_px" in columns:
+        columns["predicted_by"] = pa.array([tile.predicted_by for tile in tiles], type=pa.string())
+        columns["predicted_probability"] = pa.array([tile.predicted_probability for tile in tiles], type=pa.float64())
     layers = info.get("layers", _BASE_LAYERS)
     for layer in layers[2:]:
         columns[layer] = pa.array([tile.others.get(layer, "") for tile in tiles], type=pa.string())
@@ -197,5 +201,7 @@ def _record(row: dict[str, Any], layers: Sequence[str]) -> TileRecord:
         shard=shard,
         places={layer: (row[f"{layer}_at"], row[f"{layer}_bytes"]) for layer in layers} if shard else {},
         origins={name: row[f"{name}_px"] for name in ORIGINS if row.get(f"{name}_px") is not None},
+        predicted_by=row.get("predicted_by") or "",
+        predicted_probability=row.get("predicted_probability", math.nan),
         **{name: row[name] for name in _PLAIN_COLUMNS},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -11,8 +12,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, Split, Split]] = ("train", "val", "test")
 
 
-ORIGINS: Final = ("human", "reviewed", "rejected")
-"""Where labels come from, as `TileRecord.origins` has it; columns human_px, reviewed_px, rejected_px."""
+ORIGINS: Final = ("human", "reviewed", "rejected", "predicted")
+"""Where labels come from, as `TileRecord.origins` has it; columns human_px, reviewed_px, rejected_px, predicted_px."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,10 @@ class TileRecord:
         places: (offset, length) of each layer in the shard, bytes.
         origins: After a review (`qpkit export --reviewed`) mask pixels by where their label comes from: "human" and
             "reviewed", together all that are not ignore, and "rejected", the background where a prediction was
-            deleted. Empty for other tables.
+            deleted. Where predictions were drawn (`--with-predictions`) "predicted" are those that nobody has looked
+            at. Empty for other tables.
+        predicted_by: The runs of these, separated by ", ".
+        predicted_probability: Their mean probability, 0..1; NaN if it is not known.
     """
 
     slide: str
@@ -62,6 +66,8 @@ class TileRecord:
     shard: str = ""
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     origins: Mapping[str, int] = field(default_factory=dict)
+    predicted_by: str = ""
+    predicted_probability: float = math.nan
 
     @property
     def key(self) -> str:

@@ -154,9 +154,13 @@ def _remarks(report: ExportReport) -> list[str]:
         remarks += [f"{slide.name}: {count} {what}" for count, what in counted if count]
         if slide.labels_from:
             px = slide.labels_from
+            last = (
+                f", from predictions that nobody looked at {px['predicted']:,}"
+                if "predicted" in px
+                else f"; background where predictions were rejected {px['rejected']:,}"
+            )
             remarks.append(
-                f"{slide.name}: labelled px from people {px['human']:,}, from a review {px['reviewed']:,}; background "
-                f"where predictions were rejected {px['rejected']:,}"
+                f"{slide.name}: labelled px from people {px['human']:,}, from a review {px['reviewed']:,}{last}"
             )
     if report.labels.unannotated == "background" and not report.labels.regions:
         remarks.append("what nobody annotated counts as background; --unannotated ignore says it is unknown")

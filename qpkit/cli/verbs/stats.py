@@ -57,10 +57,13 @@ def _show(report: StatsReport) -> None:
     ]
     if total.reviewed is not None:
         facts += [
-            ("labels from people", f"{1 - total.reviewed:.1%}"),
+            ("labels from people", f"{1 - total.reviewed - (total.predicted or 0):.1%}"),
             ("labels from a review", f"{total.reviewed:.1%}"),
-            ("rejected predictions, px", total.origins.get("rejected", 0)),
         ]
+        if total.predicted is None:
+            facts.append(("rejected predictions, px", total.origins.get("rejected", 0)))
+        else:
+            facts.append(("labels from predictions that nobody looked at", f"{total.predicted:.1%}"))
     table("Tiles", ("", ""), [(name, str(value)) for name, value in facts])
     for title, parts in (("Splits", report.splits), ("Groups", report.groups), ("Slides", report.slides)):
         _parts(title, parts, report)
@@ -99,11 +102,9 @@ def _part_row(title: str, part: PartStats, labels: LabelMap) -> dict[str, Any]:
         "with : without": _ratio(counts.negatives_per_positive),
         "only ignore": counts.unknown,
         "tissue": f"{counts.tissue:.0%}",
-        **(
-            {}
-            if not counts.origins
-            else {"reviewed": _percent(counts.reviewed), "rejected px": counts.origins.get("rejected", 0)}
-        ),
+        **({"reviewed": _percent(counts.reviewed)} if counts.origins else {}),
+        **({"rejected px": counts.origins["rejected"]} if "rejected" in counts.origins else {}),
+        **({"predicted": _percent(counts.predicted)} if "predicted" in counts.origins else {}),
         **{f"{c.name} mm2": counts.area_mm2[c.value] if counts.area_mm2 else None for c in labels.classes},
     }
 

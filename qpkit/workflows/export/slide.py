@@ -30,6 +30,7 @@ from qpkit.ops.masks.rasterize import Painting, count_channels, one_value_each
 from qpkit.ops.tissue import rgb_std
 from qpkit.report.figures.tissue import save_tissue_picture
 from qpkit.slides import Slide, open_source
+from qpkit.workflows.export.predicted import PredictedOrigins
 from qpkit.workflows.export.reviewed import Origins, ReviewedObjects, reviewed_objects
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.inputs.slides import SlideInput
@@ -114,11 +115,15 @@ class SlideExport:
         unseen = Counter(o.kind == "annotation" for o in left)
         self._detections, self._annotations_left_out = unseen[False], unseen[True]
         self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
-        self._origins: Origins | None = None
+        self._origins: Origins | PredictedOrigins | None = None
         self._labels_from: Counter[str] = Counter()
         if settings.reviewed:
             self._origins = Origins(
                 found, item, labels, downsample=grid.downsample, plane=grid.plane, pixel_rule=settings.pixel_rule
+            )
+        elif settings.with_predictions:
+            self._origins = PredictedOrigins(
+                self._annotations, lambda some: self._paint(labels, grid.downsample, some), labels.ignore
             )
         self._tally = PixelCounts()
         self._unread = 0
@@ -127,11 +132,11 @@ class SlideExport:
         self._dropped_pixels: Counter[int] = Counter()
         self.records: list[TileRecord] = []
 
-    def _paint(self, labels: LabelMap, downsample: float) -> Painting:
+    def _paint(self, labels: LabelMap, downsample: float, some: Sequence[Annotation] | None = None) -> Painting:
         info = self._item.info
         try:
             return Painting(
-                self._annotations,
+                self._annotations if some is None else some,
                 labels,
                 downsample=downsample,
                 plane=self._grid.plane,
@@ -257,6 +262,9 @@ class SlideExport:
         self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int], origins: Mapping[str, int]
     ) -> TileRecord:
         source, mpp, region = self._item.source, self._item.info.mpp, tile.slide_region
+        by, probability = "", math.nan
+        if isinstance(self._origins, PredictedOrigins) and origins["predicted"]:
+            by, probability = self._origins.predicted_by(tile)
         return TileRecord(
             slide=source.name,
             entry=source.entry,
@@ -276,6 +284,8 @@ class SlideExport:
             image="",
             mask="",
             origins=origins,
+            predicted_by=by,
+            predicted_probability=round(probability, 4),
         )
 
 

@@ -131,10 +131,12 @@ def _split(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
         counts = part.counts
         with_class = [f"{counts.with_class[item.value]:,}" for item in tiles.labels.classes]
         figures = (part.groups, part.slides, f"{counts.tiles:,}", f"{counts.positive:,}", f"{counts.negative:,}")
-        review = [*_review(counts)] if is_reviewed else []
+        review = [_percent(counts.reviewed), _last_of_review(counts)] if is_reviewed else []
         rows.append((part.name, *figures, f"{counts.unknown:,}", *review, *with_class))
     columns = ["split", "groups", "slides", "tiles", "with a class", "background only", "all ignore"]
-    columns += ["labels from a review", "rejected px"] if is_reviewed else []
+    is_predicted = any(part.counts.predicted is not None for part in stats.splits)
+    last = "labels nobody looked at" if is_predicted else "rejected px"
+    columns += ["labels from a review", last] if is_reviewed else []
     return {
         "rule": f"Split by {stats.rule}." if stats.rule else "",
         "columns": (*columns, *(f"tiles with {name}" for name in names)),
@@ -145,10 +147,13 @@ def _split(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:
     }
 
 
-def _review(counts: TileCounts) -> tuple[str, str]:
-    """What a review says of the labels of some tiles."""
-    reviewed = "-" if counts.reviewed is None else f"{counts.reviewed:.0%}"
-    return reviewed, f"{counts.origins.get('rejected', 0):,}"
+def _last_of_review(counts: TileCounts) -> str:
+    """Labels that are predictions nobody has looked at; else where predictions were rejected."""
+    return f"{counts.origins.get('rejected', 0):,}" if counts.predicted is None else _percent(counts.predicted)
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{fraction:.0%}"
 
 
 def _audit(tiles: TileSet, stats: StatsReport) -> dict[str, Any]:

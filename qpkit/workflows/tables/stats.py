@@ -193,6 +193,13 @@ def _notes(tiles: TileSet, splits: Sequence[PartStats], sizes: Sequence[float]) 
     settings = tiles.info.get("settings")
     if isinstance(settings, dict) and settings.get("overlap_px"):
         notes.append("tiles overlap: pixels and areas that they share count in each of them")
+    for part in splits:
+        if part.name != "train" and part.counts.predicted:
+            runs = sorted({tile.predicted_by for tile in tiles.tiles if tile.split == part.name and tile.predicted_by})
+            notes.append(
+                f"{part.counts.predicted:.1%} of the labels in {part.name} are predictions of {listed(runs)} that "
+                "nobody has looked at: scores there compare models with each other"
+            )
     return notes
 
 

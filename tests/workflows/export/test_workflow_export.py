@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import uuid
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from qpkit.workflows.inputs.label_maps import read_label_map
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
+from qpkit.workflows.tables.stats import tile_stats
 
 ALL = TissueRule("none", 0)
 
@@ -146,6 +149,41 @@ def test_imported_predictions_are_not_taken_for_annotations(study: Path, tmp_pat
     reviewed, _ = export(study, tmp_path / "reviewed")
     assert (reviewed.slides[0].predictions_left_out, reviewed.slides[0].reviewed_predictions) == (0, 1)
     assert reviewed.slides[0].audit.drawn == again.slides[0].audit.drawn
+
+
+def test_labels_that_are_predictions_are_counted_with_their_run_and_probability(study: Path, tmp_path: Path) -> None:
+    entry = open_project(study).entries[0]
+    shapes = {"sure": shapely.box(40, 40, 140, 120), "unsure": shapely.box(140, 40, 190, 120)}
+    assert not any(o.geometry.intersects(shape) for o in entry.objects() for shape in shapes.values())
+    made = {
+        name: Annotation(
+            geometry=shape, path_class=PathClass(("Tumor",)), id=str(uuid.UUID(int=i + 1)), kind="annotation",
+            metadata=provenance(f"run-{name}", "m", "Tumor", shape),
+            measurements={"Mean probability": {"sure": 0.9, "unsure": 0.6}[name]},
+        )
+        for i, (name, shape) in enumerate(shapes.items())
+    }  # fmt: skip
+    how = {"tissue": ALL, "with_predictions": True, "tile_size": 256, "unannotated": "background"}
+    entry.replace_objects(remove=(), add=list(made.values()))
+    _, plain = export(study, tmp_path / "plain", tissue=ALL, tile_size=256, unannotated="background")
+    assert not any(tile.origins for tile in plain.tiles)
+    _, tiles = export(study, tmp_path / "with", **how)
+    first = tiles.tiles[0]
+    assert first.origins["predicted"] == 150 * 80 and first.origins["reviewed"] == 0
+    assert sum(tile.origins["predicted"] for tile in tiles.tiles) == 150 * 80
+    assert first.predicted_by == "run-sure, run-unsure"
+    assert first.predicted_probability == pytest.approx((0.9 * 100 + 0.6 * 50) / 150, abs=1e-4)
+    assert all(not t.predicted_by and math.isnan(t.predicted_probability) for t in tiles.tiles[1:])
+    for tile in tiles.tiles:
+        labelled = sum(count for value, count in tile.pixels.items() if value != 255)
+        assert sum(tile.origins.values()) == labelled
+    locked = replace(made["sure"], locked=True)
+    open_project(study).entries[0].replace_objects(remove={locked.id or ""}, add=[locked])
+    _, again = export(study, tmp_path / "locked", **how)
+    assert (again.tiles[0].origins["reviewed"], again.tiles[0].origins["predicted"]) == (100 * 80, 50 * 80)
+    assert again.tiles[0].predicted_by == "run-unsure"
+    notes = [note for note in tile_stats(tmp_path / "locked").notes if "nobody has looked at" in note]
+    assert bool(notes) == (again.tiles[0].split != "train") and not any("run-sure" in note for note in notes)
 
 
 def test_what_an_unreviewed_prediction_covers_is_unknown_and_no_background(study: Path, tmp_path: Path) -> None:

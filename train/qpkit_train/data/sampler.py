@@ -143,7 +143,7 @@ class BalancedSampler:
             if draws
         )
         if trust is not None and not any(tile.origins for tile in tiles):
-            self.notes += ("sampler.origins changes nothing: the tiles were not exported with --reviewed",)
+            self.notes += ("sampler.origins changes nothing: the tiles do not say where labels come from",)
         self.notes += tuple(
             f"the {len(group.tiles)} {group.name!r} tiles are drawn {group.draws / len(group.tiles):.0f} times each in "
             "an epoch: the model will know them by heart; annotate more of them, or change sampler.ratio"

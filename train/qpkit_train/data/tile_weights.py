@@ -13,7 +13,7 @@ from qpkit.dataset.record import ORIGINS
 
 Balance = Literal["none", "slide", "group"]
 
-HUMAN, REVIEWED, REJECTED = ORIGINS
+HUMAN, REVIEWED, REJECTED, PREDICTED = ORIGINS
 """Where labels come from, after a review. "rejected" in a ratio by class: tiles with a place where a reviewer deleted a
 prediction (`qpkit export --reviewed`)."""
 
@@ -24,9 +24,10 @@ def trust_of(tiles: Sequence[TileRecord], origins: Mapping[str, float]) -> NDArr
         return None
     made = []
     for tile in tiles:
-        human, reviewed = tile.origins.get(HUMAN, 0), tile.origins.get(REVIEWED, 0)
-        counted = human * origins.get(HUMAN, 1.0) + reviewed * origins.get(REVIEWED, 1.0)
-        made.append(counted / (human + reviewed) if human + reviewed else origins.get(HUMAN, 1.0))
+        labelled = {name: tile.origins.get(name, 0) for name in (HUMAN, REVIEWED, PREDICTED)}
+        counted = sum(count * origins.get(name, 1.0) for name, count in labelled.items())
+        total = sum(labelled.values())
+        made.append(counted / total if total else origins.get(HUMAN, 1.0))
     return np.array(made)
 
 

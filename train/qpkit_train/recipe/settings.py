@@ -102,8 +102,9 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
         area_power: Tiles count by the pixels of what they are drawn for, to this power: 0 counts them alike, 0.5 shows
             a tile full of lesion twice as often as one with a quarter of it. Every positive tile is shown anyway.
         origins: How much oftener tiles are drawn by where their labels come from, where tiles were exported with
-            --reviewed: "human" (people drew it) and "reviewed" (accepted predictions, and what was found empty). All
-            count 1 if nothing is said; {human=2} counts what people drew twice. Every positive tile is shown anyway.
+            --reviewed or --with-predictions: "human" (people drew it), "reviewed" (accepted predictions, and what was
+            found empty) and "predicted" (nobody has looked at it). All count 1 if nothing is said; {human=2} counts
+            what people drew twice. Every positive tile is shown anyway.
         hard_negatives: Fraction of the tiles without a class that is drawn by the model's own errors in the epoch
             before, 0..1.
     """
@@ -125,8 +126,8 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
                 "name"
             )
         for name, weight in self.origins.items():
-            if name not in ("human", "reviewed") or not 0 < weight <= 1000:
-                yield f"sampler.origins = {self.origins} takes human and reviewed, each above 0 and at most 1000"
+            if name not in ("human", "reviewed", "predicted") or not 0 < weight <= 1000:
+                yield f"sampler.origins = {self.origins} takes human, reviewed, predicted: each above 0, at most 1000"
                 break
         if isinstance(self.ratio, dict) and not any(w > 0 for name, w in self.ratio.items() if name not in BESIDE):
             yield "sampler.ratio has no class with a weight above 0"
