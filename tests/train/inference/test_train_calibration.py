@@ -73,7 +73,7 @@ def test_rasters_do_not_depend_on_threads_and_say_how_they_were_made(tmp_path: P
 
 
 def test_the_trained_model_is_still_what_it_was() -> None:
-    model = open_one(KEPT / "run", "cpu", 0, calibrate="batch-norm")
+    model = open_one(KEPT / "run", "cpu", 0, PredictSettings(calibrate="batch-norm"))
     assert isinstance(model, torch_model.Predictor)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     before = model.levels(pixels)
@@ -94,4 +94,4 @@ def test_what_cannot_be_calibrated_is_one_line(
     assert "goes with run folders" in capsys.readouterr().err and not (tmp_path / "out").exists()
     monkeypatch.setattr(torch_model, "batch_norms", lambda network: [])
     with pytest.raises(ConfigError, match="has no batch norm"):
-        open_one(KEPT / "run", "cpu", 0, calibrate="batch-norm")
+        open_one(KEPT / "run", "cpu", 0, PredictSettings(calibrate="batch-norm"))

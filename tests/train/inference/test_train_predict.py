@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
+import torch
 from numpy.typing import NDArray
 from tiny_tiles import paint, square_mask, tiny_recipe, write_tiles
 
@@ -17,6 +18,7 @@ from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
 from qpkit_train.inference.predict import predict
+from qpkit_train.inference.running.opening import card_of
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.thresholds import parse_thresholds, resolved_thresholds
@@ -217,6 +219,23 @@ def test_an_ensemble_with_itself_and_turned_tiles_is_near_the_model(run: Path, s
     assert np.abs(found["plain"] - found["twice"]).max() <= 1
     assert 0 < np.abs(found["plain"] - found["d4"]).mean() < 25
     assert read_predictions(tmp_path / "twice").info["settings"]["others"] == [str(run)]
+
+
+def test_a_compiled_network_says_the_same(
+    run: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the front half of torch.compile, which gives the same operations back: the other half takes minutes."""
+    whole, how = torch.compile, PredictSettings(probabilities=True, tile_px=96)
+    monkeypatch.setattr(torch, "compile", lambda network: whole(network, backend="eager"))
+    source = SlideSource(name="s.tif", path=slide, mpp=0.5)
+    for name, settings in (("plain", how), ("compiled", replace(how, compile=True))):
+        predict(run, [source], tmp_path / name, settings)
+    one, other = (read(tmp_path / name / "s.tif.probabilities.tif").astype(int) for name in ("plain", "compiled"))
+    assert np.abs(one - other).max() <= 1
+    with pytest.raises(ConfigError, match="--compile: not with --calibrate"):
+        PredictSettings(compile=True, calibrate="batch-norm")
+    with pytest.raises(ConfigError, match="--compile goes with run folders"):
+        card_of(tmp_path / "model.onnx", PredictSettings(compile=True))
 
 
 def test_a_slide_that_is_shown_turned_is_predicted_in_that_frame(run: Path, slide: Path, tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ class PredictSettings(Settings):
             times).
         calibrate: Estimate the statistics of batch normalisation anew on each slide, for slides that look otherwise
             than the training's. Only for run folders.
+        compile: Run the network through torch.compile: slow to start, then faster on most GPUs; probabilities may
+            differ in the last digit. Only for run folders, and not with calibrate.
         others: Run folder, .onnx or .toml file of a further model with the same classes and um/px; the mean of the
             models' probabilities counts (repeatable).
         readers: Threads that read tiles; found while predicting if left out. The result does not depend on it.
@@ -75,6 +77,7 @@ class PredictSettings(Settings):
     blend: Blend = "crop"
     tta: Tta = "none"
     calibrate: Calibrate = "none"
+    compile: bool = False
     others: Annotated[tuple[Path, ...], Flag(name="--with", parse=parse_runs, many=True, metavar="RUN")] = ()
     readers: Annotated[int | None, Range(at_least=1)] = None
 
@@ -89,3 +92,5 @@ class PredictSettings(Settings):
             yield f"--blend {self.blend}: --halo {self.halo_px} has to be at most --tile-size {self.tile_px}"
         if self.blend != "crop" and not self.halo_px:
             yield f"--blend {self.blend}: needs a --halo, over which tiles overlap"
+        if self.compile and self.calibrate != "none":
+            yield f"--compile: not with --calibrate {self.calibrate}, which changes the network for each slide"

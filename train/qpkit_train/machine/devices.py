@@ -60,11 +60,8 @@ def enough_memory(recipe: Recipe, device: torch.device) -> Iterator[None]:
     try:
         yield
     except RuntimeError as err:
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        if recipe.compile and type(err).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise ConfigError(
-                f"torch.compile does not work here ({reason}); leave it off: --set compile=false"
-            ) from err
+        if recipe.compile:
+            refuse_uncompiled(err, "--set compile=false")
         if not isinstance(err, torch.OutOfMemoryError) and not _is_out_of_memory(str(err)):
             raise
         data = recipe.data
@@ -73,6 +70,17 @@ def enough_memory(recipe: Recipe, device: torch.device) -> Iterator[None]:
             f"out of memory on {device_name(device)}: lower data.batch_size (now {data.batch_size}; "
             f"optim.accumulate=2 with half of it learns at the same pace) or {crop}, or take more processes (--devices)"
         ) from err
+
+
+def refuse_uncompiled(err: RuntimeError, without: str) -> None:
+    """Say what to do without torch.compile, if the error is one of it.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if type(err).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise ConfigError(f"torch.compile does not work here ({reason}); leave it off: {without}") from err
 
 
 def _is_out_of_memory(text: str) -> bool:

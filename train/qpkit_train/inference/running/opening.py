@@ -14,7 +14,7 @@ from qpkit.extras import extra
 from qpkit_train.inference.running.foreign import is_description
 from qpkit_train.inference.running.together import Together, require_alike
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.models.card import Calibrate, Model, ModelCard
+from qpkit_train.models.card import Model, ModelCard
 
 
 def card_of(run_root: Path, settings: PredictSettings) -> ModelCard:
@@ -30,6 +30,8 @@ def card_of(run_root: Path, settings: PredictSettings) -> ModelCard:
         raise ConfigError(
             f"--calibrate {settings.calibrate} goes with run folders; the statistics of {fixed[0]} are fixed"
         )
+    if settings.compile and fixed:
+        raise ConfigError(f"--compile goes with run folders; {fixed[0]} is run by onnxruntime")
     card, *others = [_card(path) for path in paths]
     for other in others:
         require_alike(card, other)
@@ -50,14 +52,15 @@ def open_model(run_root: Path, settings: PredictSettings, *, device: str | None 
         ConfigError: They cannot be averaged, or there is no such device.
     """
     paths = (run_root, *settings.others)
-    models = [open_one(path, device, threads, settings.calibrate) for path in paths]
+    models = [open_one(path, device, threads, settings) for path in paths]
     if len(models) == 1 and settings.tta == "none":
         return models[0]
     return Together(models, settings.tta)
 
 
-def open_one(path: Path, device: str | None, threads: int, calibrate: Calibrate = "none") -> Model:
+def open_one(path: Path, device: str | None, threads: int, settings: PredictSettings | None = None) -> Model:
     """Open one model; see `open_model`."""
+    settings = settings or PredictSettings()
     if is_description(path):
         from qpkit_train.inference.running.foreign_model import ForeignModel
 
@@ -70,7 +73,9 @@ def open_one(path: Path, device: str | None, threads: int, calibrate: Calibrate 
         from qpkit_train.inference.running.torch_model import Predictor
         from qpkit_train.run_folder.run import load_run
 
-    return Predictor(load_run(path), device=device, threads=threads, calibrate=calibrate)
+    return Predictor(
+        load_run(path), device=device, threads=threads, calibrate=settings.calibrate, compile=settings.compile
+    )
 
 
 def _card(path: Path) -> ModelCard:

@@ -18,7 +18,14 @@ from qpkit_train.data.normalization import normalize, normalized_bytes
 from qpkit_train.inference.running.calibration import batch_norms, calibrated, middles_of
 from qpkit_train.inference.running.memory import InParts
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
-from qpkit_train.machine.devices import choose_precision, device_name, named_device, pick_device
+from qpkit_train.machine.devices import (
+    choose_precision,
+    compiled,
+    device_name,
+    named_device,
+    pick_device,
+    refuse_uncompiled,
+)
 from qpkit_train.models.card import LEVELS, Answer, Calibrate, joined
 from qpkit_train.models.forward import cropped, run_network
 from qpkit_train.run_folder.run import Run
@@ -32,6 +39,7 @@ class Predictor:
         device: "cpu", the number of a GPU, or None for the best there is.
         threads: Of a CPU; 0 leaves them as they are.
         calibrate: Whether batch-norm statistics are estimated anew on each slide.
+        compile: Run it through torch.compile.
 
     Raises:
         ConfigError: There is no such device, or no batch norm.
@@ -41,7 +49,15 @@ class Predictor:
         device_name, precision: What it runs on.
     """
 
-    def __init__(self, run: Run, *, device: str | None = None, threads: int = 0, calibrate: Calibrate = "none") -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        device: str | None = None,
+        threads: int = 0,
+        calibrate: Calibrate = "none",
+        compile: bool = False,
+    ) -> None:
         self.card = run.card()
         if threads:
             torch.set_num_threads(threads)
@@ -54,6 +70,8 @@ class Predictor:
         self._calibrate = calibrate
         if calibrate == "batch-norm" and not batch_norms(self._model):
             raise ConfigError(f"{self.card.where}: its network has no batch norm; leave out --calibrate batch-norm")
+        if compile:
+            self._model = compiled(self._model)
         self._in_parts = InParts()
         self._sigmoid = uses_sigmoid(run.recipe.loss.terms)
 
@@ -127,8 +145,12 @@ class Predictor:
         return self._run(normalize(images, self._normalization))
 
     def _run(self, images: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-            return run_network(self._model, images)
+        try:
+            with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+                return run_network(self._model, images)
+        except RuntimeError as err:
+            refuse_uncompiled(err, "without --compile")
+            raise
 
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
