@@ -107,9 +107,14 @@ def _turn(corners: Any, rings: Any, is_shell: Any) -> None:
                 least = at
         old = corners[first : first + count].copy()
         start, step = least - first, 1
-        before, behind = old[start - 1], old[(start + 1) % count]
-        cross = (old[start, 0] - before[0]) * (behind[1] - before[1])
-        cross -= (old[start, 1] - before[1]) * (behind[0] - before[0])
+        before, behind = 1, 1
+        while before < count and (old[start - before] == old[start]).all():  # corners may be there twice
+            before += 1
+        while behind < count and (old[(start + behind) % count] == old[start]).all():
+            behind += 1
+        from_x, from_y = old[start] - old[start - before]
+        to_x, to_y = old[(start + behind) % count] - old[start]
+        cross = from_x * to_y - from_y * to_x
         if (cross > 0) == is_shell[ring]:
             step = -1
         for number in range(count + 1):

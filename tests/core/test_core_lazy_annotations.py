@@ -62,7 +62,15 @@ def test_the_normal_form_of_what_touches_or_mirrors_is_that_of_geos() -> None:
     holed = ground.difference(shapely.MultiPolygon([shapely.Polygon(corners) for corners in triangles]))
     parts = [shapely.box(x, y, x + 1, y + 1) for x, y in ((4, 0), (0, 9), (0, 4))]
     islands = shapely.MultiPolygon([parts[0], holed, *parts[1:]])
-    made = [holed, holed.reverse(), islands, *(shapely.affinity.rotate(islands, angle) for angle in range(0, 360, 15))]
+    twice = shapely.Polygon([(3, 3), (1, 1), (1, 1), (1, 1), (1, 4), (1, 4)])
+    made = [
+        holed,
+        holed.reverse(),
+        islands,
+        twice,
+        twice.reverse(),
+        *(shapely.affinity.rotate(islands, angle) for angle in range(0, 360, 15)),
+    ]
     columns = ShapeColumns.taken_from(np.array(made, object))
     assert texts_of(columns.normal_wkb()) == shapely.to_wkb(shapely.normalize(made), byte_order=1).tolist()
 
