@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +201,6 @@ def _record(row: dict[str, Any], layers: Sequence[str]) -> TileRecord:
         places={layer: (row[f"{layer}_at"], row[f"{layer}_bytes"]) for layer in layers} if shard else {},
         origins={name: row[f"{name}_px"] for name in ORIGINS if row.get(f"{name}_px") is not None},
         predicted_by=row.get("predicted_by") or "",
-        predicted_probability=row.get("predicted_probability", math.nan),
+        predicted_probability=row.get("predicted_probability"),
         **{name: row[name] for name in _PLAIN_COLUMNS},
     )

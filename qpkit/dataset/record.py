@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -42,7 +41,7 @@ class TileRecord:
             deleted. Where predictions were drawn (`--with-predictions`) "predicted" are those that nobody has looked
             at. Empty for other tables.
         predicted_by: The runs of these, separated by ", ".
-        predicted_probability: Their mean probability, 0..1; NaN if it is not known.
+        predicted_probability: Their mean probability, 0..1; None if it is not known.
     """
 
     slide: str
@@ -67,7 +66,7 @@ class TileRecord:
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     origins: Mapping[str, int] = field(default_factory=dict)
     predicted_by: str = ""
-    predicted_probability: float = math.nan
+    predicted_probability: float | None = None
 
     @property
     def key(self) -> str:

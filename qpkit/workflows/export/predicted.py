@@ -53,8 +53,8 @@ class PredictedOrigins:
         counts = {"reviewed": int(reviewed.sum()), "predicted": int(predicted.sum())}
         return {"human": int(labelled.sum()) - sum(counts.values()), **counts}
 
-    def predicted_by(self, tile: Tile) -> tuple[str, float]:
-        """The runs of untouched predictions in a tile, and their mean probability (0..1) by area; NaN if not known."""
+    def predicted_by(self, tile: Tile) -> tuple[str, float | None]:
+        """The runs of untouched predictions in a tile, and their mean probability (0..1) by area; None if not known."""
         region = tile.slide_region
         box = shapely.box(region.x, region.y, region.x + region.width, region.y + region.height)
         there = [self._untouched[number] for number in sorted(self._tree.query(box, predicate="intersects").tolist())]
@@ -62,4 +62,4 @@ class PredictedOrigins:
         areas = shapely.area(shapely.intersection([o.geometry for o in there], box))
         sure = np.array([o.measurements.get(PROBABILITY, math.nan) for o in there])
         known = ~np.isnan(sure) & (areas > 0)
-        return ", ".join(runs), float(np.average(sure[known], weights=areas[known])) if known.any() else math.nan
+        return ", ".join(runs), float(np.average(sure[known], weights=areas[known])) if known.any() else None

@@ -262,7 +262,7 @@ class SlideExport:
         self, tile: Tile, *, std: float, tissue: float, pixels: Mapping[int, int], origins: Mapping[str, int]
     ) -> TileRecord:
         source, mpp, region = self._item.source, self._item.info.mpp, tile.slide_region
-        by, probability = "", math.nan
+        by, probability = "", None
         if isinstance(self._origins, PredictedOrigins) and origins["predicted"]:
             by, probability = self._origins.predicted_by(tile)
         return TileRecord(
@@ -285,7 +285,7 @@ class SlideExport:
             mask="",
             origins=origins,
             predicted_by=by,
-            predicted_probability=round(probability, 4),
+            predicted_probability=probability if probability is None else round(probability, 4),
         )
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import uuid
 from collections import Counter
@@ -173,7 +172,7 @@ def test_labels_that_are_predictions_are_counted_with_their_run_and_probability(
     assert sum(tile.origins["predicted"] for tile in tiles.tiles) == 150 * 80
     assert first.predicted_by == "run-sure, run-unsure"
     assert first.predicted_probability == pytest.approx((0.9 * 100 + 0.6 * 50) / 150, abs=1e-4)
-    assert all(not t.predicted_by and math.isnan(t.predicted_probability) for t in tiles.tiles[1:])
+    assert all(not t.predicted_by and t.predicted_probability is None for t in tiles.tiles[1:])
     for tile in tiles.tiles:
         labelled = sum(count for value, count in tile.pixels.items() if value != 255)
         assert sum(tile.origins.values()) == labelled
