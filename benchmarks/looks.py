@@ -6,7 +6,7 @@ PROJECT has slides with metadata "Split" (train, val, test), LABELS is its label
 predictions; what is there is gone on with. Each seed trains a U-Net/ResNet18 with random weights on the training
 slides; its best epoch is the one with the highest Dice on the validation slides, so that only the test slides test.
 Dice is that inside annotated regions, "alone" the mean over the seeds; seconds are those of predicting the regions of
-all slides.
+the test slides.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from qpkit.dataset.splits import SplitRule
 from qpkit.workflows.evaluate.result import Evaluation
 
 EPOCHS = 25
+TESTED = qpkit.SlideSettings(where={"Split": "test"})
 
 
 def trained(project: Path, labels: Path, out: Path, seed: int, steps: int) -> Path:
@@ -44,9 +45,9 @@ def predicted(runs: Sequence[Path], tta: str, project: Path, labels: Path, out: 
     """Scores of some runs together, and the seconds of predicting."""
     settings = qpkit.PredictSettings(within="Region*", tta=tta, others=tuple(runs[1:]))
     before = time.perf_counter()
-    qpkit.predict(runs[0], [project], out, settings, overwrite=True)
+    qpkit.predict(runs[0], [project], out, settings, slides=TESTED, overwrite=True)
     seconds = time.perf_counter() - before
-    return qpkit.evaluate(out, [project], labels=qpkit.read_label_map(labels)), seconds
+    return qpkit.evaluate(out, [project], labels=qpkit.read_label_map(labels), slides=TESTED), seconds
 
 
 def measure(project: Path, labels: Path, out: Path, seeds: int, steps: int) -> Iterator[Row]:
@@ -77,7 +78,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    show(list(measure(options.project, options.labels, options.out, options.seeds, options.steps)), options.json)
+    rows = []
+    for each in measure(options.project, options.labels, options.out, options.seeds, options.steps):
+        print(each["name"], each["value"], flush=True)
+        rows.append(each)
+    show(rows, options.json)
 
 
 if __name__ == "__main__":
