@@ -63,7 +63,12 @@ def test_the_normal_form_of_what_touches_or_mirrors_is_that_of_geos() -> None:
     parts = [shapely.box(x, y, x + 1, y + 1) for x, y in ((4, 0), (0, 9), (0, 4))]
     islands = shapely.MultiPolygon([parts[0], holed, *parts[1:]])
     twice = shapely.Polygon([(3, 3), (1, 1), (1, 1), (1, 1), (1, 4), (1, 4)])
+    again = shapely.Polygon([(1, 1), (1, 4), (3, 3), (1, 1)])  # its first corner three times in a row, round the end
+    discs = [shapely.Point(x, 5).buffer(1, quad_segs=n) for x, n in ((3, 1), (9, 4), (15, 2))]
+    unlike = [again, again.reverse(), shapely.Polygon(ground.exterior, [d.exterior for d in discs])]
+    unlike.append(shapely.MultiPolygon(discs))
     made = [
+        *unlike,
         holed,
         holed.reverse(),
         islands,
