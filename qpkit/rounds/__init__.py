@@ -1,0 +1,1 @@
+"""Whole rounds of the loop: played with a simulated pathologist, and with a network's own labels."""
