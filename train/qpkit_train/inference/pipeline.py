@@ -1,8 +1,9 @@
 """Reads, predicts and writes at the same time: threads that read, the caller's thread for the device, one that writes.
 
 Which items make a batch is fixed before anything is read, and batches are predicted and written in their order: the
-result does not depend on how many threads there are, nor on which of them is faster. Memory holds some batches. Knows
-no slides, no models and no files.
+result does not depend on how many threads there are, nor on which of them is faster. Memory holds some batches. Where
+the device has a queue of its own, a batch is put there before the answer to the one before it is waited for. Knows no
+slides, no models and no files.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,25 @@ _AHEAD: Final = 2
 _WAITING: Final = 0.05
 """Where the device waits for more than this fraction of a batch's time, another thread reads."""
 
+_FIRST_SHARE: Final = 4
+"""A quarter of the cores read at first, two of them at least: threads that are too many stand in each other's way."""
+
+_GAIN: Final = 1.05
+"""A thread more has to make reading faster by this factor, or none is added after it."""
+
+
+class Waiting(Protocol):
+    """What a device was asked for; see `qpkit_train.models.card`."""
+
+    @property
+    def seconds(self) -> float:
+        """In which the device worked on it."""
+        ...
+
+    def wait(self) -> Any:
+        """Wait for it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages(Generic[_Item, _Answer]):
@@ -39,15 +60,17 @@ class Stages(Generic[_Item, _Answer]):
         read: Gives (h, w, 3) uint8 of an item; called by several threads at once.
         room: Makes the array (n, h, w, 3) that a batch is read into.
         predict: Called in the caller's thread.
+        queued: Whether `predict` gives a `Waiting`, whose answer is written.
         write: Called in one thread, with the items and their answer.
         side: Height and width that `read` gives.
     """
 
     read: Callable[[_Item], NDArray[np.uint8]]
     room: Callable[[tuple[int, ...]], NDArray[np.uint8]]
-    predict: Callable[[Sequence[_Item], NDArray[np.uint8]], _Answer]
+    predict: Callable[[Sequence[_Item], NDArray[np.uint8]], Any]
     write: Callable[[Sequence[_Item], _Answer], None]
     side: tuple[int, int]
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,29 +119,28 @@ def run_stages(
     Args:
         batches: Items of each.
         stages: What is done to them. What one of them raises comes out here, after the threads have ended.
-        readers: Threads that read; None begins with one for each item of the first batch and adds more while the device
-            waits for them, up to the number of cores.
+        readers: Threads that read; None begins with a few and adds more while the device waits for them and they make
+            reading faster, up to the number of cores.
         on_batch: Called in the caller's thread with the number of items of a batch that was predicted.
     """
     started = time.perf_counter()
-    predicting = 0.0
     most = available_cores() if readers is None else readers
     reading = _Readers(batches, stages, most=min(most, max(1, sum(map(len, batches)))))
     writing = _Writer(stages.write)
+    device = _Device(stages, writing, on_batch)
     try:
-        # Nothing else works before the first batch is there.
-        for _ in range(len(batches[0]) if readers is None and batches else reading.most):
+        first = reading.most if readers is not None else max(2, reading.most // _FIRST_SHARE)
+        for _ in range(first):
             reading.add()
+        adding = _Adding(reading) if readers is None else None
         before = time.perf_counter()
         for number, items in enumerate(batches):
             pixels, waited = reading.take()
-            if readers is None and number and waited > _WAITING * (time.perf_counter() - before):
-                reading.add()
+            if adding is not None and number:
+                adding.batch(len(items), needed=waited > _WAITING * (time.perf_counter() - before))
             before = time.perf_counter()
-            answer = stages.predict(items, pixels)
-            predicting += time.perf_counter() - before
-            writing.put(items, answer)
-            on_batch(len(items))
+            device.predict(items, pixels)
+        device.finish()
         writing.finish()
     finally:
         reading.close()
@@ -127,9 +149,76 @@ def run_stages(
         readers=reading.threads,
         seconds=time.perf_counter() - started,
         reading=reading.busy,
-        predicting=predicting,
+        predicting=device.busy,
         writing=writing.busy,
     )
+
+
+class _Device(Generic[_Item, _Answer]):
+    """Has batches predicted, and hands the answers to the writer; with a queue, one batch behind."""
+
+    def __init__(
+        self, stages: Stages[_Item, _Answer], writer: _Writer[_Item, _Answer], on_batch: Callable[[int], None]
+    ) -> None:
+        self._stages, self._writer, self._on_batch = stages, writer, on_batch
+        # With their pixels, from which the device may still be copying.
+        self._queue: deque[tuple[Sequence[_Item], NDArray[np.uint8], Waiting]] = deque()
+        self.busy = 0.0
+
+    def predict(self, items: Sequence[_Item], pixels: NDArray[np.uint8]) -> None:
+        """Begin a batch, and end the one before it."""
+        before = time.perf_counter()
+        answer = self._stages.predict(items, pixels)
+        if not self._stages.queued:
+            self.busy += time.perf_counter() - before
+            self._done(items, answer)
+            return
+        self._queue.append((items, pixels, answer))
+        if len(self._queue) > 1:
+            self._end_one()
+
+    def finish(self) -> None:
+        """End all batches."""
+        while self._queue:
+            self._end_one()
+
+    def _end_one(self) -> None:
+        items, _, waiting = self._queue.popleft()
+        answer = waiting.wait()
+        self.busy += waiting.seconds
+        self._done(items, answer)
+
+    def _done(self, items: Sequence[_Item], answer: _Answer) -> None:
+        self._writer.put(items, answer)
+        self._on_batch(len(items))
+
+
+class _Adding:
+    """Adds readers while they are waited for, until one more does not make reading faster."""
+
+    def __init__(self, reading: _Readers[Any]) -> None:
+        self._reading, self._rate, self._ended = reading, 0.0, False
+        self._start()
+
+    def _start(self) -> None:
+        self._items, self._since, self._waits = 0, time.perf_counter(), True
+
+    def batch(self, items: int, *, needed: bool) -> None:
+        """A batch was read; it was needed before it was there, or not."""
+        self._items += items
+        self._waits &= needed
+        if self._ended or not needed:
+            return
+        if self._items < 2 * self._reading.threads:  # too few to know how fast it is
+            return
+        rate = self._items / (time.perf_counter() - self._since)
+        # How fast the device takes batches says nothing of the readers: only what was waited for all the time does.
+        if self._waits and rate < _GAIN * self._rate:
+            self._ended = True
+            return
+        self._rate = max(self._rate, rate) if self._waits else self._rate
+        self._reading.add()
+        self._start()
 
 
 class _Batch:

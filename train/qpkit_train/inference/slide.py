@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from qpkit_train.inference.predicted import PredictedSlide, Speed
 from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.sharing.journal import AnsweredTiles, Journal
-from qpkit_train.models.card import Model, ModelCard, for_slide
+from qpkit_train.models.card import Answer, DeviceModel, Model, ModelCard, Waiting, for_slide, on_device
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -197,31 +198,52 @@ class SlidePredictor:
     ) -> Stages[Tile, Any]:
         side = self.settings.tile_px + 2 * self.settings.halo_px
         stages = partial(Stages, read=reader.read, room=model.room, side=(side, side))
-        unsure = self.settings.uncertainty
+        halo, unsure, there = self.grid.halo, self.settings.uncertainty, on_device(model)
         if self.settings.blend == "crop":
-            probabilities, halo = rasters.wants_probabilities, self.grid.halo
+            wanted: dict[str, Any] = {"halo": halo, "probabilities": rasters.wants_probabilities, "uncertainty": unsure}
+            if there is None:
+                return stages(
+                    predict=lambda _, pixels: model.answer(pixels, **wanted),
+                    write=lambda batch, answer: answers.write(batch, answer, reader),
+                )
             return stages(
-                predict=lambda _, pixels: model.answer(
-                    pixels, halo=halo, probabilities=probabilities, uncertainty=unsure
-                ),
-                write=lambda batch, answer: answers.write(batch, answer, reader),
+                predict=lambda _, pixels: _queued(there, lambda: [there.answer_there(pixels, **wanted)]),
+                write=lambda batch, found: answers.write(batch, found[0], reader),
+                queued=True,
             )
         blender = Blender(
             tiles,
             self.settings.blend,
             classes=len(self.card.labels.trained_values),
             core=self.grid.tile_size,
-            halo=self.grid.halo,
+            halo=halo,
             uncertainty=unsure,
         )
 
-        def write(batch: Sequence[Tile], levels: NDArray[np.uint16]) -> None:
-            for tile, answer in blender.add(batch, levels, broken=reader.broken):
+        def write(finished: Iterable[tuple[Tile, Answer]]) -> None:
+            for tile, answer in finished:
                 if (tile.col, tile.row) not in answers.places:
                     answers.write([tile], answer, reader)
 
-        levels = model.levels_and_spread if unsure and isinstance(model, Together) else model.levels
-        return stages(predict=lambda _, pixels: levels(pixels), write=write)
+        if there is None:
+            levels = model.levels_and_spread if unsure and isinstance(model, Together) else model.levels
+            return stages(
+                predict=lambda _, pixels: levels(pixels),
+                write=lambda batch, found: write(blender.add(batch, found, broken=reader.broken)),
+            )
+        finished: deque[Tile] = deque()
+
+        def blended(batch: Sequence[Tile], pixels: NDArray[np.uint8]) -> list[Answer]:
+            found = there.levels_there(pixels, spread=unsure)
+            pairs = list(blender.add(batch, found, broken=reader.broken))
+            finished.extend(tile for tile, _ in pairs)
+            return [answer for _, answer in pairs]
+
+        return stages(
+            predict=lambda batch, pixels: _queued(there, lambda: blended(batch, pixels)),
+            write=lambda _, found: write((finished.popleft(), answer) for answer in found),
+            queued=True,
+        )
 
     def _by_class(self, counts: NDArray[np.int64]) -> dict[str, int]:
         values = self.card.labels.trained_values
@@ -267,6 +289,14 @@ class SlidePredictor:
         if self.mpp is None:
             return None
         return round(tiles * (self.grid.tile_size * self.mpp / 1000) ** 2 / max(seconds, 1e-9), 4)
+
+
+def _queued(model: DeviceModel, predict: Callable[[], Sequence[Answer]]) -> Waiting:
+    """Have a device answer: what it does meanwhile nobody waits for."""
+    stream = model.stream
+    assert stream is not None
+    begun = stream.mark()
+    return stream.fetch(predict(), since=begun)
 
 
 def _downsample(card: ModelCard, info: SlideInfo, name: str) -> float:

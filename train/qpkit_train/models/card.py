@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
@@ -18,7 +19,7 @@ STRIDE = 32
 
 
 class Answer(NamedTuple):
-    """What a model says of a batch of n tiles; all uint8.
+    """What a model says of a batch of n tiles; all uint8. Arrays of numpy, or where a device has not handed them out.
 
     Attributes:
         indices: (n, h, w), the likeliest class.
@@ -32,14 +33,18 @@ class Answer(NamedTuple):
 
     def of_tile(self, number: int) -> Answer:
         """What is said of one tile: without the first axis."""
-        found = [None if part is None else part[number] for part in self]
-        return Answer(self.indices[number], *found[1:])
+        return self.each(lambda part: part[number])
+
+    def each(self, do: Callable[[Any], Any]) -> Answer:
+        """Do something to every array that is there."""
+        probabilities, uncertainty = (None if part is None else do(part) for part in self[1:])
+        return Answer(do(self.indices), probabilities, uncertainty)
 
 
 def joined(answers: Sequence[Answer]) -> Answer:
     """Put the answers to parts of a batch together."""
     return Answer(
-        np.concatenate([answer.indices for answer in answers]),
+        concatenated([answer.indices for answer in answers]),
         _joined_where_wanted([answer.probabilities for answer in answers]),
         _joined_where_wanted([answer.uncertainty for answer in answers]),
     )
@@ -47,7 +52,12 @@ def joined(answers: Sequence[Answer]) -> Answer:
 
 def _joined_where_wanted(parts: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8] | None:
     there = [part for part in parts if part is not None]
-    return np.concatenate(there) if there else None
+    return concatenated(there) if there else None
+
+
+def concatenated(parts: Sequence[Any]) -> Any:
+    """Put arrays behind each other, wherever they lie."""
+    return parts[0] if len(parts) == 1 else array_namespace(parts[0]).concat(parts)
 
 
 LEVELS = 65_535
@@ -124,6 +134,59 @@ class Model(Protocol):
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included: (n, classes, h, w) uint16 probabilities, LEVELS is 1."""
         ...
+
+
+class Waiting(Protocol):
+    """What a device has been asked for."""
+
+    @property
+    def seconds(self) -> float:
+        """In which the device worked on it; once it was waited for."""
+        ...
+
+    def wait(self) -> Any:
+        """Wait for it, and give it."""
+        ...
+
+
+class Stream(Protocol):
+    """The queue of a device that has memory of its own, and works while nobody waits for it."""
+
+    def mark(self) -> Any:
+        """A place in the queue, from which `fetch` takes the time."""
+        ...
+
+    def fetch(self, answers: Sequence[Answer], since: Any) -> Waiting:
+        """Begin to copy answers from the device: what is waited for is a list of them, in arrays of numpy."""
+        ...
+
+
+@runtime_checkable
+class DeviceModel(Model, Protocol):
+    """A model that may run on a device with memory of its own.
+
+    Attributes:
+        stream: Of that device; None if it computes where numpy does.
+    """
+
+    stream: Stream | None
+
+    def answer_there(self, pixels: Any, *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
+        """As `answer`, the arrays still on the device."""
+        ...
+
+    def levels_there(self, pixels: Any, *, spread: bool = False) -> Any:
+        """As `levels`, int32 and still on the device; with one more channel, the spread of several looks, if wanted."""
+        ...
+
+    def upload(self, pixels: NDArray[np.uint8]) -> Any:
+        """Begin to copy pixels to the device; the methods above take what comes out, too."""
+        ...
+
+
+def on_device(model: Model) -> DeviceModel | None:
+    """The model, if it runs on a device with memory of its own."""
+    return model if isinstance(model, DeviceModel) and model.stream is not None else None
 
 
 @runtime_checkable

@@ -1,39 +1,44 @@
 """What overlapping tiles make of each pixel: a weighted mean of all that saw it, tile by tile.
 
 Probabilities and weights are whole numbers, so the sums are the same in whatever order tiles come. Memory holds the
-cores of tiles whose neighbours are still to come: two rows of tiles, where they come row by row.
+cores of tiles whose neighbours are still to come: two rows of tiles, where they come row by row. It is the memory of
+the device on which the probabilities lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from qpkit.core.tiles import Tile
-from qpkit_train.inference.pixels.uncertainty import entropy_bytes
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes, rounded_bytes
 from qpkit_train.models.card import LEVELS, Answer
 
 Blend = Literal["crop", "linear", "gaussian"]
 """How overlapping tiles are put together; crop takes each pixel from the tile in whose core it lies."""
 
 _FULL: Final = 64
-"""Weight along one axis where nothing is taken off; sums of 9 tiles, times LEVELS, fit 32 bits."""
+"""Weight along one axis where nothing is taken off.
+
+Those of all tiles that see a pixel add up to less than twice as much, so sums of both axes, times LEVELS, fit int32.
+"""
 
 _SIGMAS: Final = 4.0
 """Standard deviations of the Gaussian from the middle of a tile to its edge, as nnU-Net has it (a side is 8)."""
 
 
-def axis_weights(blend: Blend, *, core: int, halo: int) -> NDArray[np.uint32]:
+def axis_weights(blend: Blend, *, core: int, halo: int) -> NDArray[np.int32]:
     """Weights along one axis of a tile with its halo.
 
     Linear weights rise over twice the halo, from the outer edge as far inside the core, so that those of two
     neighbours add up to the same everywhere. Gaussian ones fall from the middle.
 
     Returns:
-        (core + 2 halo,) uint32 in 1..64, the same from either end.
+        (core + 2 halo,) int32 in 1..64, the same from either end.
     """
     place = np.arange(core + 2 * halo) + 0.5
     from_edge = np.minimum(place, place[::-1])
@@ -42,7 +47,7 @@ def axis_weights(blend: Blend, *, core: int, halo: int) -> NDArray[np.uint32]:
         weights = np.exp(-0.5 * (_SIGMAS * (half - from_edge) / half) ** 2)
     else:
         weights = np.minimum(1.0, from_edge / max(2 * halo, 1))
-    whole: NDArray[np.uint32] = np.maximum(1, np.rint(weights * _FULL)).astype(np.uint32)
+    whole: NDArray[np.int32] = np.maximum(1, np.rint(weights * _FULL)).astype(np.int32)
     return whole
 
 
@@ -68,19 +73,21 @@ class Blender:
         self._tiles = {(tile.col, tile.row): tile for tile in tiles}
         self._core, self._halo, self._classes, self._uncertainty = core, halo, classes, uncertainty
         weights = axis_weights(blend, core=core, halo=halo)
-        self._weights: NDArray[np.uint32] = np.multiply.outer(weights, weights)
-        self._sums: dict[tuple[int, int], NDArray[np.uint32]] = {}
+        self._weights: Any = np.multiply.outer(weights, weights)
+        self._sums: dict[tuple[int, int], Any] = {}
         self._missing = {place: sum(1 for _ in self._around(place)) for place in self._tiles}
 
     def add(
-        self, tiles: Sequence[Tile], levels: NDArray[np.uint16], *, broken: Container[tuple[int, int]] = ()
+        self, tiles: Sequence[Tile], levels: Any, *, broken: Container[tuple[int, int]] = ()
     ) -> Iterator[tuple[Tile, Answer]]:
-        """Take (n, classes, h, w) probabilities with their halo; give what is finished, as `Model.answer` does.
+        """Take (n, classes, h, w) uint16 or int32 probabilities with their halo; give what is finished, as an `Answer`.
 
         Tiles at the places `broken` add nothing to their neighbours, nor to themselves.
         """
-        for tile, level in zip(tiles, levels, strict=True):
-            weighted = level * self._weights
+        if isinstance(self._weights, np.ndarray):
+            self._weights = array_namespace(levels).asarray(self._weights, device=device(levels))
+        for number, tile in enumerate(tiles):
+            weighted = levels[number] * self._weights
             for place in self._around((tile.col, tile.row)):
                 self._add_to(place, tile, weighted, counts=(tile.col, tile.row) not in broken)
                 self._missing[place] -= 1
@@ -91,9 +98,10 @@ class Blender:
         """Tiles whose cores a tile sees, and itself."""
         return (other for other in neighbourhood(*place) if other in self._tiles)
 
-    def _add_to(self, place: tuple[int, int], tile: Tile, weighted: NDArray[np.uint32], *, counts: bool) -> None:
+    def _add_to(self, place: tuple[int, int], tile: Tile, weighted: Any, *, counts: bool) -> None:
         if place not in self._sums:
-            self._sums[place] = np.zeros((len(weighted) + 1, self._core, self._core), np.uint32)
+            xp, shape = array_namespace(weighted), (len(weighted) + 1, self._core, self._core)
+            self._sums[place] = xp.zeros(shape, dtype=xp.int32, device=device(weighted))
         if not counts:
             return
         sums = self._sums[place]
@@ -108,14 +116,14 @@ class Blender:
         begin, end = max(first, 0), min(first + self._core, self._core + 2 * self._halo)
         return slice(begin - first, end - first), slice(begin, end)
 
-    def _answered(self, sums: NDArray[np.uint32]) -> Answer:
+    def _answered(self, sums: Any) -> Answer:
         """Turn (channels + 1, h, w) weighted sums, the weights last, into the answer for one tile."""
-        probabilities, weights = sums[: self._classes], np.maximum(sums[-1], 1).astype(np.uint64)
-        whole = weights * (LEVELS // 255)
-        rounded = ((sums[:-1] + whole // 2) // whole).astype(np.uint8)
+        xp = array_namespace(sums)
+        probabilities, weights = sums[: self._classes], xp.clip(xp.astype(sums[-1], xp.int64), min=1)
+        rounded = rounded_bytes(sums[:-1], weights * (LEVELS // 255))
         unsure = None
         if self._uncertainty:
-            entropy = entropy_bytes(probabilities[np.newaxis])
-            unsure = np.concatenate([entropy, rounded[self._classes :]])[np.newaxis]
-        indices = probabilities.argmax(axis=0).astype(np.uint8)
-        return Answer(indices[np.newaxis], rounded[np.newaxis, : self._classes], unsure)
+            entropy = entropy_bytes(probabilities[None])
+            unsure = xp.concat([entropy, rounded[self._classes :]])[None]
+        indices = xp.astype(xp.argmax(probabilities, axis=0), xp.uint8)
+        return Answer(indices[None], rounded[None, : self._classes], unsure)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qpkit.errors import ConfigError
 
@@ -31,8 +29,8 @@ class InParts:
             return ()
         return (f"the device's memory was not enough for the batch: --batch-size {self.most} was used",)
 
-    def __call__(self, predict: Callable[[NDArray[np.uint8]], _Part], pixels: NDArray[np.uint8]) -> list[_Part]:
-        """Predict (n, h, w, 3) pixels in as many parts as it takes.
+    def __call__(self, predict: Callable[[Any], _Part], pixels: Any) -> list[_Part]:
+        """Predict (n, h, w, 3) pixels, of numpy or on a device, in as many parts as it takes.
 
         Raises:
             ConfigError: Not even one tile fits.

@@ -6,16 +6,17 @@ Means are those of whole numbers, so they do not depend on the order of models a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError
 from qpkit.slides import Slide
-from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, spread_levels
-from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard, for_slide
+from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, rounded_bytes, spread_levels
+from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard, Stream, for_slide, on_device
 
 Tta = Literal["none", "flips", "d4"]
 """Test-time augmentation: mirrored both ways (4 looks), or turned by 90 degrees, too (8)."""
@@ -60,59 +61,94 @@ class Together:
         """Make an array for pixels; see `Model`."""
         return self.models[0].room(shape)
 
+    @property
+    def stream(self) -> Stream | None:
+        """Of the device, if all models run on it."""
+        there = [on_device(model) for model in self.models]
+        return None if None in there else there[0].stream  # type: ignore[union-attr] # the first is none of them
+
+    def upload(self, pixels: NDArray[np.uint8]) -> Any:
+        """Begin to copy pixels to the device; see `DeviceModel`."""
+        there = on_device(self.models[0])
+        return pixels if there is None else there.upload(pixels)
+
     def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch; see `Model`. Uncertainty has a second band, the spread of the looks."""
-        height, width = pixels.shape[1:3]
-        inside = np.s_[..., halo : height - halo, halo : width - halo]
-        sums, squares = self._sums(pixels, squared=uncertainty)
-        sums = sums[inside]
-        # Rounded to the 255 steps of an answer, from sums of LEVELS each.
-        step = np.uint32(self._looks_in_all * (LEVELS // 255))
-        unsure = None
-        if squares is not None:
-            spread = as_bytes(spread_levels(sums, squares[inside], self._looks_in_all))
-            unsure = np.stack([entropy_bytes(sums), spread], axis=1)
-        bytes_ = ((sums + step // 2) // step).astype(np.uint8) if probabilities else None
-        return Answer(sums.argmax(axis=1).astype(np.uint8), bytes_, unsure)
+        return self._answer(self._sums(pixels, squared=uncertainty), halo=halo, probabilities=probabilities)
+
+    def answer_there(self, pixels: Any, *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
+        """Predict a batch; see `DeviceModel`."""
+        sums = self._sums(pixels, squared=uncertainty, there=True)
+        return self._answer(sums, halo=halo, probabilities=probabilities)
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""
-        return self._mean(self._sums(pixels)[0])
+        return np.asarray(self._levels(self._sums(pixels)), np.uint16)
 
     def levels_and_spread(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """As `levels`, with one more channel: the spread of the looks, as `spread_levels` gives it."""
-        sums, squares = self._sums(pixels, squared=True)
-        assert squares is not None
-        spread = spread_levels(sums, squares, self._looks_in_all)
-        return np.concatenate([self._mean(sums), spread[:, np.newaxis]], axis=1)
+        return np.asarray(self._levels(self._sums(pixels, squared=True)), np.uint16)
+
+    def levels_there(self, pixels: Any, *, spread: bool = False) -> Any:
+        """Predict a batch, halo included; see `DeviceModel`."""
+        return self._levels(self._sums(pixels, squared=spread, there=True))
 
     @property
     def _looks_in_all(self) -> int:
         return len(self.models) * len(self.looks)
 
-    def _mean(self, sums: NDArray[np.uint32]) -> NDArray[np.uint16]:
-        count = np.uint32(self._looks_in_all)
-        return ((sums + count // 2) // count).astype(np.uint16)
+    def _answer(self, sums: _Sums, *, halo: int, probabilities: bool) -> Answer:
+        height, width = sums.total.shape[2:]
+        inside = np.s_[..., halo : height - halo, halo : width - halo]
+        total, unsure = sums.total[inside], None
+        xp = array_namespace(total)
+        if sums.squares is not None:
+            spread = as_bytes(spread_levels(total, sums.squares[inside], self._looks_in_all))
+            unsure = xp.stack([entropy_bytes(total), spread], axis=1)
+        # Rounded to the 255 steps of an answer, from sums of LEVELS each.
+        bytes_ = rounded_bytes(total, self._looks_in_all * (LEVELS // 255)) if probabilities else None
+        return Answer(xp.astype(xp.argmax(total, axis=1), xp.uint8), bytes_, unsure)
 
-    def _sums(
-        self, pixels: NDArray[np.uint8], *, squared: bool = False
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64] | None]:
-        """(n, classes, h, w) probabilities of all looks, LEVELS each, added up; and their squares, if wanted."""
-        total: NDArray[np.uint32] | None = None
-        squares: NDArray[np.uint64] | None = None
+    def _levels(self, sums: _Sums) -> Any:
+        """(n, classes, h, w) int32 means; one more channel with the spread, where there are squares."""
+        xp, count = array_namespace(sums.total), self._looks_in_all
+        mean = (sums.total + count // 2) // count
+        if sums.squares is None:
+            return mean
+        return xp.concat([mean, spread_levels(sums.total, sums.squares, count)[:, None]], axis=1)
+
+    def _sums(self, pixels: Any, *, squared: bool = False, there: bool = False) -> _Sums:
+        """Add up what all looks say.
+
+        Args:
+            pixels: (n, h, w, 3) uint8.
+            squared: Whether the squares are wanted, too.
+            there: Whether it is done on the device.
+        """
+        total = squares = None
+        pixels = self.upload(pixels) if there else pixels
+        xp = array_namespace(pixels)
         for model in self.models:
+            on_it = on_device(model) if there else None
             for turns, mirrored in self.looks:
-                seen = np.rot90(pixels, turns, axes=(1, 2))
-                seen = seen[:, :, ::-1] if mirrored else seen
-                levels = model.levels(np.ascontiguousarray(seen))
-                levels = levels[..., ::-1] if mirrored else levels
-                found = np.rot90(levels, -turns, axes=(2, 3)).astype(np.uint32)
+                seen = xp.rot90(pixels, turns, (1, 2))
+                seen = xp.flip(seen, axis=2) if mirrored else seen
+                levels = model.levels(np.ascontiguousarray(seen)) if on_it is None else on_it.levels_there(seen)
+                levels = xp.flip(levels, axis=3) if mirrored else levels
+                found = xp.astype(xp.rot90(levels, -turns, (2, 3)), xp.int32)
                 total = found if total is None else total + found
                 if squared:
-                    square = found.astype(np.uint64) ** 2
-                    squares = square if squares is None else squares + square
+                    wide = xp.astype(found, xp.int64)
+                    squares = wide * wide if squares is None else squares + wide * wide
         assert total is not None
-        return total, squares
+        return _Sums(total, squares)
+
+
+class _Sums(NamedTuple):
+    """What all looks say: (n, classes, h, w) int32 probabilities, LEVELS each, and their squares, int64."""
+
+    total: Any
+    squares: Any = None
 
 
 def require_alike(one: ModelCard, other: ModelCard) -> None:

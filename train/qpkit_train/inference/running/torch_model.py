@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from qpkit.core.tiles import Tile
 from qpkit.errors import ConfigError
 from qpkit.slides import Slide
 from qpkit_train.data.normalization import normalize, normalized_bytes
+from qpkit_train.inference.pixels.uncertainty import entropy_bytes
 from qpkit_train.inference.running.calibration import batch_norms, calibrated, middles_of
+from qpkit_train.inference.running.gpu_stream import GpuStream
 from qpkit_train.inference.running.memory import InParts
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.machine.devices import (
@@ -26,7 +28,7 @@ from qpkit_train.machine.devices import (
     pick_device,
     refuse_uncompiled,
 )
-from qpkit_train.models.card import LEVELS, Answer, Calibrate, joined
+from qpkit_train.models.card import LEVELS, Answer, Calibrate, concatenated, joined
 from qpkit_train.models.forward import cropped, run_network
 from qpkit_train.run_folder.run import Run
 
@@ -47,6 +49,7 @@ class Predictor:
     Attributes:
         card: What it is.
         device_name, precision: What it runs on.
+        stream: Of a GPU.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Predictor:
             torch.set_num_threads(threads)
         self.device = pick_device() if device is None else named_device(device)
         self.device_name = device_name(self.device)
+        self.stream = GpuStream(self.device) if self.device.type == "cuda" else None
         self.precision: str = choose_precision(run.recipe.precision, self.device.type)
         self._dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         self._model = run.load_model().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
@@ -98,35 +102,46 @@ class Predictor:
         """What the user has to know of the device's memory."""
         return self._in_parts.notes
 
+    def upload(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Begin to copy pixels to the device; see `DeviceModel`."""
+        return torch.from_numpy(pixels).to(self.device, non_blocking=True)
+
     def answer(self, pixels: NDArray[np.uint8], *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
         """Predict a batch; see `Model`."""
+        found = self.answer_there(pixels, halo=halo, probabilities=probabilities, uncertainty=uncertainty)
+        return found.each(lambda part: part.cpu().numpy())
 
-        def predict(part: NDArray[np.uint8]) -> Answer:
+    def answer_there(self, pixels: Any, *, halo: int, probabilities: bool, uncertainty: bool = False) -> Answer:
+        """Predict a batch; see `DeviceModel`."""
+
+        def predict(part: Any) -> Answer:
             found = self.probabilities(part, halo=halo)
             # The same as argmax (the first of equal ones), which takes 5 times as long on CPUs.
-            indices = found.max(dim=1).indices.to(torch.uint8).cpu().numpy()
-            return Answer(
-                indices,
-                (found * 255).round().to(torch.uint8).cpu().numpy() if probabilities else None,
-                _entropy_bytes(found).cpu().numpy() if uncertainty else None,
-            )
+            indices: Any = found.max(dim=1).indices.to(torch.uint8)
+            bytes_: Any = (found * 255).round().to(torch.uint8) if probabilities else None
+            return Answer(indices, bytes_, entropy_bytes(found)[:, None] if uncertainty else None)
 
         return joined(self._in_parts(predict, pixels))
 
     def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Predict a batch, halo included; see `Model`."""
+        found: NDArray[np.int32] = self.levels_there(pixels).cpu().numpy()
+        return found.astype(np.uint16)
 
-        def predict(part: NDArray[np.uint8]) -> NDArray[np.uint16]:
-            found = (self.probabilities(part, halo=0) * LEVELS).round().to(torch.int32)
-            return found.cpu().numpy().astype(np.uint16)
+    def levels_there(self, pixels: Any, *, spread: bool = False) -> Tensor:
+        """Predict a batch, halo included; see `DeviceModel`. A single look has no spread."""
 
-        return np.concatenate(self._in_parts(predict, pixels))
+        def predict(part: Any) -> Tensor:
+            return (self.probabilities(part, halo=0) * LEVELS).round().to(torch.int32)
 
-    def probabilities(self, pixels: NDArray[np.uint8], *, halo: int) -> Tensor:
+        found: Tensor = concatenated(self._in_parts(predict, pixels))
+        return found
+
+    def probabilities(self, pixels: Any, *, halo: int) -> Tensor:
         """Predict a batch.
 
         Args:
-            pixels: (n, h, w, 3) uint8, h and w multiples of the network's stride.
+            pixels: (n, h, w, 3) uint8, h and w multiples of the network's stride; of numpy, or on the device.
             halo: px to throw away on each side.
 
         Returns:
@@ -136,8 +151,8 @@ class Predictor:
         if self.device.type == "cpu":
             images = normalized_bytes(pixels, self._normalization)
         else:
-            on_device = torch.from_numpy(pixels).to(self.device, non_blocking=True).movedim(-1, 1)
-            images = normalize(on_device.float() / 255, self._normalization)
+            there = self.upload(pixels) if isinstance(pixels, np.ndarray) else pixels
+            images = normalize(there.movedim(-1, 1).float() / 255, self._normalization)
         return self.probabilities_of(cropped(self._run(images), height=height, width=width, halo=halo))
 
     def logits(self, images: Tensor) -> Tensor:
@@ -155,10 +170,3 @@ class Predictor:
     def probabilities_of(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, by sigmoid or softmax as the loss has it."""
         return probabilities_of(logits, sigmoid=self._sigmoid)
-
-
-def _entropy_bytes(probabilities: Tensor) -> Tensor:
-    """As `uncertainty.entropy_bytes`, on the device: (n, 1, h, w) uint8."""
-    shares = probabilities / probabilities.sum(dim=1, keepdim=True).clamp(min=1e-12)
-    entropy: Tensor = torch.special.entr(shares).sum(dim=1, keepdim=True) / math.log(shares.shape[1])
-    return (entropy.clamp(0, 1) * 255).round().to(torch.uint8)
