@@ -35,6 +35,8 @@ from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_slide, open_source
 from qpkit_train.data.normalization import named_normalization
 from qpkit_train.inference.predicted import PredictedSlide
+from qpkit_train.inference.running.gpu_stream import GpuStream
+from qpkit_train.inference.running.graphs import Graphs
 from qpkit_train.inference.running.memory import InParts
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
@@ -77,8 +79,9 @@ class Bare(Predictor):
     def __init__(self, network: torch.nn.Module) -> None:
         self.card, self.device = CARD, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.device_name, self.precision, self._dtype = self.device.type, "32-true", None
+        self.stream = GpuStream(self.device) if self.device.type == "cuda" else None
         self._model = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
-        self._in_parts = InParts()
+        self._in_parts, self._graphs = InParts(), None if self.stream is None else Graphs()
         self._normalization, self._sigmoid, self._calibrate = named_normalization("imagenet"), False, "none"
 
 

@@ -33,6 +33,7 @@ from rasterio.windows import Window
 
 from qpkit.core.labels import LabelMap, label_map_from_builtins, label_map_to_builtins
 from qpkit.core.tiles import Tile
+from qpkit.cores import available_cores
 from qpkit.errors import FormatError, OutputError, listed
 from qpkit.files import pretty_json, replace_file
 from qpkit.predictions.overviews import complete
@@ -325,6 +326,7 @@ def create_raster(
         "compress": "deflate",
         "interleave": "band",
         "sparse_ok": True,
+        "num_threads": available_cores(),  # compress; the file is the same whatever their number
         "bigtiff": "if_safer",  # how large it gets compressed is not known yet
         "transform": Affine(downsample, 0, 0, 0, downsample, 0),
         "nodata": fill or None,  # what GDAL completes blocks with

@@ -5,6 +5,7 @@ run.json keeps the numbers, whatever name they go by in the recipe.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -57,8 +58,21 @@ def normalize(images: Tensor, how: Normalization) -> Tensor:
         red, green, blue = images.unbind(dim=1)
         grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
         images = grey.unsqueeze(1).expand(-1, 3, -1, -1)
-    mean, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in (how.mean, how.deviation))
+    if images.is_cuda and not torch.compiler.is_compiling():
+        mean, deviation = _on_gpu(how, images.device, images.dtype)
+    else:
+        mean, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in (how.mean, how.deviation))
     return (images - mean) / deviation
+
+
+@functools.cache
+def _on_gpu(how: Normalization, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, copied once: a copy from memory that is not pinned waits for all that the GPU has to do."""
+    with torch.inference_mode(False):
+        mean, deviation = (
+            torch.tensor(values, dtype=dtype, device=device).view(1, 3, 1, 1) for values in (how.mean, how.deviation)
+        )
+    return mean, deviation
 
 
 def normalized_bytes(pixels: NDArray[np.uint8], how: Normalization) -> Tensor:

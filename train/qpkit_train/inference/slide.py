@@ -217,6 +217,7 @@ class SlidePredictor:
             classes=len(self.card.labels.trained_values),
             core=self.grid.tile_size,
             halo=halo,
+            probabilities=rasters.wants_probabilities,
             uncertainty=unsure,
         )
 

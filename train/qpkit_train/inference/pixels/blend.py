@@ -63,15 +63,24 @@ class Blender:
         tiles: All that will come, each once; a core of a tile that is not among them gets nothing.
         blend: linear or gaussian.
         classes: Channels of probabilities; further ones are a spread (`Together.levels_and_spread`).
-        uncertainty: Whether the answers have it.
+        probabilities, uncertainty: Whether the answers have them.
         core, halo: px of a tile; the halo is at most as wide as the core.
     """
 
     def __init__(
-        self, tiles: Iterable[Tile], blend: Blend, *, classes: int, core: int, halo: int, uncertainty: bool = False
+        self,
+        tiles: Iterable[Tile],
+        blend: Blend,
+        *,
+        classes: int,
+        core: int,
+        halo: int,
+        probabilities: bool = True,
+        uncertainty: bool = False,
     ) -> None:
         self._tiles = {(tile.col, tile.row): tile for tile in tiles}
-        self._core, self._halo, self._classes, self._uncertainty = core, halo, classes, uncertainty
+        self._core, self._halo, self._classes = core, halo, classes
+        self._wanted, self._uncertainty = probabilities, uncertainty
         weights = axis_weights(blend, core=core, halo=halo)
         self._weights: Any = np.multiply.outer(weights, weights)
         self._sums: dict[tuple[int, int], Any] = {}
@@ -120,10 +129,9 @@ class Blender:
         """Turn (channels + 1, h, w) weighted sums, the weights last, into the answer for one tile."""
         xp = array_namespace(sums)
         probabilities, weights = sums[: self._classes], xp.clip(xp.astype(sums[-1], xp.int64), min=1)
-        rounded = rounded_bytes(sums[:-1], weights * (LEVELS // 255))
-        unsure = None
+        step, unsure = weights * (LEVELS // 255), None
         if self._uncertainty:
-            entropy = entropy_bytes(probabilities[None])
-            unsure = xp.concat([entropy, rounded[self._classes :]])[None]
+            spread = rounded_bytes(sums[self._classes : -1], step)
+            unsure = xp.concat([entropy_bytes(probabilities[None]), spread])[None]
         indices = xp.astype(xp.argmax(probabilities, axis=0), xp.uint8)
-        return Answer(indices[None], rounded[None, : self._classes], unsure)
+        return Answer(indices[None], rounded_bytes(probabilities, step)[None] if self._wanted else None, unsure)
