@@ -186,8 +186,9 @@ def against_network(source: SlideSource, settings: PredictSettings) -> list[Row]
     """Tiles/s of the whole pipeline against the network alone, on tensors in memory."""
     model = Bare(build_untrained(load_recipe("unet-resnet18").model, classes=2))
     side, batches = settings.tile_px + 2 * settings.halo_px, 4
-    images = torch.rand(settings.batch_size, 3, side, side, device=model.device)
-    count = settings.batch_size * batches
+    size = settings.batch_size or (8 if model.stream else 2)
+    images = torch.rand(size, 3, side, side, device=model.device)
+    count = size * batches
 
     def alone() -> float:
         before = time.perf_counter()
@@ -253,7 +254,7 @@ def against_rival(source: SlideSource, name: str, model: Model, settings: Predic
             with torch.inference_mode():
                 torch.jit.trace(Whole(model), torch.rand(1, 3, side, side)).save(network)  # type: ignore[no-untyped-call] # torch leaves it untyped
         script = Path(__file__).with_name("tiatoolbox_engine.py")
-        how = settings.tile_px, settings.halo_px, settings.batch_size
+        how = settings.tile_px, settings.halo_px, settings.batch_size or 2
 
         def theirs(workers: int) -> float:
             command = [python, script, source.path, network, Path(folder) / "out", *how, workers]

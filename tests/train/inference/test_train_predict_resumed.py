@@ -29,7 +29,7 @@ from qpkit_train.inference.running.memory import InParts
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.models.card import Answer
 
-SETTINGS = PredictSettings(tile_px=32, halo_px=0, only_tissue=False, probabilities=True)
+SETTINGS = PredictSettings(batch_size=2, tile_px=32, halo_px=0, only_tissue=False, probabilities=True)
 BLENDED = PredictSettings(tile_px=32, halo_px=32, only_tissue=False, blend="linear")
 NEAR = {"slides": {"a": [0.3] * 9, "b": [0.4] * 9}, "within": np.eye(9).tolist(), "downsamples": [1.0, 1.0]}
 """What the training tiles are said to look like."""

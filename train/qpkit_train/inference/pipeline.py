@@ -244,7 +244,8 @@ class _Readers(Generic[_Item]):
         self._taken = 0
         self._closed = False
         self._fault: BaseException | None = None
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._room, self._ready = threading.Condition(lock), threading.Condition(lock)
         self._threads: list[threading.Thread] = []
         self.busy = 0.0
 
@@ -263,22 +264,23 @@ class _Readers(Generic[_Item]):
     def take(self) -> tuple[NDArray[np.uint8], float]:
         """Wait for the next batch: its pixels, and the seconds that were waited."""
         before = time.perf_counter()
-        with self._changed:
-            self._changed.wait_for(self._is_ready)
+        with self._ready:
+            self._ready.wait_for(self._is_ready)
             if self._fault is not None:
                 raise self._fault
             batch = self._open.pop(self._taken)
             self._taken += 1
-            self._changed.notify_all()
+            # Only those that find something to read.
+            self._room.notify(len(batch.pixels))
         if batch.faults:
             raise batch.faults[min(batch.faults)]
         return batch.pixels, time.perf_counter() - before
 
     def close(self) -> None:
         """End all threads."""
-        with self._changed:
+        with self._room:
             self._closed = True
-            self._changed.notify_all()
+            self._room.notify_all()
         for thread in self._threads:
             thread.join()
 
@@ -297,18 +299,18 @@ class _Readers(Generic[_Item]):
                 batch.pixels[index] = self._stages.read(self._batches[number][index])
             except BaseException as err:  # noqa: BLE001 - whatever it is, it is raised where the batch is taken
                 fault = err
-            with self._changed:
+            with self._ready:
                 self.busy += time.perf_counter() - before
                 if fault is not None:
                     batch.faults[index] = fault
                 batch.left -= 1
                 if batch.left == 0:
-                    self._changed.notify_all()
+                    self._ready.notify()
 
     def _place(self) -> tuple[int, int, _Batch] | None:
         """Number of the batch, place in it, and the batch to read into next; None at the end."""
-        with self._changed:
-            self._changed.wait_for(self._may_go_on)
+        with self._room:
+            self._room.wait_for(self._may_go_on)
             if self._closed or self._next is None:
                 return None
             number, index = self._next
@@ -319,7 +321,7 @@ class _Readers(Generic[_Item]):
                     self._open[number] = _Batch(self._stages.room(shape))
                 except BaseException as err:  # noqa: BLE001 - raised where batches are taken
                     self._fault = err
-                    self._changed.notify_all()
+                    self._ready.notify()
                     return None
             return number, index, self._open[number]
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.sharing.journal import AnsweredTiles, Journal
 from qpkit_train.models.card import Answer, DeviceModel, Model, ModelCard, Waiting, for_slide, on_device
+
+_BATCH: Final = {False: 2, True: 8}
+"""Tiles at a time where nothing is said: on a GPU eight take 0.87 of the time of four times two (U-Net/ResNet18)."""
 
 
 def tile_grid(card: ModelCard, name: str, info: SlideInfo, settings: PredictSettings) -> TileGrid:
@@ -114,7 +117,7 @@ class SlidePredictor:
         started = time.perf_counter()
         choice = choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
         model = for_slide(model, self.slide, choice.predicted)
-        chosen, size = choice.predicted, self.settings.batch_size
+        chosen, size = choice.predicted, self.settings.batch_size or _BATCH[on_device(model) is not None]
         batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
         with open_writers(self.card.labels, self.described(), self.root, looks=self.settings.looks) as writers:
             rasters = SlideRasters(

@@ -152,5 +152,8 @@ def apply_thresholds(
     Returns:
         (n, h, w) class indices.
     """
-    probability = np.take_along_axis(probabilities, indices[:, np.newaxis].astype(np.int64), axis=1)[:, 0]
-    return np.where(probability < limits[indices], np.uint8(background), indices)
+    found = indices
+    for channel in np.flatnonzero(limits):
+        missed = (indices == channel) & (probabilities[:, channel] < limits[channel])
+        found = np.where(missed, np.uint8(background), found)
+    return found

@@ -51,6 +51,7 @@ class SlideRasters:
         self.unknown = labels.ignore
         self.values = np.array(labels.trained_values, np.uint8)
         self._value_of = bytes(self.values).ljust(256, b"\0")
+        self._are_values = bool((self.values == np.arange(len(self.values))).all())
         self.background = labels.trained_values.index(labels.background)
         self._writers = writers
         self.counts, self.likeliest, self.kept = np.zeros((3, len(self.values)), np.int64)
@@ -105,9 +106,11 @@ class SlideRasters:
         self.counts += self._count(tiles, indices, insides)
 
     def _write_tile(self, tile: Tile, inside: NDArray[np.bool_] | None, answer: Answer) -> None:
-        # Bytes for bytes: numpy's take makes 64 bits of each index first.
-        translated = answer.indices.tobytes().translate(self._value_of)
-        labels = np.frombuffer(translated, np.uint8).reshape(answer.indices.shape)
+        labels = answer.indices
+        if not self._are_values:
+            # Bytes for bytes: numpy's take makes 64 bits of each index first.
+            translated = answer.indices.tobytes().translate(self._value_of)
+            labels = np.frombuffer(translated, np.uint8).reshape(answer.indices.shape)
         place = {"x": tile.x, "y": tile.y}
         self._writers.labels.write(self._masked(labels, inside, self.unknown), **place)
         if answer.probabilities is not None:
