@@ -22,7 +22,6 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import rasterio
 import tifffile
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # what build_overviews raises has no public name
@@ -37,6 +36,7 @@ from qpkit.cores import available_cores
 from qpkit.errors import FormatError, OutputError, listed
 from qpkit.files import pretty_json, replace_file
 from qpkit.predictions.overviews import complete
+from qpkit.rasters import open_raster
 
 INFO_NAME = "predictions.json"
 FORMAT = "qpkit predictions 1"
@@ -171,7 +171,7 @@ def read_predictions(root: Path) -> PredictionSet:
 def _check_raster(path: Path, slide: SlidePrediction, *, bands: int | None) -> None:
     """Raise FormatError unless a raster is as large as its row of predictions.json makes it; None is any bands."""
     try:
-        with _quiet(), rasterio.open(path) as dataset:
+        with open_raster(path) as dataset:
             found = (dataset.width, dataset.height, dataset.count)
     except RasterioError as err:
         raise FormatError(f"{path}: raster cannot be read ({err})") from err
@@ -196,7 +196,7 @@ def read_strips(path: Path, *, rows: int, dtype: str = "uint8") -> Iterator[tupl
         FormatError: The file is damaged or of another type.
     """
     try:
-        with _quiet(), rasterio.open(path) as dataset:
+        with open_raster(path) as dataset:
             if dataset.dtypes[0] != dtype:
                 raise FormatError(f"{path}: values are {dataset.dtypes[0]}, here they have to be {dtype}")
             for y in range(0, dataset.height, rows):
@@ -214,7 +214,7 @@ def window_reader(path: Path) -> Iterator[Callable[[int, int, int, int], NDArray
         FormatError: The file is damaged.
     """
     try:
-        with _quiet(), rasterio.open(path) as dataset:
+        with open_raster(path) as dataset:
             yield lambda x, y, width, height: dataset.read(window=Window(x, y, width, height))
     except RasterioError as err:
         raise FormatError(f"{path}: raster cannot be read ({err})") from err
@@ -229,7 +229,7 @@ def read_window(path: Path, tile: Tile, *, raster_downsample: float) -> NDArray[
     rows, columns = tile.array_shape
     scale = tile.downsample / raster_downsample
     window = Window(tile.array_x * scale, tile.array_y * scale, columns * scale, rows * scale)
-    with _quiet(), rasterio.open(path) as dataset:
+    with _quiet(), open_raster(path) as dataset:
         pixels = dataset.read(
             1, window=window, out_shape=(rows, columns), boundless=True, fill_value=0, resampling=Resampling.nearest
         )
@@ -331,23 +331,22 @@ def create_raster(
         "transform": Affine(downsample, 0, 0, 0, downsample, 0),
         "nodata": fill or None,  # what GDAL completes blocks with
     }
-    with _quiet():
-        with rasterio.open(path, "w", **profile) as dataset:
-            if mpp is not None:
-                per_cm = f"{1e4 / mpp:.6f}"
-                dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
-            if colors is not None and bands == 1:
-                dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
-            writer = RasterWriter(dataset, fill)
-            yield writer
-            dataset.nodata = None
-        _check_complete(path, writer.filled)
-        try:
-            complete(path, writer.filled, np.full((BLOCK, BLOCK), fill, dtype), nearest=nearest)
-        # Here rasterio lets GDAL's own errors through.
-        except (OSError, tifffile.TiffFileError, ValueError, RasterioError, CPLE_BaseError) as err:
-            raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
-        _check_complete(path, writer.filled)
+    with open_raster(path, "w", **profile) as dataset:
+        if mpp is not None:
+            per_cm = f"{1e4 / mpp:.6f}"
+            dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
+        if colors is not None and bands == 1:
+            dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
+        writer = RasterWriter(dataset, fill)
+        yield writer
+        dataset.nodata = None
+    _check_complete(path, writer.filled)
+    try:
+        complete(path, writer.filled, np.full((BLOCK, BLOCK), fill, dtype), nearest=nearest)
+    # Here rasterio lets GDAL's own errors through.
+    except (OSError, tifffile.TiffFileError, ValueError, RasterioError, CPLE_BaseError) as err:
+        raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
+    _check_complete(path, writer.filled)
 
 
 def _check_complete(path: Path, filled: NDArray[np.bool_]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +9,14 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from qpkit.core.annotation import DEFAULT_PLANE, Plane
 from qpkit.core.pictures import DAMAGED_IMAGE
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError
+from qpkit.rasters import open_raster
 from qpkit.slides.base import not_rgb, on_background, require_plane
 from qpkit.slides.colors import WHITE
 from qpkit.slides.pixel_size import MAP_NOTE, UM_PER_TIFF_UNIT, with_pixel_size
@@ -38,10 +38,7 @@ class RasterReader:
     def __init__(self, path: Path, *, background: tuple[int, int, int] = WHITE) -> None:
         self._path, self._background = path, background
         try:
-            with warnings.catch_warnings():
-                # A picture has no place on earth, which rasterio warns of.
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._dataset = rasterio.open(path)
+            self._dataset = open_raster(path)
         except RasterioError as err:
             raise FormatError(f"{path}: no picture that GDAL knows") from err
         alpha = self._dataset.colorinterp[-1] == rasterio.enums.ColorInterp.alpha

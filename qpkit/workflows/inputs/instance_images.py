@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from qpkit.errors import FormatError, LabelError, ProjectError, listed
 from qpkit.formats.shared.label_table import read_instance_classes
+from qpkit.rasters import open_raster
 
 SUFFIXES: Final = (".png", ".tif", ".tiff")
 
@@ -181,8 +180,6 @@ def number_picture(path: Path, *, max_px: int) -> NDArray[Any]:
 def _opened(path: Path) -> Any:
     """The opened raster, as a context manager."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path)
+        return open_raster(path)
     except RasterioError as err:
         raise FormatError(f"{path}: label image cannot be read ({err})") from err

@@ -35,8 +35,11 @@ _WAITING: Final = 0.05
 _FIRST_SHARE: Final = 4
 """A quarter of the cores read at first, two of them at least: threads that are too many stand in each other's way."""
 
-_GAIN: Final = 1.05
-"""A thread more has to make reading faster by this factor, or none is added after it."""
+_SHARE_OF_GAIN: Final = 0.25
+"""A thread more has to bring this part of what the others read on average, or none is added after it."""
+
+_TO_KNOW: Final = 4
+"""Items that each thread has to have read before it is said how fast they are."""
 
 
 class Waiting(Protocol):
@@ -209,11 +212,11 @@ class _Adding:
         self._waits &= needed
         if self._ended or not needed:
             return
-        if self._items < 2 * self._reading.threads:  # too few to know how fast it is
+        if self._items < _TO_KNOW * self._reading.threads:
             return
         rate = self._items / (time.perf_counter() - self._since)
         # How fast the device takes batches says nothing of the readers: only what was waited for all the time does.
-        if self._waits and rate < _GAIN * self._rate:
+        if self._waits and rate < self._rate * (1 + _SHARE_OF_GAIN / self._reading.threads):
             self._ended = True
             return
         self._rate = max(self._rate, rate) if self._waits else self._rate

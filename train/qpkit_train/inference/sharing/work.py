@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from qpkit_train.inference.running.opening import open_model
 from qpkit_train.inference.sharing.claims import Claim, LostClaimError, claimed, wait_a_little
 from qpkit_train.inference.sharing.finished import Finished, finished_slide, note_finished
 from qpkit_train.inference.sharing.journal import Journal
-from qpkit_train.inference.slide import SlidePredictor, tile_grid
+from qpkit_train.inference.slide import SlidePredictor, Steps, finished, tile_grid
 from qpkit_train.models.card import Model
 
 OnTiles = Callable[[int, int, int], None]
@@ -93,7 +94,31 @@ class Worker:
             OutputError: The disk is full.
             FormatError: The model is damaged.
         """
-        left = [number for number in numbers if not self.slide(number)]
+        left: list[int] = []
+        with ThreadPoolExecutor(1, "qpkit-finish") as beside:
+            finishing: tuple[int, Future[bool]] | None = None
+
+            def await_last() -> None:
+                if finishing is not None and not finishing[1].result():
+                    left.append(finishing[0])
+
+            for number in numbers:
+                if self._is_done(number):
+                    continue
+                steps = self._claim(number)
+                try:
+                    next(steps)
+                except StopIteration as end:  # before there was anything to finish
+                    left += [] if end.value else [number]
+                    continue
+                try:
+                    await_last()
+                except BaseException:
+                    steps.close()
+                    raise
+                # Its rasters are completed while the next slide is predicted.
+                finishing = number, beside.submit(finished, steps)
+            await_last()
         for number in left:  # whose process may have died meanwhile
             self.slide(number)
 
@@ -107,7 +132,7 @@ class Worker:
         Returns:
             Whether the slide is done.
         """
-        while not (done := self._is_done(number) or self._claim(number)) and wait:
+        while not (done := self._is_done(number) or finished(self._claim(number))) and wait:
             wait_a_little()
         return done
 
@@ -117,7 +142,8 @@ class Worker:
             self._on_tiles(number, 0, 0)
         return done
 
-    def _claim(self, number: int) -> bool:
+    def _claim(self, number: int) -> Steps[bool]:
+        """Predict a slide, if no other process has it; see `SlidePredictor.steps`."""
         with claimed(self._root, self._plan.stems[number]) as claim:
             if claim is None:
                 return False
@@ -125,14 +151,14 @@ class Worker:
                 return True
             model = self._model
             try:
-                finished = self._predicted(number, model, claim)
+                found = yield from self._predicted(number, model, claim)
             except LostClaimError:
                 return False
-            note_finished(self._root, self._plan.stems[number], finished)
+            note_finished(self._root, self._plan.stems[number], found)
         self._on_tiles(number, 0, 0)
         return True
 
-    def _predicted(self, number: int, model: Model, claim: Claim) -> Finished:
+    def _predicted(self, number: int, model: Model, claim: Claim) -> Steps[Finished]:
         """Predict a slide and put its rasters in their places."""
         plan, source = self._plan, self._plan.sources[number]
         trials = self._root / _TRIALS / plan.stems[number]
@@ -145,7 +171,7 @@ class Worker:
                 job = SlidePredictor(
                     plan.card, source, slide, trial, plan.stems[number], plan.settings, plan.limits, area
                 )
-                report = job.run_with(model, lambda *done: self._on_tiles(number, *done[:2]), journal)
+                report = yield from job.steps(model, lambda *done: self._on_tiles(number, *done[:2]), journal)
             row = job.described()
             if row.ome_zarr is not None:
                 write_ome_zarr(trial / row.labels, trial / row.ome_zarr, plan.card.labels, row)
