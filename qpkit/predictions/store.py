@@ -331,7 +331,8 @@ def create_raster(
         "transform": Affine(downsample, 0, 0, 0, downsample, 0),
         "nodata": fill or None,  # what GDAL completes blocks with
     }
-    with open_raster(path, "w", **profile) as dataset:
+    # Not as its own context manager, which the thread that opens it would have to leave.
+    with contextlib.closing(open_raster(path, "w", **profile)) as dataset:
         if mpp is not None:
             per_cm = f"{1e4 / mpp:.6f}"
             dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")

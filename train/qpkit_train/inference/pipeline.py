@@ -200,28 +200,26 @@ class _Adding:
     """Adds readers while they are waited for, until one more does not make reading faster."""
 
     def __init__(self, reading: _Readers[Any]) -> None:
-        self._reading, self._rate, self._ended = reading, 0.0, False
+        self._reading, self._best, self._ended = reading, 0.0, False
         self._start()
 
     def _start(self) -> None:
-        self._items, self._since, self._waits = 0, time.perf_counter(), True
+        self._items, self._since = 0, time.perf_counter()
 
     def batch(self, items: int, *, needed: bool) -> None:
         """A batch was read; it was needed before it was there, or not."""
-        self._items += items
-        self._waits &= needed
-        if self._ended or not needed:
+        if not needed:  # how fast the device takes batches says nothing of the readers
+            self._start()
             return
-        if self._items < _TO_KNOW * self._reading.threads:
+        self._items += items
+        if self._ended or self._items < _TO_KNOW * self._reading.threads:
             return
         rate = self._items / (time.perf_counter() - self._since)
-        # How fast the device takes batches says nothing of the readers: only what was waited for all the time does.
-        if self._waits and rate < self._rate * (1 + _SHARE_OF_GAIN / self._reading.threads):
-            self._ended = True
-            return
-        self._rate = max(self._rate, rate) if self._waits else self._rate
-        self._reading.add()
-        self._start()
+        self._ended = rate < self._best * (1 + _SHARE_OF_GAIN / self._reading.threads)
+        if not self._ended:
+            self._best = rate
+            self._reading.add()
+            self._start()
 
 
 class _Batch:
