@@ -19,7 +19,11 @@ from qpkit.ops.vectors.band import Band, band_of
 from qpkit.ops.vectors.join import joined
 from qpkit.ops.vectors.part import arcs_of, parted
 
-_BAND_PX: Final = 1 << 20
+_BAND_ROWS: Final = 128
+"""Of a band, if that makes neither too few px nor too many: the fewer rows, the more pieces have to be put together."""
+
+_BAND_PX: Final = (1 << 20, 1 << 22)
+"""Fewest and most."""
 
 Strips = Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]]
 
@@ -80,9 +84,11 @@ def _bands(strips: Strips, skip: NDArray[np.int64]) -> Iterator[partial[Band]]:
 
 
 def _rows(strips: Strips) -> Iterator[tuple[int, NDArray[Any], NDArray[np.uint8] | None]]:
-    """Strips of at most so many px."""
+    """Strips of a band's height."""
     for y, labels, weights in strips:
-        rows = max(1, _BAND_PX // max(1, labels.shape[1]))
+        width = max(1, labels.shape[1])
+        least, most = _BAND_PX
+        rows = max(1, min(max(_BAND_ROWS * width, least), most) // width)
         for low in range(0, len(labels), rows):
             part = slice(low, low + rows)
             yield y + low, labels[part], None if weights is None else weights[part]
