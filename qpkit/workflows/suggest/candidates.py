@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,8 +92,10 @@ class Found:
     tissue_mm2: float
 
 
-def candidates_of(item: SlideInput, settings: SuggestSettings, look: Look) -> Found:
-    """Look at every square of a slide that has enough tissue.
+def candidates_of(
+    item: SlideInput, settings: SuggestSettings, look: Look, *, among: Collection[Region] | None = None
+) -> Found:
+    """Look at every square of a slide that has enough tissue; of those in `among`, where it is given.
 
     Raises:
         ConfigError: The slide has no um per px.
@@ -115,6 +117,8 @@ def candidates_of(item: SlideInput, settings: SuggestSettings, look: Look) -> Fo
             for y in range(0, info.height - side + 1, side)
             for x in range(0, info.width - side + 1, side)
         ]
+        if among is not None:
+            regions = [region for region in regions if region in among]
         tissue = [tissue_fraction(thumbnail.tissue, region, info.width, info.height) for region in regions]
         regions = [region for region, there in zip(regions, tissue, strict=True) if there >= settings.min_tissue]
         tissue = [there for there in tissue if there >= settings.min_tissue]

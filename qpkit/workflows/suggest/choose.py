@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 import numpy as np
 
+from qpkit.core.tiles import Region
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.ops.choosing import spread_out
 from qpkit.predictions import PredictionSet
@@ -31,6 +32,7 @@ def suggest(
     *,
     predictions: Sequence[PredictionSet] = (),
     look: Look | None = None,
+    among: Mapping[str, Collection[Region]] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> SuggestReport:
     """Choose the regions of slides that are worth annotating next.
@@ -43,6 +45,7 @@ def suggest(
         settings: How many, and what counts.
         predictions: Of these slides; of several runs, too.
         look: What squares are compared by; None for colour and texture.
+        among: Only these squares of each slide, by its name; None for all.
         on_progress: Called with (work done, work in all, slide).
 
     Raises:
@@ -56,7 +59,8 @@ def suggest(
     tick = Ticker(len(items) * (1 + bool(predictions)), on_progress)
     found = []
     for item in items:
-        found.append(candidates_of(item, settings, look or TextureLook()))
+        own = None if among is None else among.get(item.source.name, ())
+        found.append(candidates_of(item, settings, look or TextureLook(), among=own))
         tick(item.source.name)
     candidates = [candidate for each in found for candidate in each.candidates]
     annotated, tissue = sum(len(each.covered) for each in found), sum(each.tissue_mm2 for each in found)
@@ -67,13 +71,13 @@ def suggest(
         )
     evidence: list[Evidence] = []
     if predictions:
-        for _, own in groupby(candidates, key=lambda candidate: candidate.item.source.name):
-            there = list(own)
+        for _, of_slide in groupby(candidates, key=lambda candidate: candidate.item.source.name):
+            there = list(of_slide)
             evidence += evidence_of(there, predictions)
             tick(there[0].item.source.name)
     columns, notes = columns_of(evidence, predictions, settings)
     worth = worth_of(columns, settings, len(candidates))
-    costs = [minutes_of(each, settings) for each in evidence] or [0.0] * len(candidates)
+    costs = [minutes_of(each.areas, each.outline_mm, settings) for each in evidence] or [0.0] * len(candidates)
     looks, covered = np.array([c.look for c in candidates]), np.array([seen for each in found for seen in each.covered])
     chosen: list[Suggestion] = []
     budget = _Budget.of(settings, tissue)

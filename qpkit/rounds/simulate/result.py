@@ -1,0 +1,135 @@
+"""What a simulation found: scores of every training, beside what its annotations cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from qpkit.files import csv_bytes
+from qpkit.rounds.simulate.settings import STRATEGIES, Strategy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One training, judged on the held-out slides.
+
+    Args:
+        seed: Of training, and of random regions.
+        strategy: By which regions were chosen.
+        round: From 1; 0 where everything is annotated.
+        regions: Annotated so far.
+        mm2: Annotated so far on the training slides.
+        fraction: Of all that is annotated there.
+        minutes: Of a person, by the stated costs.
+        dice: By class, of all held-out pixels together; None if undefined.
+        mean_dice: Over the classes without background; 0 where no model could be trained.
+        note: Why no model could be trained, else "".
+    """
+
+    seed: int
+    strategy: Strategy
+    round: int
+    regions: int
+    mm2: float
+    fraction: float
+    minutes: float
+    dice: Mapping[str, float | None]
+    mean_dice: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """All trainings.
+
+    Args:
+        scores: In the order in which they were made.
+        slides: Names by split: train, val, test.
+        regions: That could be chosen.
+        annotated_mm2, annotated_minutes: Of everything annotated on the training slides.
+        budget: Of a round.
+        steps: Of each training.
+        recipe: Its name.
+        run: What was trained with, in words.
+        notes: What the user has to know.
+        seconds: Wall time of this call.
+    """
+
+    scores: tuple[Score, ...]
+    slides: Mapping[str, Sequence[str]]
+    regions: int
+    annotated_mm2: float
+    annotated_minutes: float
+    budget: str
+    steps: int
+    recipe: str
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, background left out."""
+        return tuple(dict.fromkeys(name for score in self.scores for name in score.dice))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """The mean over the seeds of one strategy and round.
+
+    Args:
+        strategy, round: Which.
+        seeds: How many.
+        mm2, fraction, minutes, regions: Means of what was annotated.
+        dice: (mean, lowest, highest) by class, None where one is undefined; "mean" is that over the classes.
+    """
+
+    strategy: Strategy
+    round: int
+    seeds: int
+    regions: float
+    mm2: float
+    fraction: float
+    minutes: float
+    dice: Mapping[str, tuple[float, float, float] | None]
+
+
+def points_of(scores: Iterable[Score]) -> list[Point]:
+    """Average over seeds; strategies in their order, rounds from the first."""
+    found: dict[tuple[int, int], list[Score]] = {}
+    for score in scores:
+        found.setdefault((STRATEGIES.index(score.strategy), score.round), []).append(score)
+    return [_point(found[key]) for key in sorted(found)]
+
+
+def _point(scores: Sequence[Score]) -> Point:
+    names = dict.fromkeys(name for score in scores for name in score.dice)
+    dice = {"mean": _spread([score.mean_dice for score in scores])}
+    dice |= {name: _spread([score.dice.get(name) for score in scores]) for name in names}
+    return Point(
+        strategy=scores[0].strategy,
+        round=scores[0].round,
+        seeds=len(scores),
+        regions=mean(score.regions for score in scores),
+        mm2=mean(score.mm2 for score in scores),
+        fraction=mean(score.fraction for score in scores),
+        minutes=mean(score.minutes for score in scores),
+        dice=dice,
+    )
+
+
+def _spread(values: Sequence[float | None]) -> tuple[float, float, float] | None:
+    known = [value for value in values if value is not None]
+    return (mean(known), min(known), max(known)) if len(known) == len(values) else None
+
+
+def scores_csv(scores: Sequence[Score], classes: Sequence[str]) -> bytes:
+    """One row per training."""
+    plain = ("strategy", "seed", "round", "regions", "mm2", "fraction", "minutes", "mean_dice")
+    rows: list[list[Any]] = [[*plain, *(f"dice_{name}" for name in classes), "note"]]
+    rows += [
+        [*(getattr(score, key) for key in plain), *(score.dice.get(name) for name in classes), score.note]
+        for score in scores
+    ]
+    return csv_bytes(rows)
