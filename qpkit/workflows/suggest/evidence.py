@@ -153,4 +153,4 @@ def outline_px(labels: NDArray[np.uint8], label_map: LabelMap) -> float:
         np.count_nonzero((labels[one] != labels[other]) & known[one] & known[other])
         for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]))
     )
-    return edges * math.pi / 4
+    return int(edges) * math.pi / 4
