@@ -34,7 +34,7 @@ def played(options: argparse.Namespace) -> Simulation:
 
     def tell(done: int, total: int, text: str) -> None:
         nonlocal said
-        if time.monotonic() - said > 30:  # noqa: PLR2004
+        if time.monotonic() - said > 30:
             said = time.monotonic()
             print(f"{done}/{total} {text}", flush=True)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import typer
 
+from qpkit.api.train import DEFAULT_RECIPE
 from qpkit.cli.shared.console import progress, say, say_all, table_of, took
 from qpkit.extras import extra
 from qpkit.rounds.simulate.result import Point, Simulation, points_of
 from qpkit.rounds.simulate.settings import SimulateSettings
-from qpkit.rounds.simulate.simulate import DEFAULT_RECIPE, simulate
+from qpkit.rounds.simulate.simulate import simulate
 from qpkit.workflows.export.settings import ExportSettings
 
 

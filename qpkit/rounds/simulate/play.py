@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _REGIONS: Final = "regions.json"
 _SCORES: Final = "scores.json"
+_TILE_PX: Final = 256
+"""Of predictions: squares lie scattered, and larger tiles would show the model much that nobody asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,8 @@ class Player:
         out, areas = folder / name, self.study.areas(squares)
         if not (out / PREDICTIONS).is_file():
             sources = [item.source for item in items if item.source.name in areas]
-            report = predict(folder / "run", sources, out, PredictSettings(probabilities=probabilities), areas=areas)
+            how = PredictSettings(probabilities=probabilities, tile_px=_TILE_PX)
+            report = predict(folder / "run", sources, out, how, areas=areas)
             if report.skipped:
-                raise FormatError(f"cannot be predicted: {listed(f'{name}: {why}' for name, why in report.skipped)}")
+                raise FormatError(f"cannot be predicted: {listed(f'{slide}: {why}' for slide, why in report.skipped)}")
         return read_predictions(out)

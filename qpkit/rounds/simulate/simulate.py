@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -122,7 +121,7 @@ def _facts(study: Study, settings: SimulateSettings, recipe: Recipe, look: Look)
     """What decides every score."""
     plain = {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name not in _PROLONGING}
     return {
-        "settings": msgspec.to_builtins({**plain, "where": dict(settings.where)}),
+        "settings": {**plain, "where": dict(settings.where)},
         "export": study.export.to_builtins(),
         "whole_export": study.job,
         "recipe": msgspec.to_builtins(_with_seed(recipe, 0)),
@@ -135,7 +134,8 @@ def _claim(out: Path, facts: Mapping[str, Any]) -> None:
     file = out / INFO_NAME
     if file.is_file():
         there = msgspec.json.decode(file.read_bytes())
-        different = [name for name, value in msgspec.to_builtins(facts).items() if there.get(name) != value]
+        asked = msgspec.json.decode(msgspec.json.encode(facts))
+        different = [name for name, value in asked.items() if there.get(name) != value]
         if different:
             raise OutputError(
                 f"{out}: holds a simulation of other settings ({', '.join(different)}); choose another folder, or say "
@@ -154,9 +154,7 @@ def _claim(out: Path, facts: Mapping[str, Any]) -> None:
 def _simulation(
     study: Study, settings: SimulateSettings, recipe: Recipe, scores: Sequence[Score], *, steps: int, seconds: float
 ) -> Simulation:
-    slides = {
-        split: tuple(item.source.name for item in study.of_split(split)) for split in ("train", "val", "test")
-    }
+    slides = {split: tuple(item.source.name for item in study.of_split(split)) for split in ("train", "val", "test")}
     every = study.everything
     notes = [
         f"every training has {steps:,} steps from the same start (recipe {recipe.name}), whatever is annotated, "

@@ -170,9 +170,7 @@ def _splits(items: Sequence[SlideInput], export: ExportSettings) -> dict[str, st
     return splits
 
 
-def _choosable(
-    item: SlideInput, squares: Sequence[Square], settings: SimulateSettings, look: Look
-) -> list[Square]:
+def _choosable(item: SlideInput, squares: Sequence[Square], settings: SimulateSettings, look: Look) -> list[Square]:
     """Squares that are annotated well enough, and that `qpkit suggest` would take for tissue."""
     enough = {square.region: square for square in squares if square.truth >= settings.min_truth}
     found = candidates_of(only_regions(item, ()), settings, look, among=enough)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import shapely
@@ -134,7 +134,7 @@ def only_regions(item: SlideInput, squares: Iterable[Square]) -> OnlyRegions:
     return OnlyRegions(**_facts(item), regions=_own(item, squares))
 
 
-def _facts(item: SlideInput) -> dict[str, object]:
+def _facts(item: SlideInput) -> dict[str, Any]:
     return {field.name: getattr(item, field.name) for field in fields(SlideInput)}
 
 
