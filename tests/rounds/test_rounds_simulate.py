@@ -161,7 +161,8 @@ def test_a_killed_simulation_goes_on_and_ends_as_one_that_was_not(
     before = {path: path.read_bytes() for path in project.parent.rglob("*") if path.is_file()}
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    assert command(project, tmp_path / "a/out", "--rounds", 2) == 0
+    asked = ("--strategy", "suggest", "--rounds")
+    assert command(project, tmp_path / "a/out", *asked, 2) == 0
     assert {path: path.read_bytes() for path in project.parent.rglob("*") if path.is_file()} == before
     # The other one asks for less at first, and is killed at every step.
     for step in ("suggest", "export_tiles", "train", "evaluate"):
@@ -171,20 +172,15 @@ def test_a_killed_simulation_goes_on_and_ends_as_one_that_was_not(
                 raise KeyboardInterrupt
 
             patched.setattr(f"qpkit.rounds.simulate.play.{step}", killed)
-            assert command(project, tmp_path / "b/out", "--rounds", 1, "--strategy", "suggest") != 0
-    assert command(project, tmp_path / "b/out", "--rounds", 1, "--strategy", "suggest") == 0
-    assert command(project, tmp_path / "b/out", "--rounds", 2) == 0
+            assert command(project, tmp_path / "b/out", *asked, 1) != 0
+    assert command(project, tmp_path / "b/out", *asked, 1) == 0
+    assert command(project, tmp_path / "b/out", *asked, 2) == 0
     whole = scores(tmp_path / "a/out")
-    assert whole == scores(tmp_path / "b/out") and len(whole) == 5
-    for strategy in ("suggest", "random"):
-        first, second = (
-            json.loads((tmp_path / f"a/out/seed-0/{strategy}/round-{n}/regions.json").read_text()) for n in (1, 2)
-        )
-        assert second[:3] == first and len(second) == 6
-        drawn = read_geojson(next((tmp_path / f"a/out/seed-0/{strategy}/round-2").glob("*.geojson")))
-        assert [o.geometry.bounds[0] for o in drawn] == [s["region"]["x"] for s in second]
-    ceiling = next(score for score in whole if score.strategy == "all")
-    assert ceiling.fraction == 1 and all(score.mm2 < ceiling.mm2 for score in whole if score.strategy != "all")
+    assert whole == scores(tmp_path / "b/out") and [score.regions for score in whole] == [3, 6]
+    first, second = (json.loads((tmp_path / f"a/out/seed-0/suggest/round-{n}/regions.json").read_text()) for n in (1, 2))
+    assert second[:3] == first and len(second) == 6
+    drawn = read_geojson(next((tmp_path / "a/out/seed-0/suggest/round-2").glob("*.geojson")))
+    assert [o.geometry.bounds[0] for o in drawn] == [s["region"]["x"] for s in second]
     # Other settings are another simulation.
     capsys.readouterr()
     assert command(project, tmp_path / "b/out", "--steps", 4) == 1
@@ -211,6 +207,7 @@ def test_everything_annotated_is_an_ordinary_training_on_an_ordinary_export(proj
     assert run("evaluate", tmp_path / "p", project, "-o", tmp_path / "e", "--where", "Split=test") == 0
     found = json.loads((tmp_path / "e/evaluation.json").read_text())["pooled"]
     (score,) = scores(tmp_path / "out")
+    assert score.fraction == 1
     assert score.mean_dice == pytest.approx(found["mean_dice"], abs=0.02)
 
 
