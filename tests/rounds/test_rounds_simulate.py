@@ -155,6 +155,7 @@ def scores(out: Path) -> list[Score]:
     return msgspec.convert(json.loads((out / "simulate.json").read_text())["scores"], list[Score])
 
 
+@pytest.mark.slow
 def test_a_killed_simulation_goes_on_and_ends_as_one_that_was_not(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,9 +178,10 @@ def test_a_killed_simulation_goes_on_and_ends_as_one_that_was_not(
     assert command(project, tmp_path / "b/out", *asked, 2) == 0
     whole = scores(tmp_path / "a/out")
     assert whole == scores(tmp_path / "b/out") and [score.regions for score in whole] == [3, 6]
-    first, second = (json.loads((tmp_path / f"a/out/seed-0/suggest/round-{n}/regions.json").read_text()) for n in (1, 2))
+    rounds = [tmp_path / f"a/out/seed-0/suggest/round-{number}" for number in (1, 2)]
+    first, second = (json.loads((folder / "regions.json").read_text()) for folder in rounds)
     assert second[:3] == first and len(second) == 6
-    drawn = read_geojson(next((tmp_path / "a/out/seed-0/suggest/round-2").glob("*.geojson")))
+    drawn = read_geojson(next(rounds[1].glob("*.geojson")))
     assert [o.geometry.bounds[0] for o in drawn] == [s["region"]["x"] for s in second]
     # Other settings are another simulation.
     capsys.readouterr()
@@ -188,6 +190,7 @@ def test_a_killed_simulation_goes_on_and_ends_as_one_that_was_not(
     assert "of other settings (settings, recipe)" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_everything_annotated_is_an_ordinary_training_on_an_ordinary_export(project: Path, tmp_path: Path) -> None:
     assert command(project, tmp_path / "out", "--strategy", "all") == 0
     labels = tmp_path / "labels.toml"
