@@ -21,7 +21,7 @@ from measuring import Row, row, show
 from sparse import from_imagenet
 
 import qpkit
-from qpkit.rounds.simulate.result import Simulation, points_of
+from qpkit.rounds.simulate.result import Simulation, points_of, verdicts
 from qpkit.rounds.simulate.settings import SimulateSettings
 
 
@@ -89,7 +89,9 @@ def main() -> None:
     options = parser.parse_args()
     start = time.perf_counter()
     result = played(options)
-    print(f"{time.perf_counter() - start:.0f} s", *result.notes, sep="\n", flush=True)
+    print(
+        f"{time.perf_counter() - start:.0f} s", *result.notes, *verdicts(points_of(result.scores)), sep="\n", flush=True
+    )
     show(list(rows_of(result)), options.json)
 
 

@@ -11,7 +11,7 @@ import typer
 from qpkit.api.train import DEFAULT_RECIPE
 from qpkit.cli.shared.console import progress, say, say_all, table_of, took
 from qpkit.extras import extra
-from qpkit.rounds.simulate.result import Point, Simulation, points_of
+from qpkit.rounds.simulate.result import Point, Simulation, points_of, verdicts
 from qpkit.rounds.simulate.settings import SimulateSettings
 from qpkit.rounds.simulate.simulate import simulate
 from qpkit.workflows.export.settings import ExportSettings
@@ -55,6 +55,8 @@ def _show(result: Simulation) -> None:
     points = points_of(result.scores)
     table_of("Dice on held-out slides (mean over seeds)", [_row(point, result) for point in points])
     say_all("note: ", result.notes)
+    for line in verdicts(points):
+        say(line)
     slides = ", ".join(f"{split} {len(names)}" for split, names in result.slides.items())
     say(
         f"slides: {slides}; {result.regions} squares to choose from; annotated on training slides: "
