@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from qpkit.report.figures.names import add_legend, plain_text, png_of
 
@@ -47,6 +48,7 @@ def draw_budgets(curves: Sequence[Curve], names: Sequence[str]) -> bytes:
                 _draw(axes, curve, getattr(curve, axis), name)
             axes.set_title("mean of the classes" if name == "mean" else plain_text(name), fontsize=10)
             axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1))
+            axes.xaxis.set_major_locator(MaxNLocator(5, prune="upper"))
             axes.grid(alpha=0.3)
         row[0].set_ylabel("Dice on held-out slides")
     add_legend(grid[0][0])

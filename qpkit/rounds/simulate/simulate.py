@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qpkit.api.train import DEFAULT_RECIPE
-from qpkit.errors import OutputError
+from qpkit.errors import ConfigError, OutputError
 from qpkit.extras import extra
 from qpkit.files import pretty_json, replace_file
 from qpkit.progress import OnProgress, no_progress
@@ -72,6 +72,8 @@ def simulate(
         from qpkit_train.recipe.load import load_recipe
 
     used = _with_steps(load_recipe(recipe, overrides), settings.steps)
+    if used.classifies_tiles:
+        raise ConfigError(f"recipe {used.name} classifies tiles; a simulation trains networks that segment")
     compared = look or TextureLook()
     study = study_of(project, settings, export, compared)
     facts = _facts(study, settings, used, compared)
