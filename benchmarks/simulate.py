@@ -21,7 +21,7 @@ from measuring import Row, row, show
 from sparse import from_imagenet
 
 import qpkit
-from qpkit.rounds.simulate.result import Simulation, points_of, verdicts
+from qpkit.rounds.simulate.result import Simulation, baselines_of, points_of, verdicts
 from qpkit.rounds.simulate.settings import SimulateSettings
 
 
@@ -58,6 +58,8 @@ def rows_of(result: Simulation) -> Iterator[Row]:
     """A row for each strategy and round, against everything annotated."""
     points = points_of(result.scores)
     ceiling = next(point.dice["mean"] for point in points if point.strategy == "all")
+    for name, dice in baselines_of(result.scores).items():
+        yield row(f"all pixels one class: {name}", dice, "Dice")
     for point in points:
         mean = point.dice["mean"]
         if mean is None or ceiling is None:

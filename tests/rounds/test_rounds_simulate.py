@@ -19,7 +19,7 @@ from qpkit.dataset import read_tile_set
 from qpkit.dataset.splits import SplitRule
 from qpkit.errors import ConfigError, OutputError, ProjectError
 from qpkit.qupath import read_geojson
-from qpkit.rounds.simulate.result import Score, points_of, verdicts
+from qpkit.rounds.simulate.result import Score, baselines_of, points_of, verdicts
 from qpkit.rounds.simulate.settings import SimulateSettings, Strategy
 from qpkit.rounds.simulate.study import Study, study_of
 from qpkit.workflows.export.settings import ExportSettings
@@ -212,13 +212,14 @@ def test_everything_annotated_is_an_ordinary_training_on_an_ordinary_export(proj
     (score,) = scores(tmp_path / "out")
     assert score.fraction == 1
     assert score.mean_dice == pytest.approx(found["mean_dice"], abs=0.02)
+    assert score.baselines == {name: found["baselines"][name]["all this class"]["dice"] for name in score.dice}
 
 
 def test_what_is_said_of_the_curves_follows_from_the_means() -> None:
     def score(strategy: Strategy, number: int, seed: int, dice: float) -> Score:
         return Score(
             seed=seed, strategy=strategy, round=number, regions=number, mm2=number / 10, fraction=number / 10,
-            minutes=float(number), dice={"Tumor": dice}, mean_dice=dice,
+            minutes=float(number), dice={"Tumor": dice}, mean_dice=dice, baselines={"Tumor": 0.2, "Stroma": 0.8},
         )  # fmt: skip
 
     made = [score("all", 0, seed, 0.6) for seed in (0, 1)]
@@ -229,6 +230,7 @@ def test_what_is_said_of_the_curves_follows_from_the_means() -> None:
         ("suggest", 1, 2), ("suggest", 2, 2), ("random", 1, 2), ("random", 2, 2), ("all", 0, 2),
     ]  # fmt: skip
     assert points[0].dice["mean"] == pytest.approx((0.4, 0.3, 0.5))
+    assert baselines_of(made) == {"mean": 0.4, "Tumor": 0.2, "Stroma": 0.8}
     reaches, does_not, better = verdicts(points)
     assert reaches == "suggest reaches the Dice of everything annotated (0.600) with 20.0% of the area and 2.0 min"
     assert "random does not reach" in does_not and "in 1 of 2 rounds" in better

@@ -11,7 +11,7 @@ import typer
 from qpkit.api.train import DEFAULT_RECIPE
 from qpkit.cli.shared.console import progress, say, say_all, table_of, took
 from qpkit.extras import extra
-from qpkit.rounds.simulate.result import Point, Simulation, points_of, verdicts
+from qpkit.rounds.simulate.result import Point, Simulation, baselines_of, points_of, verdicts
 from qpkit.rounds.simulate.settings import SimulateSettings
 from qpkit.rounds.simulate.simulate import simulate
 from qpkit.workflows.export.settings import ExportSettings
@@ -54,6 +54,8 @@ def command(
 def _show(result: Simulation) -> None:
     points = points_of(result.scores)
     table_of("Dice on held-out slides (mean over seeds)", [_row(point, result) for point in points])
+    baselines = ", ".join(f"{name} {dice:.3f}" for name, dice in baselines_of(result.scores).items())
+    say(f"Dice of calling all held-out pixels one class: {baselines or 'not known'}")
     say_all("note: ", result.notes)
     for line in verdicts(points):
         say(line)

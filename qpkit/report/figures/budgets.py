@@ -31,11 +31,11 @@ class Curve:
     dice: Sequence[Mapping[str, tuple[float, float, float] | None]]
 
 
-def draw_budgets(curves: Sequence[Curve], names: Sequence[str]) -> bytes:
+def draw_budgets(curves: Sequence[Curve], names: Sequence[str], baselines: Mapping[str, float]) -> bytes:
     """Draw a row for mm2 and a row for minutes, a column for each of `names` ("mean" of the classes, then classes).
 
     Lines are means over seeds, bands the range from the lowest to the highest; what has one round alone (everything
-    annotated) is a horizontal line.
+    annotated) is a horizontal line, and so is the Dice of calling every pixel one class (`baselines`, by name).
 
     Returns:
         The content of a PNG file.
@@ -46,6 +46,8 @@ def draw_budgets(curves: Sequence[Curve], names: Sequence[str]) -> bytes:
         for axes, name in zip(row, names, strict=True):
             for curve in curves:
                 _draw(axes, curve, getattr(curve, axis), name)
+            if name in baselines:
+                axes.axhline(baselines[name], color="0.55", linewidth=1, linestyle=":", label="all pixels one class")
             axes.set_title("mean of the classes" if name == "mean" else plain_text(name), fontsize=10)
             axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1))
             axes.xaxis.set_major_locator(MaxNLocator(5, prune="upper"))

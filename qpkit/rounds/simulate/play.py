@@ -18,6 +18,7 @@ from qpkit.dataset.manifest import INFO_NAME as EXPORT
 from qpkit.errors import FormatError, LabelError, listed
 from qpkit.extras import extra
 from qpkit.files import pretty_json, replace_file, safe_names
+from qpkit.ops.scores.baselines import ALL_THIS_CLASS
 from qpkit.predictions import PredictionSet, read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS
 from qpkit.progress import OnProgress
@@ -27,6 +28,7 @@ from qpkit.rounds.simulate.settings import SimulateSettings, Strategy
 from qpkit.rounds.simulate.study import Study
 from qpkit.rounds.simulate.truth import Square, only_regions, region_annotations
 from qpkit.workflows.evaluate.predictions import evaluate
+from qpkit.workflows.evaluate.result import Scope
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import SlideInput
@@ -74,7 +76,7 @@ class Player:
         chosen = self.chosen(number) if number else self.study.everything
         items, export = self.study.annotated(chosen) if number else (list(self.study.items), self.study.export)
         note = self._train(folder, items, export, on_progress)
-        dice, mean = self._dice(folder) if not note else (dict.fromkeys(self._classes(), 0.0), 0.0)
+        found = None if note else self._judged(folder)
         mm2 = sum(square.mm2 for square in chosen)
         score = Score(
             seed=self.seed,
@@ -84,8 +86,9 @@ class Player:
             mm2=mm2,
             fraction=mm2 / sum(square.mm2 for square in self.study.everything),
             minutes=sum(square.minutes for square in chosen),
-            dice=dice,
-            mean_dice=mean,
+            dice={name: found.scores[name].dice if found else 0.0 for name in self._classes()},
+            mean_dice=float(found.mean_dice or 0.0) if found else 0.0,
+            baselines={name: found.baselines[name][ALL_THIS_CLASS].dice for name in self._classes()} if found else {},
             note=note,
         )
         replace_file(done, pretty_json(msgspec.to_builtins(score)))
@@ -153,13 +156,12 @@ class Player:
         labels = self.study.labels
         return [labels.name_of(value) for value in labels.trained_values if value != labels.background]
 
-    def _dice(self, folder: Path) -> tuple[dict[str, float | None], float]:
-        """Dice of each class on the held-out slides, and the mean of those that are defined."""
+    def _judged(self, folder: Path) -> Scope:
+        """Scores of all pixels of the held-out slides together."""
         items = self.study.of_split("test")
         squares = [square for item in items for square in self.study.truth[item.source.name]]
         found = self._predicted(folder, "predictions", items, squares, probabilities=False)
-        scores = evaluate(found, items, labels=self.study.labels).pooled
-        return {name: scores.scores[name].dice for name in self._classes()}, float(scores.mean_dice or 0.0)
+        return evaluate(found, items, labels=self.study.labels).pooled
 
     def _predicted(
         self, folder: Path, name: str, items: Sequence[SlideInput], squares: Sequence[Square], *, probabilities: bool

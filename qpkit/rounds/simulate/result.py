@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
@@ -25,6 +25,7 @@ class Score:
         minutes: Of a person, by the stated costs.
         dice: By class, of all held-out pixels together; None if undefined.
         mean_dice: Over the classes without background; 0 where no model could be trained.
+        baselines: By class, Dice of calling every held-out pixel this class; empty without a model.
         note: Why no model could be trained, else "".
     """
 
@@ -37,6 +38,7 @@ class Score:
     minutes: float
     dice: Mapping[str, float | None]
     mean_dice: float
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
     note: str = ""
 
 
@@ -71,6 +73,14 @@ class Simulation:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, background left out."""
         return tuple(dict.fromkeys(name for score in self.scores for name in score.dice))
+
+
+def baselines_of(scores: Iterable[Score]) -> dict[str, float]:
+    """Dice of calling every held-out pixel one class: by class, and as "mean" the best mean that this can have."""
+    known = next((score.baselines for score in scores if score.baselines), {})
+    dice = {name: value or 0.0 for name, value in known.items()}
+    # Whoever says one class has a Dice of 0 for all others.
+    return {"mean": max(dice.values()) / len(dice), **dice} if dice else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

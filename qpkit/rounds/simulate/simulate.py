@@ -17,7 +17,7 @@ from qpkit.extras import extra
 from qpkit.files import pretty_json, replace_file
 from qpkit.progress import OnProgress, no_progress
 from qpkit.rounds.simulate.play import Player
-from qpkit.rounds.simulate.result import Score, Simulation, points_of, scores_csv
+from qpkit.rounds.simulate.result import Score, Simulation, baselines_of, points_of, scores_csv
 from qpkit.rounds.simulate.settings import SimulateSettings, Strategy
 from qpkit.rounds.simulate.study import Study, study_of
 from qpkit.workflows.export.settings import ExportSettings
@@ -199,5 +199,5 @@ def _write(out: Path, facts: Mapping[str, Any], result: Simulation, *, is_finish
         for name in names
         if any(p.strategy == name for p in points)
     ]
-    replace_file(out / "simulate.png", draw_budgets(curves, ("mean", *result.classes)))
+    replace_file(out / "simulate.png", draw_budgets(curves, ("mean", *result.classes), baselines_of(result.scores)))
     replace_file(out / INFO_NAME, pretty_json({"asked": facts, "finished": is_finished, **told}))
