@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,15 @@ def test_everything_annotated_is_an_ordinary_training_on_an_ordinary_export(proj
     assert score.fraction == 1
     assert score.mean_dice == pytest.approx(found["mean_dice"], abs=0.02)
     assert score.baselines == {name: found["baselines"][name]["all this class"]["dice"] for name in score.dice}
+
+
+def test_without_torch_it_is_said_before_a_folder_is_made(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "qpkit_train.loop", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert command(project, tmp_path / "out") == 1
+    assert "pip install 'qpkit[train]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_what_is_said_of_the_curves_follows_from_the_means() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ def simulate(
     compared = look or TextureLook()
     study = study_of(project, settings, export, compared)
     facts = _facts(study, settings, used, compared)
+    with extra("train"):  # torch, of which recipes know nothing: before a folder is made
+        importlib.import_module("qpkit_train.loop")
     _claim(out, facts)
     steps = used.optim.epochs * used.optim.steps_per_epoch
     plays = [(seed, strategy) for seed in settings.seeds for strategy in settings.strategies]
