@@ -198,7 +198,7 @@ def fields_of(kind: type) -> tuple[Field, ...]:
 def _fields(kind: Hashable) -> tuple[Field, ...]:
     assert isinstance(kind, type)
     hints = typing.get_type_hints(kind, include_extras=True)
-    helps = help_of(kind)
+    helps = {name: said for base in reversed(kind.__mro__) for name, said in help_of(base).items()}
     found = []
     for field in dataclasses.fields(kind):
         plain, marks = _taken_apart(hints[field.name])

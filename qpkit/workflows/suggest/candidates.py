@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,8 +92,10 @@ class Found:
     tissue_mm2: float
 
 
-def candidates_of(item: SlideInput, settings: SuggestSettings, look: Look) -> Found:
-    """Look at every square of a slide that has enough tissue.
+def candidates_of(
+    item: SlideInput, settings: SuggestSettings, look: Look, *, among: Collection[Region] | None = None
+) -> Found:
+    """Look at every square of a slide that has enough tissue; of those in `among`, where it is given.
 
     Raises:
         ConfigError: The slide has no um per px.
@@ -115,11 +117,13 @@ def candidates_of(item: SlideInput, settings: SuggestSettings, look: Look) -> Fo
             for y in range(0, info.height - side + 1, side)
             for x in range(0, info.width - side + 1, side)
         ]
+        if among is not None:
+            regions = [region for region in regions if region in among]
         tissue = [tissue_fraction(thumbnail.tissue, region, info.width, info.height) for region in regions]
         regions = [region for region, there in zip(regions, tissue, strict=True) if there >= settings.min_tissue]
         tissue = [there for there in tissue if there >= settings.min_tissue]
         boxes = [shapely.box(r.x, r.y, r.x + side, r.y + side) for r in regions]
-        shares = shapely.area(shapely.intersection(boxes, _annotated(item.objects()))) / side**2
+        shares = shapely.area(shapely.intersection(boxes, annotated_area(item.objects()))) / side**2
         for region, there, share in zip(regions, tissue, shares.tolist(), strict=True):
             left, top = round(region.x / downsample) + margin, round(region.y / downsample) + margin
             tile = Tile(col=0, row=0, x=left, y=top, width=size, height=size, downsample=downsample)
@@ -133,8 +137,8 @@ def candidates_of(item: SlideInput, settings: SuggestSettings, look: Look) -> Fo
     return Found(found, covered, tissue_mm2)
 
 
-def _annotated(objects: Sequence[Annotation]) -> shapely.Geometry:
-    """Where people have annotated or reviewed."""
+def annotated_area(objects: Sequence[Annotation]) -> shapely.Geometry:
+    """Where people have annotated or reviewed, slide px."""
     drawn = [*drawn_by_people(objects), *(o for o in objects if is_reviewed_region(o))]
     areas = [o.geometry for o in drawn if o.kind == "annotation" and has_area(o.geometry)]
     return shapely.union_all([mend(area)[0] for area in areas])

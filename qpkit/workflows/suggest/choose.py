@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 import numpy as np
 
+from qpkit.core.tiles import Region
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.ops.choosing import spread_out
 from qpkit.predictions import PredictionSet
@@ -18,6 +19,7 @@ from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.inputs.slides import SlideInput
 from qpkit.workflows.suggest.candidates import Look, TextureLook, candidates_of
 from qpkit.workflows.suggest.evidence import Evidence, evidence_of
+from qpkit.workflows.suggest.handwork import Handwork, handwork_of
 from qpkit.workflows.suggest.result import Suggestion, SuggestReport
 from qpkit.workflows.suggest.settings import SuggestSettings
 from qpkit.workflows.suggest.worth import columns_of, minutes_of, reasons_of, worth_of
@@ -31,6 +33,7 @@ def suggest(
     *,
     predictions: Sequence[PredictionSet] = (),
     look: Look | None = None,
+    among: Mapping[str, Collection[Region]] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> SuggestReport:
     """Choose the regions of slides that are worth annotating next.
@@ -43,6 +46,7 @@ def suggest(
         settings: How many, and what counts.
         predictions: Of these slides; of several runs, too.
         look: What squares are compared by; None for colour and texture.
+        among: Only these squares of each slide, by its name; None for all.
         on_progress: Called with (work done, work in all, slide).
 
     Raises:
@@ -51,12 +55,17 @@ def suggest(
         FormatError: A file is damaged.
     """
     start = time.perf_counter()
-    if settings.minutes is not None and not predictions:
-        raise ConfigError("--minutes: what a region costs follows from its predicted outlines; give --predictions, too")
+    by_hand = handwork_of(items) if settings.minutes is not None and not predictions else None
+    if settings.minutes is not None and not predictions and by_hand is None:
+        raise ConfigError(
+            "--minutes: what a region costs follows from predicted outlines, or from what was drawn so far, and there "
+            "is neither; give --predictions, annotate a region first, or say --area"
+        )
     tick = Ticker(len(items) * (1 + bool(predictions)), on_progress)
     found = []
     for item in items:
-        found.append(candidates_of(item, settings, look or TextureLook()))
+        own = None if among is None else among.get(item.source.name, ())
+        found.append(candidates_of(item, settings, look or TextureLook(), among=own))
         tick(item.source.name)
     candidates = [candidate for each in found for candidate in each.candidates]
     annotated, tissue = sum(len(each.covered) for each in found), sum(each.tissue_mm2 for each in found)
@@ -67,13 +76,18 @@ def suggest(
         )
     evidence: list[Evidence] = []
     if predictions:
-        for _, own in groupby(candidates, key=lambda candidate: candidate.item.source.name):
-            there = list(own)
+        for _, of_slide in groupby(candidates, key=lambda candidate: candidate.item.source.name):
+            there = list(of_slide)
             evidence += evidence_of(there, predictions)
             tick(there[0].item.source.name)
     columns, notes = columns_of(evidence, predictions, settings)
     worth = worth_of(columns, settings, len(candidates))
-    costs = [minutes_of(each, settings) for each in evidence] or [0.0] * len(candidates)
+    costs = [minutes_of(each.areas, each.outline_mm, settings) for each in evidence]
+    if by_hand is not None:
+        costs = [by_hand.minutes(candidate.mm2, settings) for candidate in candidates]
+        notes = (*notes, _note_on_handwork(by_hand))
+    knows_costs = bool(costs)
+    costs = costs or [0.0] * len(candidates)
     looks, covered = np.array([c.look for c in candidates]), np.array([seen for each in found for seen in each.covered])
     chosen: list[Suggestion] = []
     budget = _Budget.of(settings, tissue)
@@ -85,7 +99,7 @@ def suggest(
             continue  # a cheaper one may still fit
         scores = {name: float(values[number]) for name, values in columns.items() if not math.isnan(values[number])}
         scores |= {"Distance": distance, "Tissue": candidates[number].tissue}
-        scores |= {"Minutes": costs[number]} if evidence else {}
+        scores |= {"Minutes": costs[number]} if knows_costs else {}
         chosen.append(
             Suggestion(
                 rank=len(chosen) + 1,
@@ -105,6 +119,14 @@ def suggest(
         tissue_mm2=tissue,
         notes=(*notes, f"squares are compared by {look.name}") if look else notes,
         seconds=time.perf_counter() - start,
+    )
+
+
+def _note_on_handwork(by_hand: Handwork) -> str:
+    per_mm2 = by_hand.areas / by_hand.mm2, by_hand.outline_mm / by_hand.mm2
+    return (
+        f"minutes are those of drawing by hand, with as much to draw as in the {by_hand.mm2:.3g} mm2 annotated so far: "
+        f"{per_mm2[0]:.3g} areas and {per_mm2[1]:.3g} mm of outline per mm2"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Region, level_size
 from qpkit.errors import ConfigError, ProjectError, listed
 from qpkit.predictions import PredictionSet, SlidePrediction
@@ -69,8 +70,8 @@ def evidence_of(candidates: Sequence[Candidate], sets: Sequence[PredictionSet]) 
                 entropy=float(np.mean(known)) if known else math.nan,
                 disagreement=float(np.mean(differs)) if differs else math.nan,
                 counts=np.array([np.count_nonzero(first == value) for value in values]),
-                areas=_areas(first, sets[0].label_map.background, ignore),
-                outline_mm=_outline_px(first) * mpp / 1000,
+                areas=areas_in(first, sets[0].label_map),
+                outline_mm=outline_px(first, sets[0].label_map) * mpp / 1000,
             )
         )
     return made
@@ -136,15 +137,20 @@ def _resized(labels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.ui
     return labels[np.ix_(rows, columns)]
 
 
-def _areas(labels: NDArray[np.uint8], background: int, ignore: int) -> int:
-    return sum(
-        int(ndimage.label(labels == value)[1])
-        for value in np.unique(labels).tolist()
-        if value not in (background, ignore)
+def areas_in(labels: NDArray[np.uint8], label_map: LabelMap) -> int:
+    """Count the 4-connected areas of classes in (h, w) labels."""
+    nothing = (label_map.background, label_map.ignore)
+    return sum(int(ndimage.label(labels == value)[1]) for value in np.unique(labels).tolist() if value not in nothing)
+
+
+def outline_px(labels: NDArray[np.uint8], label_map: LabelMap) -> float:
+    """Length of the borders between labels of (h, w): pixel edges times pi / 4, as of lines in all directions.
+
+    Where something ends in what is not known, nobody draws a line.
+    """
+    known = labels != label_map.ignore
+    edges = sum(
+        np.count_nonzero((labels[one] != labels[other]) & known[one] & known[other])
+        for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]))
     )
-
-
-def _outline_px(labels: NDArray[np.uint8]) -> float:
-    """Length of the borders between labels: pixel edges times pi / 4, as of lines in all directions."""
-    edges = np.count_nonzero(labels[1:] != labels[:-1]) + np.count_nonzero(labels[:, 1:] != labels[:, :-1])
-    return edges * math.pi / 4
+    return int(edges) * math.pi / 4

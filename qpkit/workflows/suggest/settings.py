@@ -20,7 +20,7 @@ class SuggestSettings(SlideSettings):
     Args:
         n: So many regions; 10 if nothing is said of area and time either.
         area: So much, such as 3% (of the tissue of all slides) or 1.5mm2.
-        minutes: So much work, by the two costs below; needs predictions.
+        minutes: So much work, by the two costs below; of predicted outlines, or of as much to draw as was drawn so far.
         region_um: Side of a region, um.
         min_tissue: Least fraction of tissue in a region.
         uncertainty: What it counts that predictions are unsure.

@@ -65,9 +65,9 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.searchsorted(np.sort(values), values, side="left") / len(values))
 
 
-def minutes_of(evidence: Evidence, settings: SuggestSettings) -> float:
-    """What it takes to annotate a square, by the stated costs."""
-    return (max(1, evidence.areas) * settings.decision_s + evidence.outline_mm * settings.outline_s_per_mm) / 60
+def minutes_of(areas: float, outline_mm: float, settings: SuggestSettings) -> float:
+    """What it takes to annotate a square with so many areas and so much outline, by the stated costs."""
+    return (max(1, areas) * settings.decision_s + outline_mm * settings.outline_s_per_mm) / 60
 
 
 def reasons_of(

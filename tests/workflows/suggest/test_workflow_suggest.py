@@ -118,6 +118,34 @@ def test_rare_classes_come_before_what_shows_nothing(project: Project, tmp_path:
     assert 0 < minutes <= 0.4
 
 
+def test_without_predictions_minutes_are_those_of_what_was_drawn_so_far(tmp_path: Path) -> None:
+    """What follows the edge of a region is no outline, and two that touch share theirs."""
+    left = Annotation(geometry=shapely.box(0, 0, WIDTH / 2, HEIGHT), path_class=PathClass(("Region*",)))
+    one, other = (shapely.box(x, 0, x + 20, 20) for x in (40, 60))
+    drawn = [Annotation(geometry=shape, path_class=kind) for shape, kind in zip((one, other), CLASSES, strict=True)]
+    project = small_project(tmp_path / "study", [[left, *drawn], []])
+    settings = replace(SETTINGS, minutes=0.5, decision_s=3.0, outline_s_per_mm=3000.0)
+    report = found(project, settings)
+    annotated_mm2 = WIDTH / 2 * HEIGHT * (MPP / 1000) ** 2
+    share = report.suggestions[0].candidate.mm2 / annotated_mm2
+    outline_mm = (20 + 20 + 20 + 20 + 20 - 6) * MPP / 1000
+    expected = (1 * 3.0 + outline_mm * share * 3000.0) / 60
+    assert report.suggestions[0].scores["Minutes"] == pytest.approx(expected, rel=0.03)
+    assert 0.5 - expected < sum(one.scores["Minutes"] for one in report.suggestions) <= 0.5 + 1e-3
+    assert any("drawing by hand" in note for note in report.notes)
+    with pytest.raises(ConfigError, match="there is neither"):
+        found(small_project(tmp_path / "empty", [[], []]), settings)
+
+
+def test_only_squares_that_are_among_those_wanted_are_looked_at(project: Project) -> None:
+    every = found(project, replace(SETTINGS, n=10_000)).suggestions
+    name = project.entries[1].name
+    wanted = [one.candidate.region for one in every if one.candidate.item.source.name == name][:5]
+    items = slide_inputs([project.path], SETTINGS)
+    report = suggest(items, replace(SETTINGS, n=10_000), among={name: wanted})
+    assert {one.candidate.region for one in report.suggestions} == set(wanted) and report.candidates == 5
+
+
 def test_nothing_is_searched_once_the_budget_is_used_up(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
@@ -146,7 +174,6 @@ def test_budgets_are_kept(project: Project) -> None:
         (replace(SETTINGS, area="5"), "percentage"),
         (replace(SETTINGS, area="200%"), "percentage"),
         (replace(SETTINGS, area="0.0000001mm2"), "less than one region"),
-        (replace(SETTINGS, minutes=5.0), "--predictions"),
     ],
 )
 def test_bad_budgets_are_refused(project: Project, settings: SuggestSettings, says: str) -> None:
