@@ -2,7 +2,7 @@
 
 python benchmarks/simulate.py PROJECT LABELS OUT [--seeds 0,1,2] [--rounds 5] [--area 4%] [--region-um 64] [--mpp 1]
     [--tile-size 128] [--steps 300] [--epochs 10] [--batch-size 8] [--imagenet efficientnet-lite0-57934424.pth]
-    [--json FILE]
+    [--strategies suggest,random,all] [--json FILE]
 
 PROJECT has slides with metadata "Split" (train, val, test), LABELS is its labels.toml, OUT the folder of the
 simulation; what is there is gone on with. The network is a U-Net: with --imagenet on an EfficientNet-Lite0 with these
@@ -42,8 +42,8 @@ def played(options: argparse.Namespace) -> Simulation:
         options.project,
         options.out,
         SimulateSettings.of(
-            rounds=options.rounds, seeds=options.seeds, area=options.area, region_um=options.region_um,
-            steps=options.steps,
+            rounds=options.rounds, seeds=options.seeds, strategies=options.strategies, area=options.area,
+            region_um=options.region_um, steps=options.steps,
         ),
         qpkit.ExportSettings.of(
             labels=str(options.labels), split="metadata:Split", mpp=options.mpp, tile_size=options.tile_size
@@ -57,19 +57,20 @@ def played(options: argparse.Namespace) -> Simulation:
 def rows_of(result: Simulation) -> Iterator[Row]:
     """A row for each strategy and round, against everything annotated."""
     points = points_of(result.scores)
-    ceiling = next(point.dice["mean"] for point in points if point.strategy == "all")
+    ceiling = next((point.dice["mean"] for point in points if point.strategy == "all"), None)
     for name, dice in baselines_of(result.scores).items():
         yield row(f"all pixels one class: {name}", dice, "Dice")
     for point in points:
         mean = point.dice["mean"]
-        if mean is None or ceiling is None:
+        if mean is None:
             continue
         classes = ", ".join(f"{name} {point.dice[name][0]:.3f}" for name in result.classes if point.dice[name])
         title = (
             f"{point.strategy} {point.round}: {point.mm2:.3f} mm2 ({point.fraction:.1%}), {point.minutes:.1f} min, "
             f"{mean[1]:.3f} to {mean[2]:.3f}; {classes}"
         )
-        yield row(title, mean[0], "Dice", against="everything annotated", ratio=mean[0] / ceiling[0])
+        ratio = None if ceiling is None else mean[0] / ceiling[0]
+        yield row(title, mean[0], "Dice", against="everything annotated", ratio=ratio)
 
 
 def main() -> None:
@@ -78,6 +79,7 @@ def main() -> None:
     for name in ("project", "labels", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--strategies", default="suggest,random,all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--area", default="4%")
     parser.add_argument("--region-um", type=float, default=64)
