@@ -24,7 +24,7 @@ from qpkit_train.inference.pixels.area import Area
 from qpkit_train.inference.pixels.blend import Blender, neighbourhood
 from qpkit_train.inference.pixels.rasters import SlideRasters
 from qpkit_train.inference.pixels.reading import TileReader
-from qpkit_train.inference.pixels.tile_choice import choose_tiles
+from qpkit_train.inference.pixels.tile_choice import TileChoice, choose_tiles
 from qpkit_train.inference.pixels.writers import open_writers
 from qpkit_train.inference.predicted import PredictedSlide, Speed
 from qpkit_train.inference.running.together import Together
@@ -122,20 +122,31 @@ class SlidePredictor:
         """Predict the slide into its rasters; see `steps`."""
         return finished(self.steps(model, on_progress, journal))
 
-    def steps(self, model: Model, on_progress: OnProgress, journal: Journal | None = None) -> Steps[PredictedSlide]:
+    def choose(self) -> TileChoice:
+        """Look which tiles are to be predicted.
+
+        Raises:
+            FormatError: The slide cannot be read.
+        """
+        return choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
+
+    def steps(
+        self, model: Model, on_progress: OnProgress, journal: Journal | None = None, choice: TileChoice | None = None
+    ) -> Steps[PredictedSlide]:
         """Predict the slide into its rasters, in two steps: in the second, nothing is left to predict.
 
         Args:
             model: What predicts it.
             on_progress: Called with (tiles with tissue done, such tiles, name).
             journal: Takes up every answer; what it already has is not predicted again.
+            choice: As `choose` gives it, if that was done before.
 
         Raises:
             FormatError: The slide cannot be read any more, or none of its tiles.
             OutputError: A raster or the journal cannot be written.
         """
         started = time.perf_counter()
-        choice = choose_tiles(self.slide, self.grid, self.area, only_tissue=self.settings.only_tissue)
+        choice = choice or self.choose()
         model = for_slide(model, self.slide, choice.predicted)
         chosen, size = choice.predicted, self.settings.batch_size or _BATCH[on_device(model) is not None]
         batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +91,7 @@ class SlideRasters:
         insides = [None if self.area is None else self.area.mask(tile) for tile in tiles]
         for i, tile in enumerate(tiles):
             if (tile.col, tile.row) in broken:
-                self._put(answer, i, np.s_[:], probability=0, unsure=255)
+                self._put(answer, i, True, probability=0, unsure=255)
             if self.tissue is not None:
                 glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
                 self._put(answer, i, glass, probability=255, unsure=0)
@@ -123,14 +122,16 @@ class SlideRasters:
             on_slide = unsure[:, : self.grid.level_height - tile.y, : self.grid.level_width - tile.x]
             self._unsure += on_slide.sum(axis=(1, 2), dtype=np.int64)
 
-    def _put(self, answer: Answer, number: int, where: Any, *, probability: int, unsure: int) -> None:
+    def _put(
+        self, answer: Answer, number: int, where: NDArray[np.bool_] | bool, *, probability: int, unsure: int
+    ) -> None:
         """Say background somewhere in a tile, of this probability and this unsure."""
-        answer.indices[number][where] = self.background
+        np.copyto(answer.indices[number], np.uint8(self.background), where=where)
         if answer.probabilities is not None:
-            answer.probabilities[number][:, where] = 0
-            answer.probabilities[number][self.background, where] = probability
+            np.copyto(answer.probabilities[number], 0, where=where)
+            np.copyto(answer.probabilities[number][self.background], probability, where=where)
         if answer.uncertainty is not None:
-            answer.uncertainty[number][:, where] = unsure
+            np.copyto(answer.uncertainty[number], unsure, where=where)
 
     @staticmethod
     def _masked(pixels: NDArray[np.uint8], inside: NDArray[np.bool_] | None, outside: int) -> NDArray[np.uint8]:

@@ -16,7 +16,8 @@ from typing import Final
 from qpkit.errors import ConfigError, MissingExtraError, OutputError, QpkitError
 from qpkit.predictions.ome_zarr import write_ome_zarr
 from qpkit.progress import OnProgress
-from qpkit.slides import open_source
+from qpkit.slides import Slide, open_source
+from qpkit_train.inference.pixels.tile_choice import TileChoice
 from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.running.opening import open_model
 from qpkit_train.inference.sharing.claims import Claim, LostClaimError, claimed, wait_a_little
@@ -95,20 +96,20 @@ class Worker:
             FormatError: The model is damaged.
         """
         left: list[int] = []
-        with ThreadPoolExecutor(1, "qpkit-finish") as beside:
-            finishing: tuple[int, Future[bool]] | None = None
+        finishing: tuple[int, Future[bool]] | None = None
 
-            def await_last() -> None:
-                if finishing is not None and not finishing[1].result():
-                    left.append(finishing[0])
+        def await_last() -> None:
+            if finishing is not None and not finishing[1].result():
+                left.append(finishing[0])
 
-            for number in numbers:
-                if self._is_done(number):
-                    continue
-                steps = self._claim(number)
+        order, choice = list(numbers), None
+        with ThreadPoolExecutor(2, "qpkit-beside") as beside:
+            for number, following in zip(order, [*order[1:], None], strict=True):
+                steps = self._claim(number, choice)
+                choice = None if following is None else beside.submit(self._choice, following)
                 try:
                     next(steps)
-                except StopIteration as end:  # before there was anything to finish
+                except StopIteration as end:  # done before, another's, or it failed: there is nothing to finish
                     left += [] if end.value else [number]
                     continue
                 try:
@@ -116,7 +117,7 @@ class Worker:
                 except BaseException:
                     steps.close()
                     raise
-                # Its rasters are completed while the next slide is predicted.
+                # Its rasters are completed while the next slide, whose tiles are chosen already, is predicted.
                 finishing = number, beside.submit(finished, steps)
             await_last()
         for number in left:  # whose process may have died meanwhile
@@ -142,7 +143,22 @@ class Worker:
             self._on_tiles(number, 0, 0)
         return done
 
-    def _claim(self, number: int) -> Steps[bool]:
+    def _choice(self, number: int) -> TileChoice | None:
+        """Choose a slide's tiles ahead of its turn; None if it is done, or what is wrong is said in its turn."""
+        if finished_slide(self._root, self._plan.stems[number]) is not None:
+            return None
+        try:
+            with open_source(self._plan.sources[number]) as slide:
+                return self._job(number, slide, self._root).choose()
+        except (QpkitError, OSError):
+            return None
+
+    def _job(self, number: int, slide: Slide, folder: Path) -> SlidePredictor:
+        plan, source = self._plan, self._plan.sources[number]
+        area = None if plan.areas is None else plan.areas[source.name]
+        return SlidePredictor(plan.card, source, slide, folder, plan.stems[number], plan.settings, plan.limits, area)
+
+    def _claim(self, number: int, choice: Future[TileChoice | None] | None = None) -> Steps[bool]:
         """Predict a slide, if no other process has it; see `SlidePredictor.steps`."""
         with claimed(self._root, self._plan.stems[number]) as claim:
             if claim is None:
@@ -151,14 +167,16 @@ class Worker:
                 return True
             model = self._model
             try:
-                found = yield from self._predicted(number, model, claim)
+                found = yield from self._predicted(number, model, claim, choice)
             except LostClaimError:
                 return False
             note_finished(self._root, self._plan.stems[number], found)
         self._on_tiles(number, 0, 0)
         return True
 
-    def _predicted(self, number: int, model: Model, claim: Claim) -> Steps[Finished]:
+    def _predicted(
+        self, number: int, model: Model, claim: Claim, choice: Future[TileChoice | None] | None
+    ) -> Steps[Finished]:
         """Predict a slide and put its rasters in their places."""
         plan, source = self._plan, self._plan.sources[number]
         trials = self._root / _TRIALS / plan.stems[number]
@@ -166,12 +184,10 @@ class Worker:
         trial = trials / claim.token
         trial.mkdir(parents=True)
         try:
-            area = None if plan.areas is None else plan.areas[source.name]
             with open_source(source) as slide, Journal(trial / _JOURNAL, earlier) as journal:
-                job = SlidePredictor(
-                    plan.card, source, slide, trial, plan.stems[number], plan.settings, plan.limits, area
-                )
-                report = yield from job.steps(model, lambda *done: self._on_tiles(number, *done[:2]), journal)
+                job = self._job(number, slide, trial)
+                chosen = None if choice is None else choice.result()
+                report = yield from job.steps(model, lambda *done: self._on_tiles(number, *done[:2]), journal, chosen)
             row = job.described()
             if row.ome_zarr is not None:
                 write_ome_zarr(trial / row.labels, trial / row.ome_zarr, plan.card.labels, row)
