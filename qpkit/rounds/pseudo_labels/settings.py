@@ -27,8 +27,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         recipe: Name of a shipped recipe (qpkit recipes), or a TOML file beside rounds.toml.
         set: Settings of the recipe that are changed, as tables: set.optim.lr = 1e-3.
         threshold: Pixels with at least this probability become labels; above 1 none does, for comparison.
-        quantile: Instead of a threshold: of each class the pixels above this quantile of its own probabilities, 0..1, so
-            that a rare class that the network is less sure of is labelled, too. 0.8 takes the surest fifth.
+        quantile: Instead of a threshold: of each class the pixels above this quantile of its own probabilities, 0..1,
+            so that a rare class of which the network is less sure is labelled, too. 0.8 takes the surest fifth.
         max_px_per_class: At most so many pixels of each class, the surest ones; 0 for no bound.
         agreement: Only pixels for which the network's last weights and their moving average say the same class; the
             round before needs set.optim.ema.

@@ -6,13 +6,12 @@ pixel is never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,48 +19,18 @@ from qpkit.dataset import TileRecord, TileSet, write_tile_set
 from qpkit.dataset.manifest import INFO_NAME
 from qpkit.dataset.resplit import path_from, slides_from
 from qpkit.dataset.stores.layers import encode
-from qpkit.errors import ConfigError, FormatError, listed
+from qpkit.errors import ConfigError, listed
 from qpkit.extras import extra
-from qpkit.files import csv_bytes, new_folder, pretty_json, safe_names
+from qpkit.files import new_folder, pretty_json, safe_names
 from qpkit.progress import OnProgress, Ticker
+from qpkit.rounds.pseudo_labels.ledger import LEDGER_NAME, TABLE_NAME, Added, added_csv, read_added
 from qpkit.rounds.pseudo_labels.selection import Rule, Surest
 
 if TYPE_CHECKING:
     from qpkit_train.tile_predictions import TilePredictor
 
-LEDGER_NAME: Final = "pseudo-labels.json"
-TABLE_NAME: Final = "pseudo-labels.csv"
-
 _NONE: Final = 255
 """Class index of a pixel that is no candidate."""
-
-
-class Added(msgspec.Struct, frozen=True, kw_only=True):
-    """What was added of one class on one slide.
-
-    Args:
-        slide, class_name: Which.
-        candidates_px: Pixels that nobody annotated and that are predicted as the class.
-        px: Those that became labels.
-        mm2: Their area; None if the um per px are not known.
-        least_probability: Of the class, on all slides; None where nothing was added.
-        true_px: Those of which the truth is known; None without a truth.
-        right_px: Those of these that are right.
-    """
-
-    slide: str
-    class_name: str
-    candidates_px: int
-    px: int
-    mm2: float | None
-    least_probability: float | None
-    true_px: int | None = None
-    right_px: int | None = None
-
-    @property
-    def precision(self) -> float | None:
-        """Fraction of the pixels with a known truth that are right."""
-        return None if not self.true_px or self.right_px is None else self.right_px / self.true_px
 
 
 @dataclass(slots=True)
@@ -88,7 +57,7 @@ def check_tiles(tiles: TileSet, truth: TileSet | None) -> None:
         raise ConfigError(f'{tiles.root}: has multi-label masks; export with masks = "single"')
     if not any(tile.pixels.get(labels.ignore) for tile in tiles.of_split("train")):
         raise ConfigError(
-            f'{tiles.root}: no training pixel is unlabelled (ignore); export with unannotated = "ignore" in the label map'
+            f'{tiles.root}: no training pixel is unlabelled (ignore); export with unannotated = "ignore" in labels.toml'
         )
     if not any(tile.pixels.get(value) for tile in tiles.of_split("val") for value in labels.trained_values):
         raise ConfigError(
@@ -152,24 +121,6 @@ def label_tiles(
         (folder / TABLE_NAME).write_bytes(added_csv(added))
         (folder / LEDGER_NAME).write_bytes(pretty_json(added) + b"\n")
     return added
-
-
-def read_added(folder: Path) -> tuple[Added, ...]:
-    """Read what `label_tiles` wrote about a folder.
-
-    Raises:
-        FormatError: It is damaged.
-    """
-    try:
-        return msgspec.json.decode((folder / LEDGER_NAME).read_bytes(), type=tuple[Added, ...])
-    except (OSError, msgspec.DecodeError) as err:
-        raise FormatError(f"{folder / LEDGER_NAME}: cannot be read ({err}); remove the folder to make it again") from err
-
-
-def added_csv(added: Sequence[Added]) -> bytes:
-    """One row per slide and class, blank for what is not known."""
-    names = [*Added.__struct_fields__, "precision"]
-    return csv_bytes([names, *([getattr(row, name) for name in names] for row in added)])
 
 
 def _plain(rule: Rule) -> dict[str, Any]:
@@ -300,10 +251,8 @@ class _Labelling:
         theirs, table = self._truth.labels, np.full(256, _NONE, np.uint8)
         index_of = {self._tiles.labels.name_of(value): index for index, value in enumerate(self._values)}
         for value in theirs.trained_values:
-            # Classes that the rounds do not have are something else than any of theirs.
-            name = "background" if value == theirs.background else theirs.name_of(value)
-            table[value] = index_of.get(name, len(self._values))
-        table[theirs.background] = self._values.index(self._tiles.labels.background)
+            # A class that the rounds do not have is none of theirs.
+            table[value] = index_of.get(theirs.name_of(value), len(self._values))
         return np.asarray(table[self._truth.read_mask(self._true_tiles[tile.key])])
 
     def added(self, least: Sequence[float | None]) -> tuple[Added, ...]:
@@ -330,21 +279,3 @@ class _Labelling:
 
 def _add(counts: dict[tuple[str, int], int], key: tuple[str, int], number: int) -> None:
     counts[key] = counts.get(key, 0) + number
-
-
-def summed(added: Sequence[Added]) -> Mapping[str, Added]:
-    """What was added of each class on all slides, in the order in which classes appear."""
-    found: dict[str, Added] = {}
-    for row in added:
-        before = found.get(row.class_name)
-        found[row.class_name] = row if before is None else _together(before, row)
-    return {name: msgspec.structs.replace(row, slide="") for name, row in sorted(found.items())}
-
-
-def _together(one: Added, other: Added) -> Added:
-    def both(name: str) -> Any:
-        values = getattr(one, name), getattr(other, name)
-        return None if None in values else sum(values)
-
-    names = ("candidates_px", "px", "mm2", "true_px", "right_px")
-    return msgspec.structs.replace(one, **{name: both(name) for name in names})
