@@ -268,6 +268,7 @@ def _row(item: RoundResult) -> dict[str, Any]:
         "added_px": sum(row.px for row in classes.values()),
         "added_mm2": sum(areas) if areas else None,
         "precision": right / known if known else None,
+        **{f"precision_{name}": row.precision if (row := classes.get(name)) else None for name in item.scores.by_class},
         "dice": item.scores.mean,
         **{f"dice_{name}": value for name, value in item.scores.by_class.items()},
         "difference": None if verdict is None else verdict.difference,

@@ -38,8 +38,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     recipe: str
     set: dict[str, Any] = {}
-    threshold: Annotated[float, Range(above=0)] | None = None
-    quantile: Annotated[float, FRACTION] | None = None
+    threshold: Annotated[float | None, Range(above=0)] = None
+    quantile: Annotated[float | None, FRACTION] = None
     max_px_per_class: Annotated[int, Range(at_least=0)] = 0
     agreement: bool = False
     start: Literal["recipe", "teacher"] = "recipe"
