@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from qpkit.qupath import use_backend as use_backend
     from qpkit.qupath import write_geojson as write_geojson
     from qpkit.qupath.geojson.checks.diagnosis import diagnose_geojson as diagnose_geojson
+    from qpkit.rounds.pseudo_labels.play import pseudo_label_rounds as pseudo_label_rounds
+    from qpkit.rounds.pseudo_labels.settings import read_rounds as read_rounds
     from qpkit.slides import open_slide as open_slide
     from qpkit.workflows.compare.compare import compare as compare
     from qpkit.workflows.compare.merge import MergeSettings as MergeSettings
@@ -100,6 +102,8 @@ _HOMES: Final = {
             "write_geojson",
         ),
         "qpkit.qupath.geojson.checks.diagnosis": ("diagnose_geojson",),
+        "qpkit.rounds.pseudo_labels.play": ("pseudo_label_rounds",),
+        "qpkit.rounds.pseudo_labels.settings": ("read_rounds",),
         "qpkit.slides": ("open_slide",),
         "qpkit.workflows.compare.compare": ("compare",),
         "qpkit.workflows.compare.merge": ("MergeSettings", "merge"),
