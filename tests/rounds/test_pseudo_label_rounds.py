@@ -141,7 +141,8 @@ def test_a_killed_one_goes_on_and_ends_as_an_uninterrupted_one(tmp_path: Path, m
     assert all(torch.equal(one[name], other[name]) for name in one)
     rows = table_rows(again)
     assert rows[2]["added_px"] == sum(row.px for row in again.rounds[2].added) <= 3 * 500
-    assert (parts / "out/rounds.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("rounds.png", "round-2/pseudo-labels.png"):
+        assert (parts / "out" / name).read_bytes().startswith(b"\x89PNG")
     # Once more: everything is there.
     monkeypatch.setattr(play, "train", None)
     assert pseudo_label_rounds(schedule(parts)).best == again.best
@@ -161,6 +162,7 @@ def test_it_ends_after_a_round_without_help_and_the_one_before_is_the_best(
 
     monkeypatch.setattr(play, "train", trained)
     monkeypatch.setattr(play, "label_tiles", lambda *_, **__: ())
+    monkeypatch.setattr(play, "pseudo_label_sheet", lambda *_: None)
 
     def scored(*_: object, **__: object) -> Scores:
         value = next(dice)

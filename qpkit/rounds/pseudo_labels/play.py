@@ -3,6 +3,7 @@
     OUT/settings.json                    what is played, with every setting
     OUT/round-0/run                      the base
     OUT/round-1/tiles                    tiles with pseudo-labels, and what was added
+    OUT/round-1/pseudo-labels.png        tiles to which most was added, as annotated and as learned
     OUT/round-1/run                      the network that learned from them
     OUT/round-1/round.json               scores on the validation tiles, and the verdict; written last
     OUT/rounds.json, rounds.csv, rounds.png
@@ -29,6 +30,7 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures.rounds import PlottedRound, rounds_png
 from qpkit.rounds.pseudo_labels.ledger import Added, summed
 from qpkit.rounds.pseudo_labels.settings import RoundsSettings
+from qpkit.rounds.pseudo_labels.sheet import pseudo_label_sheet
 from qpkit.rounds.pseudo_labels.tiles import check_tiles, label_tiles
 from qpkit.rounds.pseudo_labels.verdict import NOTES, Scores, Verdict, judged, validation_scores
 
@@ -40,6 +42,7 @@ ROUND_NAME: Final = "round.json"
 RESULT_NAME: Final = "rounds.json"
 TABLE_NAME: Final = "rounds.csv"
 PICTURE_NAME: Final = "rounds.png"
+SHEET_NAME: Final = "pseudo-labels.png"
 
 
 class RoundResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,8 +143,11 @@ def _round(
     if teacher is not None:
         run, root = _run_of(settings, teacher.number), folder / "tiles"
         added = label_tiles(tiles, run, root, item.rule, agreement=item.agreement, truth=truth, on_progress=tell)
-        if not any(row.px for row in added):
+        sheet = pseudo_label_sheet(tiles, root)
+        if sheet is None:
             notes.append("no pseudo-label was added: the network learns from the annotations alone")
+        else:
+            replace_file(folder / SHEET_NAME, sheet)
         if item.start == "teacher":
             recipe, note = _started_from(run, recipe, settings.recipes[teacher.number])
             notes += [note] if note else []
