@@ -194,6 +194,7 @@ class Training:
                 measured = self._measure()
                 self.epoch += 1
                 row = journal.history_row(self.epoch, rates[-1], float(np.mean(losses)), measured, data=self.data)
+                row |= self.semi.row()
                 self.history.append(row)
                 # Inside of the block: with an average, its weights are what is measured and what is kept.
                 self._keep_if_best(row, measured)

@@ -49,6 +49,8 @@ def test_with_weight_0_a_training_is_the_supervised_one_bit_by_bit(tiles: Path, 
     fit(tiles, tmp_path / "zero", tiny_recipe(*SEMI, "semi.weight=0"))
     fit(tiles, tmp_path / "semi", tiny_recipe(*SEMI))
     assert same(tmp_path / "plain", tmp_path / "zero")
+    assert "pseudo_labelled" not in (tmp_path / "zero/curves.csv").read_text()
+    assert "mean_iou,pseudo_labelled,dice_background" in (tmp_path / "semi/curves.csv").read_text()
     assert not same(tmp_path / "plain", tmp_path / "semi")
     assert run_id(tiny_recipe(), LABELS, "x") == run_id(tiny_recipe("semi.weight=0"), LABELS, "x")
 
@@ -79,7 +81,10 @@ def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(
         one, other = (load_file(tmp_path / run / name) for run in ("whole", "parts"))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
-    assert any(key.startswith("teacher/") for key in one)
+    # The teacher has followed every step, and is not the student.
+    assert int(one["teacher/"]) == 6
+    student = load_file(tmp_path / "whole/last-0003.safetensors")
+    assert not all(torch.equal(one[f"teacher/{name}"], student[name]) for name in student)
 
 
 def test_the_average_follows_its_formula_in_the_teacher_itself() -> None:

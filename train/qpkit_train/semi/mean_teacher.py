@@ -112,6 +112,7 @@ class MeanTeacher:
             margin=reach(self._recipe.augment, config.crop_px),
         )
         self._source = iter(read_ahead(source))
+        self._counts = torch.zeros(2, dtype=torch.int64, device=self._fabric.device)
 
     def added(self, loss: Tensor, student: torch.nn.Module, step: int) -> Tensor:
         """Add the loss on the next unlabelled tiles.
@@ -135,6 +136,8 @@ class MeanTeacher:
         height, width = pixels.shape[-2:]
         found = probabilities_of(logits.float(), sigmoid=self._sigmoid)[..., :height, :width]
         labels = pseudo_labels(found, targets, threshold=config.threshold)
+        unlabelled = targets == UNLABELLED
+        self._counts += torch.stack([(unlabelled & (labels != UNLABELLED)).sum(), unlabelled.sum()])
         total = logits.new_zeros(())
         for number, strong in enumerate(self._strong):
             rng = np.random.default_rng((self._recipe.seed, self._epoch, step, _CUTMIX, number))
@@ -150,6 +153,13 @@ class MeanTeacher:
                 loss = unlabelled_loss(self._run(student, view), own, sigmoid=self._sigmoid)
             total = total + loss / len(self._strong)
         return total
+
+    def row(self) -> dict[str, float]:
+        """What curves.csv has of an epoch: the fraction of the unlabelled pixels that the teacher labelled."""
+        if not self.is_on:
+            return {}
+        labelled, shown = self._counts.tolist()
+        return {"pseudo_labelled": labelled / max(shown, 1)}
 
     def update(self) -> None:
         """Let the teacher follow the student's weights after a step of the optimizer."""
