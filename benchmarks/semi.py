@@ -41,7 +41,9 @@ from qpkit.rounds.pseudo_labels.settings import RoundsFile, resolved
 TESTED = qpkit.SlideSettings(where={"Split": "test"})
 RECIPE = "unet-resnet18"
 QUANTILES = (0.5, 1 / 3, 0.2)
-STRONG = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05, "blur_px": 1.5, "noise": 0.05}
+STRONG = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05, "blur_px": 1.5, "noise": 0.05}LEARNING = {"augment": STRONG, "sampler": {"origins": {"predicted": 0.2}}}
+"""How later rounds learn: tiles that only a network labelled are drawn a fifth as often."""
+
 SEMI = ("semi.weight=1", "semi.ema=0.99")
 
 Score = Mapping[str, float]
@@ -121,7 +123,7 @@ def settings(seed: int, steps: int, epochs: int) -> list[str]:
 def rounds(tiles: Path, truth: Path | None, out: Path, common: list[str]) -> RoundsReport:
     """Three rounds after the base, all of which are played."""
     plan: list[dict[str, Any]] = [{"recipe": RECIPE}]
-    plan += [{"recipe": RECIPE, "quantile": q, "agreement": True, "set": {"augment": STRONG}} for q in QUANTILES]
+    plan += [{"recipe": RECIPE, "quantile": q, "agreement": True, "set": LEARNING} for q in QUANTILES]
     tables: dict[str, Any] = {"tiles": str(tiles.resolve()), "out": str(out.resolve()), "round": plan, "patience": 0}
     tables |= {} if truth is None else {"truth": str(truth.resolve())}
     file = msgspec.convert(tables, RoundsFile)
