@@ -41,7 +41,8 @@ from qpkit.rounds.pseudo_labels.settings import RoundsFile, resolved
 TESTED = qpkit.SlideSettings(where={"Split": "test"})
 RECIPE = "unet-resnet18"
 QUANTILES = (0.5, 1 / 3, 0.2)
-STRONG = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05, "blur_px": 1.5, "noise": 0.05}LEARNING = {"augment": STRONG, "sampler": {"origins": {"predicted": 0.2}}}
+STRONG = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05, "blur_px": 1.5, "noise": 0.05}
+LEARNING = {"augment": STRONG, "sampler": {"origins": {"predicted": 0.2}}}
 """How later rounds learn: tiles that only a network labelled are drawn a fifth as often."""
 
 SEMI = ("semi.weight=1", "semi.ema=0.99")
