@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,23 @@ from qpkit_train.recipe.load import load_recipe
 
 HOW = [*TINY, "optim.epochs=1", "optim.steps_per_epoch=2", "optim.lr=3e-3", "optim.ema=0.5"]
 
+TOML = """
+tiles = "tiles"
+truth = "truth"
+out = "out"
+accept = "always"
+
+[[round]]
+recipe = "unet-resnet18"
+
+[[round]]
+recipe = "unet-resnet18"
+quantile = 0.5
+agreement = true
+max_px_per_class = 500
+start = "teacher"
+"""
+
 torch.set_num_threads(1)
 
 
@@ -43,17 +61,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
 
 
 def schedule(folder: Path, **changed: object) -> RoundsSettings:
-    rounds = [
-        {"recipe": "unet-resnet18"},
-        {
-            "recipe": "unet-resnet18",
-            "quantile": 0.5,
-            "agreement": True,
-            "max_px_per_class": 500,
-            "start": "teacher",
-        },
-    ]
-    tables = {"tiles": "tiles", "truth": "truth", "out": "out", "round": rounds, "accept": "always", **changed}
+    tables = {**tomllib.loads(TOML), **changed}
     return resolved(msgspec.convert(tables, RoundsFile), folder, HOW, source="rounds.toml")
 
 
@@ -108,7 +116,9 @@ def test_the_last_weights_have_their_say(base: tuple[Path, Path, Path], tmp_path
     assert 0 < sum(row.candidates_px for row in both) < sum(row.candidates_px for row in plain)
 
 
-def test_a_killed_one_goes_on_and_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_one_goes_on_and_ends_as_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
@@ -148,9 +158,16 @@ def test_a_killed_one_goes_on_and_ends_as_an_uninterrupted_one(tmp_path: Path, m
     assert 0 < rows[1]["added_px"] == sum(row.px for row in again.rounds[1].added) <= 3 * 500
     for name in ("rounds.png", "round-1/pseudo-labels.png"):
         assert (parts / "out" / name).read_bytes().startswith(b"\x89PNG")
-    # Once more: everything is there.
+    # Once more, as a user types it: everything is there.
     monkeypatch.setattr(play, "train", None)
-    assert pseudo_label_rounds(schedule(parts)).best == again.best
+    (parts / "rounds.toml").write_text(TOML)
+    how = [part for text in HOW for part in ("--set", text)]
+    assert run("rounds", parts / "rounds.toml", *how) == 0
+    shown = capsys.readouterr()
+    assert "Rounds, on the validation tiles" in shown.out
+    assert "best: round 1" in shown.out + shown.err
+    assert run("rounds", parts / "rounds.toml", *how, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["best"] == again.best == 1
     with pytest.raises(OSError, match="holds rounds with other settings"):
         pseudo_label_rounds(schedule(parts, patience=0))
 
