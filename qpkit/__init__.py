@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from qpkit.qupath import use_backend as use_backend
     from qpkit.qupath import write_geojson as write_geojson
     from qpkit.qupath.geojson.checks.diagnosis import diagnose_geojson as diagnose_geojson
+    from qpkit.rounds.pseudo_labels.play import pseudo_label_rounds as pseudo_label_rounds
+    from qpkit.rounds.pseudo_labels.settings import read_rounds as read_rounds
     from qpkit.rounds.simulate.settings import SimulateSettings as SimulateSettings
     from qpkit.rounds.simulate.simulate import simulate as simulate
     from qpkit.slides import open_slide as open_slide
@@ -104,6 +106,8 @@ _HOMES: Final = {
         "qpkit.qupath.geojson.checks.diagnosis": ("diagnose_geojson",),
         "qpkit.rounds.simulate.settings": ("SimulateSettings",),
         "qpkit.rounds.simulate.simulate": ("simulate",),
+        "qpkit.rounds.pseudo_labels.play": ("pseudo_label_rounds",),
+        "qpkit.rounds.pseudo_labels.settings": ("read_rounds",),
         "qpkit.slides": ("open_slide",),
         "qpkit.workflows.compare.compare": ("compare",),
         "qpkit.workflows.compare.merge": ("MergeSettings", "merge"),

@@ -11,7 +11,7 @@ from qpkit.dataset.record import TileRecord
 def most_of_class(tiles: Sequence[TileRecord], value: int, count: int) -> list[TileRecord]:
     """Take the tiles with the most pixels of a class: the best one of each slide first, then the second of each."""
     with_it = sorted((t for t in tiles if t.pixels.get(value)), key=lambda t: (-t.pixels[value], t.key))
-    return _slide_after_slide(with_it)[:count]
+    return slide_after_slide(with_it)[:count]
 
 
 def rarest(tiles: Sequence[TileRecord], labels: LabelMap, count: int) -> list[TileRecord]:
@@ -29,10 +29,10 @@ def without_class(tiles: Sequence[TileRecord], labels: LabelMap, count: int) -> 
     """Take tiles that show background and no class, those with most background first, slide after slide."""
     values = [item.value for item in labels.classes]
     negative = [t for t in tiles if t.pixels.get(labels.background) and not any(t.pixels.get(v) for v in values)]
-    return _slide_after_slide(sorted(negative, key=lambda t: (-t.pixels[labels.background], t.key)))[:count]
+    return slide_after_slide(sorted(negative, key=lambda t: (-t.pixels[labels.background], t.key)))[:count]
 
 
-def _slide_after_slide(tiles: Iterable[TileRecord]) -> list[TileRecord]:
+def slide_after_slide(tiles: Iterable[TileRecord]) -> list[TileRecord]:
     """Order tiles so that every slide has its first one before any has its second."""
     seen: dict[str, int] = {}
     turns: list[tuple[int, int, TileRecord]] = []

@@ -97,16 +97,27 @@ def _led_back(table: pa.Table, tiles: TileSet, out: Path) -> tuple[pa.Table, dic
     """Let the paths of a table and of its export.json lead from `out` to the files in the old folder."""
     root = tiles.root.resolve()
     for name in ["shard"] if "shard" in table.column_names else tiles.layers:
-        paths = [path and _path_from(out, root / path) for path in table[name].to_pylist()]
+        paths = [path and path_from(out, root / path) for path in table[name].to_pylist()]
         table = _with_column(table, name, pa.array(paths, pa.string()))
+    return table, slides_from(out, tiles)
+
+
+def slides_from(out: Path, tiles: TileSet) -> dict[str, Any]:
+    """The "slides" of export.json with paths that lead from `out` (resolved); nothing where there are none.
+
+    Raises:
+        ValueError: No relative path leads there (another drive).
+    """
+    root = tiles.root.resolve()
     slides = [
-        {**row, **{key: _path_from(out, root / row[key]) for key in ("annotations", "beside") if row.get(key)}}
+        {**row, **{key: path_from(out, root / row[key]) for key in ("annotations", "beside") if row.get(key)}}
         for row in tiles.info.get("slides", [])
     ]
-    return table, {"slides": slides} if slides else {}
+    return {"slides": slides} if slides else {}
 
 
-def _path_from(folder: Path, file: Path) -> str:
+def path_from(folder: Path, file: Path) -> str:
+    """The path that leads from a folder to a file, '/' between parts; both resolved; ValueError as `slides_from`."""
     return Path(os.path.relpath(file, folder)).as_posix()
 
 

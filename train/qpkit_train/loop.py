@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,7 @@ from qpkit_train.run_folder.resuming import of_the_run_there, prolonging_note
 from qpkit_train.run_folder.start import claim_folder, cleared_on_failure, resumed_run_file, run_file, with_network
 from qpkit_train.run_folder.tensorboard import write_events
 from qpkit_train.schedule import Watch, learning_rate
+from qpkit_train.semi.mean_teacher import MeanTeacher
 from qpkit_train.validation.counts import Measured, ValidationCounts
 from qpkit_train.validation.tile_errors import TileErrors
 
@@ -150,6 +151,7 @@ class Training:
             self.model, self.fabric_optimizer = fabric.setup(self.runs, self.optimizer)
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
+        self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
@@ -170,9 +172,10 @@ class Training:
         """Stand where `state` says; returns the epochs that were done."""
         weights.load_weights(self.network, self.root / state.model, run=self.file.id)
         tensors = weights.read_tensors(self.root / state.optimizer, run=self.file.id)
-        # These two take their own tensors out; what is left is of the optimizer.
+        # These three take their own tensors out; what is left is of the optimizer.
         self.errors.restore(tensors)
         self.average.restore(tensors)
+        self.semi.restore(tensors)
         weights.join_optimizer(self.optimizer, tensors, state.optimizer_plain)
         if state.precision_state:
             self.fabric.strategy.precision.load_state_dict(state.precision_state)
@@ -191,6 +194,7 @@ class Training:
                 measured = self._measure()
                 self.epoch += 1
                 row = journal.history_row(self.epoch, rates[-1], float(np.mean(losses)), measured, data=self.data)
+                row |= self.semi.row()
                 self.history.append(row)
                 # Inside of the block: with an average, its weights are what is measured and what is kept.
                 self._keep_if_best(row, measured)
@@ -221,6 +225,7 @@ class Training:
     def _train_epoch(self, on_progress: OnProgress) -> tuple[list[float], list[float]]:
         """Train one epoch; gives learning rate and loss of each step."""
         source = self.read_ahead(self.batches_of(self.epoch))
+        self.semi.begin(self.epoch, self.steps_per_epoch, self.read_ahead)
         total = self.recipe.optim.epochs * self.steps_per_epoch
         rates: list[float] = []
         losses: list[Tensor] = []
@@ -279,7 +284,7 @@ class Training:
         )
         logits, known = self._forward(pixels, targets)
         self.errors.note(batch.tiles, logits.detach(), known)
-        loss = self.loss(*whole_batch(logits, known, total=batch.total))
+        loss = self.semi.added(self.loss(*whole_batch(logits, known, total=batch.total)), self.model, step)
         first = step - step % self.recipe.optim.accumulate
         # The last step of an epoch may have fewer batches.
         last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
@@ -300,6 +305,7 @@ class Training:
             )
         self.fabric_optimizer.step()
         self.average.update()
+        self.semi.update()
 
     def _on_device(self, batch: MiniBatch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
@@ -316,11 +322,14 @@ class Training:
         """
         known = padded_targets(targets).long()
         if self.model.training:
-            logits = forward(self.model, pixels, self.normalization)
+            logits = self._logits(self.model, pixels)
         else:  # without the wrapper, whose calls have to come in step in all processes
             with self.fabric.autocast():
-                logits = forward(self.runs, pixels, self.normalization)
+                logits = self._logits(self.runs, pixels)
         return logits, tile_labels(known) if self.recipe.classifies_tiles else known
+
+    def _logits(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        return forward(network, pixels, self.normalization)
 
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)
@@ -386,7 +395,7 @@ class Training:
             return
         # Before state.json, which names them: it never names a file that is not there.
         weights.save_tensors(self.root / model, self.network.state_dict(), run=run, epoch=self.epoch)
-        kept = {**tensors, **self.errors.tensors(), **self.average.tensors()}
+        kept = {**tensors, **self.errors.tensors(), **self.average.tensors(), **self.semi.tensors()}
         weights.save_tensors(self.root / optimizer, kept, run=run, epoch=self.epoch)
         records.write_state(self.root, self.state)
         journal.write_epoch(self.root, self.file, self.state, self.data)

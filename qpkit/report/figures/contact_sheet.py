@@ -27,7 +27,8 @@ def contact_sheet(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str]) 
     shown = pictures[:_MOST]
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(2.7 * columns, 3.1 * rows), layout="constrained")
+    tallest = max(picture.shape[0] / picture.shape[1] for picture in shown)
+    figure = Figure(figsize=(2.7 * columns, (2.7 * tallest + 0.4) * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, axis in enumerate(axes):
         axis.set_axis_off()

@@ -19,8 +19,12 @@ _MEASURED: Final = {"val": "validation tiles", "train": "training tiles (no vali
 
 
 def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
-    """One row per epoch: epoch, lr, train_loss, val_loss, mean_dice, mean_iou, dice_<class> ...; blank for None."""
+    """One row per epoch: epoch, lr, train_loss, val_loss, mean_dice, mean_iou, dice_<class> ...; blank for None.
+
+    Before the classes pseudo_labelled, where a mean teacher labels: the fraction of the unlabelled pixels that it did.
+    """
     plain = ["epoch", "lr", "train_loss", "val_loss", "mean_dice", "mean_iou"]
+    plain += [name for name in ("pseudo_labelled",) if history and name in history[0]]
     rows: list[list[Any]] = [[*plain, *(f"dice_{name}" for name in names)]]
     rows += [[*(row[key] for key in plain), *(row["dice"][name] for name in names)] for row in history]
     return csv_bytes(rows)

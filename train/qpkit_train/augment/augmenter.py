@@ -24,10 +24,11 @@ class Augmenter:
     Args:
         config: Strengths.
         seed: Of the whole training.
+        stream: Number of its random streams; another one draws other changes for the same place.
     """
 
-    def __init__(self, config: AugmentConfig, *, seed: int) -> None:
-        self._config, self._seed = config, seed
+    def __init__(self, config: AugmentConfig, *, seed: int, stream: int = 1) -> None:
+        self._config, self._seed, self._stream = config, seed, stream
         self._exchanges, self._recolors = of_kind(Exchange, config), of_kind(Recolor, config)
 
     def __call__(
@@ -54,13 +55,32 @@ class Augmenter:
         Returns:
             (n, 3, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the images is IGNORE_INDEX.
         """
-        stream = _Streams((self._seed, epoch, step, 1), first=first, total=total or len(images))
+        stream = self._streams(epoch, step, len(images), first=first, total=total)
+        pixels, targets = self._moved(images, targets, stream, margin)
+        return self._recolored(pixels, stream), targets
+
+    def moved(
+        self, images: Tensor, targets: Tensor, *, epoch: int, step: int, margin: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Move a whole batch without recolouring it; as a call otherwise."""
+        return self._moved(images, targets, self._streams(epoch, step, len(images)), margin)
+
+    def recolored(self, pixels: Tensor, *, epoch: int, step: int) -> Tensor:
+        """Recolour a whole batch, (n, 3, h, w) float32 in 0..1, without moving it."""
+        return self._recolored(pixels, self._streams(epoch, step, len(pixels)))
+
+    def _streams(self, epoch: int, step: int, count: int, *, first: int = 0, total: int = 0) -> _Streams:
+        return _Streams((self._seed, epoch, step, self._stream), first=first, total=total or count)
+
+    def _moved(self, images: Tensor, targets: Tensor, stream: _Streams, margin: int) -> tuple[Tensor, Tensor]:
         for exchange in self._exchanges:
             images, targets = exchange.apply(images, targets, stream("batch"))
-        pixels, targets = warp(images.float() / 255, targets, self._config, stream, margin=margin)
+        return warp(images.float() / 255, targets, self._config, stream, margin=margin)
+
+    def _recolored(self, pixels: Tensor, stream: _Streams) -> Tensor:
         for recolor in self._recolors:
             pixels = recolor.apply(pixels, stream)
-        return pixels, targets
+        return pixels
 
 
 class _Streams:

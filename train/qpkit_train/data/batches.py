@@ -175,7 +175,7 @@ class EpochBatches:
         epoch: What to show.
         groups: The sampler's.
         crop_px: Side of the crops; 0 or more than the tile for whole tiles.
-        key: (seed, epoch number).
+        key: (seed, epoch number), and whatever else tells rows of crops apart.
         free: Crops may reach beyond their tiles.
         margin: px more around each crop, which its sampler and its size do not know of; whole tiles have none.
         rank, ranks: Which of how many processes reads; each takes its part of every batch. Where a last batch has
@@ -189,7 +189,7 @@ class EpochBatches:
     _: KW_ONLY
     groups: Sequence[Group]
     crop_px: int
-    key: tuple[int, int]
+    key: tuple[int, ...]
     free: bool = False
     margin: int = 0
     rank: int = 0

@@ -15,6 +15,7 @@ from qpkit.errors import ConfigError, LabelError, listed
 from qpkit_train.data.batches import class_index_table
 from qpkit_train.data.sampler import BalancedSampler
 from qpkit_train.data.tile_labels import count_partly_labelled, tile_label_map, tile_label_table, tiles_with_label
+from qpkit_train.data.unlabelled import unlabelled_tiles
 from qpkit_train.recipe.settings import Recipe
 
 
@@ -37,6 +38,7 @@ class TrainingTiles:
         names: Of the model's channels.
         background: Channel of the background.
         sampler: Of the training epochs.
+        unlabelled: (n,) indices of the training tiles that a mean teacher labels; empty without one.
         notes: What the user has to know.
     """
 
@@ -52,6 +54,7 @@ class TrainingTiles:
     names: tuple[str, ...]
     background: int
     sampler: BalancedSampler
+    unlabelled: NDArray[np.int64]
     notes: tuple[str, ...]
 
 
@@ -93,6 +96,9 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         origins=recipe.sampler.origins,
         hard_negatives=recipe.sampler.hard_negatives,
     )
+    unlabelled = _unlabelled(train, labels, tile_set, recipe)
+    if len(unlabelled):
+        notes.append(f"a mean teacher labels {len(unlabelled)} of {len(train)} training tiles ([semi])")
     measured = there = _showing(val, labels.trained_values)
     notes += [*_single_value(train, labels), *sampler.notes, *_never_shown(train, labels)]
     if not measured:
@@ -123,9 +129,23 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         names=tuple(labels.name_of(value) for value in labels.trained_values),
         background=labels.trained_values.index(labels.background),
         sampler=sampler,
+        unlabelled=unlabelled,
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def _unlabelled(train: Sequence[TileRecord], labels: LabelMap, tile_set: TileSet, recipe: Recipe) -> NDArray[np.int64]:
+    if not recipe.semi.weight:
+        return np.zeros(0, np.int64)
+    least = recipe.semi.unlabelled_from
+    found = unlabelled_tiles(train, labels, tile_size=tile_set.tile_size, least=least)
+    if not len(found):
+        raise ConfigError(
+            f"{tile_set.root}: no training tile is unlabelled to {least:.0%} (semi.unlabelled_from); export without "
+            '--only-annotated, with unannotated = "ignore" in labels.toml'
+        )
+    return found
 
 
 def _single_value(train: Sequence[TileRecord], labels: LabelMap) -> list[str]:

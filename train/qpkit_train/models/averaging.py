@@ -9,9 +9,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-_PREFIX: Final = "ema/"
-"""How the average's tensors begin in the run folder."""
-
 _EARLY: Final = 10
 """In the first steps the average follows faster: it keeps (1 + step) / (10 + step) at most."""
 
@@ -22,11 +19,21 @@ class WeightAverage:
     Args:
         network: To be averaged.
         keep: Fraction of the old at each step, 0..1; 0 does nothing at all.
+        prefix: How the average's tensors begin in the run folder.
+        average: Tensors to average in, by name, such as another network's own; new ones if left out.
     """
 
-    def __init__(self, network: torch.nn.Module, *, keep: float) -> None:
-        self._network, self._keep, self._steps = network, keep, 0
-        self._average = {name: value.detach().clone() for name, value in network.state_dict().items()} if keep else {}
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        keep: float,
+        prefix: str = "ema/",
+        average: dict[str, Tensor] | None = None,
+    ) -> None:
+        self._network, self._keep, self._prefix, self._steps = network, keep, prefix, 0
+        own = {name: value.detach().clone() for name, value in network.state_dict().items()} if keep else {}
+        self._average = own if average is None else average
 
     def update(self) -> None:
         """Take in the weights after a step of the optimizer."""
@@ -57,15 +64,14 @@ class WeightAverage:
         """What the run folder keeps."""
         if not self._keep:
             return {}
-        return {f"{_PREFIX}{name}": value for name, value in self._average.items()} | {
-            f"{_PREFIX}": torch.tensor(self._steps)
-        }
+        named = {f"{self._prefix}{name}": value for name, value in self._average.items()}
+        return named | {self._prefix: torch.tensor(self._steps)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take out of `tensors` what `tensors()` had put there."""
-        mine: Mapping[str, Tensor] = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_PREFIX)}
+        mine: Mapping[str, Tensor] = {k: tensors.pop(k) for k in list(tensors) if k.startswith(self._prefix)}
         for key, value in mine.items():
-            if key == _PREFIX:
+            if key == self._prefix:
                 self._steps = int(value)
-            elif key.removeprefix(_PREFIX) in self._average:
-                self._average[key.removeprefix(_PREFIX)].copy_(value)
+            elif key.removeprefix(self._prefix) in self._average:
+                self._average[key.removeprefix(self._prefix)].copy_(value)

@@ -242,6 +242,33 @@ class EarlyStoppingConfig(Section, frozen=True, kw_only=True):
     tiles: Annotated[int, Range(at_least=0)] = 0
 
 
+class SemiConfig(Section, frozen=True, kw_only=True):
+    """Learning from unlabelled tiles in the same run: a mean teacher labels them, as UniMatch V2 does.
+
+    Args:
+        weight: Of the loss on unlabelled tiles beside that on labelled ones; 0 leaves all of this out.
+        unlabelled_from: Training tiles count as unlabelled if at least this fraction of them is ignore, 0..1; what is
+            annotated in them is learned as it is.
+        batch_size: Unlabelled tiles per step; 0 for as many as data.batch_size.
+        threshold: Probability from which what the teacher says of a pixel is learned.
+        ema: Fraction of the old weights that the teacher keeps at each step. To measure and keep the teacher itself,
+            set optim.ema to the same.
+        cutmix_p: Probability that a strong view has a rectangle of another tile in it.
+        feature_dropout: Fraction of the encoder's channels that one of the two strong views has to do without.
+        strength: Of the colour changes of strong views; 1 is brightness, contrast and saturation +- 0.5, hue +- 0.1
+            and blur of up to 2 px, or what [augment] says where that is more.
+    """
+
+    weight: Annotated[float, Range(at_least=0)] = 0.0
+    unlabelled_from: Annotated[float, FRACTION] = 0.5
+    batch_size: Annotated[int, Range(at_least=0)] = 0
+    threshold: Annotated[float, FRACTION] = 0.95
+    ema: Annotated[float, Range(above=0, below=1)] = 0.996
+    cutmix_p: Annotated[float, FRACTION] = 0.5
+    feature_dropout: Annotated[float, Range(at_least=0, below=1)] = 0.5
+    strength: Annotated[float, Range(at_least=0, at_most=2)] = 1.0
+
+
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -269,6 +296,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    semi: SemiConfig = SemiConfig()
     precision: Precision = "auto"
     compile: bool = False
     seed: Annotated[int, Range(at_least=0)] = 0
@@ -277,6 +305,8 @@ class Recipe(Section, frozen=True, kw_only=True):
         """Name what goes with no section by itself."""
         if not self.name.strip():
             yield "name must not be blank"
+        if self.semi.weight and self.classifies_tiles:
+            yield "semi.weight is for masks; a tile classifier has no mean teacher"
         if self.positive and not self.classifies_tiles:
             yield "positive is for tile classifiers (qpkit train-classifier); the classes of masks are the label map's"
 

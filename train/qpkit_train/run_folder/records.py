@@ -30,7 +30,7 @@ from qpkit.files import RUN_NAME, is_gone, pretty_json, replace_file
 from qpkit_train.appearance import Appearance
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
-from qpkit_train.recipe.settings import Recipe
+from qpkit_train.recipe.settings import Recipe, SemiConfig
 from qpkit_train.schedule import Watch
 
 STATE_NAME: Final = "state.json"
@@ -152,6 +152,8 @@ def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence
     for section, names in FORMER_NAMES.items():  # a run keeps its id when a setting gets another name
         former = {now: before for before, now in names.items()}
         tables[section] = {former.get(key, key): value for key, value in tables[section].items()}
+    if recipe.semi == SemiConfig():  # as before there was a mean teacher
+        del tables["semi"]
     parts = [tables, label_map_to_builtins(labels), tiles_sha256, *([colors] if colors else [])]
     identity = msgspec.json.encode(parts)
     return f"{recipe.name}-{hashlib.sha256(identity).hexdigest()[:6]}"

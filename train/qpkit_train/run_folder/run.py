@@ -32,6 +32,7 @@ class Run:
         mpp: um per px that the model expects, or None.
         downsample: Slide px per px, for runs without mpp.
         file: All of run.json.
+        weights: File with the weights that are meant, in the folder; those of the best epoch if not said.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Run:
     mpp: float | None
     downsample: float | None
     file: RunFile
+    weights: str = BEST_NAME
 
     def card(self) -> ModelCard:
         """What predicting has to know.
@@ -89,12 +91,12 @@ class Run:
         return named_normalization(data.normalization, greyscale=data.greyscale)
 
     def load_model(self) -> torch.nn.Module:
-        """Build the network and fill it with the best epoch's weights; on the CPU, in eval mode.
+        """Build the network and fill it with `weights`; on the CPU, in eval mode.
 
         Raises:
             FormatError: The weights are gone, damaged, of another run or of another network.
         """
-        path = self.root / BEST_NAME
+        path = self.root / self.weights
         model = build_untrained(self.recipe.model, len(self.labels.trained_values))
         load_weights(model, path, run=self.id)
         return model.eval()
