@@ -26,11 +26,10 @@ def joined(bands: list[Band]) -> Band:
         bands: From the top, each beginning where the one before ends. The list is emptied meanwhile.
     """
     parts, junctions = _firsts([len(band.values) for band in bands]), _firsts([band.junctions for band in bands])
-    numbers, kept = _areas(bands, parts)
+    numbers, kept, areas, sums = _areas(bands, parts)
     after = np.append(numbers, np.int32(OUTSIDE))  # OUTSIDE is -1, the last one
     above, below = after[bands[0].above], after[np.where(bands[-1].below < 0, -1, bands[-1].below + parts[-2])]
     values = np.concatenate([band.values for band in bands])
-    areas, sums = np.concatenate([band.areas for band in bands]), np.concatenate([band.sums for band in bands])
     firsts = np.concatenate([band.firsts for band in bands])
     arcs = _Laid.out(bands, parts, junctions, numbers)
     return Band(
@@ -43,8 +42,8 @@ def joined(bands: list[Band]) -> Band:
         last=arcs.last,
         parents=np.arange(len(kept), dtype=np.int32),
         values=values[kept],
-        areas=np.bincount(numbers, weights=areas, minlength=len(kept)).astype(np.int64),
-        sums=np.bincount(numbers, weights=sums, minlength=len(kept)).astype(np.float64),
+        areas=areas,
+        sums=sums,
         firsts=firsts[kept],
         above=above,
         below=below,
@@ -110,20 +109,21 @@ def _firsts(counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _areas(bands: Sequence[Band], firsts: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-    """The number of the area that each part belongs to, and the first part of each area."""
+    """The number of the area that each part belongs to; of each area its first part, its px and their sum."""
     parents = np.concatenate([band.parents + first for band, first in zip(bands, firsts, strict=False)])
     one, other = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for (upper, lower), (high, low) in zip(pairwise(bands), pairwise(firsts), strict=False):
         seen = np.flatnonzero(lower.above >= 0)
         one.append(lower.above[seen] + low)
         other.append(upper.below[seen] + high)
+    areas, sums = np.concatenate([band.areas for band in bands]), np.concatenate([band.sums for band in bands])
     numbers, kept = np.empty(len(parents), np.int32), np.empty(len(parents), np.int64)
-    count = compiled(_settle, root_of)(parents, np.concatenate(one), np.concatenate(other), numbers, kept)
-    return numbers, kept[:count]
+    count = compiled(_settle, root_of)(parents, np.concatenate(one), np.concatenate(other), numbers, kept, areas, sums)
+    return numbers, kept[:count], areas[:count].copy(), sums[:count].copy()
 
 
-def _settle(parents, one, other, numbers, kept):
-    """Unite pairs of parts, and number the areas by their first parts; gives how many there are."""
+def _settle(parents, one, other, numbers, kept, areas, sums):
+    """Unite pairs of parts, number the areas by their first parts, add up theirs in place; gives how many there are."""
     for i in range(len(one)):
         a, b = root_of(parents, one[i]), root_of(parents, other[i])
         parents[max(a, b)] = min(a, b)
@@ -132,10 +132,13 @@ def _settle(parents, one, other, numbers, kept):
         if parents[i] == i:
             numbers[i] = count
             kept[count] = i
+            areas[count], sums[count] = areas[i], sums[i]  # no further than i, which is read
             count += 1
         else:
             parents[i] = parents[parents[i]]
             numbers[i] = numbers[parents[i]]
+            areas[numbers[i]] += areas[i]
+            sums[numbers[i]] += sums[i]
     return count
 
 

@@ -19,7 +19,7 @@ from qpkit.ops.vectors.band import Band, band_of
 from qpkit.ops.vectors.join import joined
 from qpkit.ops.vectors.part import arcs_of, parted
 
-_BAND_ROWS: Final = 128
+_BAND_ROWS: Final = 192
 """Of a band, if that makes neither too few px nor too many: the fewer rows, the more pieces have to be put together."""
 
 _BAND_PX: Final = (1 << 20, 1 << 22)
