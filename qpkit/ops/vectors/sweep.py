@@ -22,7 +22,7 @@ from qpkit.ops.vectors.part import arcs_of, parted
 _BAND_ROWS: Final = 192
 """Of a band, if that makes neither too few px nor too many: the fewer rows, the more pieces have to be put together."""
 
-_BAND_PX: Final = (1 << 20, 1 << 22)
+_BAND_PX: Final = (1 << 20, 1 << 21)
 """Fewest and most."""
 
 Strips = Iterable[tuple[int, NDArray[Any], NDArray[np.uint8] | None]]
