@@ -17,7 +17,7 @@ from qpkit.errors import QpkitError
 from qpkit.files import replace_file
 from qpkit.ops.scores.shape_fates import areas_of
 from qpkit.progress import OnProgress, Ticker, no_progress
-from qpkit.qupath import Project
+from qpkit.qupath import Entry, Project
 from qpkit.report.figures.outlines import draw_outlines
 from qpkit.report.pages.html import picture, render
 from qpkit.slides import Slide, open_source
@@ -31,6 +31,8 @@ SIDE_PX: Final = 320
 PER_OUTCOME: Final = 8
 _MARGIN: Final = 0.3
 _LEAST_PX: Final = 128
+_IN_VIEWER_PX: Final = 300
+"""Of an object's longer side, where QuPath is brought to it: its surroundings are to be seen, too."""
 
 PREDICTED_RGB: Final = (255, 138, 0)
 NOW_RGB: Final = (0, 92, 230)
@@ -65,6 +67,7 @@ def review_page(
     """
     chosen = {outcome: largest(report.rows, outcome) for outcome in _SHOWN}
     pictures, notes = _pictures(project, [row for rows in chosen.values() for row in rows], on_progress)
+    paths = {str(entry.id): uri for entry in project.entries if (uri := _uri(entry))}
     runs = sorted({row.run for row in report.rows if row.run})
     figures = figures_of(report.rows)
     text = render(
@@ -78,7 +81,13 @@ def review_page(
         sections=[
             {
                 "id": outcome, "title": title, "count": figures[outcome],
-                "items": [{"picture": pictures.get(id(row)), "caption": caption(row)} for row in chosen[outcome]],
+                "items": [
+                    {
+                        "picture": pictures.get(id(row)), "caption": caption(row), "script": script_to(row),
+                        "slide": paths.get(row.entry),
+                    }
+                    for row in chosen[outcome]
+                ],
             }
             for outcome, title in _SHOWN.items() if chosen[outcome]
         ],
@@ -124,6 +133,32 @@ def caption(row: Reviewed) -> str:
     facts += [f"probability {row.probability:.2f}"] if row.probability is not None else []
     facts += [f"by {row.reviewer}"] if row.reviewer else []
     return f"{', '.join(facts)}. {place}"
+
+
+def script_to(row: Reviewed) -> str:
+    """What brings QuPath to an object, run in its script editor while the project is open.
+
+    Calls of QuPath 0.4 to 0.6 (`openImageEntry` as public extensions call it); no QuPath has run it here.
+    """
+    downsample = max(1.0, max(row.width, row.height) / _IN_VIEWER_PX)
+    x, y = row.x + row.width / 2, row.y + row.height / 2
+    return (
+        f"def entry = getProject().getImageList().find {{ it.getID() == '{row.entry}' }}\n"
+        "javafx.application.Platform.runLater {\n"
+        "    def gui = qupath.lib.gui.QuPathGUI.getInstance()\n"
+        "    gui.openImageEntry(entry)\n"
+        f"    gui.getViewer().setDownsampleFactor({downsample:.2f}d)\n"
+        f"    gui.getViewer().setCenterPixelLocation({x:.1f}d, {y:.1f}d)\n"
+        "}"
+    )
+
+
+def _uri(entry: Entry) -> str | None:
+    """Of the slide's file; None if it is not there."""
+    try:
+        return entry_source(entry).path.absolute().as_uri()
+    except QpkitError:
+        return None
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

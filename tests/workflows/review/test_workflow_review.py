@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from qpkit.core.review import REVIEW_KEY, REVIEWED_CLASS, REVIEWER_KEY, SECONDS_
 from qpkit.errors import ProjectError
 from qpkit.predictions.ledger import FOLDER, Ledger, read_ledger, write_ledger
 from qpkit.qupath import Project, open_project
+from qpkit.workflows.inputs.entry_view import entry_source
 from qpkit.workflows.pages.review import review_page
 from qpkit.workflows.review.project import review_project
 from qpkit.workflows.review.result import Reviewed, ReviewReport, ReviewSettings
@@ -208,6 +210,23 @@ def test_a_copied_ledger_and_shapes_without_area_do_not_disturb(tmp_path: Path) 
     assert (outcomes(report)["untouched"], outcomes(report)["added"]) == (1, 2)
     assert any("a copy of the ledger" in note for note in report.notes)
     assert review_page(project, report, tmp_path / "page.html") == ()
+
+
+def test_the_page_leads_to_slide_and_place(tmp_path: Path) -> None:
+    project = imported(tmp_path, [predicted(n) for n in range(2)])
+    change(project, [predicted(1)], [])
+    report = reviewed(project)
+    review_page(project, report, tmp_path / "page.html")
+    page = html.unescape((tmp_path / "page.html").read_text())
+    gone = next(row for row in report.rows if row.outcome == "rejected")
+    slide = entry_source(project.entries[0]).path
+    assert f'<a href="{slide.as_uri()}">' in page
+    assert f"it.getID() == '{project.entries[0].id}'" in page
+    x, y = gone.x + gone.width / 2, gone.y + gone.height / 2
+    assert page.count(f"setCenterPixelLocation({x:.1f}d, {y:.1f}d)") == 1
+    slide.unlink()
+    review_page(project, report, tmp_path / "page.html")
+    assert '<a href="file' not in (tmp_path / "page.html").read_text()
 
 
 def test_an_imported_object_edited_before_the_next_import_is_still_seen(tmp_path: Path) -> None:
