@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Container, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +17,18 @@ from qpkit.predictions import SlidePrediction
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, SlideSource
 from qpkit_train.inference.distance import appearance_in, distance_of, warnings_of
-from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
+from qpkit_train.inference.pipeline import StageTimes, run_stages
 from qpkit_train.inference.pixels.area import Area
-from qpkit_train.inference.pixels.blend import Blender, neighbourhood
+from qpkit_train.inference.pixels.blend import neighbourhood
 from qpkit_train.inference.pixels.rasters import SlideRasters
 from qpkit_train.inference.pixels.reading import TileReader
 from qpkit_train.inference.pixels.tile_choice import TileChoice, choose_tiles
 from qpkit_train.inference.pixels.writers import open_writers
 from qpkit_train.inference.predicted import PredictedSlide, Speed
-from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.sharing.journal import AnsweredTiles, Journal
-from qpkit_train.models.card import Answer, DeviceModel, Model, ModelCard, Waiting, for_slide, on_device
+from qpkit_train.inference.slide_stages import stages_of
+from qpkit_train.models.card import Model, ModelCard, for_slide, on_device
 
 _Result = TypeVar("_Result")
 
@@ -169,7 +167,15 @@ class SlidePredictor:
             appearance = appearance_in(self.card)
             reader = TileReader(self.source, self.slide, answers.broken, measures=appearance is not None)
             try:
-                stages = self._stages(model, rasters, answers, reader, [tile for batch in left for tile in batch])
+                stages = stages_of(
+                    model,
+                    self.settings,
+                    self.grid,
+                    rasters,
+                    answers,
+                    reader,
+                    [tile for batch in left for tile in batch],
+                )
                 times = run_stages(left, stages, readers=self.settings.readers, on_batch=tell)
             finally:
                 reader.close()
@@ -228,59 +234,6 @@ class SlidePredictor:
         order = sorted(broken, key=lambda place: place[::-1])
         return {f"{corners[place].x:.0f}, {corners[place].y:.0f}": broken[place] for place in order}
 
-    def _stages(
-        self, model: Model, rasters: SlideRasters, answers: AnsweredTiles, reader: TileReader, tiles: Sequence[Tile]
-    ) -> Stages[Tile, Any]:
-        side = self.settings.tile_px + 2 * self.settings.halo_px
-        stages = partial(Stages, read=reader.read, room=model.room, side=(side, side))
-        halo, unsure, there = self.grid.halo, self.settings.uncertainty, on_device(model)
-        if self.settings.blend == "crop":
-            wanted: dict[str, Any] = {"halo": halo, "probabilities": rasters.wants_probabilities, "uncertainty": unsure}
-            if there is None:
-                return stages(
-                    predict=lambda _, pixels: model.answer(pixels, **wanted),
-                    write=lambda batch, answer: answers.write(batch, answer, reader),
-                )
-            return stages(
-                predict=lambda _, pixels: _queued(there, lambda: [there.answer_there(pixels, **wanted)]),
-                write=lambda batch, found: answers.write(batch, found[0], reader),
-                queued=True,
-            )
-        blender = Blender(
-            tiles,
-            self.settings.blend,
-            classes=len(self.card.labels.trained_values),
-            core=self.grid.tile_size,
-            halo=halo,
-            probabilities=rasters.wants_probabilities,
-            uncertainty=unsure,
-        )
-
-        def write(finished: Iterable[tuple[Tile, Answer]]) -> None:
-            for tile, answer in finished:
-                if (tile.col, tile.row) not in answers.places:
-                    answers.write([tile], answer, reader)
-
-        if there is None:
-            levels = model.levels_and_spread if unsure and isinstance(model, Together) else model.levels
-            return stages(
-                predict=lambda _, pixels: levels(pixels),
-                write=lambda batch, found: write(blender.add(batch, found, broken=reader.broken)),
-            )
-        finished: deque[Tile] = deque()
-
-        def blended(batch: Sequence[Tile], pixels: NDArray[np.uint8]) -> list[Answer]:
-            found = there.levels_there(pixels, spread=unsure)
-            pairs = list(blender.add(batch, found, broken=reader.broken))
-            finished.extend(tile for tile, _ in pairs)
-            return [answer for _, answer in pairs]
-
-        return stages(
-            predict=lambda batch, pixels: _queued(there, lambda: blended(batch, pixels)),
-            write=lambda _, found: write((finished.popleft(), answer) for answer in found),
-            queued=True,
-        )
-
     def _by_class(self, counts: NDArray[np.int64]) -> dict[str, int]:
         values = self.card.labels.trained_values
         return {self.card.labels.name_of(v): int(n) for v, n in zip(values, counts, strict=True)}
@@ -325,14 +278,6 @@ class SlidePredictor:
         if self.mpp is None:
             return None
         return round(tiles * (self.grid.tile_size * self.mpp / 1000) ** 2 / max(seconds, 1e-9), 4)
-
-
-def _queued(model: DeviceModel, predict: Callable[[], Sequence[Answer]]) -> Waiting:
-    """Have a device answer: what it does meanwhile nobody waits for."""
-    stream = model.stream
-    assert stream is not None
-    begun = stream.mark()
-    return stream.fetch(predict(), since=begun)
 
 
 def _downsample(card: ModelCard, info: SlideInfo, name: str) -> float:
