@@ -105,3 +105,22 @@ def test_the_stage_that_holds_the_others_up_is_named_and_readers_are_added_while
     assert reading.readers == 3 and predicting.readers < 3
     assert predicting.device_busy > 0.7 > reading.device_busy
     assert reading.reading > 0.2 and writing.writing > 0.2
+
+
+def test_readers_that_do_not_read_faster_end_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qpkit_train.inference.pipeline.available_cores", lambda: 12)
+    one_at_a_time = threading.Lock()
+
+    def read(item: int) -> None:
+        with one_at_a_time:
+            time.sleep(0.001)
+
+    found = {}
+    for size in (1, 3):
+        written: list[tuple[int, ...]] = []
+        batches = batched(range(150), size)
+        found[size] = run_stages(batches, stages(written, read=read)).readers
+        assert written == [tuple(items) for items in batches]
+    assert max(found.values()) <= 6
+    free = run_stages(batched(range(400), 4), stages([], read=lambda item: time.sleep(0.004)))
+    assert free.readers > 6

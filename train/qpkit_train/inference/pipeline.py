@@ -36,9 +36,9 @@ _FIRST_SHARE: Final = 4
 """A quarter of the cores read at first, two of them at least: threads that are too many stand in each other's way."""
 
 _SHARE_OF_GAIN: Final = 0.25
-"""A thread more has to bring this part of what the others read on average, or none is added after it."""
+"""Threads that are added have to bring this part of what the others read on average, or they end again."""
 
-_TO_KNOW: Final = 4
+_TO_KNOW: Final = 2
 """Items that each thread has to have read before it is said how fast they are."""
 
 
@@ -133,8 +133,7 @@ def run_stages(
     device = _Device(stages, writing, on_batch)
     try:
         first = reading.most if readers is not None else max(2, reading.most // _FIRST_SHARE)
-        for _ in range(first):
-            reading.add()
+        reading.resize(first)
         adding = _Adding(reading) if readers is None else None
         before = time.perf_counter()
         for number, items in enumerate(batches):
@@ -197,10 +196,10 @@ class _Device(Generic[_Item, _Answer]):
 
 
 class _Adding:
-    """Adds readers while they are waited for, until one more does not make reading faster."""
+    """Adds readers, a half more each time, while they are waited for, until that does not make reading faster."""
 
     def __init__(self, reading: _Readers[Any]) -> None:
-        self._reading, self._best, self._ended = reading, 0.0, False
+        self._reading, self._best, self._before, self._ended = reading, 0.0, reading.threads, False
         self._start()
 
     def _start(self) -> None:
@@ -212,14 +211,17 @@ class _Adding:
             self._start()
             return
         self._items += items
-        if self._ended or self._items < _TO_KNOW * self._reading.threads:
+        threads = self._reading.threads
+        if self._ended or self._items < _TO_KNOW * threads:
             return
         rate = self._items / (time.perf_counter() - self._since)
-        self._ended = rate < self._best * (1 + _SHARE_OF_GAIN / self._reading.threads)
-        if not self._ended:
-            self._best = rate
-            self._reading.add()
-            self._start()
+        if rate < self._best * (1 + _SHARE_OF_GAIN * (threads - self._before) / self._before):
+            self._reading.resize(self._before)
+            self._ended = True
+            return
+        self._best, self._before = rate, threads
+        self._reading.resize(threads + max(1, threads // 2))
+        self._start()
 
 
 class _Batch:
@@ -248,17 +250,15 @@ class _Readers(Generic[_Item]):
         lock = threading.Lock()
         self._room, self._ready = threading.Condition(lock), threading.Condition(lock)
         self._threads: list[threading.Thread] = []
+        self.threads = 0
         self.busy = 0.0
 
-    @property
-    def threads(self) -> int:
-        """How many there are."""
-        return len(self._threads)
-
-    def add(self) -> None:
-        """Start another thread, if there may be one more."""
-        if self.threads < self.most:
-            thread = threading.Thread(target=self._work, name=f"qpkit-read-{self.threads}", daemon=True)
+    def resize(self, count: int) -> None:
+        """Have so many threads, but not more than there may be; those that are too many end after their item."""
+        self.threads = min(count, self.most)
+        while len(self._threads) < self.threads:
+            number = len(self._threads)
+            thread = threading.Thread(target=self._work, args=(number,), name=f"qpkit-read-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -291,8 +291,8 @@ class _Readers(Generic[_Item]):
     def _may_go_on(self) -> bool:
         return self._closed or self._next is None or self._next[0] < self._taken + self._ahead
 
-    def _work(self) -> None:
-        while (place := self._place()) is not None:
+    def _work(self, own: int) -> None:
+        while (place := self._place(own)) is not None:
             number, index, batch = place
             before = time.perf_counter()
             fault: BaseException | None = None
@@ -308,11 +308,14 @@ class _Readers(Generic[_Item]):
                 if batch.left == 0:
                     self._ready.notify()
 
-    def _place(self) -> tuple[int, int, _Batch] | None:
-        """Number of the batch, place in it, and the batch to read into next; None at the end."""
+    def _place(self, own: int) -> tuple[int, int, _Batch] | None:
+        """Number of the batch, place in it, and the batch to read into next; None where thread `own` ends."""
         with self._room:
             self._room.wait_for(self._may_go_on)
             if self._closed or self._next is None:
+                return None
+            if own >= self.threads:
+                self._room.notify()  # another one, of what this one was woken for
                 return None
             number, index = self._next
             self._next = next(self._places, None)
