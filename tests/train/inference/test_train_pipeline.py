@@ -122,5 +122,5 @@ def test_readers_that_do_not_read_faster_end_again(monkeypatch: pytest.MonkeyPat
         found[size] = run_stages(batches, stages(written, read=read)).readers
         assert written == [tuple(items) for items in batches]
     assert max(found.values()) <= 6
-    free = run_stages(batched(range(400), 4), stages([], read=lambda item: time.sleep(0.004)))
+    free = run_stages(batched(range(240), 4), stages([], read=lambda item: time.sleep(0.004)))
     assert free.readers > 6
