@@ -202,8 +202,8 @@ class _Adding:
         self._reading, self._best, self._before, self._ended = reading, 0.0, reading.threads, False
         self._start()
 
-    def _start(self) -> None:
-        self._items, self._since = 0, time.perf_counter()
+    def _start(self, settled: bool = False) -> None:
+        self._items, self._since, self._settled = 0, time.perf_counter(), settled
 
     def batch(self, items: int, *, needed: bool) -> None:
         """A batch was read; it was needed before it was there, or not."""
@@ -212,6 +212,8 @@ class _Adding:
             return
         self._items += items
         threads = self._reading.threads
+        if not self._settled and self._items >= threads:  # what was added has read its first item
+            self._start(settled=True)
         if self._ended or self._items < _TO_KNOW * threads:
             return
         rate = self._items / (time.perf_counter() - self._since)
