@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qpkit.errors import FormatError, OutputError
+from qpkit_train.inference import pipeline
 from qpkit_train.inference.pipeline import Stages, StageTimes, run_stages
 
 
@@ -107,20 +108,41 @@ def test_the_stage_that_holds_the_others_up_is_named_and_readers_are_added_while
     assert reading.reading > 0.2 and writing.writing > 0.2
 
 
-def test_readers_that_do_not_read_faster_end_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qpkit_train.inference.pipeline.available_cores", lambda: 12)
-    one_at_a_time = threading.Lock()
+@pytest.mark.parametrize(("gain", "ends_with"), [(1.0, 12), (0.5, 12), (0.1, 4), (0.0, 4)])
+def test_readers_are_added_while_they_read_faster(monkeypatch: pytest.MonkeyPatch, gain: float, ends_with: int) -> None:
+    now = 0.0
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: now)
 
-    def read(item: int) -> None:
-        with one_at_a_time:
-            time.sleep(0.001)
+    class Readers:
+        """The first four read as they are told to; each more brings `gain` of that."""
 
-    found = {}
-    for size in (1, 3):
-        written: list[tuple[int, ...]] = []
-        batches = batched(range(150), size)
-        found[size] = run_stages(batches, stages(written, read=read)).readers
-        assert written == [tuple(items) for items in batches]
-    assert max(found.values()) <= 6
-    free = run_stages(batched(range(240), 4), stages([], read=lambda item: time.sleep(0.004)))
-    assert free.readers > 3
+        threads, most = 4, 12
+
+        def resize(self, count: int) -> None:
+            self.threads = min(count, self.most)
+
+    readers = Readers()
+    adding = pipeline._Adding(readers)  # type: ignore[arg-type]
+    adding.batch(100, needed=False)
+    assert readers.threads == 4  # nobody waited
+    most = 0
+    for _ in range(200):
+        now += 1 / (4 + gain * (readers.threads - 4))
+        adding.batch(1, needed=True)
+        most = max(most, readers.threads)
+    assert readers.threads == ends_with
+    assert most > 4  # it was tried
+
+
+def test_readers_that_are_too_many_end_and_nothing_is_lost() -> None:
+    written: list[tuple[int, ...]] = []
+    batches = batched(range(120), 1)
+    reading = pipeline._Readers(batches, stages(written), most=8)
+    reading.resize(8)
+    for number, items in enumerate(batches):
+        pixels, _ = reading.take()
+        assert pixels[:, 0, 0, 0].tolist() == list(items)
+        if number == 20:
+            reading.resize(2)
+    reading.close()
+    assert reading.threads == 2
