@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -20,13 +20,15 @@ _EAGER: Final = 2
 class Graphs:
     """Runs functions of tensors on a GPU, the third time and from then on by a graph of what they did.
 
-    A function that cannot be recorded (its network looks at its own results, say) is run as usual each time.
+    A function that cannot be recorded (its network looks at its own results, or the memory is not enough for a second
+    set of them) is run as usual each time. All graphs share their memory, as what they gave is copied at once.
     """
 
     def __init__(self) -> None:
         self._seen: Counter[Hashable] = Counter()
         self._made: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor]]] = {}
         self._refused = False
+        self._pool: Any = None
 
     def __call__(self, name: Hashable, run: Callable[[Tensor], list[Tensor]], pixels: Tensor) -> list[Tensor]:
         """Run a function.
@@ -50,15 +52,15 @@ class Graphs:
         return [part.clone() for part in found]
 
     def _record(self, key: Hashable, run: Callable[[Tensor], list[Tensor]], pixels: Tensor) -> bool:
-        graph, place = torch.cuda.CUDAGraph(), pixels.clone()
         try:
+            graph, place = torch.cuda.CUDAGraph(), pixels.clone()
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
             # Other threads go on with allocating memory meanwhile.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 found = run(place)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except RuntimeError:
+        except RuntimeError:  # torch's OutOfMemoryError is one
             torch.cuda.synchronize(pixels.device)
+            self._made.clear()
             self._refused = True
             return False
         self._made[key] = graph, place, found
