@@ -36,12 +36,13 @@ def generation(number: int) -> list[Annotation]:
     ]
 
 
-def write_for_ever(project: Path, seed: int) -> None:
-    """Replace the last generation by the next one, again and again."""
+def write_for_ever(project: Path, seed: int, ready: int) -> None:
+    """Replace the last generation by the next one, again and again; say by a pipe when the first one begins."""
     number = seed * 10_000
     while True:
         entry = next(item for item in open_project(project).entries if item.id == 3)
         old = [str(item.id) for item in entry.objects() if "generation" in item.metadata]
+        os.write(ready, b".")
         entry.replace_objects(remove=old, add=generation(number))
         number += 1
 
@@ -54,12 +55,16 @@ def test_a_killed_writer_leaves_the_old_or_the_new_file(project_copy: Callable[[
     human = [item.id for item in QpData.parse(original, source="x").objects()]
     rng, generations = random.Random(7), set()
     for number in range(KILLS):
+        begun, ready = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                write_for_ever(folder / "project.qpproj", number)
+                write_for_ever(folder / "project.qpproj", number, ready)
             finally:
                 os._exit(1)
+        os.close(ready)
+        assert os.read(begun, 1) == b"."  # however slow the machine is: it is killed while it writes
+        os.close(begun)
         time.sleep(rng.uniform(0.0, 0.12))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -82,6 +82,6 @@ class ImportSettings(Settings):
     parent: str | None = None
     locked: bool = False
     gzip: bool = False
-    append: bool = False
+    append: Annotated[bool, Flag(name="--append/--replace")] = False
     restore: bool = False
     dry_run: bool = False

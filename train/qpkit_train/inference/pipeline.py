@@ -3,7 +3,7 @@
 Which items make a batch is fixed before anything is read, and batches are predicted and written in their order: the
 result does not depend on how many threads there are, nor on which of them is faster. Memory holds some batches. Where
 the device has a queue of its own, a batch is put there before the answer to the one before it is waited for. Knows no
-slides, no models and no files.
+slides, no files, and of models only that answers may have to be waited for.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit.cores import available_cores
+from qpkit_train.models.card import Waiting
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -40,19 +41,6 @@ _SHARE_OF_GAIN: Final = 0.25
 
 _TO_KNOW: Final = 2
 """Items that each thread has to have read before it is said how fast they are."""
-
-
-class Waiting(Protocol):
-    """What a device was asked for; see `qpkit_train.models.card`."""
-
-    @property
-    def seconds(self) -> float:
-        """In which the device worked on it."""
-        ...
-
-    def wait(self) -> Any:
-        """Wait for it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,8 +64,8 @@ class Together:
     @property
     def stream(self) -> Stream | None:
         """Of the device, if all models run on it."""
-        there = [on_device(model) for model in self.models]
-        return None if None in there else there[0].stream  # type: ignore[union-attr] # the first is none of them
+        first, *others = [on_device(model) for model in self.models]
+        return None if first is None or None in others else first.stream
 
     def upload(self, pixels: NDArray[np.uint8]) -> Any:
         """Begin to copy pixels to the device; see `DeviceModel`."""
