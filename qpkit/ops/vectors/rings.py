@@ -16,6 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from qpkit.compiled import compiled
+from qpkit.memory import gc_paused
 from qpkit.ops.vectors.arcs import Arcs
 
 _AT_ONCE: Final = 1 << 14
@@ -61,15 +62,17 @@ class Rings:
         stays = np.ones(len(self.arcs.points), np.bool_) if kept is None else kept
         lines = (self.arcs.points, self.arcs.starts, self.arcs.is_ring, stays, kept is None, self.halves, self.starts)
         made = np.empty(len(areas), object)
-        for start in range(0, len(areas), _AT_ONCE):
-            shells = bounds[start : start + _AT_ONCE + 1]
-            some = chosen[shells[0] : shells[-1]]
-            xy = np.empty((compiled(_room)(self.arcs.starts, self.halves, self.starts, some), 2))
-            closes = np.zeros(len(some) + 1, np.int64)
-            size = compiled(_write)(*lines, some, xy, closes)
-            made[start : start + _AT_ONCE] = shapely.from_ragged_array(
-                shapely.GeometryType.POLYGON, place(xy[:size]), (closes, shells - shells[0])
-            )
+        # The collector would walk over the polygons again and again as they grow in number.
+        with gc_paused(self.arcs.points.nbytes):
+            for start in range(0, len(areas), _AT_ONCE):
+                shells = bounds[start : start + _AT_ONCE + 1]
+                some = chosen[shells[0] : shells[-1]]
+                xy = np.empty((compiled(_room)(self.arcs.starts, self.halves, self.starts, some), 2))
+                closes = np.zeros(len(some) + 1, np.int64)
+                size = compiled(_write)(*lines, some, xy, closes)
+                made[start : start + _AT_ONCE] = shapely.from_ragged_array(
+                    shapely.GeometryType.POLYGON, place(xy[:size]), (closes, shells - shells[0])
+                )
         return made
 
 

@@ -130,7 +130,9 @@ def outlines_of(
         wanted = wanted[of]
     values = arcs.values[wanted]
     order = np.argsort(values, kind="stable")
-    too_small = int(found) - len(np.unique(wanted))
+    is_there = np.zeros(len(arcs.values), np.bool_)
+    is_there[wanted] = True
+    too_small = int(found - np.count_nonzero(is_there))
     of = wanted[order]
     return Outlines(polygons[order], values[order], means[of], arcs.areas[of], arcs.firsts[of], too_small, mended)
 
