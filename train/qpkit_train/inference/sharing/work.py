@@ -102,8 +102,10 @@ class Worker:
             if finishing is not None and not finishing[1].result():
                 left.append(finishing[0])
 
-        order, choice = list(numbers), None
+        order = list(numbers)
         with ThreadPoolExecutor(2, "qpkit-beside") as beside:
+            # The first one's tiles while the model is opened.
+            choice = beside.submit(self._choice, order[0]) if order else None
             for number, following in zip(order, [*order[1:], None], strict=True):
                 steps = self._claim(number, choice)
                 choice = None if following is None else beside.submit(self._choice, following)
