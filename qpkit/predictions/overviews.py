@@ -6,7 +6,7 @@ GDAL's own take all pixels, whatever is in them: 8 s for a slide of 80,000 px of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from qpkit.cores import in_order
-from qpkit.rasters import open_raster
 
 
 def complete(path: Path, filled: NDArray[np.bool_], empty: NDArray[Any], *, nearest: bool) -> None:
@@ -33,25 +31,25 @@ def complete(path: Path, filled: NDArray[np.bool_], empty: NDArray[Any], *, near
         nearest: Pick one pixel of four (labels) instead of averaging them (probabilities).
 
     Raises:
-        OSError, ValueError, rasterio.errors.RasterioError: The file cannot be read or written; it is damaged then.
+        OSError, ValueError: The file cannot be read or written; it is damaged then.
     """
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         bands, height, width, colors = len(filled), page.imagelength, page.imagewidth, page.colormap
-    block, level = len(empty), -1
+    block, level = len(empty), 0
     _share(path, empty)
     while max(width, height) > block:
-        filled = _halved(filled)
         height, width = -(-height // 2), -(-width // 2)
         shape = (bands, height, width) if bands > 1 else (height, width)
-        with _level(path, level) as dataset, tifffile.TiffWriter(path, append=True) as writer:
+        with tifffile.TiffFile(path) as tiff, tifffile.TiffWriter(path, append=True) as writer:
             writer.write(
-                _blocks(dataset, filled, empty, nearest=nearest),
+                _blocks(tiff.pages[level], filled, empty, nearest=nearest),
                 shape=shape, dtype=empty.dtype, tile=(block, block), compression="adobe_deflate", subfiletype=1,
                 photometric="palette" if colors is not None else "minisblack", colormap=colors,
                 planarconfig="separate" if bands > 1 else None, metadata=None, software=False,
             )  # fmt: skip
         _share(path, empty)  # of which the next one is made
+        filled = _halved(filled)
         level += 1
 
 
@@ -71,11 +69,6 @@ def _share(path: Path, empty: NDArray[Any]) -> None:
             page.tags["TileByteCounts"].overwrite(np.where(counts > 0, counts, len(block)).tolist())
 
 
-def _level(path: Path, level: int) -> Any:
-    """The raster at -1, its copies from 0."""
-    return open_raster(path) if level < 0 else open_raster(path, overview_level=level)
-
-
 def _halved(filled: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether one of 2 x 2 blocks is filled."""
     bands, rows, columns = filled.shape
@@ -84,22 +77,38 @@ def _halved(filled: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return padded[:, ::2, ::2] | padded[:, 1::2, ::2] | padded[:, ::2, 1::2] | padded[:, 1::2, 1::2]
 
 
-def _blocks(dataset: Any, filled: NDArray[np.bool_], empty: NDArray[Any], *, nearest: bool) -> Iterator[bytes]:
+def _blocks(page: Any, filled: NDArray[np.bool_], empty: NDArray[Any], *, nearest: bool) -> Iterator[bytes]:
     """Compressed blocks of the copy below a level, band by band; no bytes where they are missing."""
-    block = len(empty)
+    block, below = len(empty), _halved(filled)
+    file, offsets, counts = page.parent.filehandle, page.dataoffsets, page.databytecounts
 
-    def read(place: tuple[int, int, int]) -> NDArray[Any] | None:
-        band, row, column = place
-        window = Window(2 * column * block, 2 * row * block, 2 * block, 2 * block)
-        return _read(dataset, band, window) if filled[place] else None
+    def four(band: int, row: int, column: int) -> dict[tuple[int, int], bytes]:
+        """Those of 2 x 2 blocks that are filled, compressed, by their place among the four."""
+        found = {}
+        for y, x in np.argwhere(filled[band, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]).tolist():
+            number = int(np.ravel_multi_index((band, 2 * row + y, 2 * column + x), filled.shape))
+            file.seek(offsets[number])
+            found[y, x] = bytes(file.read(counts[number]))
+        return found
 
-    def compressed(pixels: NDArray[Any] | None) -> bytes:
-        if pixels is None:
-            return b""
-        made = pixels[::2, ::2] if nearest else _averaged(pixels)
-        return _packed(np.ascontiguousarray(made))
+    def copied(parts: dict[tuple[int, int], bytes], height: int, width: int) -> bytes:
+        pixels = np.tile(empty, (2, 2))
+        for (y, x), part in parts.items():
+            decoded = np.frombuffer(_unpacked(part, empty.nbytes), empty.dtype)
+            pixels[y * block : (y + 1) * block, x * block : (x + 1) * block] = decoded.reshape(empty.shape)
+        # Beyond the right and lower edge the pixels at the edge go on, so that a mean is of what is there.
+        pixels[height:] = pixels[height - 1 : height]
+        pixels[:, width:] = pixels[:, width - 1 : width]
+        return _packed(np.ascontiguousarray(pixels[::2, ::2] if nearest else _averaged(pixels)))
 
-    return in_order(partial(compressed, read(place)) for place in np.ndindex(filled.shape))
+    def job(place: tuple[int, int, int]) -> Callable[[], bytes]:
+        if not below[place]:
+            return bytes
+        _, row, column = place
+        height, width = page.imagelength - 2 * row * block, page.imagewidth - 2 * column * block
+        return partial(copied, four(*place), min(height, 2 * block), min(width, 2 * block))
+
+    return in_order(job(place) for place in np.ndindex(below.shape))
 
 
 def _packed(pixels: NDArray[Any]) -> bytes:
@@ -107,12 +116,11 @@ def _packed(pixels: NDArray[Any]) -> bytes:
     return bytes(imagecodecs.deflate_encode(pixels.tobytes(), level=6))
 
 
-def _read(dataset: Any, band: int, window: Window) -> NDArray[Any]:
-    """A window; beyond the right and lower edge the pixels at the edge go on, so that a mean is of what is there."""
-    width = min(window.width, dataset.width - window.col_off)
-    height = min(window.height, dataset.height - window.row_off)
-    pixels = dataset.read(band + 1, window=Window(window.col_off, window.row_off, width, height))
-    return np.pad(pixels, ((0, window.height - height), (0, window.width - width)), mode="edge")
+def _unpacked(block: bytes, size: int) -> bytes:
+    try:
+        return bytes(imagecodecs.deflate_decode(block, out=size))
+    except imagecodecs.DeflateError as err:
+        raise ValueError(f"a block of it is damaged: {err}") from err
 
 
 def _averaged(pixels: NDArray[Any]) -> NDArray[np.uint8]:

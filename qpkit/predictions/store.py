@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # what build_overviews raises has no public name
+from rasterio._err import CPLE_BaseError  # what write raises has no public name
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
@@ -344,8 +344,7 @@ def create_raster(
     _check_complete(path, writer.filled)
     try:
         complete(path, writer.filled, np.full((BLOCK, BLOCK), fill, dtype), nearest=nearest)
-    # Here rasterio lets GDAL's own errors through.
-    except (OSError, tifffile.TiffFileError, ValueError, RasterioError, CPLE_BaseError) as err:
+    except (OSError, tifffile.TiffFileError, ValueError) as err:
         raise OutputError(f"{path}: raster cannot be written in full ({err}); is the disk full?") from err
     _check_complete(path, writer.filled)
 
