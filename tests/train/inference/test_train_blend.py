@@ -59,13 +59,14 @@ def pixels() -> NDArray[np.uint8]:
 
 
 def predicted(
-    pixels: NDArray[np.uint8], root: Path, how: PredictSettings, model: Model
+    pixels: NDArray[np.uint8], root: Path, how: PredictSettings, model: Model, limits: tuple[int, ...] = (0, 0, 0)
 ) -> tuple[NDArray[np.uint8], PredictedSlide]:
     root.mkdir()
     tifffile.imwrite(root / "s.tif", pixels, tile=(64, 64), photometric="rgb")
     source = SlideSource(name="s", path=root / "s.tif", mpp=0.5)
     with open_source(source) as slide:
-        report = SlidePredictor(CARD, source, slide, root, "s", how, np.zeros(3, np.uint8)).run_with(model, no_progress)
+        job = SlidePredictor(CARD, source, slide, root, "s", how, np.array(limits, np.uint8))
+        report = job.run_with(model, no_progress)
     with rasterio.open(root / "s.probabilities.tif") as bands, rasterio.open(root / "s.labels.tif") as labels:
         return np.concatenate([labels.read(), bands.read()]), report
 
@@ -120,10 +121,11 @@ def test_blending_is_the_weighted_mean_in_whatever_order(
     seen = set()
     for i in rng.permutation(len(tiles)):
         one = levels[tiles[i].col, tiles[i].row].astype(np.uint16)[np.newaxis]
-        for tile, (indices, found, _) in blender.add([tiles[i]], one):
+        for tile, answer in blender.add([tiles[i]], one):
             expected = mean[:, tile.y + halo : tile.y + halo + core, tile.x + halo : tile.x + halo + core]
-            assert found is not None and np.abs(found[0] - expected).max() <= 0.5 + 1e-9
-            assert np.array_equal(indices[0], expected.argmax(axis=0))
+            assert answer.probabilities is not None
+            assert np.abs(answer.probabilities[0] - expected).max() <= 0.5 + 1e-9
+            assert np.array_equal(answer.indices[0], expected.argmax(axis=0))
             seen.add((tile.col, tile.row))
     assert seen == set(levels)
 

@@ -51,7 +51,7 @@ def stages_of(
                 write=lambda batch, answer: answers.write(batch, answer, reader),
             )
         return stages(
-            predict=lambda _, pixels: _queued(there, lambda: [there.answer_there(pixels, **asked)]),
+            predict=lambda _, pixels: _queued(there, lambda: [there.answer_there(pixels, **asked)], rasters),
             write=lambda batch, found: answers.write(batch, found[0], reader),
             queued=True,
         )
@@ -85,15 +85,15 @@ def stages_of(
         return [answer for _, answer in pairs]
 
     return stages(
-        predict=lambda batch, pixels: _queued(there, lambda: blended(batch, pixels)),
+        predict=lambda batch, pixels: _queued(there, lambda: blended(batch, pixels), rasters),
         write=lambda _, found: write((order.popleft(), answer) for answer in found),
         queued=True,
     )
 
 
-def _queued(model: DeviceModel, predict: Callable[[], Sequence[Answer]]) -> Waiting:
-    """Have a device answer: what it does meanwhile nobody waits for."""
+def _queued(model: DeviceModel, predict: Callable[[], Sequence[Answer]], rasters: SlideRasters) -> Waiting:
+    """Have a device answer and hold that against thresholds: what it does meanwhile nobody waits for."""
     stream = model.stream
     assert stream is not None
     begun = stream.mark()
-    return stream.fetch(predict(), since=begun)
+    return stream.fetch([rasters.held_to_limits(answer) for answer in predict()], since=begun)

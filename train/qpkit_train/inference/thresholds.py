@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
@@ -138,22 +139,21 @@ def threshold_levels(thresholds: Mapping[str, float], labels: LabelMap) -> NDArr
     return np.array([round(255 * thresholds.get(name, 0.0)) for name in names], np.uint8)
 
 
-def apply_thresholds(
-    limits: NDArray[np.uint8], indices: NDArray[np.uint8], probabilities: NDArray[np.uint8], *, background: int
-) -> NDArray[np.uint8]:
+def apply_thresholds(limits: NDArray[np.uint8], indices: Any, probabilities: Any, *, background: int) -> Any:
     """Give the background where the likeliest class is less likely than its limit.
 
     Args:
         limits: (classes,) as `threshold_levels` gives them.
-        indices: (n, h, w) the likeliest classes.
-        probabilities: (n, classes, h, w), 255 is 1.
+        indices: (n, h, w) uint8, the likeliest classes; of numpy, or on a device.
+        probabilities: (n, classes, h, w) uint8, 255 is 1; beside them.
         background: Channel of the background.
 
     Returns:
-        (n, h, w) class indices.
+        (n, h, w) uint8 class indices, beside them.
     """
-    found = indices
-    for channel in np.flatnonzero(limits):
-        missed = (indices == channel) & (probabilities[:, channel] < limits[channel])
-        found = np.where(missed, np.uint8(background), found)
+    xp, found = array_namespace(indices), indices
+    instead = xp.full_like(indices, background)
+    for channel in np.flatnonzero(limits).tolist():
+        missed = (indices == channel) & (probabilities[:, channel] < int(limits[channel]))
+        found = xp.where(missed, instead, found)
     return found

@@ -25,11 +25,13 @@ class Answer(NamedTuple):
         indices: (n, h, w), the likeliest class.
         probabilities: (n, classes, h, w), 255 is 1; None where they are not wanted.
         uncertainty: (n, bands, h, w), as `qpkit_train.inference.pixels.uncertainty` says; None where it is not wanted.
+        kept: (n, h, w), the background instead of classes below their threshold; None if nobody has looked yet.
     """
 
     indices: NDArray[np.uint8]
     probabilities: NDArray[np.uint8] | None = None
     uncertainty: NDArray[np.uint8] | None = None
+    kept: NDArray[np.uint8] | None = None
 
     def of_tile(self, number: int) -> Answer:
         """What is said of one tile: without the first axis."""
@@ -37,17 +39,13 @@ class Answer(NamedTuple):
 
     def each(self, do: Callable[[Any], Any]) -> Answer:
         """Do something to every array that is there."""
-        probabilities, uncertainty = (None if part is None else do(part) for part in self[1:])
-        return Answer(do(self.indices), probabilities, uncertainty)
+        return Answer(do(self.indices), *(None if part is None else do(part) for part in self[1:]))
 
 
 def joined(answers: Sequence[Answer]) -> Answer:
     """Put the answers to parts of a batch together."""
-    return Answer(
-        concatenated([answer.indices for answer in answers]),
-        _joined_where_wanted([answer.probabilities for answer in answers]),
-        _joined_where_wanted([answer.uncertainty for answer in answers]),
-    )
+    indices, *others = zip(*answers, strict=True)
+    return Answer(concatenated(indices), *map(_joined_where_wanted, others))
 
 
 def _joined_where_wanted(parts: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8] | None:

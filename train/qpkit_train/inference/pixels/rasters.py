@@ -62,6 +62,13 @@ class SlideRasters:
         """Thresholds are held against probabilities, also where none are written."""
         return self._writers.probabilities is not None or bool(self.limits.any())
 
+    def held_to_limits(self, answer: Answer) -> Answer:
+        """Say what thresholds leave of an answer, wherever it lies; as it is where there are none, or that was said."""
+        if answer.kept is not None or answer.probabilities is None or not self.limits.any():
+            return answer
+        found = apply_thresholds(self.limits, answer.indices, answer.probabilities, background=self.background)
+        return answer._replace(kept=found)
+
     def mean_uncertainty(self) -> dict[str, float]:
         """Mean of each band over the pixels of predicted tiles, 0..1."""
         pixels = max(1, int(self.counts.sum()))
@@ -87,7 +94,6 @@ class SlideRasters:
 
         Their probabilities are 0.
         """
-        indices, probabilities, _ = answer
         insides = [None if self.area is None else self.area.mask(tile) for tile in tiles]
         for i, tile in enumerate(tiles):
             if (tile.col, tile.row) in broken:
@@ -95,14 +101,14 @@ class SlideRasters:
             if self.tissue is not None:
                 glass = ~tissue_of_tile(self.tissue, tile, self.info.width, self.info.height)
                 self._put(answer, i, glass, probability=255, unsure=0)
-        if probabilities is not None:
-            self.likeliest += self._count(tiles, indices, insides)
-            indices = apply_thresholds(self.limits, indices, probabilities, background=self.background)
-            self.kept += self._count(tiles, indices, insides)
-        written = answer._replace(indices=indices)
+        answer = self.held_to_limits(answer)
+        written = answer if answer.kept is None else answer._replace(indices=answer.kept)
+        if answer.probabilities is not None:
+            self.likeliest += self._count(tiles, answer.indices, insides)
+            self.kept += self._count(tiles, written.indices, insides)
         for i, (tile, inside) in enumerate(zip(tiles, insides, strict=True)):
             self._write_tile(tile, inside, written.of_tile(i))
-        self.counts += self._count(tiles, indices, insides)
+        self.counts += self._count(tiles, written.indices, insides)
 
     def _write_tile(self, tile: Tile, inside: NDArray[np.bool_] | None, answer: Answer) -> None:
         labels = answer.indices
@@ -126,7 +132,9 @@ class SlideRasters:
         self, answer: Answer, number: int, where: NDArray[np.bool_] | bool, *, probability: int, unsure: int
     ) -> None:
         """Say background somewhere in a tile, of this probability and this unsure."""
-        np.copyto(answer.indices[number], np.uint8(self.background), where=where)
+        for indices in (answer.indices, answer.kept):
+            if indices is not None:
+                np.copyto(indices[number], np.uint8(self.background), where=where)
         if answer.probabilities is not None:
             np.copyto(answer.probabilities[number], 0, where=where)
             np.copyto(answer.probabilities[number][self.background], probability, where=where)
