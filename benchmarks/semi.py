@@ -1,23 +1,24 @@
 """What unlabelled tissue is worth: a part of the regions labelled, with rounds of pseudo-labels or a mean teacher.
 
 python benchmarks/semi.py PROJECT LABELS OUT [--seeds 3] [--steps 500] [--epochs 25] [--fraction 0.25]
+                          [--mpp 0.5] [--tile-size 256] [--imagenet efficientnet-lite0-57934424.pth]
                           [--truth LABELS] [--json FILE]
 
 PROJECT has slides with metadata "Split" (train, val, test), LABELS is its labels.toml, OUT a folder for tiles, runs and
 predictions; what is there is gone on with. The labels of the training slides are kept in a part of their regions only
 (one at least, that shows most classes; another one for each seed), the rest counts as unlabelled. Each seed trains a
-U-Net/ResNet18 with random weights four ways: on what is kept (supervised), with rounds of pseudo-labels (three after
-the base; of each class the surest half, two thirds, four fifths), with a mean teacher, and on all labels. The best
-epoch and the best round are those with the highest Dice on the validation slides, which keep all their labels. Dice is
-that inside the annotated regions of the test slides. --truth counts how right the pseudo-labels are, by a label map of
-everything.
+U-Net four ways (ResNet18 with random weights; with --imagenet an EfficientNet-Lite0 with these): on what is kept
+(supervised), with rounds of pseudo-labels (three after the base; of each class the surest half, two thirds, four
+fifths), with a mean teacher, and on all labels. The best epoch and the best round are those with the highest Dice on
+the validation slides, which keep all their labels. Dice is that inside the annotated regions of the test slides.
+--truth counts how right the pseudo-labels are, by a label map of everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -27,6 +28,7 @@ import msgspec
 import numpy as np
 from measuring import Row, row, show
 from scipy import ndimage
+from sparse import from_imagenet
 
 import qpkit
 from qpkit.dataset import TileSet, read_tile_set, write_tile_set
@@ -50,13 +52,12 @@ SEMI = ("semi.weight=1", "semi.ema=0.99")
 Score = Mapping[str, float]
 
 
-def exported(project: Path, labels: Path, tiles: Path) -> TileSet:
+def exported(project: Path, labels: Path, tiles: Path, *, mpp: float, tile_size: int) -> TileSet:
     """The tiles, made once."""
     if not (tiles / "export.json").exists():
-        rule = qpkit.ExportSettings(
-            labels=qpkit.read_label_map(labels), split=SplitRule.parse("metadata:Split"), mpp=0.5
-        )
-        qpkit.export([project], tiles, rule)
+        rule = SplitRule.parse("metadata:Split")
+        known = qpkit.read_label_map(labels)
+        qpkit.export([project], tiles, qpkit.ExportSettings(labels=known, split=rule, mpp=mpp, tile_size=tile_size))
     return read_tile_set(tiles)
 
 
@@ -108,7 +109,7 @@ def trained(tiles: Path, run: Path, common: list[str], *more: str) -> Path:
     return run
 
 
-def settings(seed: int, steps: int, epochs: int) -> list[str]:
+def settings(seed: int, steps: int, epochs: int, network: Sequence[str]) -> list[str]:
     """What all ways have in common; every one of them does as many steps."""
     values = {
         "seed": seed,
@@ -118,7 +119,7 @@ def settings(seed: int, steps: int, epochs: int) -> list[str]:
         "optim.ema": 0.99,
         "early_stopping.patience": 0,
     }
-    return [f"{name}={value}" for name, value in values.items()]
+    return [*(f"{name}={value}" for name, value in values.items()), *network]
 
 
 def rounds(tiles: Path, truth: Path | None, out: Path, common: list[str]) -> RoundsReport:
@@ -147,15 +148,17 @@ def scored(run: Path, project: Path, labels: Path) -> Score:
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     """All rows: each way, each class; the mean over the seeds."""
     project, labels, out = options.project, options.labels, options.out
-    tiles = exported(project, labels, out / "tiles")
+    size = {"mpp": options.mpp, "tile_size": options.tile_size}
+    tiles = exported(project, labels, out / "tiles", **size)
     truth = out / "tiles-truth" if options.truth else None
     if truth is not None:
-        exported(project, options.truth, truth)
+        exported(project, options.truth, truth, **size)
+    network = ["data.crop_px=0", *(() if options.imagenet is None else from_imagenet(options.imagenet, out))]
     ways: dict[str, list[Score]] = {}
     for seed in range(options.seeds):
         own, few = out / f"seed-{seed}", out / f"seed-{seed}" / "tiles"
         kept, there = part_labelled(tiles, few, options.fraction, seed)
-        common = settings(seed, options.steps, options.epochs)
+        common = settings(seed, options.steps, options.epochs, network)
         report = rounds(few, truth, own / "rounds", common)
         for item in report.rounds[1:]:
             for name, added in summed(item.added).items():
@@ -197,6 +200,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--fraction", type=float, default=0.25)
+    parser.add_argument("--mpp", type=float, default=0.5)
+    parser.add_argument("--tile-size", type=int, default=256)
+    parser.add_argument("--imagenet", type=Path)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
