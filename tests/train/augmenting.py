@@ -18,6 +18,7 @@ MOVES: Final[dict[str, dict[str, Any]]] = {
     "affine": {"rotate": 90, "scale": 0.3, "shear": 10, "shift": 0.1, "affine_p": 1},
     "grid": {"grid": 0.5, "grid_p": 1},
     "elastic": {"elastic_px": 4, "elastic_cell_px": 16, "elastic_p": 1},
+    "optical": {"optical": 0.3, "optical_p": 1},
     "everything": {"hflip": 0.5, "rot90": True, "rotate": 20, "scale": 0.2, "shift": 0.1, "affine_p": 1, "grid": 0.3,
                    "grid_p": 1, "elastic_px": 2, "elastic_cell_px": 16, "elastic_p": 1},
 }  # fmt: skip
@@ -34,6 +35,10 @@ RECOLORINGS: Final[dict[str, dict[str, Any]]] = {
     "clahe": {"clahe": 4, "clahe_p": 1},
     "blur": {"blur_px": 2, "blur_p": 1},
     "noise": {"noise": 0.1, "noise_p": 1},
+    "motion": {"motion_px": 6, "motion_p": 1},
+    "glass": {"glass_px": 2, "glass_p": 1},
+    "emboss": {"emboss": 1, "emboss_p": 1},
+    "pca": {"pca": 0.5, "pca_p": 1},
 }
 
 

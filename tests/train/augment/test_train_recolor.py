@@ -17,12 +17,17 @@ from qpkit_train.augment.sampling import warp
 from qpkit_train.augment.transforms import Recolor, of_kind, stream_numbers
 from qpkit_train.augment.transforms.blur import Blur
 from qpkit_train.augment.transforms.clahe import CELLS, equalized_luma
+from qpkit_train.augment.transforms.emboss import Emboss
 from qpkit_train.augment.transforms.gamma import Gamma
+from qpkit_train.augment.transforms.glass import Glass
+from qpkit_train.augment.transforms.motion import Motion
 from qpkit_train.augment.transforms.noise import Noise
 from qpkit_train.augment.transforms.nuclei import Nuclei, hue_saturation_value
+from qpkit_train.augment.transforms.pca import Pca
 from shared_data import SHARED
 
 change = pytest.mark.parametrize("change", RECOLORINGS)
+WITH_CHANCE = [name for name, how in RECOLORINGS.items() if any(key.endswith("_p") for key in how)]
 
 
 def stream(name: str) -> np.random.Generator:
@@ -78,7 +83,7 @@ def test_a_picture_is_changed_alike_whatever_its_neighbours_are(change: str) -> 
         assert torch.equal(augmented(RECOLORINGS[change], others, mask, at=(0, 0))[0][kept], changed[kept])
 
 
-@pytest.mark.parametrize("change", ["nuclei", "gamma", "clahe", "blur", "noise"])
+@pytest.mark.parametrize("change", WITH_CHANCE)
 def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) -> None:
     images, mask = tissue(3, count=64, side=8)
     least = 55 if change == "blur" else 64  # a blur by under a tenth of a pixel changes nothing
@@ -87,7 +92,7 @@ def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) 
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(images, changed, strict=True)) <= high
 
 
-@pytest.mark.parametrize("change", ["nuclei", "gamma", "clahe", "blur", "noise"])
+@pytest.mark.parametrize("change", WITH_CHANCE)
 def test_the_chance_decides_whether_a_picture_changes_and_not_how(change: str) -> None:
     images, mask = tissue(3, count=32, side=16)
     always, sometimes = (
@@ -271,3 +276,70 @@ def test_on_real_immunohistochemistry_blue_and_brown_change_apart_and_the_rest_d
 
 def seeded(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def test_measured_nuclei_vary_as_far_as_was_measured() -> None:
+    ranges = {"haematoxylin": ((-40, 61), (-60, 61)), "DAB": ((-30, 81), (-80, 81))}
+    for name, bounds in ranges.items():
+        before = torch.tensor(NUCLEI[name]).view(1, 3, 1, 1).expand(300, 3, 1, 1)
+        after = Nuclei.of(config_of(nuclei=1, nuclei_range="measured")).apply(before, stream)
+        for part, (low, high) in zip((1, 2), bounds, strict=True):
+            old, new = (hue_saturation_value(images)[part] for images in (before, after))
+            moved = (new - old) * 255
+            most = torch.tensor(255.0) - old.max() * 255
+            assert low - 0.1 <= moved.min() < low + 5
+            assert min(high, float(most)) - 5 < moved.max() <= min(high, float(most)) + 0.1
+
+
+def test_motion_is_the_mean_along_a_line_and_keeps_what_is_straight() -> None:
+    rng = np.random.default_rng(1)
+    images = torch.from_numpy(rng.random((20, 3, 33, 33), np.float32))
+    made = Motion(motion_px=8, motion_p=1).apply(images, stream)
+    assert torch.allclose(made[..., 8:-8, 8:-8].mean(), images[..., 8:-8, 8:-8].mean(), atol=0.02)
+    assert made.var() < images.var()
+    point = torch.zeros(20, 1, 33, 33)
+    point[..., 16, 16] = 1
+    spread = Motion(motion_px=8, motion_p=1).apply(point, stream)
+    assert torch.allclose(spread.sum((1, 2, 3)), torch.ones(20), atol=1e-3)
+    rows, columns = np.mgrid[-16:17, -16:17]
+    for picture in spread[:, 0].numpy():
+        moments = [[(picture * a * b).sum() for b in (columns, rows)] for a in (columns, rows)]
+        across, along = np.linalg.eigvalsh(moments)
+        # A line of at most 8 px has a variance of 8 ** 2 / 12; interpolation adds to both.
+        assert across < 0.5 and along < 8**2 / 12 * 1.3 + 0.5
+
+
+def test_frosted_glass_makes_no_colour_that_is_not_near() -> None:
+    images, _ = tissue(3, side=24)
+    before = images.float() / 255
+    made = Glass(glass_px=2, glass_p=1).apply(before, stream)
+    for channel in range(3):
+        low, high = (
+            np.stack([extreme(picture, size=7, mode="mirror") for picture in before[:, channel].numpy()])
+            for extreme in (ndimage.minimum_filter, ndimage.maximum_filter)
+        )
+        found = made[:, channel].numpy()
+        assert (found[:, 3:-3, 3:-3] >= low[:, 3:-3, 3:-3] - 1e-5).all()
+        assert (found[:, 3:-3, 3:-3] <= high[:, 3:-3, 3:-3] + 1e-5).all()
+
+
+def test_light_from_one_side_shows_edges_and_leaves_what_is_flat() -> None:
+    flat = torch.full((30, 3, 16, 16), 0.4)
+    assert torch.equal(Emboss(emboss=2, emboss_p=1).apply(flat, stream), flat)
+    ramp = (torch.arange(16) / 60 + 0.3).expand(30, 3, 16, 16)
+    lifted = Emboss(emboss=2, emboss_p=1).apply(ramp, stream) - ramp
+    assert torch.allclose(lifted[..., 1:-1], lifted[..., 1:2].expand_as(lifted[..., 1:-1]), atol=1e-5)
+    assert lifted.abs().max() <= 2 / 60 + 1e-5
+    assert lifted[:, 0, 0, 8].min() < -0.005 and lifted[:, 0, 0, 8].max() > 0.005
+
+
+def test_colours_are_shifted_along_their_own_axes() -> None:
+    rng = np.random.default_rng(2)
+    mixed = rng.normal(0, 1, (12, 3, 3)) @ rng.normal(0, 0.03, (12, 3, 400)) + 0.5
+    images = torch.from_numpy(mixed.reshape(12, 3, 20, 20).astype(np.float32)).clamp(0.3, 0.7)
+    shift = (Pca(pca=0.5, pca_p=1).apply(images, stream) - images).flatten(2)
+    assert shift.std(dim=2).max() < 1e-5
+    for picture, moved in zip(images.flatten(2).numpy(), shift.mean(dim=2).numpy(), strict=True):
+        variances, axes = np.linalg.eigh(np.cov(picture, bias=True))
+        steps = axes.T @ moved / np.sqrt(variances)
+        assert np.abs(steps).max() <= 0.5 + 1e-2 and np.abs(steps).max() > 0

@@ -21,11 +21,16 @@ from qpkit_train.augment.transforms.blur import Blur
 from qpkit_train.augment.transforms.clahe import Clahe
 from qpkit_train.augment.transforms.color import Color
 from qpkit_train.augment.transforms.elastic import Elastic
+from qpkit_train.augment.transforms.emboss import Emboss
 from qpkit_train.augment.transforms.flips import Flips
 from qpkit_train.augment.transforms.gamma import Gamma
+from qpkit_train.augment.transforms.glass import Glass
 from qpkit_train.augment.transforms.grid import Grid
+from qpkit_train.augment.transforms.motion import Motion
 from qpkit_train.augment.transforms.noise import Noise
 from qpkit_train.augment.transforms.nuclei import Nuclei
+from qpkit_train.augment.transforms.optical import Optical
+from qpkit_train.augment.transforms.pca import Pca
 from qpkit_train.luma import LUMA
 
 ON: dict[type[Transform], dict[str, Any]] = {
@@ -39,6 +44,11 @@ ON: dict[type[Transform], dict[str, Any]] = {
     Clahe: {"clahe": 5, "clahe_p": 1},
     Blur: {"blur_px": 2, "blur_p": 1},
     Noise: {"noise": 0.2, "noise_p": 1},
+    Motion: {"motion_px": 6, "motion_p": 1},
+    Glass: {"glass_px": 2, "glass_p": 1},
+    Emboss: {"emboss": 1, "emboss_p": 1},
+    Pca: {"pca": 0.5, "pca_p": 1},
+    Optical: {"optical": 0.3, "optical_p": 1},
 }
 """Every transform with strengths that one sees."""
 
@@ -201,3 +211,15 @@ def test_images_that_are_not_chosen_keep_their_bits(count: int, probability: flo
         lambda rng, n: np.ones((n, 2)), np.random.default_rng(1), count, probability, is_on=True, still=np.zeros(2)
     )
     assert np.array_equal(np.flatnonzero(moved), chosen) and np.array_equal(numbers[:, 0], moved)
+
+
+def test_a_lens_moves_pixels_along_their_radius_and_folds_nothing() -> None:
+    lens = Optical(optical=0.3, optical_p=1)
+    x, y = places_of([lens.draw(20, 40, 60, stream)], np.arange(20), 40, 60, device=torch.device("cpu"))
+    assert (x.diff(dim=2) > 0).all() and (y.diff(dim=1) > 0).all()
+    across, down = torch.arange(60) + 0.5 - 30, (torch.arange(40) + 0.5 - 20)[:, None]
+    assert ((x - 30) * down - (y - 20) * across).abs().max() < 1e-2
+    grown = torch.hypot(x - 30, y - 20) / torch.hypot(across, down) - 1
+    squared = (across**2 + down**2) / (30**2 + 20**2)
+    assert torch.allclose(grown, grown[:, :1, :1] / squared[0, 0] * squared, atol=1e-4)
+    assert grown.min() < -0.1 and grown.max() > 0.1 and grown.abs().max() <= 0.3

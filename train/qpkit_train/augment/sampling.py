@@ -116,6 +116,15 @@ def sample_image(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return F.grid_sample(images, places, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
+def sample_beside(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Take (n, c, h, w) from so many px further right and down, (n,) or (n, h, w) each; mirrored at the edges."""
+    count, _, height, width = images.shape
+    x, y = (torch.arange(side, device=images.device, dtype=images.dtype) + 0.5 for side in (width, height))
+    right, below = (part.view(count, *part.shape[1:] or (1, 1)) for part in (across, down))
+    shape = count, height, width
+    return sample_image(images, (x + right).expand(shape), (y.unsqueeze(-1) + below).expand(shape))
+
+
 def sample_mask(targets: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Take from (n, h, w) uint8 the pixels that hold the places (n, rows, columns); IGNORE_INDEX outside."""
     height, width = targets.shape[-2:]

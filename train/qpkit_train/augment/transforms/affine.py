@@ -35,7 +35,7 @@ class Affine(Move, frozen=True, kw_only=True):
     affine_p: Annotated[float, FRACTION] = 0.5
 
     place: ClassVar = 20
-    turn: ClassVar = 3
+    turn: ClassVar = 4
     stream: ClassVar = ("affine", 1)
     shown: ClassVar = (
         ("rotate", "turned by up to ± {:g} degrees", "affine_p"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qpkit.settings import FRACTION
 from qpkit_train.augment.random import Stream, chosen_of, like, replaced
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
 _BLUE: Final = (195.0, 265.0)
 _BROWN: Final = (5.0, 50.0)
 """Hues of haematoxylin alone and of DAB, degrees of the colour circle; beside eosin all is at 270 to 350."""
+
+_MEASURED: Final = (((-40.0, 61.0), (-60.0, 61.0)), ((-30.0, 81.0), (-80.0, 81.0)))
+"""Blue, then brown: how far saturation and value of nuclei vary, of 255; measured on patches of breast in ER, PR, HER2
+and Ki67 for the multi-stain network of two resolutions (its table 6)."""
 
 _SOFT: Final = 10.0
 """Degrees over which the change fades in and out at both ends of the hues."""
@@ -28,10 +35,13 @@ class Nuclei(Recolor, frozen=True, kw_only=True):
     Args:
         nuclei: Saturation and value (of HSV) of what is blue and, apart from it, of what is brown are shifted by +-
             strength. For immunohistochemistry: beside eosin nuclei are not told from stroma by their hue.
+        nuclei_range: "even" is +- strength for all four. "measured" is how far they vary in breast between stainings
+            (more towards strong stains, brown more than blue), times the strength: 1 is as measured.
         nuclei_p: Probability of it.
     """
 
     nuclei: Annotated[float, FRACTION] = 0.0
+    nuclei_range: Literal["even", "measured"] = "even"
     nuclei_p: Annotated[float, FRACTION] = 0.5
 
     place: ClassVar = 60
@@ -44,8 +54,15 @@ class Nuclei(Recolor, frozen=True, kw_only=True):
             return images
         rng = stream("nuclei")
         chosen = chosen_of(rng, len(images), self.nuclei_p)
-        shifts = self.nuclei * rng.uniform(-1, 1, (len(images), 2, 2))
+        shifts = self.nuclei * self._within_range(rng.uniform(-1, 1, (len(images), 2, 2)))
         return replaced(images, chosen, lambda part: _shift_nuclei(part, like(shifts[chosen], part)))
+
+    def _within_range(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Stretch (n, 2 hues, saturation and value) in -1..1 over the range that was asked for."""
+        if self.nuclei_range == "even":
+            return drawn
+        low, high = np.moveaxis(np.array(_MEASURED) / 255, -1, 0)
+        return np.asarray(low + (drawn + 1) / 2 * (high - low))
 
 
 def _shift_nuclei(images: Tensor, shifts: Tensor) -> Tensor:
