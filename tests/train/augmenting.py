@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from qpkit_train.augment.augmenter import Augmenter
@@ -39,7 +41,17 @@ RECOLORINGS: Final[dict[str, dict[str, Any]]] = {
     "glass": {"glass_px": 2, "glass_p": 1},
     "emboss": {"emboss": 1, "emboss_p": 1},
     "pca": {"pca": 0.5, "pca_p": 1},
+    "reinhard": {"style": 1, "style_p": 1},
+    "macenko": {"style": 1, "style_p": 1, "style_way": "macenko"},
+    "fourier": {"style": 1, "style_p": 1, "style_way": "fourier"},
+    "randstain": {"style": 1, "style_p": 1, "style_way": "randstain"},
 }
+
+
+PICTURES: Final = torch.from_numpy(
+    np.random.default_rng(9).integers([[[[90]], [[20]], [[60]]]], [[[[250]], [[180]], [[220]]]], (5, 3, 24, 24))
+).to(torch.uint8)
+"""Stainings that others get."""
 
 
 def config_of(**changes: Any) -> AugmentConfig:
@@ -53,4 +65,4 @@ def augmented(
     changes: dict[str, Any], images: Tensor, targets: Tensor, *, at: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Apply nothing but these changes at (epoch, step) of a training with seed 1."""
-    return Augmenter(config_of(**changes), seed=1)(images, targets, epoch=at[0], step=at[1])
+    return Augmenter(config_of(**changes), seed=1, pictures=PICTURES)(images, targets, epoch=at[0], step=at[1])

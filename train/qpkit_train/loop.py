@@ -27,6 +27,7 @@ from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach
 from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader, WholeTiles
 from qpkit_train.data.normalization import choose_normalization
+from qpkit_train.data.style_pictures import style_pictures
 from qpkit_train.data.tile_labels import tile_labels
 from qpkit_train.data.tile_looks import measured_appearance
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
@@ -151,8 +152,9 @@ class Training:
             self.model, self.fabric_optimizer = fabric.setup(self.runs, self.optimizer)
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
-        self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits)
-        self.augment = Augmenter(recipe.augment, seed=recipe.seed)
+        pictures = style_pictures(recipe.augment, self.reader, data.train)
+        self.augment = Augmenter(recipe.augment, seed=recipe.seed, pictures=pictures)
+        self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits, pictures)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
         self.state: State | None = None

@@ -16,6 +16,7 @@ from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach, without_margin
 from qpkit_train.augment.transforms import settings_shown
 from qpkit_train.data.batches import EpochBatches, TileReader, mask_values
+from qpkit_train.data.style_pictures import style_pictures
 from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
 from qpkit_train.recipe.settings import Recipe
 
@@ -30,12 +31,14 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
     """
     data = training_tiles_of(read_tile_set(tiles_root), recipe)
     epoch = data.sampler.epoch(0)
+    reader = TileReader(data.tile_set, table=data.table)
     batches = EpochBatches(
-        TileReader(data.tile_set, table=data.table), data.train, epoch,
+        reader, data.train, epoch,
         groups=data.sampler.groups, crop_px=recipe.data.crop_px, key=(recipe.seed, 0), free=recipe.data.free_crops,
         margin=reach(recipe.augment, recipe.data.crop_px),
     )  # fmt: skip
-    augment = Augmenter(recipe.augment, seed=recipe.seed)
+    pictures = style_pictures(recipe.augment, reader, data.train)
+    augment = Augmenter(recipe.augment, seed=recipe.seed, pictures=pictures)
     shown: list[AugmentedTile] = []
     lost = step = 0
     while len(shown) < count and step < len(batches):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from augmenting import MOVES, RECOLORINGS, augmented, config_of
+from augmenting import MOVES, PICTURES, RECOLORINGS, augmented, config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -32,6 +32,11 @@ WITH_CHANCE = [name for name, how in RECOLORINGS.items() if any(key.endswith("_p
 
 def stream(name: str) -> np.random.Generator:
     return np.random.default_rng((5, *name.encode()))
+
+
+def chance_of(change: str) -> str:
+    """The setting that is the probability of a change."""
+    return next(key for key in RECOLORINGS[change] if key.endswith("_p"))
 
 
 def tissue(seed: int, count: int = 4, side: int = 32) -> tuple[Tensor, Tensor]:
@@ -88,7 +93,7 @@ def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) 
     images, mask = tissue(3, count=64, side=8)
     least = 55 if change == "blur" else 64  # a blur by under a tenth of a pixel changes nothing
     for probability, low, high in ((1.0, least, 64), (0.5, 20, 44)):
-        changed, _ = augmented({**RECOLORINGS[change], f"{change}_p": probability}, images, mask, at=(0, 0))
+        changed, _ = augmented({**RECOLORINGS[change], chance_of(change): probability}, images, mask, at=(0, 0))
         assert low <= sum(not torch.equal(a / 255, b) for a, b in zip(images, changed, strict=True)) <= high
 
 
@@ -96,7 +101,7 @@ def test_about_half_of_the_pictures_change_with_a_chance_of_a_half(change: str) 
 def test_the_chance_decides_whether_a_picture_changes_and_not_how(change: str) -> None:
     images, mask = tissue(3, count=32, side=16)
     always, sometimes = (
-        augmented({**RECOLORINGS[change], f"{change}_p": probability}, images, mask, at=(0, 0))[0]
+        augmented({**RECOLORINGS[change], chance_of(change): probability}, images, mask, at=(0, 0))[0]
         for probability in (1.0, 0.5)
     )
     for before, whole, after in zip(images / 255, always, sometimes, strict=True):
@@ -118,7 +123,7 @@ def test_every_change_has_a_random_stream_of_its_own() -> None:
     config, pixels = config_of(**strengths), torch.rand(2, 3, 16, 16)
     warp(pixels, torch.zeros(2, 16, 16, dtype=torch.uint8), config, watched)
     for recolor in of_kind(Recolor, config):
-        recolor.apply(pixels, watched)
+        recolor.seeing(PICTURES).apply(pixels, watched)
     assert sorted(name for name in asked if name != "batch") == sorted(stream_numbers())
     assert len(set(stream_numbers().values())) == len(stream_numbers())
 

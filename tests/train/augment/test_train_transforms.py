@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from augmenting import PICTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -31,6 +32,7 @@ from qpkit_train.augment.transforms.noise import Noise
 from qpkit_train.augment.transforms.nuclei import Nuclei
 from qpkit_train.augment.transforms.optical import Optical
 from qpkit_train.augment.transforms.pca import Pca
+from qpkit_train.augment.transforms.style import Style
 from qpkit_train.luma import LUMA
 
 ON: dict[type[Transform], dict[str, Any]] = {
@@ -48,6 +50,7 @@ ON: dict[type[Transform], dict[str, Any]] = {
     Glass: {"glass_px": 2, "glass_p": 1},
     Emboss: {"emboss": 1, "emboss_p": 1},
     Pca: {"pca": 0.5, "pca_p": 1},
+    Style: {"style": 1, "style_p": 1},
     Optical: {"optical": 0.3, "optical_p": 1},
 }
 """Every transform with strengths that one sees."""
@@ -73,10 +76,10 @@ def test_every_transform_is_tried_here() -> None:
 def test_a_recolouring_that_is_off_or_has_no_chance_gives_the_same_bits(kind: type[Recolor]) -> None:
     images = batch(1)
     off = {name: 0 if not name.endswith("_p") else 1 for name in ON[kind]}
-    assert torch.equal(kind(**off).apply(images, stream), images)
+    assert torch.equal(kind(**off).seeing(PICTURES).apply(images, stream), images)
     chances = {name: 0 for name in ON[kind] if name.endswith("_p")}
     if chances:
-        assert kind(**{**ON[kind], **chances}).apply(images, stream) is images
+        assert kind(**{**ON[kind], **chances}).seeing(PICTURES).apply(images, stream) is images
 
 
 @pytest.mark.parametrize("kind", RECOLORS, ids=lambda kind: kind.__name__)
@@ -85,7 +88,7 @@ def test_a_recolouring_that_is_off_or_has_no_chance_gives_the_same_bits(kind: ty
 def test_a_recolouring_stays_in_bounds_and_leaves_the_batch_as_it_was(kind: type[Recolor], seed: int) -> None:
     images = batch(seed)
     before = images.clone()
-    made = kind(**ON[kind]).apply(images, stream)
+    made = kind(**ON[kind]).seeing(PICTURES).apply(images, stream)
     assert torch.equal(images, before) and not torch.equal(made, images)
     assert made.shape == images.shape and made.dtype == torch.float32
     assert made.isfinite().all() and made.min() >= 0 and made.max() <= 1

@@ -25,11 +25,13 @@ class Augmenter:
         config: Strengths.
         seed: Of the whole training.
         stream: Number of its random streams; another one draws other changes for the same place.
+        pictures: (k, 3, h, w) uint8, whose stainings images get; needed for `augment.style` alone.
     """
 
-    def __init__(self, config: AugmentConfig, *, seed: int, stream: int = 1) -> None:
+    def __init__(self, config: AugmentConfig, *, seed: int, stream: int = 1, pictures: Tensor | None = None) -> None:
         self._config, self._seed, self._stream = config, seed, stream
-        self._exchanges, self._recolors = of_kind(Exchange, config), of_kind(Recolor, config)
+        self._exchanges = of_kind(Exchange, config)
+        self._recolors = [recolor.seeing(pictures) for recolor in of_kind(Recolor, config)]
 
     def __call__(
         self,

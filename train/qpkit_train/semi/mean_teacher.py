@@ -56,6 +56,7 @@ class MeanTeacher:
         reader: Of the tiles.
         fabric: Of the training.
         run: Runs a network as the training does.
+        pictures: As `Augmenter` takes them.
 
     Raises:
         ConfigError: Several processes train together, the network is compiled, or has no encoder to drop channels of.
@@ -63,7 +64,7 @@ class MeanTeacher:
 
     def __init__(
         self, recipe: Recipe, network: torch.nn.Module, data: TrainingTiles, reader: TileReader, fabric: Fabric,
-        run: Forward,
+        run: Forward, pictures: Tensor | None = None,
     ) -> None:  # fmt: skip
         self._config, self._recipe, self._data, self._reader, self._fabric = recipe.semi, recipe, data, reader, fabric
         self._run = run
@@ -79,9 +80,9 @@ class MeanTeacher:
         )
         dropped = recipe.semi.feature_dropout
         self._dropout = ChannelDropout(encoder_of(network, recipe.model), dropped) if dropped else None
-        self._weak = Augmenter(recipe.augment, seed=recipe.seed, stream=_WEAK)
+        self._weak = Augmenter(recipe.augment, seed=recipe.seed, stream=_WEAK, pictures=pictures)
         colors = strong_colors(recipe.augment, recipe.semi.strength)
-        self._strong = [Augmenter(colors, seed=recipe.seed, stream=number) for number in _STRONG]
+        self._strong = [Augmenter(colors, seed=recipe.seed, stream=number, pictures=pictures) for number in _STRONG]
         self._sigmoid = uses_sigmoid(recipe.loss.terms)
 
     @property

@@ -81,12 +81,24 @@ class Move(Transform, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
+class Recoloring(Protocol):
+    """What changes the colours of a batch."""
+
+    def apply(self, images: Tensor, stream: Stream) -> Tensor:
+        """Change (n, 3, h, w) float32 in 0..1; images that nothing falls on keep their bits."""
+        ...
+
+
 class Recolor(Transform, frozen=True, kw_only=True):
     """Changes the image only; moves no pixel."""
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
-        """Change (n, 3, h, w) float32 in 0..1; images that nothing falls on keep their bits."""
+        """Change a batch; see `Recoloring`."""
         raise NotImplementedError
+
+    def seeing(self, pictures: Tensor | None) -> Recoloring:
+        """The same, with (k, 3, h, w) uint8 pictures of other stainings for those that need them."""
+        return self
 
 
 @functools.cache

@@ -48,5 +48,6 @@ def _shifted(images: Tensor, steps: Tensor) -> Tensor:
     variances, axes = torch.linalg.eigh(spread @ spread.mT / colors.shape[2])
     # An axis points to where most of it is positive, on every device.
     axes = axes * torch.where(axes.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
-    shift = (axes @ (steps * variances.clamp(min=0).sqrt()).unsqueeze(-1)).unsqueeze(-1)
-    return (images + shift).clamp(0, 1)
+    shift: Tensor = (axes @ (steps * variances.clamp(min=0).sqrt()).unsqueeze(-1)).unsqueeze(-1)
+    found: Tensor = (images + shift).clamp(0, 1)
+    return found
