@@ -112,7 +112,8 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(
     make_tiles: MakeTiles, tmp_path: Path, error: type[BaseException], optimizer: str
 ) -> None:
     tiles = make_tiles()
-    recipe = tiny_recipe("optim.epochs=3", f"optim.name={optimizer}", "data.workers=1", "data.crop_px=32")
+    styled = "augment.style=1", "augment.style_p=0.5"
+    recipe = tiny_recipe("optim.epochs=3", f"optim.name={optimizer}", "data.workers=1", "data.crop_px=32", *styled)
     fit(tiles, tmp_path / "whole", recipe)
     with pytest.raises(error):
         fit(tiles, tmp_path / "cut", recipe, on_progress=killer(12, error))

@@ -76,10 +76,11 @@ def test_crops_that_lost_their_class_and_unknown_pixels_are_counted(make_tiles: 
 def test_every_setting_of_augment_is_said_to_be_on_or_off() -> None:
     whole = AugmentConfig(
         rotate=1, scale=1, shear=1, shift=0.1, grid=0.1, elastic_px=1, stain=1, nuclei=1, gamma=1, clahe=2, blur_px=1,
-        noise=1,
+        noise=1, style=1, pca=1, motion_px=1, glass_px=1, emboss=1, optical=0.1,
     )  # fmt: skip
     on, off = settings_shown(whole)
-    extra = {name for name in AugmentConfig.__struct_fields__ if name.endswith("_p") or name == "elastic_cell_px"}
+    how = {"elastic_cell_px", "nuclei_range", "style_way", "style_from"}
+    extra = {name for name in AugmentConfig.__struct_fields__ if name.endswith("_p") or name in how}
     assert {name for name, *_ in on} | extra == set(AugmentConfig.__struct_fields__) and off == ()
     assert all("{" not in meaning for _, meaning, _ in on)
     assert "rotate" in settings_shown(AugmentConfig(rotate=20, affine_p=0))[1]
