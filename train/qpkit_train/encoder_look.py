@@ -39,7 +39,7 @@ class EncoderLook:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(h, w, 3) uint8 RGB to (channels,)."""
-        images = torch.from_numpy(pixels).to(self._device).movedim(-1, 0).unsqueeze(0).float() / 255
+        images = torch.from_numpy(pixels.copy()).to(self._device).movedim(-1, 0).unsqueeze(0).float() / 255
         with torch.inference_mode():
             found = forward(lambda image: self._encoder(image)[-1], images, self._normalization)
         return np.asarray(found.mean(dim=(0, 2, 3)).double().cpu().numpy())

@@ -15,6 +15,8 @@ from qpkit.workflows.inputs.label_maps import read_label_map
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.pages.preview import preview_tiles
 from qpkit.workflows.pages.project import preview_project
+from qpkit.workflows.pages.tile_map import MapSettings
+from qpkit.workflows.suggest.candidates import Look
 
 _MOST_NOTES = 10
 
@@ -31,6 +33,13 @@ def command(
     ),
     *,
     settings: AugmentedSettings,
+    drawn: MapSettings,
+    encoder: str | None = typer.Option(
+        None,
+        help="Compare tiles on the map by what an encoder sees in them, of a run or with published or local weights, "
+        "instead of colour and texture.",
+        metavar="RUN|NAME:WEIGHTS",
+    ),
 ) -> None:
     """Show a project, an export, or augmented tiles, on one page.
 
@@ -48,7 +57,7 @@ def command(
         if (source / INFO_NAME).is_file():
             if labels:
                 raise ConfigError("--labels is for projects; tiles have the label map that they were exported with")
-            report = preview_tiles(source, out, on_progress=update)
+            report = preview_tiles(source, out, drawn, None if encoder is None else _look(encoder), on_progress=update)
         elif is_project(source):
             rules = read_label_map(labels) if labels else None
             report = preview_project(source, out, labels=rules, on_progress=update)
@@ -62,6 +71,13 @@ def command(
         say(f"note: and {len(report.notes) - _MOST_NOTES} more like these; the page has them all")
     shown = f", {report.tiles} tiles" if report.tiles else ""
     say(f"{report.slides} slide(s){shown} on {out}")
+
+
+def _look(encoder: str) -> Look:
+    with extra("train"):
+        from qpkit_train.encoder_look import encoder_look
+
+    return encoder_look(encoder)
 
 
 def _augmented(source: Path, tiles: Path, out: Path, setting: list[str], settings: AugmentedSettings) -> None:

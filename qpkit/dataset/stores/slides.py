@@ -40,6 +40,7 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
         annotations: Snapshot of the objects, relative to the table; "" if the export keeps none.
         reader, series, to_bounds, steps, colors: How it was opened, as in SlideSource; steps as text.
         profiles_sha256: Of the files of ICC profiles that `colors` names, by path.
+        metadata: Of the project's entry; empty in exports of earlier versions.
     """
 
     name: str
@@ -56,6 +57,7 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     steps: list[str] = []
     colors: Colors = AS_IN_FILE
     profiles_sha256: dict[str, str] = {}
+    metadata: dict[str, str] = {}
 
 
 def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide:

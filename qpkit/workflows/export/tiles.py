@@ -241,6 +241,7 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
         steps=[str(step) for step in job.item.source.steps],
         colors=job.item.source.colors,
         profiles_sha256={str(file): sha256(file) for file in job.item.source.colors.files},
+        metadata=dict(job.item.metadata),
     )
 
 

@@ -27,6 +27,8 @@ from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.report.figures.tiles import outlined, tinted
 from qpkit.report.pages.html import picture, png_picture, render
 from qpkit.report.rule_table import COLUMNS, rule_rows
+from qpkit.workflows.pages.tile_map import DEFAULT_MAP, MapSettings, tile_map
+from qpkit.workflows.suggest.candidates import Look
 from qpkit.workflows.tables.stats import PartStats, StatsReport, draw_stats, tile_stats
 from qpkit.workflows.tables.tile_facts import context_of, patients_of, read_filled_table
 
@@ -58,20 +60,30 @@ class PreviewReport:
     notes: tuple[str, ...]
 
 
-def preview_tiles(root: Path, page: Path, *, on_progress: OnProgress = no_progress) -> PreviewReport:
+def preview_tiles(
+    root: Path,
+    page: Path,
+    settings: MapSettings = DEFAULT_MAP,
+    look: Look | None = None,
+    *,
+    on_progress: OnProgress = no_progress,
+) -> PreviewReport:
     """Write a page about an export: classes, split and leakage, audit, tiles of every class, slides.
 
     Args:
         root: Folder that `qpkit export` or `qpkit split` wrote.
         page: HTML file to write; it needs nothing beside it.
+        settings, look: Of the map of tiles; see `tile_map`.
         on_progress: Called with pictures done and in all.
 
     Raises:
+        ConfigError: No slide has the metadata that the map is to be coloured by.
         FormatError: The table is missing, damaged or empty, or a tile cannot be read.
         OutputError: The page cannot be written.
     """
     tiles = read_filled_table(root)
     stats = tile_stats(root)
+    drawn_map = tile_map(tiles, settings, look, on_progress=on_progress)
     sheet = _sheet(tiles)
     tick = Ticker(sum(len(part) for _, _, part in sheet) + len(stats.slides), on_progress)
     notes: list[str] = []
@@ -83,13 +95,16 @@ def preview_tiles(root: Path, page: Path, *, on_progress: OnProgress = no_progre
         title=f"Tiles in {root.resolve().parent.name}/{root.resolve().name}",
         subtitle=_subtitle(tiles, stats),
         sections=[
-            ("classes", "Classes"), ("split", "Split"), ("audit", "Audit"), ("tiles", "Tiles"), ("slides", "Slides")
+            ("classes", "Classes"), ("split", "Split"), ("audit", "Audit"), ("map", "Map"), ("tiles", "Tiles"),
+            ("slides", "Slides"),
         ],
         legend=[(tiles.labels.name_of(value), rgb) for value, rgb in label_colors(tiles.labels).items()],
         classes=_classes(stats),
         fractions=png_picture(draw_stats(stats)),
         split=_split(tiles, stats),
         audit=audit,
+        map=None if drawn_map is None else png_picture(drawn_map.picture),
+        map_caption="" if drawn_map is None else drawn_map.caption,
         tiles=shown,
         side=SIDE_PX,
         slides=slides,

@@ -13,8 +13,10 @@ import pytest
 from browser import opened
 from command_line import run
 from qpkit.core.labels import LabelClass, LabelMap
+from qpkit.dataset import read_tile_set
 from qpkit.dataset.example_tiles import most_of_class, rarest, without_class
 from qpkit.dataset.leakage import find_leakage
+from qpkit.errors import ConfigError
 from qpkit.report.figures.class_fractions import Bar, draw_class_fractions
 from qpkit.report.figures.tiles import edge_of, outlined, tinted
 from qpkit.report.pages.html import render
@@ -25,6 +27,7 @@ from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit.workflows.pages.preview import PER_CLASS, preview_tiles
 from qpkit.workflows.pages.project import preview_project
+from qpkit.workflows.pages.tile_map import MapSettings, tile_map
 from table_of_tiles import LABELS, tile
 
 
@@ -52,7 +55,7 @@ def test_the_page_of_tiles_shows_every_class_in_a_browser_and_fetches_nothing(ti
         assert name in text
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", text)
     found = opened(tmp_path / "page.html")
-    assert found == {"images": report.tiles + 4 + 1, "broken": 0, "fetched": 0, "overflow": found["overflow"]}
+    assert found == {"images": report.tiles + 4 + 2, "broken": 0, "fetched": 0, "overflow": found["overflow"]}
     assert found["overflow"] <= 0
 
 
@@ -153,3 +156,20 @@ def test_outlines_have_the_colour_of_their_class_and_ignore_is_pale() -> None:
     assert (shown[31:] > 150).all()
     painted = tinted(image, mask, labels, show_ignore=False)
     assert (painted[31:] == 100).all() and painted[15, 15, 0] > 150
+
+
+def test_the_map_is_coloured_by_what_is_asked_for(tiles: Path, tmp_path: Path) -> None:
+    shown = [page_of(tiles, tmp_path, MapSettings(map=name)) for name in ("pca", "none")]
+    assert "by colour and texture" in shown[0] and "Not drawn" not in shown[0] and "Not drawn" in shown[1]
+    found = tile_map(read_tile_set(tiles), MapSettings(by=("Patient",), map_tiles=8))
+    plain = tile_map(read_tile_set(tiles), MapSettings(map_tiles=8))
+    assert found is not None and plain is not None and found.caption == plain.caption
+    assert found.caption.startswith("8 of ") and found.picture != plain.picture
+    with pytest.raises(ConfigError, match=r"--by Stain: no slide in .* has such metadata; "):
+        tile_map(read_tile_set(tiles), MapSettings(by=("Stain",)))
+
+
+def page_of(tiles: Path, folder: Path, settings: MapSettings) -> str:
+    page = folder / f"{settings.map}.html"
+    preview_tiles(tiles, page, settings)
+    return page.read_text()
