@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -87,6 +87,17 @@ class Recolor(Transform, frozen=True, kw_only=True):
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
         """Change (n, 3, h, w) float32 in 0..1; images that nothing falls on keep their bits."""
         raise NotImplementedError
+
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Change the concentric images of n samples as one: all by the same random numbers.
+
+        Args:
+            parts: (n, 3, h, w) each, the tile's own first.
+            factors: How many times its surroundings each shows. A change that has a length in px of the tile has as
+                many um in all of them.
+            stream: Random numbers, which a change with a stream of its own begins anew for each.
+        """
+        return [self.apply(part, stream) for part in parts]
 
 
 @functools.cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,13 @@ class Blur(Recolor, frozen=True, kw_only=True):
         deviations = self.blur_px * rng.uniform(0, 1, len(images))
         kernels = _gaussians(deviations[chosen], math.ceil(3 * self.blur_px))
         return replaced(images, chosen, lambda part: _blurred(part, like(kernels, part)))
+
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Blur the images of samples over as many um, as one optic does."""
+        return [
+            msgspec.structs.replace(self, blur_px=self.blur_px / factor).apply(part, stream)
+            for part, factor in zip(parts, factors, strict=True)
+        ]
 
 
 def _gaussians(deviations: NDArray[np.float64], radius: int) -> NDArray[np.float64]:

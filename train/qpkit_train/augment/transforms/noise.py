@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import msgspec
 
 from qpkit.settings import FRACTION
 from qpkit_train.augment.random import Stream, chosen_of, like, replaced
@@ -36,6 +39,13 @@ class Noise(Recolor, frozen=True, kw_only=True):
         deviations = self.noise * rng.uniform(0, 1, len(images))
         seeds = rng.integers(0, 2**62, len(images))[chosen]
         return replaced(images, chosen, lambda part: _noisy(part, like(deviations[chosen], part), seeds.tolist()))
+
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Add to the images of samples what the mean over factor x factor px leaves of the tile's noise."""
+        return [
+            msgspec.structs.replace(self, noise=self.noise / factor).apply(part, stream)
+            for part, factor in zip(parts, factors, strict=True)
+        ]
 
 
 def _noisy(part: Tensor, deviations: Tensor, seeds: list[int]) -> Tensor:
