@@ -86,7 +86,7 @@ class Augmenter:
             for recolor in self._recolors:
                 pixels = recolor.apply(pixels, stream)
             return pixels
-        parts: Sequence[Tensor] = pixels.split(pixels.shape[1] // len(self._factors), dim=1)
+        parts: Sequence[Tensor] = pixels.chunk(len(self._factors), dim=1)
         for recolor in self._recolors:
             parts = recolor.apply_to_all(parts, self._factors, stream)
         return torch.cat(list(parts), dim=1)

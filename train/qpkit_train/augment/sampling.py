@@ -96,7 +96,7 @@ def warp(
     at = torch.from_numpy(chosen).to(images.device)
     found = [places_of(drawn, chosen, height, width, device=images.device, factor=factor) for factor in factors]
     places = [(x + margin, y + margin) for x, y in found]
-    parts = images[at].split(images.shape[1] // len(factors), dim=1)
+    parts = images[at].chunk(len(factors), dim=1)
     moved = [sample_image(part, x, y) for part, (x, y) in zip(parts, places, strict=True)]
     return (
         crops.index_copy(0, at, moved[0] if len(moved) == 1 else torch.cat(moved, dim=1)),

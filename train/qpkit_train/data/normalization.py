@@ -54,8 +54,8 @@ class Normalization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def normalize(images: Tensor, how: Normalization) -> Tensor:
     """Shift and scale (n, 3 k, h, w) float32 RGB in 0..1: all k images of a sample alike."""
-    if images.shape[1] > 3:
-        return torch.cat([normalize(image, how) for image in images.split(3, dim=1)], dim=1)
+    if (count := int(images.shape[1]) // 3) > 1:
+        return torch.cat([normalize(image, how) for image in images.chunk(count, dim=1)], dim=1)
     if how.greyscale:
         red, green, blue = images.unbind(dim=1)
         grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.tiles import Tile
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.stores.layers import context_layer
 from qpkit.dataset.stores.slides import SlideStore
 from qpkit.errors import ConfigError, listed
+from qpkit.slides import Slide
 from qpkit_train.recipe.settings import Recipe
+from qpkit_train.stride import stride_for
 
 
 def joined_images(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -40,6 +44,22 @@ def read_sample(tile_set: TileSet, tile: TileRecord, factors: Sequence[int]) -> 
         for factor in factors[1:]
     ]
     return joined_images([tile_set.read_image(tile), *wider])
+
+
+def sample_of(slide: Slide, tile: Tile, factors: Sequence[int]) -> NDArray[np.uint8]:
+    """Read a tile with its halo, and what lies around both, from a slide: (h, w, 3 k) uint8.
+
+    Args:
+        slide: Opened.
+        tile: Its place and size, halo included, are multiples of 2 * factor.
+        factors: How many times their surroundings the images show, 1 first.
+
+    Raises:
+        FormatError: The slide cannot be read there.
+    """
+    rows, columns = tile.array_shape
+    square = replace(tile, x=tile.array_x, y=tile.array_y, width=columns, height=rows, halo=0)
+    return joined_images([slide.read(tile), *(slide.read(square.surroundings(factor)) for factor in factors[1:])])
 
 
 def surrounding_corner(row: int, col: int, side: int, tile_size: int, factor: int) -> tuple[int, int]:
@@ -80,7 +100,7 @@ def _faults(tile_set: TileSet, recipe: Recipe) -> Iterator[str]:
         yield f"no surroundings of {listed(map(str, missing))} times; export with --context {shown}, or --store none"
         return
     crop = recipe.data.crop_px if 0 < recipe.data.crop_px < tile_set.tile_size else 0
-    unit = math.lcm(*(2 * factor for factor in factors))
+    unit = stride_for(factors)
     for name, px in (("tiles of", tile_set.tile_size), ("data.crop_px", crop)):
         if px % unit:
             yield f"{name} {px} px do not line up with surroundings of {wide} times; take a multiple of {unit}"

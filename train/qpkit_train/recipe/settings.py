@@ -173,8 +173,9 @@ class LossTerms(Section, frozen=True, kw_only=True):
             class against the rest, with a sigmoid, in all terms; without it they take a softmax.
         class_weights: "none", "balanced" (inverse to the pixels an epoch shows), "dynamic" (1 - fraction of the class
             in the batch) or a weight by class name.
-        branch_weights: Of networks with branches (hooknet, multires): static weight of what each branch answers by
-            itself, the tile's own resolution first, beside 1 for the network's answer; [] counts that alone.
+        branch_weights: Static weights of what branches answer by themselves, the finest first, beside 1 for the
+            network's answer: of hooknet those of all wider images, of multires tile and surroundings; [] counts the
+            network's answer alone.
     """
 
     terms: str = "ce+dice"
