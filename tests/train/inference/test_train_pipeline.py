@@ -38,7 +38,9 @@ def stages(
         assert answer == tuple(items)
         written.append(answer)
 
-    return Stages(read=reads, room=lambda shape: np.empty(shape, np.uint8), predict=predicts, write=writes, shape=(2, 3, 3))
+    return Stages(
+        read=reads, room=lambda shape: np.empty(shape, np.uint8), predict=predicts, write=writes, shape=(2, 3, 3)
+    )
 
 
 def batched(items: range, size: int) -> list[range]:

@@ -24,7 +24,7 @@ def branch_weights(config: LossConfig, network: torch.nn.Module) -> tuple[float,
     """
     there, weights = int(getattr(network, "branches", 0)), config.branch_weights
     if weights and len(weights) != there:
-        raise ConfigError(f"loss.branch_weights = {weights}: the network has {there} branches that answer")
+        raise ConfigError(f"loss.branch_weights = {weights}: the network has {_counted(there)}; give as many weights")
     return 1.0, *(weights or [0.0] * there)
 
 
@@ -43,3 +43,7 @@ def loss_of_all(loss: Loss, logits: Tensor, target: Tensor, weights: Sequence[fl
     # Zero times a branch: its parameters take part in every step, as several processes expect of all.
     idle = logits.sum() * 0
     return sum((w * loss(answer, target) for w, answer in zip(weights, answers, strict=True) if w), start=idle)
+
+
+def _counted(branches: int) -> str:
+    return "1 branch that answers" if branches == 1 else f"{branches} branches that answer"
