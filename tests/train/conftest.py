@@ -24,7 +24,12 @@ def make_tiles(tmp_path: Path) -> MakeTiles:
     """make_tiles(train={value: tiles}, val={...}) -> folder; value 0 is empty ground, 255 unknown."""
 
     def make(
-        train: dict[int, int] | None = None, val: dict[int, int] | None = None, *, name: str = "tiles", size: int = 64
+        train: dict[int, int] | None = None,
+        val: dict[int, int] | None = None,
+        *,
+        name: str = "tiles",
+        size: int = 64,
+        context: tuple[int, ...] = (),
     ) -> Path:
         rng = np.random.default_rng(1)
         train = {0: 6, 1: 3, 3: 2} if train is None else train
@@ -35,6 +40,6 @@ def make_tiles(tmp_path: Path) -> MakeTiles:
                 for _ in range(count):
                     mask = np.full((size, size), 255, np.uint8) if value == 255 else square_mask(rng, value, size)
                     masks.append((split, mask))
-        return write_tiles(tmp_path / name, masks)
+        return write_tiles(tmp_path / name, masks, context=context)
 
     return make

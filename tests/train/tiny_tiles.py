@@ -11,6 +11,7 @@ from PIL import Image
 
 from qpkit.core.labels import LabelClass, LabelMap, label_map_to_builtins
 from qpkit.dataset import TileRecord, write_tile_set
+from qpkit.dataset.stores.layers import context_layer
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
 
@@ -38,7 +39,7 @@ def paint(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def record(number: int, split: str, mask: NDArray[np.uint8]) -> TileRecord:
+def record(number: int, split: str, mask: NDArray[np.uint8], context: Sequence[int] = ()) -> TileRecord:
     """Table row of a tile."""
     values, counts = np.unique(mask, return_counts=True)
     size = mask.shape[0]
@@ -60,19 +61,27 @@ def record(number: int, split: str, mask: NDArray[np.uint8]) -> TileRecord:
         pixels=dict(zip(values.tolist(), counts.tolist(), strict=True)),
         image=f"{number}.png",
         mask=f"{number}-mask.png",
+        others={context_layer("image", factor): f"{number}-x{factor}.png" for factor in context},
     )
 
 
-def write_tiles(root: Path, masks: Sequence[tuple[str, NDArray[np.uint8]]], *, seed: int = 0) -> Path:
-    """Write masks with their split as a tile set of noisy pictures."""
+def write_tiles(
+    root: Path, masks: Sequence[tuple[str, NDArray[np.uint8]]], *, seed: int = 0, context: Sequence[int] = ()
+) -> Path:
+    """Write masks with their split as a tile set of noisy pictures, and noise as their surroundings."""
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True)
-    tiles = [record(i, split, mask) for i, (split, mask) in enumerate(masks)]
+    tiles = [record(i, split, mask, context) for i, (split, mask) in enumerate(masks)]
     for tile, (_, mask) in zip(tiles, masks, strict=True):
         Image.fromarray(paint(mask, rng)).save(root / tile.image)
         Image.fromarray(mask).save(root / tile.mask)
     size = masks[0][1].shape[0]
-    write_tile_set(root, tiles, {"labels": label_map_to_builtins(LABELS), "mpp": 0.5, "tile_size_px": size})
+    for tile in tiles:
+        for path in tile.others.values():
+            Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(root / path)
+    layers = ["image", "mask", *(context_layer("image", factor) for factor in context)]
+    info = {"labels": label_map_to_builtins(LABELS), "mpp": 0.5, "tile_size_px": size, "layers": layers}
+    write_tile_set(root, tiles, info)
     return root
 
 
@@ -85,6 +94,17 @@ TINY = (
     "optim.epochs=2",
     "precision=32-true",
 )
+
+
+HOOKNET = (
+    "model.architecture=hooknet",
+    "model.encoder=none",
+    "model.encoder_depth=0",
+    "model.options={depth = 2, filters = 4}",
+    "model.context=[4]",
+    "loss.branch_weights=[0.5]",
+)
+"""A tiny network that sees four times the surroundings of a tile, for `tiny_recipe`."""
 
 
 def tiny_recipe(*overrides: str) -> Recipe:

@@ -172,7 +172,7 @@ def _answers(run: Run, data: TrainingTiles) -> tuple[NDArray[np.uint8], NDArray[
     """Truth (n,), probabilities (n, 2) and answers (n,) of the best epoch on the measured tiles."""
     device, recipe = pick_device(), run.recipe
     model, sigmoid = run.load_model().to(device), uses_sigmoid(recipe.loss.terms)
-    reader = TileReader(data.tile_set, table=data.table)
+    reader = TileReader(data.tile_set, table=data.table, factors=recipe.model.factors)
     batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(recipe, data))
     truth, probabilities, predicted = [], [], []
     for batch in Prefetcher(batches, workers=recipe.data.workers):

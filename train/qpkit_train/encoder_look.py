@@ -58,6 +58,8 @@ def encoder_look(text: str) -> EncoderLook:
     """
     if (Path(text) / "run.json").is_file():
         run = load_run(Path(text))
+        if len(run.recipe.model.factors) > 1:
+            raise ConfigError(f"--encoder {text}: sees surroundings; name a run whose network sees one image")
         encoder = encoder_of(run.load_model(), run.recipe.model)
         return EncoderLook(f"the encoder of run {run.id}", encoder, run.normalization, run.mpp or _MPP)
     name, colon, weights = text.partition(":")

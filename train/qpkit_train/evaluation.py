@@ -44,7 +44,7 @@ def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress
     tile_set = _tiles_of(run, root)
     data = training_tiles_of(tile_set, run.recipe)
     judging = _Evaluation(run, data)
-    reader = TileReader(tile_set, table=data.table)
+    reader = TileReader(tile_set, table=data.table, factors=run.recipe.model.factors)
     batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(run.recipe, data))
     for batch in Prefetcher(batches, workers=run.recipe.data.workers):
         judging.add(batch)
@@ -110,7 +110,7 @@ class _Evaluation:
                     tile=tile,
                     loss=loss,
                     dice={score.name: score.dice for score in scores},
-                    image=batch.images[at].movedim(0, -1).numpy(),
+                    image=batch.images[at, :3].movedim(0, -1).numpy(),
                     truth=mask_values(truth[at], self._labels),
                     predicted=mask_values(predicted[at], self._labels),
                 ),

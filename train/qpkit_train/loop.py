@@ -33,6 +33,7 @@ from qpkit_train.data.tile_looks import measured_appearance
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.losses.activation import uses_sigmoid
+from qpkit_train.losses.branches import branch_weights, loss_of_all
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.machine.batch_norm import over_all_processes
 from qpkit_train.machine.devices import compiled, enough_memory, make_fabric, quiet
@@ -46,7 +47,7 @@ from qpkit_train.machine.processes import (
 )
 from qpkit_train.models.averaging import WeightAverage
 from qpkit_train.models.forward import forward, padded_targets
-from qpkit_train.models.registry import encoder_of
+from qpkit_train.models.registry import encoders_of
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder import journal, records, weights
 from qpkit_train.run_folder.fit_report import FitReport
@@ -134,7 +135,8 @@ class Training:
         is_resumed: bool = False,
     ) -> None:
         self.root, self.recipe, self.data, self.fabric = root, recipe, data, fabric
-        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table)
+        factors = recipe.model.factors
+        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table, factors=factors)
         with lead_first(), _seeded(recipe.seed, 0, fabric.device):
             self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
             classes = dict(zip(data.labels.trained_values, data.names, strict=True))
@@ -151,9 +153,10 @@ class Training:
         with quiet():
             self.model, self.fabric_optimizer = fabric.setup(self.runs, self.optimizer)
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
+        self.branches = branch_weights(recipe.loss, started.network)
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
         pictures = style_pictures(recipe.augment, self.reader, data.train)
-        self.augment = Augmenter(recipe.augment, seed=recipe.seed, pictures=pictures)
+        self.augment = Augmenter(recipe.augment, seed=recipe.seed, factors=factors, pictures=pictures)
         self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits, pictures)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
@@ -255,7 +258,8 @@ class Training:
         """Put the network into training mode; a frozen encoder's batch norms keep their statistics."""
         self.model.train()
         if self.recipe.model.freeze_encoder:
-            encoder_of(self.network, self.recipe.model).eval()
+            for encoder in encoders_of(self.network, self.recipe.model):
+                encoder.eval()
 
     def _scheduled_rate(self) -> float:
         rate = learning_rate(
@@ -285,8 +289,9 @@ class Training:
             margin=batch.margin,
         )
         logits, known = self._forward(pixels, targets)
-        self.errors.note(batch.tiles, logits.detach(), known)
-        loss = self.semi.added(self.loss(*whole_batch(logits, known, total=batch.total)), self.model, step)
+        self.errors.note(batch.tiles, logits[:, : len(self.data.names)].detach(), known)
+        answers, targets = whole_batch(logits, known, total=batch.total)
+        loss = self.semi.added(loss_of_all(self.loss, answers, targets, self.branches), self.model, step)
         first = step - step % self.recipe.optim.accumulate
         # The last step of an epoch may have fewer batches.
         last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
@@ -320,7 +325,7 @@ class Training:
     def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out.
 
-        A tile classifier's targets are of one pixel.
+        A tile classifier's targets are of one pixel; the branches of a network that trains answer behind it.
         """
         known = padded_targets(targets).long()
         if self.model.training:

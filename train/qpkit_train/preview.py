@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit.core.labels import LabelMap
@@ -31,14 +32,14 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
     """
     data = training_tiles_of(read_tile_set(tiles_root), recipe)
     epoch = data.sampler.epoch(0)
-    reader = TileReader(data.tile_set, table=data.table)
+    reader = TileReader(data.tile_set, table=data.table, factors=recipe.model.factors)
     batches = EpochBatches(
         reader, data.train, epoch,
         groups=data.sampler.groups, crop_px=recipe.data.crop_px, key=(recipe.seed, 0), free=recipe.data.free_crops,
         margin=reach(recipe.augment, recipe.data.crop_px),
     )  # fmt: skip
     pictures = style_pictures(recipe.augment, reader, data.train)
-    augment = Augmenter(recipe.augment, seed=recipe.seed, pictures=pictures)
+    augment = Augmenter(recipe.augment, seed=recipe.seed, factors=recipe.model.factors, pictures=pictures)
     shown: list[AugmentedTile] = []
     lost = step = 0
     while len(shown) < count and step < len(batches):
@@ -57,6 +58,9 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
                     drawn_for=group.name,
                     drawn=_pair(images[at].float() / 255, before, data),
                     versions=tuple(_pair(pixels[at], masks[at], data) for pixels, masks in changed),
+                    surroundings=_surroundings(
+                        [images[at].float() / 255, *(pixels[at] for pixels, _ in changed)], recipe.model.factors
+                    ),
                 )
             )
         step += 1
@@ -86,7 +90,19 @@ def _shows(target: Tensor, wanted: tuple[int, ...]) -> bool:
     return bool(torch.isin(target, torch.tensor(wanted, dtype=target.dtype)).any())
 
 
-def _pair(image: Tensor, target: Tensor, data: TrainingTiles) -> Pair:
-    """Pixels and mask as pages show them: (h, w, 3) uint8, and values of the label map."""
-    pixels = (image.movedim(0, -1) * 255).round().to(torch.uint8).numpy()
-    return pixels, mask_values(target.numpy(), data.labels)
+def _surroundings(
+    samples: Sequence[Tensor], factors: Sequence[int]
+) -> tuple[tuple[int, tuple[NDArray[np.uint8], ...]], ...]:
+    """The wider images of some samples, (3 k, h, w) each, by factor."""
+    wider = enumerate(factors[1:], start=1)
+    return tuple((factor, tuple(_pixels(sample[3 * i : 3 * i + 3]) for sample in samples)) for i, factor in wider)
+
+
+def _pair(sample: Tensor, target: Tensor, data: TrainingTiles) -> Pair:
+    """The tile's pixels and mask as pages show them: (h, w, 3) uint8, and values of the label map."""
+    return _pixels(sample[:3]), mask_values(target.numpy(), data.labels)
+
+
+def _pixels(image: Tensor) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = (image.movedim(0, -1) * 255).round().to(torch.uint8).numpy()
+    return pixels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.errors import ConfigError
 from qpkit_train.data.ahead import read_ahead
+from qpkit_train.data.surroundings import read_sample
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.models.card import LEVELS as LEVELS
 from qpkit_train.run_folder.records import read_state
@@ -54,10 +55,11 @@ class TilePredictor:
         Raises:
             FormatError: An image cannot be read.
         """
+        factors = self._predictor.card.factors
         parts = [tiles[start : start + _BATCH] for start in range(0, len(tiles), _BATCH)]
 
         def read(part: Sequence[TileRecord]) -> tuple[Sequence[TileRecord], NDArray[np.uint8]]:
-            return part, np.stack([tile_set.read_image(tile) for tile in part])
+            return part, np.stack([read_sample(tile_set, tile, factors) for tile in part])
 
         for part, pixels in read_ahead(read, parts, workers=_THREADS, waiting=_THREADS):
             levels = self._predictor.levels(pixels)

@@ -145,8 +145,10 @@ class SlideStore:
         kind, _, context = layer.partition("_x")
         return self._layer(tile, kind, self._place(tile).surroundings(int(context or 1)))
 
-    def window(self, tile: TileRecord, layer: str, *, x: int, y: int, side: int) -> NDArray[Any]:
-        """Read a square of the tile's slide at the tile's resolution, in or beside the tile.
+    def window(
+        self, tile: TileRecord, layer: str, *, x: int, y: int, side: int, margin: int = 0, factor: int = 1
+    ) -> NDArray[Any]:
+        """Read a square of the tile's slide, in or beside the tile, or the surroundings of that square.
 
         What lies inside the tile is what `read` gives, to the bit.
 
@@ -155,9 +157,12 @@ class SlideStore:
             layer: "image" or "mask".
             x, y: Left top corner from that of the tile, tile px; may be negative.
             side: Tile px.
+            margin: px more on each side, of the resolution that is read.
+            factor: How many times its surroundings are shown, in as many px; `Tile.surroundings` says of which squares.
         """
         place = self._place(tile)
-        return self._layer(tile, layer, replace(place, x=place.x + x, y=place.y + y, width=side, height=side))
+        square = replace(place, x=place.x + x, y=place.y + y, width=side, height=side)
+        return self._layer(tile, layer, replace(square.surroundings(factor), halo=margin))
 
     def _layer(self, tile: TileRecord, kind: str, place: Tile) -> NDArray[Any]:
         if kind == "image":

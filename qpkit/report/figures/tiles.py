@@ -87,3 +87,20 @@ def edge_of(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
     padded = np.pad(area, 1, mode="edge")
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.asarray(area & ~inner)
+
+
+def framed(pixels: NDArray[np.uint8], factor: int, *, side: int) -> NDArray[np.uint8]:
+    """Frame the middle of a tile's surroundings, where the tile is, and bring them to a size.
+
+    Args:
+        pixels: (h, w, 3) RGB of `factor` times the surroundings.
+        factor: How many times as much they show.
+        side: Longer side of the result, px.
+    """
+    shown = _shrunk(pixels, pixels[..., 0], side)[0].copy()
+    height, width = shown.shape[:2]
+    top, left = (length * (factor - 1) // (2 * factor) for length in (height, width))
+    inside = shown[top : height - top, left : width - left]
+    for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+        edge[:] = 0
+    return shown

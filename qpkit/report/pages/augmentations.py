@@ -11,7 +11,7 @@ import numpy as np
 from qpkit.core.labels import LabelMap, label_colors
 from qpkit.files import replace_file
 from qpkit.progress import OnProgress, no_progress
-from qpkit.report.figures.tiles import outlined
+from qpkit.report.figures.tiles import framed, outlined
 from qpkit.report.pages.html import picture, render
 from qpkit.report.values.tiles import AugmentedBatches, AugmentedTile, Pair
 from qpkit.settings import Range, Settings
@@ -46,6 +46,8 @@ def preview_augmented(shown: AugmentedBatches, page: Path, *, on_progress: OnPro
     labels, rows = shown.labels, []
     for number, item in enumerate(shown.tiles, start=1):
         pictures = [picture(outlined(*pair, labels, side=SIDE_PX)) for pair in (item.drawn, *item.versions)]
+        for factor, wider in item.surroundings:
+            pictures += [picture(framed(pixels, factor, side=SIDE_PX)) for pixels in wider]
         rows.append({"pictures": pictures, "caption": _caption(item, labels)})
         on_progress(number, len(shown.tiles), item.tile.slide)
     text = render(
@@ -54,7 +56,8 @@ def preview_augmented(shown: AugmentedBatches, page: Path, *, on_progress: OnPro
         subtitle=f"The first {len(rows)} tiles of a training, out of {shown.batches} batch(es)",
         shown=shown,
         rows=rows,
-        columns=max((len(row["pictures"]) for row in rows), default=1),
+        columns=max((1 + len(item.versions) for item in shown.tiles), default=1),
+        surroundings=[factor for factor, _ in shown.tiles[0].surroundings] if shown.tiles else [],
         legend=[(labels.name_of(value), rgb) for value, rgb in label_colors(labels).items()],
         drawn=sampler_table(shown.sampler),
     )

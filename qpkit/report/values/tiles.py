@@ -24,12 +24,14 @@ class AugmentedTile:
         drawn_for: The kind of tile that the sampler wanted: "positive", "negative" or a class.
         drawn: As read.
         versions: After augmentation, in the same size.
+        surroundings: Of a network that sees them: (factor, (h, w, 3) pixels as read and of each version).
     """
 
     tile: TileRecord
     drawn_for: str
     drawn: Pair
     versions: tuple[Pair, ...]
+    surroundings: tuple[tuple[int, tuple[NDArray[np.uint8], ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

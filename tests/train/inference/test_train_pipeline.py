@@ -38,7 +38,9 @@ def stages(
         assert answer == tuple(items)
         written.append(answer)
 
-    return Stages(read=reads, room=lambda shape: np.empty(shape, np.uint8), predict=predicts, write=writes, side=(2, 3))
+    return Stages(
+        read=reads, room=lambda shape: np.empty(shape, np.uint8), predict=predicts, write=writes, shape=(2, 3, 3)
+    )
 
 
 def batched(items: range, size: int) -> list[range]:
@@ -85,7 +87,7 @@ def test_an_error_comes_out_and_all_threads_end(stage: str) -> None:
     broken = stages([], **{stage: fails} if stage != "room" else {})  # type: ignore[arg-type]
     if stage == "room":
         broken = Stages(
-            read=broken.read, room=fails, predict=broken.predict, write=broken.write, side=(2, 3)  # type: ignore[arg-type]
+            read=broken.read, room=fails, predict=broken.predict, write=broken.write, shape=(2, 3, 3)  # type: ignore[arg-type]
         )  # fmt: skip
     with pytest.raises(OutputError if stage == "write" else FormatError):
         run_stages(batched(range(100), 3), broken, readers=3)

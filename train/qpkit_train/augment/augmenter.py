@@ -7,7 +7,10 @@ other. What there is stands in `transforms`, one file each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from qpkit_train.augment.random import Rows
@@ -25,11 +28,20 @@ class Augmenter:
         config: Strengths.
         seed: Of the whole training.
         stream: Number of its random streams; another one draws other changes for the same place.
+        factors: How many times their surroundings the images of a sample show, 1 first; all are changed as one.
         pictures: (k, 3, h, w) uint8, whose stainings images get; needed for `augment.style` alone.
     """
 
-    def __init__(self, config: AugmentConfig, *, seed: int, stream: int = 1, pictures: Tensor | None = None) -> None:
-        self._config, self._seed, self._stream = config, seed, stream
+    def __init__(
+        self,
+        config: AugmentConfig,
+        *,
+        seed: int,
+        stream: int = 1,
+        factors: Sequence[int] = (1,),
+        pictures: Tensor | None = None,
+    ) -> None:
+        self._config, self._seed, self._stream, self._factors = config, seed, stream, tuple(factors)
         self._exchanges = of_kind(Exchange, config)
         self._recolors = [recolor.seeing(pictures) for recolor in of_kind(Recolor, config)]
 
@@ -47,7 +59,7 @@ class Augmenter:
         """Change one batch.
 
         Args:
-            images: (n, 3, h + 2 margin, w + 2 margin) uint8, h == w if rot90 is on.
+            images: (n, 3 k, h + 2 margin, w + 2 margin) uint8, h == w if rot90 is on.
             targets: (n, h + 2 margin, w + 2 margin) uint8.
             epoch, step: Where the training is; the same place gives the same changes.
             first, total: Of a batch that several processes share, the row this part begins with and its size; 0 for
@@ -55,7 +67,7 @@ class Augmenter:
             margin: px around the crops that changes may move into them.
 
         Returns:
-            (n, 3, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the images is IGNORE_INDEX.
+            (n, 3 k, h, w) float32 in 0..1 and (n, h, w) uint8. What came from outside the images is IGNORE_INDEX.
         """
         stream = self._streams(epoch, step, len(images), first=first, total=total)
         pixels, targets = self._moved(images, targets, stream, margin)
@@ -77,12 +89,17 @@ class Augmenter:
     def _moved(self, images: Tensor, targets: Tensor, stream: _Streams, margin: int) -> tuple[Tensor, Tensor]:
         for exchange in self._exchanges:
             images, targets = exchange.apply(images, targets, stream("batch"))
-        return warp(images.float() / 255, targets, self._config, stream, margin=margin)
+        return warp(images.float() / 255, targets, self._config, stream, margin=margin, factors=self._factors)
 
     def _recolored(self, pixels: Tensor, stream: _Streams) -> Tensor:
+        if len(self._factors) == 1:
+            for recolor in self._recolors:
+                pixels = recolor.apply(pixels, stream)
+            return pixels
+        parts: Sequence[Tensor] = pixels.chunk(len(self._factors), dim=1)
         for recolor in self._recolors:
-            pixels = recolor.apply(pixels, stream)
-        return pixels
+            parts = recolor.apply_to_all(parts, self._factors, stream)
+        return torch.cat(list(parts), dim=1)
 
 
 class _Streams:

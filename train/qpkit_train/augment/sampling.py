@@ -4,6 +4,9 @@ A place is where an output pixel's centre lies in the source, (x, y) in px from 
 centre at i + 0.5. The moves follow one another in it, so that the image is interpolated only once; the mask takes the
 pixel that holds the place, so that no label is made up. Outside of the source the mask is IGNORE_INDEX and the image is
 mirrored at its edge. None of them folds tissue over itself.
+
+A sample's wider images are moved by the same moves: each of their pixels is asked for where it lies among the tile's
+px, around the common centre, also beyond the tile. So a place of the slide is at the same um in all of them.
 """
 
 from __future__ import annotations
@@ -63,19 +66,26 @@ def reach(config: AugmentConfig, side: int) -> int:
 
 
 def warp(
-    images: Tensor, targets: Tensor, config: AugmentConfig, stream: Stream, *, margin: int = 0
+    images: Tensor,
+    targets: Tensor,
+    config: AugmentConfig,
+    stream: Stream,
+    *,
+    margin: int = 0,
+    factors: Sequence[int] = (1,),
 ) -> tuple[Tensor, Tensor]:
     """Move image and mask by one sampling grid.
 
     Args:
-        images: (n, 3, h + 2 margin, w + 2 margin) float32.
+        images: (n, 3 k, h + 2 margin, w + 2 margin) float32.
         targets: (n, h + 2 margin, w + 2 margin) uint8.
         config: Which moves, and how far.
         stream: Random numbers.
         margin: px on each side that are there to be moved into the crop; `reach` is enough.
+        factors: How many times their surroundings the k images show, 1 first.
 
     Returns:
-        (n, 3, h, w) and (n, h, w) of the same types; images that nothing fell on keep their bits.
+        (n, 3 k, h, w) and (n, h, w) of the same types; images that nothing fell on keep their bits.
     """
     crops, masks = without_margin(images, margin), without_margin(targets, margin)
     count, (height, width) = len(masks), masks.shape[-2:]
@@ -84,10 +94,13 @@ def warp(
     if not len(chosen):
         return crops, masks
     at = torch.from_numpy(chosen).to(images.device)
-    x, y = (place + margin for place in places_of(drawn, chosen, height, width, device=images.device))
+    found = [places_of(drawn, chosen, height, width, device=images.device, factor=factor) for factor in factors]
+    places = [(x + margin, y + margin) for x, y in found]
+    parts = images[at].chunk(len(factors), dim=1)
+    moved = [sample_image(part, x, y) for part, (x, y) in zip(parts, places, strict=True)]
     return (
-        crops.index_copy(0, at, sample_image(images[at], x, y)),
-        masks.index_copy(0, at, sample_mask(targets[at], x, y)),
+        crops.index_copy(0, at, moved[0] if len(moved) == 1 else torch.cat(moved, dim=1)),
+        masks.index_copy(0, at, sample_mask(targets[at], *places[0])),
     )
 
 
@@ -98,15 +111,35 @@ def without_margin(batch: Tensor, margin: int) -> Tensor:
 
 
 def places_of(
-    drawn: Sequence[Drawn], chosen: NDArray[np.int64], height: int, width: int, *, device: torch.device
+    drawn: Sequence[Drawn],
+    chosen: NDArray[np.int64],
+    height: int,
+    width: int,
+    *,
+    device: torch.device,
+    factor: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Where the pixels of the chosen images come from: x and y, (m, height, width) float32 each."""
-    x, y = (np.tile(np.arange(length) + 0.5, (len(chosen), 1)) for length in (width, height))
+    """Where the pixels of the chosen images come from: x and y, (m, height, width) float32 each.
+
+    Args:
+        drawn: In px of the tile.
+        chosen: Which images.
+        height, width: Of them.
+        device: To work on.
+        factor: How many times its surroundings they show; places are in px of theirs.
+    """
+    x, y = (
+        np.tile(length / 2 + (np.arange(length) + 0.5 - length / 2) * factor, (len(chosen), 1))
+        for length in (width, height)
+    )
     places = SamplingGrid.on_axes(x, y, device)
     for part in drawn:
         places = part.lead(places, chosen)
     shape = len(chosen), height, width
-    return places.across.expand(shape), places.down.expand(shape)
+    across, down = places.across.expand(shape), places.down.expand(shape)
+    if factor == 1:
+        return across, down
+    return width / 2 + (across - width / 2) / factor, height / 2 + (down - height / 2) / factor
 
 
 def sample_image(images: Tensor, x: Tensor, y: Tensor) -> Tensor:

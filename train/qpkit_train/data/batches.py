@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -19,6 +20,7 @@ from qpkit.errors import LabelError, listed
 from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.data.ahead import read_ahead
 from qpkit_train.data.sampler import Epoch, Group
+from qpkit_train.data.surroundings import joined_images, read_sample, surrounding_corner
 
 _UNKNOWN = 254
 """Class index that stands for a value the label map does not have, until the reader refuses the mask."""
@@ -29,7 +31,7 @@ class MiniBatch:
     """Some tiles or crops.
 
     Args:
-        images: (n, 3, h, w) uint8 RGB, margins included.
+        images: (n, 3 k, h, w) uint8 RGB of k concentric images, the tile's own first, margins included.
         targets: (n, h, w) uint8 class indices (i means labels.trained_values[i]) or IGNORE_INDEX.
         tiles: (n,) int64 indices of the tiles that they are from; -1 for one that only stands for an empty part.
         first: Place of the first one in the batch that all processes read together.
@@ -60,20 +62,28 @@ class TileReader:
         tile_set: Where the files are.
         cache_mb: Bound of the cache, MB.
         table: Class index by mask value, as class_index_table gives it; of the tiles' own label map if left out.
+        factors: How many times their surroundings the images of a sample show, 1 first.
 
     Attributes:
         tile_size: Width and height of every tile, px.
     """
 
-    def __init__(self, tile_set: TileSet, *, cache_mb: int = 0, table: NDArray[np.uint8] | None = None) -> None:
-        self._tile_set = tile_set
+    def __init__(
+        self,
+        tile_set: TileSet,
+        *,
+        cache_mb: int = 0,
+        table: NDArray[np.uint8] | None = None,
+        factors: Sequence[int] = (1,),
+    ) -> None:
+        self._tile_set, self._factors, self._step = tile_set, tuple(factors), math.lcm(*factors)
         self.tile_size = tile_set.tile_size
         self._table = class_index_table(tile_set.labels) if table is None else table
         self._room = cache_mb * 1_000_000
         self._cache: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
 
     def read(self, tile: TileRecord) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Read (h, w, 3) uint8 pixels and (h, w) uint8 class indices of one tile; do not write into them.
+        """Read (h, w, 3 k) uint8 pixels and (h, w) uint8 class indices of one tile; do not write into them.
 
         Raises:
             FormatError: A file is gone, damaged or of a wrong size.
@@ -82,7 +92,8 @@ class TileReader:
         kept = self._cache.get(tile.key)
         if kept is not None:
             return kept
-        image, target = self._tile_set.read_image(tile), self._encoded(tile, self._tile_set.read_mask(tile))
+        image = read_sample(self._tile_set, tile, self._factors)
+        target = self._encoded(tile, self._tile_set.read_mask(tile))
         size = image.nbytes + target.nbytes
         if size <= self._room:
             self._room -= size
@@ -102,7 +113,8 @@ class TileReader:
         """Read a random crop that holds a pixel of the wanted classes; see `crop_corner`.
 
         What of the margin is beyond the tile is mirrored in the image and unknown in the mask; free crops have the
-        slide there.
+        slide there. Surroundings are those of the crop, each with the same margin in px of its own; their mirror is at
+        the edge of the tile's.
 
         Args:
             tile: Where from.
@@ -118,14 +130,16 @@ class TileReader:
         store = self._tile_set.store
         if not isinstance(store, SlideStore) or (margin and not free):
             image, target = self.read(tile)
-            row, col = crop_corner(target, wanted, side=side, rng=rng)
-            return _cut(image, row, col, side, margin), _cut(target, row, col, side, margin, beyond=IGNORE_INDEX)
+            row, col = crop_corner(target, wanted, side=side, rng=rng, step=self._step)
+            corners = [surrounding_corner(row, col, side, self.tile_size, factor) for factor in self._factors]
+            parts = [_cut(image[..., 3 * i : 3 * i + 3], *at, side, margin) for i, at in enumerate(corners)]
+            return joined_images(parts), _cut(target, row, col, side, margin, beyond=IGNORE_INDEX)
         # The corner is chosen by what the tile itself shows, whatever lies beside it.
         target = self._encoded(tile, self._tile_set.read_mask(tile))
-        row, col = crop_corner(target, wanted, side=side, rng=rng, free=free)
-        place = {"x": col - margin, "y": row - margin, "side": side + 2 * margin}
-        pixels, mask = (store.window(tile, layer, **place) for layer in ("image", "mask"))
-        return pixels, self._encoded(tile, mask)
+        row, col = crop_corner(target, wanted, side=side, rng=rng, free=free, step=self._step)
+        place = {"x": col, "y": row, "side": side, "margin": margin}
+        pixels = joined_images([store.window(tile, "image", factor=factor, **place) for factor in self._factors])
+        return pixels, self._encoded(tile, store.window(tile, "mask", **place))
 
     def _encoded(self, tile: TileRecord, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         target = self._table[mask]
@@ -243,7 +257,13 @@ class WholeTiles:
 
 
 def crop_corner(
-    target: NDArray[np.uint8], wanted: Sequence[int], *, side: int, rng: np.random.Generator, free: bool = False
+    target: NDArray[np.uint8],
+    wanted: Sequence[int],
+    *,
+    side: int,
+    rng: np.random.Generator,
+    free: bool = False,
+    step: int = 1,
 ) -> tuple[int, int]:
     """Choose the top-left (row, col) of a crop that holds a random pixel of the wanted classes.
 
@@ -253,6 +273,7 @@ def crop_corner(
         side: Of the crop, px.
         rng: Drawn from twice or three times.
         free: The corner may lie outside, so that the pixel is anywhere in the crop with the same probability.
+        step: Row and col are multiples of it, so that px of surroundings line up; `side`, h and w are, too.
     """
     chosen = np.zeros(256, np.bool_)
     chosen[list(wanted)] = True
@@ -266,8 +287,8 @@ def crop_corner(
     at = compiled(_find)(flat, chosen, rng.integers(count)) if count else int(rng.integers(target.size))
     row, col = divmod(at, width)
     if free:
-        return row - int(rng.integers(side)), col - int(rng.integers(side))
-    return _corner(row, side, height, rng), _corner(col, side, width, rng)
+        return _free_corner(row, side, step, rng), _free_corner(col, side, step, rng)
+    return _corner(row, side, height, step, rng), _corner(col, side, width, step, rng)
 
 
 def _count(values: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> int:
@@ -287,9 +308,15 @@ def _find(values: NDArray[np.uint8], chosen: NDArray[np.bool_], place: int) -> i
     return -1
 
 
-def _corner(at: int, side: int, length: int, rng: np.random.Generator) -> int:
-    """Draw a start so that [start, start + side) holds `at` and lies in [0, length)."""
-    return int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
+def _free_corner(at: int, side: int, step: int, rng: np.random.Generator) -> int:
+    """Draw a multiple of `step` so that [start, start + side) holds `at`; all are as likely."""
+    return (at // step - int(rng.integers(side // step))) * step
+
+
+def _corner(at: int, side: int, length: int, step: int, rng: np.random.Generator) -> int:
+    """Draw a multiple of `step` so that [start, start + side) holds `at` and lies in [0, length)."""
+    first, last = max(0, -(-(at - side + 1) // step)), min(at, length - side) // step
+    return int(rng.integers(first, last + 1)) * step
 
 
 def _cut(

@@ -53,7 +53,9 @@ class Normalization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 def normalize(images: Tensor, how: Normalization) -> Tensor:
-    """Shift and scale (n, 3, h, w) float32 RGB in 0..1."""
+    """Shift and scale (n, 3 k, h, w) float32 RGB in 0..1: all k images of a sample alike."""
+    if (count := int(images.shape[1]) // 3) > 1:
+        return torch.cat([normalize(image, how) for image in images.chunk(count, dim=1)], dim=1)
     if how.greyscale:
         red, green, blue = images.unbind(dim=1)
         grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
@@ -79,11 +81,11 @@ def normalized_bytes(pixels: NDArray[np.uint8], how: Normalization) -> Tensor:
     """Shift and scale on the CPU, to the bit as `normalize` does, in a fifth of the time: by a table of 256 numbers.
 
     Args:
-        pixels: (n, h, w, 3) RGB.
+        pixels: (n, h, w, 3 k) RGB.
         how: What the network was trained with.
 
     Returns:
-        (n, 3, h, w) float32, channels last in memory.
+        (n, 3 k, h, w) float32, channels last in memory.
     """
     if how.greyscale:
         return normalize(torch.from_numpy(pixels).movedim(-1, 1).float() / 255, how)
@@ -140,7 +142,7 @@ def choose_normalization(data: DataConfig, reader: TileReader, tiles: Sequence[T
 def _labelled(reader: TileReader, tile: TileRecord) -> NDArray[np.float64]:
     """(pixels, 3) grey levels 0..255 as float64, in which sums of that size are exact."""
     image, target = reader.read(tile)
-    return np.asarray(image[target != IGNORE_INDEX], dtype=np.float64)
+    return np.asarray(image[..., :3][target != IGNORE_INDEX], dtype=np.float64)
 
 
 def _rounded(values: NDArray[np.float64]) -> Rgb:

@@ -35,7 +35,7 @@ def measured_appearance(reader: TileReader, tiles: Sequence[TileRecord], names: 
     looks: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for slide, own in of_slide.items():
         for tile in own[:: -(-len(own) // most)]:
-            look = look_of(reader.read(tile)[0])
+            look = look_of(reader.read(tile)[0][..., :3])
             if look is not None:
                 looks[slide].append(look)
     pixels = {

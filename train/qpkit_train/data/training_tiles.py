@@ -14,6 +14,7 @@ from qpkit.dataset.counts import count_tiles, single_value
 from qpkit.errors import ConfigError, LabelError, listed
 from qpkit_train.data.batches import class_index_table
 from qpkit_train.data.sampler import BalancedSampler
+from qpkit_train.data.surroundings import require_surroundings
 from qpkit_train.data.tile_labels import count_partly_labelled, tile_label_map, tile_label_table, tiles_with_label
 from qpkit_train.data.unlabelled import unlabelled_tiles
 from qpkit_train.recipe.settings import Recipe
@@ -76,6 +77,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
             f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
             'masks = "single"'
         )
+    require_surroundings(tile_set, recipe)
     labels, indices, notes = tile_set.labels, None, list[str]()
     train, val = tile_set.of_split("train"), tile_set.of_split("val")
     if recipe.classifies_tiles:

@@ -49,18 +49,18 @@ class Stages(Generic[_Item, _Answer]):
 
     Args:
         read: Gives (h, w, 3) uint8 of an item; called by several threads at once.
-        room: Makes the array (n, h, w, 3) that a batch is read into.
+        room: Makes the array (n, *shape) that a batch is read into.
         predict: Called in the caller's thread.
         queued: Whether `predict` gives a `Waiting`, whose answer is written.
         write: Called in one thread, with the items and their answer.
-        side: Height and width that `read` gives.
+        shape: Of what `read` gives, such as (h, w, 3).
     """
 
     read: Callable[[_Item], NDArray[np.uint8]]
     room: Callable[[tuple[int, ...]], NDArray[np.uint8]]
     predict: Callable[[Sequence[_Item], NDArray[np.uint8]], Any]
     write: Callable[[Sequence[_Item], _Answer], None]
-    side: tuple[int, int]
+    shape: tuple[int, ...]
     queued: bool = False
 
 
@@ -310,7 +310,7 @@ class _Readers(Generic[_Item]):
             number, index = self._next
             self._next = next(self._places, None)
             if number not in self._open:
-                shape = (len(self._batches[number]), *self._stages.side, 3)
+                shape = (len(self._batches[number]), *self._stages.shape)
                 try:
                     self._open[number] = _Batch(self._stages.room(shape))
                 except BaseException as err:  # noqa: BLE001 - raised where batches are taken

@@ -165,7 +165,9 @@ class SlidePredictor:
 
             tell(0)
             appearance = appearance_in(self.card)
-            reader = TileReader(self.source, self.slide, answers.broken, measures=appearance is not None)
+            reader = TileReader(
+                self.source, self.slide, answers.broken, factors=self.card.factors, measures=appearance is not None
+            )
             try:
                 stages = stages_of(
                     model,

@@ -41,7 +41,7 @@ def stages_of(
         tiles: All that will come.
     """
     side = settings.tile_px + 2 * settings.halo_px
-    stages = partial(Stages, read=reader.read, room=model.room, side=(side, side))
+    stages = partial(Stages, read=reader.read, room=model.room, shape=(side, side, 3 * len(model.card.factors)))
     there, wanted = on_device(model), rasters.wants_probabilities
     if settings.blend == "crop":
         asked: dict[str, Any] = {"halo": grid.halo, "probabilities": wanted, "uncertainty": settings.uncertainty}

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.slides import Slide
-
-STRIDE = 32
-"""Images are padded to multiples of this: encoders halve at most five times. Foreign models may need others."""
+from qpkit_train.stride import STRIDE as STRIDE
+from qpkit_train.stride import stride_for as stride_for
 
 
 class Answer(NamedTuple):
@@ -81,6 +80,7 @@ class ModelCard:
         versions: Of the packages that run it.
         stride: Height and width of what it takes are multiples of this.
         input_px: The only height and width that it takes; None for any.
+        factors: How many times its surroundings each image of a sample shows, the tile itself (1) first.
     """
 
     run: str
@@ -93,6 +93,7 @@ class ModelCard:
     versions: dict[str, str]
     stride: int = STRIDE
     input_px: int | None = None
+    factors: tuple[int, ...] = (1,)
 
 
 class Model(Protocol):
@@ -120,7 +121,7 @@ class Model(Protocol):
         """Predict a batch.
 
         Args:
-            pixels: (n, h, w, 3) uint8 RGB, h and w multiples of the card's stride.
+            pixels: (n, h, w, 3 k) uint8 RGB of the card's k images, h and w multiples of its stride.
             halo: px to throw away on each side.
             probabilities, uncertainty: Whether they are wanted.
 

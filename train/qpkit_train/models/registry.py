@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from qpkit.errors import ConfigError, or_else
+from qpkit.errors import ConfigError, listed, or_else
 from qpkit_train.machine.torchvision_shim import ensure_torchvision
 from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.published import encoder_state
@@ -35,8 +35,8 @@ def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
     """
     model = build_untrained(config, classes)
     if config.encoder_weights != "none":
-        encoder = encoder_of(model, config)
-        load_encoder(encoder, encoder_state(encoder, config), source=config.encoder_weights)
+        for encoder in encoders_of(model, config):
+            load_encoder(encoder, encoder_state(encoder, config), source=config.encoder_weights)
     return model
 
 
@@ -45,6 +45,7 @@ def build_untrained(config: ModelConfig, classes: int) -> torch.nn.Module:
     name = config.architecture.lower()
     own = own_architectures().get(name)
     _check(name, [*own_architectures(), *_foreign()], "architecture")
+    _check_images(own, config)
     try:
         model = _build_foreign(config, classes) if own is None else _build_own(own, config, classes)
     # A ValueError, too.
@@ -72,6 +73,11 @@ def encoder_of(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Module:
     return encoder
 
 
+def encoders_of(model: torch.nn.Module, config: ModelConfig) -> list[torch.nn.Module]:
+    """`encoder_of`, and its like for surroundings: all that weights are loaded into and that freezing holds still."""
+    return [encoder_of(model, config), *getattr(model, "context_encoders", [])]
+
+
 def encoder_depth(config: ModelConfig) -> int:
     """How often the encoder of a recipe halves the image, the architecture's default resolved; 0 without one."""
     if config.encoder_depth:
@@ -85,12 +91,15 @@ def encoder_depth(config: ModelConfig) -> int:
 def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Load strictly: every tensor of the encoder has to be there with its shape; further ones (a classifier) may be.
 
+    Where the encoder takes the channels of k images, the weights for one stand for each, divided by k.
+
     Raises:
         ConfigError: One is missing or of another shape.
     """
     state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
     # Old published weights lack this counter.
     wanted = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
+    state = {key: _for_images(value, wanted.get(key)) for key, value in state.items()}
     wrong = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
     if wrong:
         raise ConfigError(
@@ -99,6 +108,34 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
         )
     mine = {key: value for key, value in state.items() if key in encoder.state_dict()}
     torch.nn.Module.load_state_dict(encoder, mine, strict=False)  # some encoders' own take no `strict`
+
+
+def _for_images(weights: Tensor, wanted: Tensor | None) -> Tensor:
+    """Repeat a first layer's (out, 3, h, w) weights for (out, 3 k, h, w); others as they are."""
+    if wanted is None or weights.ndim != 4 or weights.shape[1] != 3 or wanted.ndim != 4 or wanted.shape[1] % 3:
+        return weights
+    images = wanted.shape[1] // 3
+    return weights if images == 1 else weights.repeat(1, images, 1, 1) / images
+
+
+def _check_images(own: Architecture | None, config: ModelConfig) -> None:
+    """Raise unless a network takes as many images as a recipe has.
+
+    Raises:
+        ConfigError: It takes more or fewer.
+    """
+    least, most = (1, 1) if own is None else own.images
+    wider = len(config.factors) - 1
+    if wider + 1 < least:
+        raise ConfigError(
+            f"model.architecture {config.architecture} sees surroundings; say which with model.context, such as [4]"
+        )
+    if wider + 1 > most:
+        others = listed([other.name for other in own_architectures().values() if wider + 1 <= other.images[1]])
+        raise ConfigError(
+            f"model.context: {config.architecture} takes {most} image{'s' * (most > 1)}, and with surroundings of "
+            f"{listed(map(str, config.factors[1:]))} times there are {wider + 1}; leave some out, or take {others}"
+        )
 
 
 def _foreign() -> dict[str, Any]:
@@ -131,16 +168,17 @@ def _build_foreign(config: ModelConfig, classes: int) -> torch.nn.Module:
 
 
 def _build_own(own: Architecture, config: ModelConfig, classes: int) -> torch.nn.Module:
+    options = {**config.options, **({"factors": config.factors} if own.images[1] > 1 else {})}
     if own.has_encoder:
         _check_encoder(config.encoder)
         depth = config.encoder_depth or own.default_depth
-        return own.build(classes, encoder=config.encoder, depth=depth, **config.options)
+        return own.build(classes, encoder=config.encoder, depth=depth, **options)
     if config.encoder != "none" or config.encoder_weights != "none" or config.encoder_depth or config.freeze_encoder:
         raise ConfigError(
             f"model: {own.name} has no encoder; set model.encoder=none and model.encoder_weights=none, and leave "
             "encoder_depth and freeze_encoder out"
         )
-    return own.build(classes, **config.options)
+    return own.build(classes, **options)
 
 
 def _check_encoder(name: str) -> None:

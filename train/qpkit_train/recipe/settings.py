@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -17,6 +18,9 @@ from qpkit_train.section import Section, section_of
 RUN_PREFIX: Final = "run:"
 """How weights begin that come from another run; its folder follows."""
 
+_MOST_FACTOR: Final = 1024
+"""A sample's widest image shows less than so many times its surroundings."""
+
 TILE_CLASSIFIER: Final = "tile-classifier"
 """The architecture that answers once for a whole tile."""
 
@@ -25,8 +29,9 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """The network.
 
     Args:
-        architecture: One of qpkit's own (dense-unet, tile-classifier; see qpkit_train.models.own), or of
-            segmentation_models_pytorch in any case: unet, unetplusplus, fpn, deeplabv3plus, segformer ...
+        architecture: One of qpkit's own (context-stack, dense-unet, hooknet, multires, tile-classifier; see
+            qpkit_train.models.own), or of segmentation_models_pytorch in any case: unet, unetplusplus, fpn,
+            deeplabv3plus, segformer ...
         encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>"; "none" for architectures without one.
         encoder_weights: "none", the name of published weights ("imagenet"), a local .safetensors or .pth file, or
             "run:PATH" for the encoder of another run's best epoch, of qpkit train or of qpkit train-classifier.
@@ -36,6 +41,9 @@ class ModelConfig(Section, frozen=True, kw_only=True):
             made anew.
         dropout: Fraction of the logits that is set to 0 in training, after everything else, 0..1.
         options: Further keywords of the architecture, such as decoder_channels.
+        context: For networks that see surroundings: how many times as much of the slide each further image shows,
+            around the same centre and in as many px; [4] for tiles at 0.5 um/px gives a second image at 2.
+        mpp: The same as um/px of all images, the tiles' own first: [0.5, 2]. Tiles have to have the first one.
     """
 
     architecture: str = "unet"
@@ -46,13 +54,37 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     weights: str = ""
     dropout: Annotated[float, Range(at_least=0, below=1)] = 0.0
     options: dict[str, Any] = msgspec.field(default_factory=dict)
+    context: list[int] = msgspec.field(default_factory=list)
+    mpp: list[float] = msgspec.field(default_factory=list)
 
     def faults(self) -> Iterator[str]:
         """Name what no network has."""
+        yield from self._context_faults()
         if self.encoder_depth not in (0, 3, 4, 5):
             yield "model.encoder_depth has to be 3, 4, 5 or 0 (default)"
         if self.weights and not is_run(self.weights):
             yield f"model.weights = {self.weights!r} has to be run:PATH, the run folder of qpkit train to start from"
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """How many times a tile's surroundings each image of a sample shows; (1,) where only the tile is seen."""
+        return 1, *(self.context or (round(mpp / self.mpp[0]) for mpp in self.mpp[1:]))
+
+    def _context_faults(self) -> Iterator[str]:
+        if self.context and self.mpp:
+            yield "model.context and model.mpp say the same; leave one of them out"
+        elif any(later <= before for before, later in itertools.pairwise((1, *self.context))):
+            yield f"model.context = {self.context} has to rise from above 1, such as [4] or [4, 16]"
+        elif self.mpp and not _are_multiples(self.mpp):
+            yield f"model.mpp = {self.mpp} has to rise by whole factors of the first, such as [0.5, 2]"
+
+
+def _are_multiples(mpp: Sequence[float]) -> bool:
+    """Whether um/px rise, each a whole multiple of the first to 1 %."""
+    if len(mpp) < 2 or mpp[0] <= 0 or any(b <= a for a, b in itertools.pairwise(mpp)):
+        return False
+    factors = [value / mpp[0] for value in mpp]
+    return all(factor < _MOST_FACTOR and abs(factor / round(factor) - 1) < 0.01 for factor in factors)
 
 
 class DataConfig(Section, frozen=True, kw_only=True):
@@ -141,13 +173,19 @@ class LossTerms(Section, frozen=True, kw_only=True):
             class against the rest, with a sigmoid, in all terms; without it they take a softmax.
         class_weights: "none", "balanced" (inverse to the pixels an epoch shows), "dynamic" (1 - fraction of the class
             in the batch) or a weight by class name.
+        branch_weights: Static weights of what branches answer by themselves, the finest first, beside 1 for the
+            network's answer: of hooknet those of all wider images, of multires tile and surroundings; [] counts the
+            network's answer alone.
     """
 
     terms: str = "ce+dice"
     class_weights: Literal["none", "balanced", "dynamic"] | dict[str, float] = "none"
+    branch_weights: list[float] = msgspec.field(default_factory=list)
 
     def faults(self) -> Iterator[str]:
         """Name weights and sums of terms that make no sense."""
+        if any(weight < 0 for weight in self.branch_weights):
+            yield "loss.branch_weights must not be negative"
         if isinstance(self.class_weights, dict) and any(weight < 0 for weight in self.class_weights.values()):
             yield "loss.class_weights must not be negative"
         try:
@@ -307,6 +345,8 @@ class Recipe(Section, frozen=True, kw_only=True):
             yield "name must not be blank"
         if self.semi.weight and self.classifies_tiles:
             yield "semi.weight is for masks; a tile classifier has no mean teacher"
+        if self.semi.weight and len(self.model.factors) > 1:
+            yield "semi.weight is for networks that see one image; leave out model.context and model.mpp"
         if self.positive and not self.classifies_tiles:
             yield "positive is for tile classifiers (qpkit train-classifier); the classes of masks are the label map's"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from qpkit.errors import ConfigError, FormatError, listed
 from qpkit_train.models.card import STRIDE
 from qpkit_train.models.published import encoder_part
-from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoder_of, load_encoder
+from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoders_of, load_encoder
 from qpkit_train.recipe.settings import RUN_PREFIX, ModelConfig, Recipe, is_run
 from qpkit_train.run_folder.records import BEST_NAME
 from qpkit_train.run_folder.run import Run, load_run
@@ -67,7 +67,7 @@ def resumed_network(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
     """
     network = build_untrained(recipe.model, len(names))
     if recipe.model.freeze_encoder:
-        encoder_of(network, recipe.model).requires_grad_(False)
+        _hold(network, recipe.model)
     return InitialNetwork(network, {}, ())
 
 
@@ -87,7 +87,7 @@ def check_answers(network: torch.nn.Module, recipe: Recipe, *, tile_px: int) -> 
         padded = side + -side % STRIDE
         try:
             with torch.no_grad():
-                logits: Tensor = network(torch.zeros(1, 3, padded, padded))
+                logits: Tensor = network(torch.zeros(1, 3 * len(recipe.model.factors), padded, padded))
         # What networks raise for sizes that they cannot take differs from one to the next.
         except (RuntimeError, ValueError, AssertionError) as err:
             raise ConfigError(
@@ -109,8 +109,13 @@ def count_parameters(network: torch.nn.Module) -> dict[str, int]:
     return {"all": sum(size for size, _ in sizes), "learning": sum(size for size, learns in sizes if learns)}
 
 
+def _hold(network: torch.nn.Module, config: ModelConfig) -> None:
+    for encoder in encoders_of(network, config):
+        encoder.requires_grad_(False)
+
+
 def _frozen(started: InitialNetwork, config: ModelConfig) -> InitialNetwork:
-    encoder_of(started.network, config).requires_grad_(False)
+    _hold(started.network, config)
     if config.encoder_weights != "none" or config.weights:
         return started
     note = "the frozen encoder has random weights (model.encoder_weights = none): it will never see more than noise"
@@ -129,7 +134,8 @@ def _from_encoder(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
         )
     network = build_untrained(config, len(names))
     source = f"run {run.id} in {run.root}"
-    load_encoder(encoder_of(network, config), encoder_part(_weights(run)), source=source)
+    for encoder in encoders_of(network, config):
+        load_encoder(encoder, encoder_part(_weights(run)), source=source)
     return InitialNetwork(network, {"encoder_weights": _origin(run)}, _input_notes(run, recipe))
 
 
@@ -183,7 +189,8 @@ def _encoder_text(config: ModelConfig) -> str:
 
 def _network_text(config: ModelConfig) -> str:
     plain = msgspec.json.encode(config.options, order="sorted").decode()
-    return f"{config.architecture.lower()} with encoder {_encoder_text(config)} and options {plain}"
+    seen = f" and surroundings of {listed(map(str, config.factors[1:]))} times" if len(config.factors) > 1 else ""
+    return f"{config.architecture.lower()} with encoder {_encoder_text(config)} and options {plain}{seen}"
 
 
 def _input_notes(run: Run, recipe: Recipe) -> tuple[str, ...]:

@@ -42,6 +42,9 @@ _T = TypeVar("_T")
 _FORMER_NAMES: Final = {"waiting_share": "waiting_fraction"}
 """Of run.json, before 0.2."""
 
+_LATER: Final = (("model", "context"), ("model", "mpp"), ("loss", "branch_weights"))
+"""Settings that came after the first runs, and change nothing where they are empty."""
+
 _PACKAGES: Final = ("qpkit", "torch", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy")
 
 
@@ -154,6 +157,9 @@ def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence
         tables[section] = {former.get(key, key): value for key, value in tables[section].items()}
     if recipe.semi == SemiConfig():  # as before there was a mean teacher
         del tables["semi"]
+    for section, name in _LATER:  # as before there were these settings, where nothing is said in them
+        if not tables[section][name]:
+            del tables[section][name]
     parts = [tables, label_map_to_builtins(labels), tiles_sha256, *([colors] if colors else [])]
     identity = msgspec.json.encode(parts)
     return f"{recipe.name}-{hashlib.sha256(identity).hexdigest()[:6]}"

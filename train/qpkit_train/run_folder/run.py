@@ -12,7 +12,7 @@ from qpkit.core.labels import LabelMap, label_map_from_builtins
 from qpkit.errors import ConfigError, FormatError, LabelError
 from qpkit.files import RUN_NAME
 from qpkit_train.data.normalization import Normalization, named_normalization
-from qpkit_train.models.card import ModelCard
+from qpkit_train.models.card import ModelCard, stride_for
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.recipe.load import recipe_from_builtins
 from qpkit_train.recipe.settings import Recipe
@@ -74,6 +74,8 @@ class Run:
             downsample=self.downsample,
             trained=trained,
             versions=versions(),
+            stride=stride_for(self.recipe.model.factors),
+            factors=self.recipe.model.factors,
         )
 
     @property

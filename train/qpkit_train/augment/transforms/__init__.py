@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,13 +89,39 @@ class Recoloring(Protocol):
         """Change (n, 3, h, w) float32 in 0..1; images that nothing falls on keep their bits."""
         ...
 
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Change the concentric images of n samples as one: all by the same random numbers.
+
+        Args:
+            parts: (n, 3, h, w) each, the tile's own first.
+            factors: How many times its surroundings each shows. A change that has a length in px of the tile has as
+                many um in all of them.
+            stream: Random numbers, which a change with a stream of its own begins anew for each.
+        """
+        ...
+
 
 class Recolor(Transform, frozen=True, kw_only=True):
-    """Changes the image only; moves no pixel."""
+    """Changes the image only; moves no pixel.
+
+    Class attributes:
+        shrinks: Its settings that are as many times smaller in an image that shows as many times its surroundings: px
+            of the tile, and what a mean over px takes away.
+    """
+
+    shrinks: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
         """Change a batch; see `Recoloring`."""
         raise NotImplementedError
+
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Change the images of samples as one; see `Recoloring`."""
+        scaled = [
+            msgspec.structs.replace(self, **{name: getattr(self, name) / factor for name in self.shrinks})
+            for factor in factors
+        ]
+        return [own.apply(part, stream) for own, part in zip(scaled, parts, strict=True)]
 
     def seeing(self, pictures: Tensor | None) -> Recoloring:
         """The same, with (k, 3, h, w) uint8 pictures of other stainings for those that need them."""

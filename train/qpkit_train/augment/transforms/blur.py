@@ -29,6 +29,7 @@ class Blur(Recolor, frozen=True, kw_only=True):
 
     place: ClassVar = 90
     stream: ClassVar = ("blur", 7)
+    shrinks: ClassVar = ("blur_px",)
     shown: ClassVar = (("blur_px", "Gaussian blur of up to {:g} px", "blur_p"),)
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import numpy as np
@@ -53,14 +54,33 @@ class Color(Recolor, frozen=True, kw_only=True):
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
         """Change (n, 3, h, w) float32 in 0..1; ten numbers are drawn for each image."""
-        return self._recolored(images, stream("batch").uniform(-1, 1, (len(images), 10))).clamp(0, 1)
+        return self.apply_to_all([images], (1,), stream)[0]
 
-    def _recolored(self, images: Tensor, draws: NDArray[np.float64]) -> Tensor:
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Change the images of samples by the same numbers; their contrast about the mean of the tile's own image."""
+        draws = stream("batch").uniform(-1, 1, (len(parts[0]), 10))
+        recolored, mean = [], None
+        for part in parts:
+            mixed = self._mixed(part, draws)
+            if self._changes:
+                mean = mixed.mean(dim=(1, 2, 3), keepdim=True) if mean is None else mean
+                factor = like(1 + draws[:, 3] * self.contrast, mixed).view(-1, 1, 1, 1)
+                mixed = mean + (mixed - mean) * factor
+            recolored.append(mixed.clamp(0, 1))
+        return recolored
+
+    @property
+    def _changes(self) -> bool:
+        """Whether it does more than restaining."""
+        return bool(self.brightness or self.contrast or self.saturation or self.hue)
+
+    def _mixed(self, images: Tensor, draws: NDArray[np.float64]) -> Tensor:
+        """Restain and mix channels."""
         import torch
 
         if self.stain:
             images = _restain(images, draws[:, 4:7] * self.stain, draws[:, 7:10] * self.stain * 0.05)
-        if not (self.brightness or self.contrast or self.saturation or self.hue):
+        if not self._changes:
             return images
         matrices = np.stack(
             [
@@ -68,10 +88,7 @@ class Color(Recolor, frozen=True, kw_only=True):
                 for b, s, h in draws[:, :3]
             ]
         )
-        images = torch.einsum("nij,njhw->nihw", like(matrices, images), images)
-        factor = like(1 + draws[:, 3] * self.contrast, images).view(-1, 1, 1, 1)
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        return mean + (images - mean) * factor
+        return torch.einsum("nij,njhw->nihw", like(matrices, images), images)
 
 
 def _saturation(factor: float) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ class Glass(Recolor, frozen=True, kw_only=True):
 
     place: ClassVar = 94
     stream: ClassVar = ("glass", 10)
+    shrinks: ClassVar = ("glass_px",)
     shown: ClassVar = (("glass_px", "as through frosted glass, from up to {:g} px away", "glass_p"),)
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:

@@ -61,7 +61,7 @@ class DrawnGrid:
 
     def lead(self, at: SamplingGrid, chosen: NDArray[np.int64]) -> SamplingGrid:
         """Move whole columns and rows of the chosen images; the places given have to be those of standing still."""
-        x, y = _on_axis(self.knots_x[chosen], at.x.shape[1]), _on_axis(self.knots_y[chosen], at.y.shape[1])
+        x, y = _on_axis(self.knots_x[chosen], at.x), _on_axis(self.knots_y[chosen], at.y)
         return at.on_axes(x, y, at.across.device)
 
 
@@ -71,7 +71,8 @@ def _knots(factors: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     return np.concatenate([np.zeros((len(factors), 1)), ends / ends[:, -1:] * length], axis=1)
 
 
-def _on_axis(knots: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """(n, length) places of the pixels' centres after the grid's distortion."""
-    even = np.linspace(0, length, knots.shape[1])
-    return np.stack([np.interp(np.arange(length) + 0.5, even, row) for row in knots])
+def _on_axis(knots: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the grid's distortion leads (n, length) places; beside the tile nothing moves."""
+    even = np.linspace(0, knots[0, -1], knots.shape[1])
+    found = np.stack([np.interp(own, even, row) for own, row in zip(places, knots, strict=True)])
+    return np.where((places < 0) | (places > knots[:, -1:]), places, found)

@@ -26,6 +26,7 @@ class Motion(Recolor, frozen=True, kw_only=True):
 
     place: ClassVar = 92
     stream: ClassVar = ("motion", 9)
+    shrinks: ClassVar = ("motion_px",)
     shown: ClassVar = (("motion_px", "motion blur of up to {:g} px", "motion_p"),)
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:

@@ -25,6 +25,7 @@ class Noise(Recolor, frozen=True, kw_only=True):
 
     place: ClassVar = 100
     stream: ClassVar = ("noise", 8)
+    shrinks: ClassVar = ("noise",)
     shown: ClassVar = (("noise", "normal noise of up to {:g}", "noise_p"),)
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from qpkit.settings import FRACTION
@@ -31,16 +32,21 @@ class Pca(Recolor, frozen=True, kw_only=True):
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
         """Shift some of (n, 3, h, w) in 0..1."""
-        if not self.pca:
-            return images
-        rng = stream("pca")
+        return self.apply_to_all([images], [1], stream)[0]
+
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Shift all images of a sample by the same, along the axes of the first."""
+        images, rng = parts[0], stream("pca")
         chosen = chosen_of(rng, len(images), self.pca_p)
-        steps = self.pca * rng.uniform(-1, 1, (len(images), 3))
-        return replaced(images, chosen, lambda part: _shifted(part, like(steps[chosen], part)))
+        steps = self.pca * rng.uniform(-1, 1, (len(images), 3))[chosen]
+        if not self.pca or not len(chosen):
+            return list(parts)
+        shift = _shift_of(images[chosen], like(steps, images))
+        return [replaced(part, chosen, lambda own: (own + shift).clamp(0, 1)) for part in parts]
 
 
-def _shifted(images: Tensor, steps: Tensor) -> Tensor:
-    """Shift by (n, 3) deviations along the axes, the shortest first."""
+def _shift_of(images: Tensor, steps: Tensor) -> Tensor:
+    """(n, 3, 1, 1): so many deviations along the axes of the colours, the shortest first."""
     import torch
 
     colors = images.flatten(2)
@@ -48,6 +54,5 @@ def _shifted(images: Tensor, steps: Tensor) -> Tensor:
     variances, axes = torch.linalg.eigh(spread @ spread.mT / colors.shape[2])
     # An axis points to where most of it is positive, on every device.
     axes = axes * torch.where(axes.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
-    shift: Tensor = (axes @ (steps * variances.clamp(min=0).sqrt()).unsqueeze(-1)).unsqueeze(-1)
-    found: Tensor = (images + shift).clamp(0, 1)
-    return found
+    shift: Tensor = axes @ (steps * variances.clamp(min=0).sqrt()).unsqueeze(-1)
+    return shift.unsqueeze(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -61,14 +62,19 @@ class _Styled:
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
         """Restain some of (n, 3, h, w) in 0..1."""
-        rng, how = stream("style"), self._how
+        return self.apply_to_all([images], [1], stream)[0]
+
+    def apply_to_all(self, parts: Sequence[Tensor], factors: Sequence[int], stream: Stream) -> list[Tensor]:
+        """Restain all images of a sample by what the first one shows."""
+        images, rng, how = parts[0], stream("style"), self._how
         chosen = chosen_of(rng, len(images), how.style_p)
         strength = how.style * rng.uniform(0, 1, len(images))[chosen]
         numbers = rng.integers(0, len(self._pictures), len(images))[chosen]
         draws = rng.uniform(0, 1, (len(images), 2, 3))[chosen]
         if not how.style or not len(chosen):
-            return images
-        return replaced(images, chosen, lambda part: self._change(part, like(strength, part), numbers, draws)(part))
+            return list(parts)
+        change = self._change(images[chosen], like(strength, images), numbers, draws)
+        return [replaced(part, chosen, change) for part in parts]
 
     def _change(
         self, images: Tensor, strength: Tensor, numbers: NDArray[np.int64], draws: NDArray[np.float64]

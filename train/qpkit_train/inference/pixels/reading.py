@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, QpkitError
 from qpkit.slides import Slide, SlideSource, open_source
 from qpkit_train.appearance import look_of
+from qpkit_train.data.surroundings import sample_of
 
 _CANNOT_BE_READ = (FormatError, OSError)
 
@@ -27,6 +28,7 @@ class TileReader:
         source: Where the slide is.
         slide: The slide, opened; it stays open.
         broken: Tiles that an earlier process found broken.
+        factors: How many times their surroundings the images of a sample show, 1 first.
         measures: Whether the looks of tiles are wanted.
 
     Attributes:
@@ -35,23 +37,30 @@ class TileReader:
     """
 
     def __init__(
-        self, source: SlideSource, slide: Slide, broken: Mapping[tuple[int, int], str], *, measures: bool = False
+        self,
+        source: SlideSource,
+        slide: Slide,
+        broken: Mapping[tuple[int, int], str],
+        *,
+        factors: Sequence[int] = (1,),
+        measures: bool = False,
     ) -> None:
         self._source, self._given, self._slide, self._measures = source, slide, slide, measures
+        self._factors = tuple(factors)
         self._users: Counter[Slide] = Counter()
         self._lock = threading.Lock()
         self.broken = dict(broken)
         self.looks: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def read(self, tile: Tile) -> NDArray[np.uint8]:
-        """Read a tile with its halo: (h, w, 3) uint8; all white where it is broken.
+        """Read a tile with its halo, and their surroundings: (h, w, 3 k) uint8; all white where one is broken.
 
         Raises:
             FormatError: The slide itself can no longer be opened.
         """
         pixels = self._read(tile)
         if self._measures:
-            look = look_of(pixels[tile.halo : tile.halo + tile.height, tile.halo : tile.halo + tile.width])
+            look = look_of(pixels[tile.halo : tile.halo + tile.height, tile.halo : tile.halo + tile.width, :3])
             if look is not None:  # white is no tissue: neither are broken tiles
                 self.looks[tile.col, tile.row] = look
         return pixels
@@ -61,7 +70,7 @@ class TileReader:
             slide = self._slide
             self._users[slide] += 1
         try:
-            return slide.read(tile)
+            return sample_of(slide, tile, self._factors)
         except _CANNOT_BE_READ:
             return self._read_anew(tile)
         finally:
@@ -80,11 +89,11 @@ class TileReader:
         except (QpkitError, OSError) as err:
             raise FormatError(f"{self._source.path}: can no longer be opened; is its drive still there?") from err
         try:
-            pixels = slide.read(tile)
+            pixels = sample_of(slide, tile, self._factors)
         except _CANNOT_BE_READ as err:
             slide.close()
             self.broken[tile.col, tile.row] = str(err)
-            return np.full((*tile.array_shape, 3), 255, np.uint8)
+            return np.full((*tile.array_shape, 3 * len(self._factors)), 255, np.uint8)
         with self._lock:
             before, self._slide = self._slide, slide
             self._close_unless_used(before)

@@ -16,6 +16,7 @@ from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError
 from qpkit.slides import Slide
 from qpkit_train.appearance import look_of
+from qpkit_train.data.surroundings import sample_of
 
 _MOST_TILES: Final = 64
 _SIDE: Final = 256
@@ -50,25 +51,25 @@ def calibrated(network: torch.nn.Module, run: Run, batches: Sequence[NDArray[np.
     return own.eval()
 
 
-def middles_of(slide: Slide, tiles: Sequence[Tile]) -> list[NDArray[np.uint8]]:
-    """Read the middles of an even choice of tiles, those that show tissue, as batches (n, h, w, 3).
+def middles_of(slide: Slide, tiles: Sequence[Tile], factors: Sequence[int] = (1,)) -> list[NDArray[np.uint8]]:
+    """Read the middles of an even choice of tiles, those that show tissue, as batches (n, h, w, 3 k) with surroundings.
 
     Raises:
         FormatError: None can be read, or none shows tissue.
     """
-    found = list(_middles(slide, tiles[:: -(-len(tiles) // _MOST_TILES)] if tiles else ()))
+    found = list(_middles(slide, tiles[:: -(-len(tiles) // _MOST_TILES)] if tiles else (), factors))
     if not found:
         raise FormatError("no tile with tissue can be read, so nothing to estimate --calibrate batch-norm on")
     return [np.stack(found[i : i + _BATCH]) for i in range(0, len(found), _BATCH)]
 
 
-def _middles(slide: Slide, tiles: Sequence[Tile]) -> Iterator[NDArray[np.uint8]]:
+def _middles(slide: Slide, tiles: Sequence[Tile], factors: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
     for tile in tiles:
         side = min(_SIDE, tile.width, tile.height)
         x, y = tile.x + (tile.width - side) // 2, tile.y + (tile.height - side) // 2
         try:
-            pixels = slide.read(replace(tile, x=x, y=y, width=side, height=side, halo=0))
+            pixels = sample_of(slide, replace(tile, x=x, y=y, width=side, height=side, halo=0), factors)
         except (FormatError, OSError):
             continue  # it is named when its turn comes
-        if look_of(pixels) is not None:
+        if look_of(pixels[..., :3]) is not None:
             yield pixels

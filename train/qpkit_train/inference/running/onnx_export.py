@@ -18,7 +18,7 @@ from qpkit.files import replace_file
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.inference.running.onnx_model import INPUT, KEY, OUTPUT, card_to_text
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
-from qpkit_train.models.card import STRIDE
+from qpkit_train.models.card import ModelCard
 from qpkit_train.models.forward import forward
 from qpkit_train.run_folder.run import load_run
 
@@ -75,11 +75,12 @@ def export_onnx(run_root: Path, path: Path) -> OnnxReport:
     onnx, runtime = _libraries()
     run = load_run(run_root)
     whole = _Whole(run.load_model(), run.normalization, sigmoid=uses_sigmoid(run.recipe.loss.terms)).eval()
-    model = onnx.load_from_string(_traced(whole, run_root))
+    card = run.card()
+    model = onnx.load_from_string(_traced(whole, run_root, card))
     entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, card_to_text(run.card())
+    entry.key, entry.value = KEY, card_to_text(card)
     content = model.SerializeToString()
-    difference = _difference(whole, content, runtime)
+    difference = _difference(whole, content, runtime, card)
     if not difference <= TOLERANCE:
         raise ConfigError(
             f"{run_root}: ONNX and torch differ by {difference:.1e}, more than {TOLERANCE:g}; not written"
@@ -95,7 +96,7 @@ def _libraries() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-def _traced(whole: torch.nn.Module, run_root: Path) -> bytes:
+def _traced(whole: torch.nn.Module, run_root: Path, card: ModelCard) -> bytes:
     free = {0: "batch", 2: "height", 3: "width"}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's about its own exporter, and of tracing shapes
@@ -103,7 +104,7 @@ def _traced(whole: torch.nn.Module, run_root: Path) -> bytes:
         try:
             torch.onnx.export(
                 whole,
-                (torch.zeros(2, 3, 2 * STRIDE, 3 * STRIDE),),
+                (torch.zeros(2, 3 * len(card.factors), 2 * card.stride, 3 * card.stride),),
                 file,
                 dynamo=False,
                 opset_version=_OPSET,
@@ -117,12 +118,13 @@ def _traced(whole: torch.nn.Module, run_root: Path) -> bytes:
         return file.read_bytes()
 
 
-def _difference(whole: torch.nn.Module, content: bytes, runtime: Any) -> float:
+def _difference(whole: torch.nn.Module, content: bytes, runtime: Any, card: ModelCard) -> float:
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     largest = 0.0
     for batch, height, width in _SIDES:
-        pixels = rng.integers(0, 256, (batch, 3, height * STRIDE, width * STRIDE)).astype(np.float32)
+        shape = batch, 3 * len(card.factors), height * card.stride, width * card.stride
+        pixels = rng.integers(0, 256, shape).astype(np.float32)
         with torch.inference_mode():
             expected = whole(torch.from_numpy(pixels)).numpy()
         largest = max(largest, float(abs(session.run([OUTPUT], {INPUT: pixels})[0] - expected).max()))

@@ -12,21 +12,26 @@ from numpy.typing import NDArray
 from qpkit.core.labels import label_map_from_builtins, label_map_to_builtins
 from qpkit.errors import FormatError, LabelError
 from qpkit_train.inference.running.onnx_session import SessionModel, open_session, versions
-from qpkit_train.models.card import ModelCard
+from qpkit_train.models.card import ModelCard, stride_for
 
 KEY: Final = "qpkit"
 """Of the metadata: JSON with what `card_to_text` writes."""
 
 FORMAT: Final = "qpkit onnx 1"
+
+FORMAT_OF_SAMPLES: Final = "qpkit onnx 2"
+"""Of models that see surroundings, too, which "factors" names; earlier versions refuse it."""
+
 INPUT: Final = "pixels"
 OUTPUT: Final = "probabilities"
 
 
 def card_to_text(card: ModelCard) -> str:
     """Write a model's card for the metadata of its file."""
+    sees_more = len(card.factors) > 1
     return json.dumps(
         {
-            "format": FORMAT,
+            "format": FORMAT_OF_SAMPLES if sees_more else FORMAT,
             "run": card.run,
             "name": card.name,
             "labels": label_map_to_builtins(card.labels),
@@ -34,6 +39,7 @@ def card_to_text(card: ModelCard) -> str:
             "downsample": card.downsample,
             "trained": card.trained,
             "exported_with": card.versions,
+            **({"factors": card.factors} if sees_more else {}),
         }
     )
 
@@ -41,8 +47,8 @@ def card_to_text(card: ModelCard) -> str:
 class OnnxModel(SessionModel):
     """Runs a file that `qpkit export-model` wrote; see `Model`.
 
-    The graph takes (n, 3, h, w) float32 RGB in 0..255 and gives (n, classes, h, w) float32 probabilities: shift, scale
-    and activation are part of it.
+    The graph takes (n, 3 k, h, w) float32 RGB in 0..255, k concentric images (see `ModelCard.factors`), and gives
+    (n, classes, h, w) float32 probabilities: shift, scale and activation are part of it.
 
     Args:
         path: The file.
@@ -69,8 +75,9 @@ class OnnxModel(SessionModel):
 def _card(entries: dict[str, str], path: Path) -> ModelCard:
     try:
         record = json.loads(entries[KEY])
-        if record["format"] != FORMAT:
+        if record["format"] not in (FORMAT, FORMAT_OF_SAMPLES):
             raise FormatError(f"{path}: format is {record['format']!r}, this qpkit reads {FORMAT!r}")
+        factors = tuple(int(factor) for factor in record.get("factors", [1]))
         return ModelCard(
             run=record["run"],
             name=record["name"],
@@ -80,6 +87,8 @@ def _card(entries: dict[str, str], path: Path) -> ModelCard:
             downsample=record["downsample"],
             trained=record["trained"],
             versions=versions(),
+            stride=stride_for(factors),
+            factors=factors,
         )
     except KeyError as err:
         if err.args == (KEY,):

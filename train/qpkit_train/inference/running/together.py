@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from qpkit.core.tiles import Tile
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.slides import Slide
 from qpkit_train.inference.pixels.uncertainty import as_bytes, entropy_bytes, rounded_bytes, spread_levels
 from qpkit_train.models.card import LEVELS, Answer, Model, ModelCard, Stream, for_slide, on_device
@@ -167,6 +167,9 @@ def require_alike(one: ModelCard, other: ModelCard) -> None:
         raise ConfigError(
             f"{other.where}: expects {_scale(other)}, {one.where} {_scale(one)}; only models of one scale are averaged"
         )
+    if one.factors != other.factors:
+        seen = [f"images of {listed(map(str, card.factors))} times the tile" for card in (other, one)]
+        raise ConfigError(f"{other.where}: sees {seen[0]}, {one.where} {seen[1]}; they cannot be averaged")
     if one.input_px != other.input_px:
         sizes = [f"{card.input_px} px" if card.input_px else "any size" for card in (other, one)]
         raise ConfigError(f"{other.where}: takes {sizes[0]}, {one.where} {sizes[1]}; they cannot be averaged")

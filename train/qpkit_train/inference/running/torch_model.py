@@ -91,7 +91,7 @@ class Predictor:
             own._model = network
             own._in_parts(lambda part: own.probabilities(part, halo=0), pixels)
 
-        own._model = calibrated(self._model, run, middles_of(slide, tiles))
+        own._model = calibrated(self._model, run, middles_of(slide, tiles, self.card.factors))
         own._graphs = None if self.stream is None else Graphs()
         return own
 
@@ -154,7 +154,7 @@ class Predictor:
         """Predict a batch.
 
         Args:
-            pixels: (n, h, w, 3) uint8, h and w multiples of the network's stride; of numpy, or on the device.
+            pixels: (n, h, w, 3 k) uint8, h and w multiples of the card's stride; of numpy, or on the device.
             halo: px to throw away on each side.
 
         Returns:
