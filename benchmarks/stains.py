@@ -29,9 +29,9 @@ from torch import Tensor
 from qpkit.dataset import TileSet
 from qpkit.ops.scores.confusion import class_scores, confusion_of, empty_confusion
 from qpkit_train.augment.stainings import macenko
+from qpkit_train.augment.style_sources import style_source
 from qpkit_train.augment.transforms.color import Color
 from qpkit_train.data.batches import TileReader
-from qpkit_train.data.style_pictures import style_pictures
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.recipe.settings import AugmentConfig
 from qpkit_train.run_folder.run import load_run
@@ -122,7 +122,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
         options.project, options.labels, options.out / "tiles", mpp=options.mpp, tile_size=options.tile_size
     )
     network = ["data.crop_px=0", *(() if options.imagenet is None else from_imagenet(options.imagenet, options.out))]
-    pictures = style_pictures(AugmentConfig(style=1, style_from=str(options.targets)), TileReader(tiles), [])
+    pictures = style_source(AugmentConfig(style=1, style_from=str(options.targets)), TileReader(tiles), [])
     assert pictures is not None
     changes = {"as it is": lambda images: images, "half as dense": paler, "turned hue": turned,
                "stains of the targets": restained(pictures)}  # fmt: skip

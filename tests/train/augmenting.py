@@ -65,4 +65,4 @@ def augmented(
     changes: dict[str, Any], images: Tensor, targets: Tensor, *, at: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Apply nothing but these changes at (epoch, step) of a training with seed 1."""
-    return Augmenter(config_of(**changes), seed=1, pictures=PICTURES)(images, targets, epoch=at[0], step=at[1])
+    return Augmenter(config_of(**changes), seed=1, source=PICTURES)(images, targets, epoch=at[0], step=at[1])

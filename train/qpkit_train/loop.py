@@ -25,9 +25,9 @@ from qpkit.ops.scores.confusion import empty_confusion
 from qpkit.progress import OnNote, OnProgress, no_note, no_progress
 from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach
+from qpkit_train.augment.style_sources import style_source
 from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader, WholeTiles
 from qpkit_train.data.normalization import choose_normalization
-from qpkit_train.data.style_pictures import style_pictures
 from qpkit_train.data.tile_labels import tile_labels
 from qpkit_train.data.tile_looks import measured_appearance
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
@@ -155,9 +155,9 @@ class Training:
         self.loss = make_loss(recipe.loss, background=data.background, class_weights=self._class_weights())
         self.branches = branch_weights(recipe.loss, started.network)
         self.average = WeightAverage(self.network, keep=recipe.optim.ema)
-        pictures = style_pictures(recipe.augment, self.reader, data.train)
-        self.augment = Augmenter(recipe.augment, seed=recipe.seed, factors=factors, pictures=pictures)
-        self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits, pictures)
+        source = style_source(recipe.augment, self.reader, data.train)
+        self.augment = Augmenter(recipe.augment, seed=recipe.seed, factors=factors, source=source)
+        self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits, source)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
         self.state: State | None = None

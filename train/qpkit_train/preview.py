@@ -15,9 +15,9 @@ from qpkit.dataset import read_tile_set
 from qpkit.report.values.tiles import AugmentedBatches, AugmentedTile, Pair
 from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach, without_margin
+from qpkit_train.augment.style_sources import style_source
 from qpkit_train.augment.transforms import settings_shown
 from qpkit_train.data.batches import EpochBatches, TileReader, mask_values
-from qpkit_train.data.style_pictures import style_pictures
 from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
 from qpkit_train.recipe.settings import Recipe
 
@@ -38,8 +38,8 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
         groups=data.sampler.groups, crop_px=recipe.data.crop_px, key=(recipe.seed, 0), free=recipe.data.free_crops,
         margin=reach(recipe.augment, recipe.data.crop_px),
     )  # fmt: skip
-    pictures = style_pictures(recipe.augment, reader, data.train)
-    augment = Augmenter(recipe.augment, seed=recipe.seed, factors=recipe.model.factors, pictures=pictures)
+    source = style_source(recipe.augment, reader, data.train)
+    augment = Augmenter(recipe.augment, seed=recipe.seed, factors=recipe.model.factors, source=source)
     shown: list[AugmentedTile] = []
     lost = step = 0
     while len(shown) < count and step < len(batches):

@@ -97,7 +97,7 @@ def test_the_same_colour_becomes_the_same_colour_in_every_image(name: str) -> No
     targets = torch.zeros((6, 48, 48), dtype=torch.uint8)
     config, repeated = config_of(**RECOLORINGS[name]), image.repeat(1, 2, 1, 1)
     alone, both = (
-        Augmenter(config, seed=1, pictures=PICTURES, factors=factors)(pixels, targets, epoch=0, step=2)[0]
+        Augmenter(config, seed=1, source=PICTURES, factors=factors)(pixels, targets, epoch=0, step=2)[0]
         for pixels, factors in ((image, (1,)), (repeated, (1, 4)))
     )
     tile, wide = both.chunk(2, dim=1)

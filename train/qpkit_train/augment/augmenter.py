@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qpkit_train.augment.random import Rows
 from qpkit_train.augment.sampling import warp
+from qpkit_train.augment.style_network import StyleSource
 from qpkit_train.augment.transforms import Exchange, Recolor, of_kind, stream_numbers
 from qpkit_train.recipe.settings import AugmentConfig
 
@@ -29,7 +30,7 @@ class Augmenter:
         seed: Of the whole training.
         stream: Number of its random streams; another one draws other changes for the same place.
         factors: How many times their surroundings the images of a sample show, 1 first; all are changed as one.
-        pictures: (k, 3, h, w) uint8, whose stainings images get; needed for `augment.style` alone.
+        source: Of the stainings that images get; needed for `augment.style` alone.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class Augmenter:
         seed: int,
         stream: int = 1,
         factors: Sequence[int] = (1,),
-        pictures: Tensor | None = None,
+        source: StyleSource | None = None,
     ) -> None:
         self._config, self._seed, self._stream, self._factors = config, seed, stream, tuple(factors)
         self._exchanges = of_kind(Exchange, config)
-        self._recolors = [recolor.seeing(pictures) for recolor in of_kind(Recolor, config)]
+        self._recolors = [recolor.seeing(source) for recolor in of_kind(Recolor, config)]
 
     def __call__(
         self,

@@ -18,6 +18,7 @@ from qpkit.errors import ConfigError
 from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach
+from qpkit_train.augment.style_network import StyleSource
 from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader
 from qpkit_train.data.training_tiles import TrainingTiles
 from qpkit_train.data.unlabelled import UNLABELLED_GROUP, unlabelled_epoch
@@ -56,7 +57,7 @@ class MeanTeacher:
         reader: Of the tiles.
         fabric: Of the training.
         run: Runs a network as the training does.
-        pictures: As `Augmenter` takes them.
+        source: As `Augmenter` takes it.
 
     Raises:
         ConfigError: Several processes train together, the network is compiled, or has no encoder to drop channels of.
@@ -64,7 +65,7 @@ class MeanTeacher:
 
     def __init__(
         self, recipe: Recipe, network: torch.nn.Module, data: TrainingTiles, reader: TileReader, fabric: Fabric,
-        run: Forward, pictures: Tensor | None = None,
+        run: Forward, source: StyleSource | None = None,
     ) -> None:  # fmt: skip
         self._config, self._recipe, self._data, self._reader, self._fabric = recipe.semi, recipe, data, reader, fabric
         self._run = run
@@ -80,9 +81,9 @@ class MeanTeacher:
         )
         dropped = recipe.semi.feature_dropout
         self._dropout = ChannelDropout(encoder_of(network, recipe.model), dropped) if dropped else None
-        self._weak = Augmenter(recipe.augment, seed=recipe.seed, stream=_WEAK, pictures=pictures)
+        self._weak = Augmenter(recipe.augment, seed=recipe.seed, stream=_WEAK, source=source)
         colors = strong_colors(recipe.augment, recipe.semi.strength)
-        self._strong = [Augmenter(colors, seed=recipe.seed, stream=number, pictures=pictures) for number in _STRONG]
+        self._strong = [Augmenter(colors, seed=recipe.seed, stream=number, source=source) for number in _STRONG]
         self._sigmoid = uses_sigmoid(recipe.loss.terms)
 
     @property

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from qpkit_train.augment.random import Stream
     from qpkit_train.augment.sampling import SamplingGrid
+    from qpkit_train.augment.style_network import StyleSource
 
 _K = TypeVar("_K", bound="Transform")
 
@@ -123,8 +124,8 @@ class Recolor(Transform, frozen=True, kw_only=True):
         ]
         return [own.apply(part, stream) for own, part in zip(scaled, parts, strict=True)]
 
-    def seeing(self, pictures: Tensor | None) -> Recoloring:
-        """The same, with (k, 3, h, w) uint8 pictures of other stainings for those that need them."""
+    def seeing(self, source: StyleSource | None) -> Recoloring:
+        """The same, with what stainings come from for those that need it."""
         return self
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qpkit_train.augment.stainings import Change
+    from qpkit_train.augment.style_network import StyleNetwork, StyleSource
 
-Way = Literal["reinhard", "macenko", "fourier", "randstain"]
+Way = Literal["reinhard", "macenko", "fourier", "randstain", "network"]
 
 
 class Style(Recolor, frozen=True, kw_only=True):
@@ -28,10 +29,10 @@ class Style(Recolor, frozen=True, kw_only=True):
     Args:
         style: How far towards the other staining: strengths from 0 to this; 1 is all the way.
         style_way: "reinhard" (mean and deviation of tissue in CIE Lab), "macenko" (colours and densities of the two
-            stains), "fourier" (the lowest frequencies) or "randstain" (as reinhard, to a mean and deviation drawn from
-            those of all tiles: Shen et al. 2022).
+            stains), "fourier" (the lowest frequencies), "randstain" (as reinhard, to a mean and deviation drawn from
+            those of all tiles: Shen et al. 2022) or "network" (that qpkit train-style made).
         style_from: Folder with PNG, JPEG or TIFF pictures whose staining images get; empty for training tiles of all
-            slides.
+            slides. Of "network", what qpkit train-style wrote.
         style_p: Probability of it.
     """
 
@@ -49,16 +50,21 @@ class Style(Recolor, frozen=True, kw_only=True):
         assert not (self.style and self.style_p), "style, without pictures to take it from"
         return images
 
-    def seeing(self, pictures: Tensor | None) -> Recoloring:
+    def faults(self) -> Iterator[str]:
+        """Name a network that is not said."""
+        if self.style and self.style_way == "network" and not self.style_from:
+            yield 'augment.style_way = "network" needs augment.style_from, a folder that qpkit train-style wrote'
+
+    def seeing(self, source: StyleSource | None) -> Recoloring:
         """The same, which restains some of the images."""
-        return self if pictures is None else _Styled(self, pictures)
+        return self if source is None else _Styled(self, source)
 
 
 class _Styled:
-    """A Style that has (k, 3, h, w) uint8 pictures; see `Recoloring`."""
+    """A Style that has pictures or a network; see `Recoloring`."""
 
-    def __init__(self, how: Style, pictures: Tensor) -> None:
-        self._how, self._pictures = how, pictures
+    def __init__(self, how: Style, source: StyleSource) -> None:
+        self._how, self._source = how, source
 
     def apply(self, images: Tensor, stream: Stream) -> Tensor:
         """Restain some of (n, 3, h, w) in 0..1."""
@@ -69,7 +75,7 @@ class _Styled:
         images, rng, how = parts[0], stream("style"), self._how
         chosen = chosen_of(rng, len(images), how.style_p)
         strength = how.style * rng.uniform(0, 1, len(images))[chosen]
-        numbers = rng.integers(0, len(self._pictures), len(images))[chosen]
+        numbers = rng.integers(0, self._count, len(images))[chosen]
         draws = rng.uniform(0, 1, (len(images), 2, 3))[chosen]
         if not how.style or not len(chosen):
             return list(parts)
@@ -79,14 +85,28 @@ class _Styled:
     def _change(
         self, images: Tensor, strength: Tensor, numbers: NDArray[np.int64], draws: NDArray[np.float64]
     ) -> Change:
+        import torch
+
         from qpkit_train.augment import stainings
 
+        if self._how.style_way == "network":
+            network = cast("StyleNetwork", self._source).to(images.device)
+            return lambda part: torch.lerp(part, network(part), strength.view(-1, 1, 1, 1))
         if self._how.style_way == "randstain":
             means, deviations = drawn_statistics(*self._statistics, draws)
             return stainings.towards(images, like(means, images), like(deviations, images), strength)
         others = self._pictures[numbers].to(images.device).to(images.dtype) / 255
         ways = {"reinhard": stainings.reinhard, "macenko": stainings.macenko, "fourier": stainings.fourier}
         return ways[self._how.style_way](images, others, strength)
+
+    @property
+    def _pictures(self) -> Tensor:
+        return cast("Tensor", self._source)
+
+    @property
+    def _count(self) -> int:
+        """Pictures; 1 for a network, which is the same for all."""
+        return len(self._pictures) if self._how.style_way != "network" else 1
 
     @cached_property
     def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

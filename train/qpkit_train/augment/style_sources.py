@@ -1,4 +1,4 @@
-"""The pictures whose staining training images get: training tiles of all slides, or those of a folder."""
+"""Where the staining that training images get comes from: tiles of all slides, a folder of pictures, or a network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
 from qpkit.core.pictures import DAMAGED_IMAGE, open_large_image
 from qpkit.dataset import TileRecord
 from qpkit.errors import ConfigError
 from qpkit_train.appearance import look_of
+from qpkit_train.augment.style_network import StyleSource, load_style
 from qpkit_train.augment.transforms.style import Style
 from qpkit_train.data.batches import TileReader
 from qpkit_train.recipe.settings import AugmentConfig
@@ -28,8 +27,8 @@ _MOST: Final = 64
 _ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 
-def style_pictures(config: AugmentConfig, reader: TileReader, tiles: Sequence[TileRecord]) -> Tensor | None:
-    """Read what `augment.style` takes stainings from: (k, 3, side, side) uint8; None where it is off.
+def style_source(config: AugmentConfig, reader: TileReader, tiles: Sequence[TileRecord]) -> StyleSource | None:
+    """Read what `augment.style` takes stainings from; None where it is off.
 
     Args:
         config: Of the recipe.
@@ -37,14 +36,16 @@ def style_pictures(config: AugmentConfig, reader: TileReader, tiles: Sequence[Ti
         tiles: Of the training split; the first one with tissue of every slide, then the second ones, and so on.
 
     Raises:
-        ConfigError: There is no folder, a picture cannot be read, or none shows tissue.
+        ConfigError: There is no folder or network, a picture cannot be read, or none shows tissue.
         FormatError: A tile cannot be read.
     """
     how = Style.of(config)
     if not (how.style and how.style_p):
         return None
+    if how.style_way == "network":
+        return load_style(Path(how.style_from))
     folder = Path(how.style_from) if how.style_from else None
-    found = _tiles(reader, tiles) if folder is None else _pictures(folder, reader.tile_size)
+    found = _tiles(reader, tiles) if folder is None else _squares(folder, reader.tile_size)
     shown = list(islice((pixels for pixels in found if look_of(pixels) is not None), _MOST))
     if not shown:
         where = "no training tile" if folder is None else f"{folder}: none of its pictures"
@@ -60,21 +61,26 @@ def _tiles(reader: TileReader, tiles: Sequence[TileRecord]) -> Iterator[NDArray[
     return (reader.read(tile)[0][..., :3] for tile in in_turn if tile is not None)
 
 
-def _pictures(folder: Path, side: int) -> Iterator[NDArray[np.uint8]]:
+def _squares(folder: Path, side: int) -> Iterator[NDArray[np.uint8]]:
+    """The middle of each picture."""
+    for pixels in pictures_in(folder, side):
+        top, left = ((length - side) // 2 for length in pixels.shape[:2])
+        yield pixels[top : top + side, left : left + side]
+
+
+def pictures_in(folder: Path, side: int) -> Iterator[NDArray[np.uint8]]:
+    """Read the pictures of a folder, (h, w, 3) uint8, in the order of their names; smaller ones are enlarged to `side`.
+
+    Raises:
+        ConfigError: There is no such folder, or a picture cannot be read.
+    """
     if not folder.is_dir():
-        raise ConfigError(f"augment.style_from: {folder} is no folder; give one with PNG, JPEG or TIFF pictures")
+        raise ConfigError(f"{folder}: is no folder; stainings come from one with PNG, JPEG or TIFF pictures")
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS):
         try:
             with open_large_image(path) as picture:
-                yield np.asarray(_square(picture.convert("RGB"), side))
+                least = min(picture.size)
+                size = [round(length * max(1.0, side / least)) for length in picture.size]
+                yield np.asarray(picture.convert("RGB").resize(size))
         except DAMAGED_IMAGE as err:
-            raise ConfigError(f"{path}: cannot be read as a picture for augment.style_from ({err})") from err
-
-
-def _square(picture: Image.Image, side: int) -> Image.Image:
-    """The middle of a picture; a smaller one is enlarged."""
-    least = min(picture.size)
-    if least < side:
-        picture = picture.resize([round(length * side / least) for length in picture.size])
-    left, top = ((length - side) // 2 for length in picture.size)
-    return picture.crop((left, top, left + side, top + side))
+            raise ConfigError(f"{path}: cannot be read as a picture of a staining ({err})") from err

@@ -13,8 +13,8 @@ from tiny_tiles import MakeTiles, tiny_recipe
 
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError
+from qpkit_train.augment.style_sources import style_source
 from qpkit_train.data.batches import TileReader
-from qpkit_train.data.style_pictures import style_pictures
 from qpkit_train.loop import fit
 from qpkit_train.recipe.settings import AugmentConfig
 
@@ -31,14 +31,14 @@ def test_every_slide_gives_pictures_in_turn_and_nothing_is_read_where_it_is_off(
         replace(tile, slide=f"slide-{number % 2}") for number, tile in enumerate(sorted(train, key=lambda t: t.key))
     ]
     ordered = sorted(both, key=lambda tile: tile.slide)
-    found = style_pictures(AugmentConfig(style=1), reader, ordered)
+    found = style_source(AugmentConfig(style=1), reader, ordered)
     assert found is not None and found.dtype == torch.uint8 and found.shape[1:] == (3, 64, 64)
     firsts = [next(tile for tile in both if tile.slide == name) for name in ("slide-0", "slide-1")]
     for pixels, tile in zip(found, firsts, strict=False):
         assert np.array_equal(pixels.movedim(0, -1), reader.read(tile)[0])
     assert len(found) == len(train)
     for off in (AugmentConfig(), AugmentConfig(style=1, style_p=0)):
-        assert style_pictures(off, reader, train) is None
+        assert style_source(off, reader, train) is None
 
 
 def test_pictures_of_any_size_and_kind_are_taken_from_a_folder(make_tiles: MakeTiles, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_pictures_of_any_size_and_kind_are_taken_from_a_folder(make_tiles: MakeT
     Image.new("RGB", (90, 90), "white").save(folder / "glass.png")
     (folder / "notes.txt").write_text("no picture")
     how = AugmentConfig(style=1, style_from=str(folder))
-    found = style_pictures(how, TileReader(tiles), tiles.tiles)
+    found = style_source(how, TileReader(tiles), tiles.tiles)
     assert found is not None and found.shape == (3, 3, 64, 64)
     assert np.allclose(found.float().mean((1, 2, 3)), [105, 145, 75], atol=3)
 
