@@ -55,6 +55,7 @@ def test_every_shipped_recipe_trains(name: str, make_tiles: MakeTiles, tmp_path:
     assert learns_all is not name.endswith("-frozen")
     whole = load_recipe(name)
     assert (recipe.model.architecture, recipe.model.encoder) == (whole.model.architecture, whole.model.encoder)
+    recipe = load_run(tmp_path / "run").recipe  # with nothing left to a plan
     first, last = (initial_network(recipe, ("a", "b", "c")[: 2 if recipe.classifies_tiles else 3]).network.state_dict(),
                    load_run(tmp_path / "run").load_model().state_dict())  # fmt: skip
     assert first.keys() == last.keys()

@@ -4,6 +4,9 @@ A builder takes `classes` and keywords (what a recipe gives as model.options) an
 (n, 3, h, w) float to (n, classes, h, w) logits, for every h and w that are multiples of STRIDE (32). Those with an
 encoder take `encoder` and `depth`, too, and keep it in their attribute `encoder`, where weights are loaded into and
 which freezing holds still.
+
+In training a network may answer with a tuple (deep supervision): the logits, then coarser ones of half the size each.
+`models/forward.py` gives whoever wants one answer the first.
 """
 
 from __future__ import annotations
