@@ -163,7 +163,7 @@ def test_a_fingerprint_says_what_the_training_tiles_are(make_tiles: MakeTiles) -
 def test_a_training_tells_its_plan_keeps_it_and_goes_on_with_it(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles, recipe, said = make_tiles(), load_recipe("nnunet", QUICK), list[str]()
     report = fit(tiles, tmp_path / "run", recipe, on_note=said.append)
-    assert said[0].startswith("fingerprint: 11 tiles of 64 px at 0.5 um/px from 1 slides; background ")
+    assert said[0].startswith("fingerprint: 11 tiles of 64 px at 0.5 um/px (slides: 1); background ")
     assert said[1].startswith("plan: whole tiles, 2 a step (") and said[:2] == list(report.notes[:2])
     run = load_run(tmp_path / "run")
     plan = msgspec.convert(run.file.plan["plan"], Plan)

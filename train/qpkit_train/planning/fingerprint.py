@@ -69,7 +69,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             for mean, deviation in zip(self.colors.mean, self.colors.deviation, strict=True)
         )
         return (
-            f"{self.tiles:,} tiles of {self.tile_px} px at {spacing} from {self.slides} slides; {classes} of "
+            f"{self.tiles:,} tiles of {self.tile_px} px at {spacing} (slides: {self.slides}); {classes} of "
             f"{self.labelled_px / 1e6:.1f} M labelled px; red {red}, green {green}, blue {blue}"
         )
 
