@@ -21,6 +21,7 @@ from qpkit_train.models.registry import build_untrained
 from qpkit_train.planning.memory import parameters
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import ModelConfig
+from shared_data import DOCS
 
 SMALL_VIT = {"width": 24, "layers": 2, "heads": 3, "mlp": 48, "image_px": 64}
 
@@ -64,6 +65,12 @@ def small(name: str) -> torch.nn.Module:
 )
 def test_the_networks_have_the_parameters_that_the_docs_say(name: str, count: int) -> None:
     assert sized(shapes_only(name)) == count
+    row = next(
+        line
+        for line in (DOCS / "training.md").read_text().splitlines()
+        if line.startswith(f"| `{name}` | ") and "M |" in line
+    )
+    assert f"| {count / 1e6:.1f} M |" in row
 
 
 def test_the_published_transunet_is_ours_with_three_more_blocks_in_the_third_stage() -> None:

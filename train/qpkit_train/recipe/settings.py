@@ -25,7 +25,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """The network.
 
     Args:
-        architecture: One of qpkit's own (dense-unet, tile-classifier; see qpkit_train.models.own), or of
+        architecture: One of qpkit's own (vanilla-unet, dense-unet, transunet, nnunet, tile-classifier), or of
             segmentation_models_pytorch in any case: unet, unetplusplus, fpn, deeplabv3plus, segformer ...
         encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>"; "none" for architectures without one.
         encoder_weights: "none", the name of published weights ("imagenet"), a local .safetensors or .pth file, or
