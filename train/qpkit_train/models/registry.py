@@ -20,6 +20,10 @@ _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Published DenseNets still say norm.1 where torchvision says norm1."""
 
 
+_SIZES: Final = "; say the image size and further options of those weights in model.options.vit"
+"""Where the positions of a transformer do not fit."""
+
+
 def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
     """Make a network that maps (n, 3, h, w) float to (n, classes, h, w) logits; h and w multiples of its stride.
 
@@ -95,7 +99,7 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
     if wrong:
         raise ConfigError(
             f"model.encoder_weights: {source} does not fit the encoder; {len(wrong)} of {len(wanted)} tensors are "
-            f"missing or of another shape, first {wrong[0]!r}"
+            f"missing or of another shape, first {wrong[0]!r}" + _SIZES * wrong[0].endswith("pos_embed")
         )
     mine = {key: value for key, value in state.items() if key in encoder.state_dict()}
     torch.nn.Module.load_state_dict(encoder, mine, strict=False)  # some encoders' own take no `strict`
