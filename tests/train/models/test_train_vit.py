@@ -187,6 +187,20 @@ def test_what_makes_no_network_is_one_clear_line(changes: dict[str, Any], reason
     assert "\n" not in str(err.value) and len(str(err.value)) < 250
 
 
+def test_what_onnx_cannot_do_is_one_line(
+    make_tiles: MakeTiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """timm resamples positions in a way that ONNX has no operation for."""
+    pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
+    from qpkit_train.inference.running.onnx_export import export_onnx
+
+    fit(make_tiles(), tmp_path / "run", recipe())
+    with pytest.raises(ConfigError, match=r"the network cannot be written as ONNX \(.*bicubic"):
+        export_onnx(tmp_path / "run", tmp_path / "model.onnx")
+    assert not capsys.readouterr().out and not (tmp_path / "model.onnx").exists()
+
+
 def test_a_teacher_drops_features_of_a_transformer_too(make_tiles: MakeTiles, tmp_path: Path) -> None:
     with_teacher = recipe("semi.weight=0.5", "semi.feature_dropout=0.5")
     assert fit(make_tiles(train={0: 4, 1: 3, 3: 2, 255: 3}), tmp_path / "run", with_teacher).epochs == 1
