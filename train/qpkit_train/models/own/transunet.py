@@ -60,10 +60,9 @@ class _Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, h, w) to (n, width, h, w)."""
         x = self.embed(x)
-        height, width = x.shape[-2:]
-        x = x + F.interpolate(self.positions, size=(height, width), mode="bilinear", align_corners=False)
+        x = x + F.interpolate(self.positions, size=x.shape[-2:], mode="bilinear", align_corners=False)
         tokens: Tensor = self.norm(self.blocks(x.flatten(2).transpose(1, 2)))
-        return tokens.transpose(1, 2).unflatten(2, (height, width))
+        return tokens.transpose(1, 2).reshape(x.shape)
 
 
 class _Up(nn.Module):
