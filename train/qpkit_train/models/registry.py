@@ -20,6 +20,9 @@ _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Published DenseNets still say norm.1 where torchvision says norm1."""
 
 
+_MOST_OPTIONS: Final = 40
+"""Characters of a network's options that an error quotes."""
+
 _SIZES: Final = "; say the image size and further options of those weights in model.options.vit"
 """Where the positions of a transformer do not fit."""
 
@@ -57,7 +60,7 @@ def build_untrained(config: ModelConfig, classes: int) -> torch.nn.Module:
     except (TypeError, ValueError, KeyError, RuntimeError, NotImplementedError, AssertionError) as err:
         encoder = "" if own is not None and not own.has_encoder else f" with encoder {config.encoder}"
         raise ConfigError(
-            f"model: {config.architecture}{encoder} and options {config.options} cannot be built: {err}"
+            f"model: {config.architecture}{encoder} and options {_short(config.options)} cannot be built: {err}"
         ) from err
     if config.dropout:
         _head_of(model, config).append(torch.nn.Dropout(config.dropout))
@@ -157,6 +160,12 @@ def _head_of(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Sequential
     if not isinstance(head, torch.nn.Sequential):
         raise ConfigError(f"model.dropout: {config.architecture} has no head that could drop its output")
     return head
+
+
+def _short(options: Mapping[str, Any]) -> str:
+    """Options as text, cut where what is wrong would be lost behind them."""
+    text = str(options)
+    return text if len(text) <= _MOST_OPTIONS else f"{text[:_MOST_OPTIONS]} ...}}"
 
 
 def _check(name: str, known: Sequence[str], what: str) -> None:

@@ -150,7 +150,15 @@ def build_transunet(
         raise ValueError("transunet takes a width that is a multiple of heads, and at least 1 of layers and mlp")
     if image_px < 2**depth or image_px % 2**depth:
         raise ValueError(f"transunet takes an image_px that is a multiple of {2**depth}")
-    body = smp.encoders.get_encoder(encoder, in_channels=3, depth=depth, weights=None)
+    strides = (
+        f"{encoder} does not have features of strides 2 to {2**depth}; take another model.encoder, such as resnet50"
+    )
+    try:
+        body = smp.encoders.get_encoder(encoder, in_channels=3, depth=depth, weights=None)
+    except (ValueError, RuntimeError, NotImplementedError) as err:
+        raise ValueError(strides) from err
+    if not all(body.out_channels) or len(body.out_channels) != depth + 1:
+        raise ValueError(strides)
     # Of a ResNet that stops before its last stage; it would be counted, kept and never used.
     if depth < 5 and hasattr(body, "layer4"):
         del body.layer4
