@@ -25,6 +25,7 @@ from qpkit_train.planning.memory import step_bytes
 from qpkit_train.planning.plan import Plan, check_memory, make_plan, planned
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import PLANNED, LossConfig, OptimConfig, Recipe
+from qpkit_train.run_folder.resuming import tiles_and_recipe
 from qpkit_train.run_folder.run import load_run
 from qpkit_train.schedule import learning_rate
 
@@ -174,6 +175,11 @@ def test_a_training_tells_its_plan_keeps_it_and_goes_on_with_it(make_tiles: Make
     names = ["optim.epochs=2", *QUICK[1:]]
     longer = fit(tiles, tmp_path / "run", load_recipe("nnunet", names), resume=True)
     assert longer.run == report.run and load_run(tmp_path / "run").file.plan == run.file.plan
+    # As --resume without a recipe does it: with that of run.json, which leaves nothing open.
+    _, kept = tiles_and_recipe(tmp_path / "run", None, "", ["optim.epochs=3"], resume=True, default="")
+    longest = fit(tiles, tmp_path / "run", kept, resume=True)
+    assert (longest.run, longest.epochs) == (report.run, 3) and kept.plan.decides == []
+    assert load_run(tmp_path / "run").file.plan == run.file.plan
 
 
 def test_memory_that_makes_the_same_plan_makes_the_same_run(make_tiles: MakeTiles, tmp_path: Path) -> None:
