@@ -28,7 +28,9 @@ from qpkit.settings import Field, Range, Settings, fields_of
 from qpkit.workflows.convert.formats import formats_markdown, idle_markdown, rules_markdown
 from qpkit_train.augment.transforms import transforms
 from qpkit_train.losses.terms import loss_terms
+from qpkit_train.models.foundation import FOUNDATIONS
 from qpkit_train.recipe.described import settings_of as settings_of_section
+from qpkit_train.recipe.described import toml_value
 from qpkit_train.recipe.load import list_recipes, load_recipe
 from qpkit_train.recipe.settings import LossTerms, Recipe
 from qpkit_train.section import Section
@@ -137,6 +139,25 @@ def _network(recipe: Recipe) -> str:
     return model.architecture + ("" if model.encoder == "none" else f", {model.encoder}")
 
 
+def transformers_markdown() -> str:
+    """Table of the published vision transformers: how to take them, and what their licences allow."""
+    rows = [
+        (
+            known.name,
+            f"`{known.encoder}`",
+            f"`{toml_value(known.vit)}`" if known.vit else "",
+            "by name" if known.weights == "timm" else f"`{known.weights}`",
+            f"{known.millions:,.0f} M",
+            known.access,
+            known.licence,
+            known.forbids,
+        )
+        for known in FOUNDATIONS
+    ]
+    heads = ("name", "`model.encoder`", "`model.options.vit`", "`model.encoder_weights`", "parameters", "access")
+    return markdown_table((*heads, "licence", "forbids"), rows)
+
+
 def augmentations_markdown() -> str:
     """Table of the settings of [augment], by augmentation."""
     return _registered(("augmentation", *_SETTING), [(_first_line(kind), kind) for kind in transforms()])
@@ -226,12 +247,13 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "commands of this page": functools.partial(verbs_markdown, ""),
     **{f"options of {verb}": functools.partial(options_markdown, verb) for verb in verbs()},
     "recipes": recipes_markdown,
+    "published transformers": transformers_markdown,
     "augmentations": augmentations_markdown,
     "loss terms": loss_terms_markdown,
     "settings of a recipe": functools.partial(section_markdown, ""),
     **{
         f"settings of {section}": functools.partial(section_markdown, section)
-        for section in ("model", "data", "sampler", "loss", "optim", "semi", "early_stopping")
+        for section in ("model", "data", "sampler", "loss", "optim", "semi", "plan", "early_stopping")
     },
 }
 """What stands between the marks of that name; [augment] is the table of augmentations."""

@@ -309,3 +309,20 @@ def test_several_slides_are_pooled_and_patients_have_intervals(capsys: Caught) -
     assert "Mean over 2 x patient (Patient), 95 % interval (2,000 resamples, seed 3)" in titles(out)
     half = "0.50 0.25-0.75"
     assert rows[-1] == ["Tumor", half, "1.00 (n 1)", half, half, half, "-", half]
+
+
+def test_the_next_of_several_trainings_has_a_pace_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After 100 s for ten steps the next one does a step a second: nine are left, not nine times ten seconds."""
+    clock = iter([0.0, 100.0, 200.0, 201.0, 211.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: False, raising=False)
+    with console.progress("train") as update:
+        update(10, 10, "a")
+        update(0, 20, "b")
+        update(1, 20, "b")
+        update(11, 20, "b")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "train: 10/10 a (0.1/s, 0 s left)"
+    assert lines[-1] == "train: 11/20 b (1.0/s, 9 s left)"

@@ -14,6 +14,7 @@ from tiny_tiles import TINY, MakeTiles, tiny_recipe
 import command_line
 from qpkit.cli import main
 from qpkit.errors import ConfigError, OutputError
+from qpkit.report.figures import curves
 from qpkit_train.compare import compare
 from qpkit_train.recipe.load import load_recipe
 from qpkit_train.recipe.settings import Recipe
@@ -117,3 +118,15 @@ def test_comparisons_that_cannot_work_are_refused_before_anything_is_trained(
     (tmp_path / "run" / "run.json").touch()
     with pytest.raises(OutputError, match="a comparison takes a folder of its own"):
         compare(tiles, tmp_path / "run", [one, named("b")])
+
+
+def test_a_loss_that_ran_away_leaves_the_other_curves_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(curves, "png_of", lambda figure: drawn.append(figure.axes[0].get_yscale()) or b"")
+    for first in (2.0, 200_000.0):
+        rows = [
+            {"epoch": i + 1, "train_loss": 1.0, "val_loss": loss, "mean_dice": 0.5}
+            for i, loss in enumerate((first, 1.2))
+        ]
+        curves.comparison_png({"a": rows}, {"a": (0.5, 0.4)}, sizes={"a": "small"}, where="val")
+    assert drawn == ["linear", "log"]

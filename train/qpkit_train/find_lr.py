@@ -20,6 +20,7 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit_train.data.training_tiles import training_tiles_of
 from qpkit_train.loop import Training
 from qpkit_train.machine.devices import make_fabric
+from qpkit_train.planning.plan import planned
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder.start import run_file
 
@@ -68,6 +69,7 @@ def find_learning_rate(
         As `qpkit_train.loop.fit`; ConfigError if the loss never falls.
     """
     tile_set = read_tile_set(tiles_root)
+    recipe = planned(tile_set, recipe).recipe
     data = training_tiles_of(tile_set, recipe)
     fabric = make_fabric(recipe)
     training = Training(Path(), recipe, data, fabric, run_file(tile_set, recipe, data, fabric.device))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -33,10 +33,10 @@ from qpkit_train.data.tile_looks import measured_appearance
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.thresholds import validated
 from qpkit_train.losses.activation import uses_sigmoid
-from qpkit_train.losses.branches import branch_weights, loss_of_all
+from qpkit_train.losses.answers import branch_weights, loss_of_answers, target_of
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.machine.batch_norm import over_all_processes
-from qpkit_train.machine.devices import compiled, enough_memory, make_fabric, quiet
+from qpkit_train.machine.devices import compiled, device_memory, device_name, enough_memory, make_fabric, quiet
 from qpkit_train.machine.processes import (
     check_batch,
     ends_with_the_others,
@@ -46,8 +46,9 @@ from qpkit_train.machine.processes import (
     whole_batch,
 )
 from qpkit_train.models.averaging import WeightAverage
-from qpkit_train.models.forward import forward, padded_targets
+from qpkit_train.models.forward import Network, forward, forward_levels, padded_targets
 from qpkit_train.models.registry import encoders_of
+from qpkit_train.planning.plan import check_memory, planned
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder import journal, records, weights
 from qpkit_train.run_folder.fit_report import FitReport
@@ -99,11 +100,16 @@ def fit(
         with lead_first():
             check_batch(recipe.data.batch_size)
             tile_set = read_tile_set(tiles_root)
+            found = planned(tile_set, recipe)
+            recipe = found.recipe
+            if found.plan is not None:
+                check_memory(found.plan, device_memory(fabric.device), device_name(fabric.device))
             data = training_tiles_of(tile_set, recipe)
-            file = of_the_run_there(run_root, run_file(tile_set, recipe, data, fabric.device), resume=resume)
+            file = run_file(tile_set, recipe, data, fabric.device, plan=found.record(), notes=found.notes)
+            file = of_the_run_there(run_root, file, resume=resume)
             if rank() == 0:
                 claim_folder(run_root, file, resume=resume)
-                for note in data.notes:
+                for note in (*found.notes, *data.notes):
                     on_note(note)
         with cleared_on_failure(run_root), enough_memory(recipe, fabric.device):
             state = records.read_state(run_root, run=file.id) if resume else None
@@ -288,10 +294,10 @@ class Training:
             total=batch.total,
             margin=batch.margin,
         )
-        logits, known = self._forward(pixels, targets)
-        self.errors.note(batch.tiles, logits[:, : len(self.data.names)].detach(), known)
-        answers, targets = whole_batch(logits, known, total=batch.total)
-        loss = self.semi.added(loss_of_all(self.loss, answers, targets, self.branches), self.model, step)
+        answers, known = self._forward(pixels, targets)
+        self.errors.note(batch.tiles, answers[0].detach(), known)
+        held = [whole_batch(logits, target_of(logits, known), total=batch.total) for logits in answers]
+        loss = self.semi.added(loss_of_answers(self.loss, held, self.branches), self.model, step)
         first = step - step % self.recipe.optim.accumulate
         # The last step of an epoch may have fewer batches.
         last = min(first + self.recipe.optim.accumulate, self.steps_per_epoch) - 1
@@ -322,20 +328,20 @@ class Training:
         """Read batches ahead, into memory that the device copies from."""
         return Prefetcher(batches, workers=self.recipe.data.workers, pin=self.fabric.device.type == "cuda")
 
-    def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, pixels: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Run the model: float32 RGB in 0..1 and uint8 targets in, float logits and int64 targets out.
 
-        A tile classifier's targets are of one pixel; the branches of a network that trains answer behind it.
+        In training there may be several logits, the network's own first. A tile classifier's targets are of one pixel.
         """
         known = padded_targets(targets).long()
         if self.model.training:
-            logits = self._logits(self.model, pixels)
+            answers = forward_levels(self.model, pixels, self.normalization)
         else:  # without the wrapper, whose calls have to come in step in all processes
             with self.fabric.autocast():
-                logits = self._logits(self.runs, pixels)
-        return logits, tile_labels(known) if self.recipe.classifies_tiles else known
+                answers = (self._logits(self.runs, pixels),)
+        return answers, tile_labels(known) if self.recipe.classifies_tiles else known
 
-    def _logits(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    def _logits(self, network: Network, pixels: Tensor) -> Tensor:
         return forward(network, pixels, self.normalization)
 
     def _checked(self, loss: Tensor, step: int) -> float:
@@ -357,7 +363,7 @@ class Training:
         with torch.inference_mode():
             for batch in self.read_ahead(source):
                 images, targets = self._on_device(batch)
-                logits, known = self._forward(images.float() / 255, targets)
+                (logits,), known = self._forward(images.float() / 255, targets)
                 tally.add(batch.tiles, logits, known, self.loss(logits, known))
         return tally.whole()
 
@@ -418,7 +424,9 @@ def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimize
     optim = recipe.optim
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if optim.name == "sgd":
-        return torch.optim.SGD(learning, lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
+        return torch.optim.SGD(
+            learning, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov, weight_decay=optim.weight_decay
+        )
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
     return kind(learning, lr=optim.lr, weight_decay=optim.weight_decay)
 

@@ -19,6 +19,7 @@ from qpkit_train.augment.style_sources import style_source
 from qpkit_train.augment.transforms import settings_shown
 from qpkit_train.data.batches import EpochBatches, TileReader, mask_values
 from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
+from qpkit_train.planning.plan import planned
 from qpkit_train.recipe.settings import Recipe
 
 
@@ -30,7 +31,9 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
     Raises:
         As qpkit_train.loop.fit, as far as tiles and sampler are concerned.
     """
-    data = training_tiles_of(read_tile_set(tiles_root), recipe)
+    tile_set = read_tile_set(tiles_root)
+    recipe = planned(tile_set, recipe).recipe
+    data = training_tiles_of(tile_set, recipe)
     epoch = data.sampler.epoch(0)
     reader = TileReader(data.tile_set, table=data.table, factors=recipe.model.factors)
     batches = EpochBatches(

@@ -90,14 +90,18 @@ def _bar(verb: str) -> Iterator[Callable[[int, int, str], None]]:
 
 def _plain_lines(verb: str) -> Callable[[int, int, str], None]:
     start = last = time.monotonic()
+    before = 0
 
     def update(done: int, total: int, text: str) -> None:
-        nonlocal last
+        nonlocal start, last, before
         now = time.monotonic()
+        if done < before:  # the next of several things begins, with a pace of its own
+            start = now
+        before = done
         if now - last < _LINE_SECONDS or not done:
             return
         last = now
-        rate = done / (now - start)
+        rate = done / max(now - start, 1e-9)
         left = (total - done) / rate if rate else 0
         say(f"{verb}: {done}/{total} {text} ({rate:.1f}/s, {left:.0f} s left)")
 

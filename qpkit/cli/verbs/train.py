@@ -70,8 +70,12 @@ def command(
         with extra("train"):
             from qpkit.dataset import read_tile_set
             from qpkit_train.data.training_tiles import training_tiles_of
+            from qpkit_train.planning.plan import planned
 
-        _show_epoch(training_tiles_of(read_tile_set(tiles), chosen))
+        tile_set = read_tile_set(tiles)
+        found = planned(tile_set, chosen)
+        say_all("", found.notes)
+        _show_epoch(training_tiles_of(tile_set, found.recipe))
         return
     if find_lr:
         _find_lr(tiles, chosen, out, start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from qpkit.report.figures.names import add_legend, numbers, plain_text, png_of
 
 _MEASURED: Final = {"val": "validation tiles", "train": "training tiles (no validation split)"}
 """What scores are about, by split."""
+
+_WIDE: Final = 20
+"""Losses whose largest is more than so many times the smallest are drawn on a logarithmic axis."""
 
 
 def curves_csv(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
@@ -76,6 +80,8 @@ def comparison_png(
             bars.barh(number + offset, value or 0, height=0.38, color=color, alpha=shade)
             bars.text((value or 0) + 0.01, number + offset, "-" if value is None else f"{value:.3f}", va="center")
     losses.set(xlabel="epoch", ylabel="each recipe's own loss (dashed: training)")
+    if _is_wide([row[name] for rows in curves.values() for row in rows for name in ("train_loss", "val_loss")]):
+        losses.set(yscale="log", ylabel="each recipe's own loss, logarithmic (dashed: training)")
     dice.set(xlabel="epoch", ylabel=f"mean Dice on {_MEASURED[where]}", ylim=(0, 1))
     bars.set(xlabel="best epoch: Dice (full colour) and IoU (pale)", xlim=(0, 1.15), yticks=range(len(curves)))
     bars.set_yticklabels([f"{plain_text(name)}\n{sizes[name]}" for name in curves])
@@ -85,6 +91,12 @@ def comparison_png(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     return png_of(figure)
+
+
+def _is_wide(values: Sequence[float | None]) -> bool:
+    """Whether one network's first epochs would press all other curves flat."""
+    positive = [value for value in values if value is not None and 0 < value < math.inf]
+    return bool(positive) and max(positive) > _WIDE * min(positive)
 
 
 def range_test_png(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:

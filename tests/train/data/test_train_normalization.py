@@ -76,8 +76,8 @@ def test_onnx_gives_the_probabilities_of_the_run(make_tiles: MakeTiles, tmp_path
     fit(make_tiles(), tmp_path / "run", tiny_recipe(f"data.normalization={name}", f"data.greyscale={grey}"))
     export_onnx(tmp_path / "run", tmp_path / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    _, ours, _ = Predictor(load_run(tmp_path / "run")).answer(pixels, halo=0, probabilities=True)
-    _, theirs, _ = OnnxModel(tmp_path / "model.onnx").answer(pixels, halo=0, probabilities=True)
+    models = Predictor(load_run(tmp_path / "run")), OnnxModel(tmp_path / "model.onnx")
+    ours, theirs = (model.answer(pixels, halo=0, probabilities=True).probabilities for model in models)
     assert ours is not None and theirs is not None
     assert abs(ours.astype(int) - theirs).max() <= 1
 

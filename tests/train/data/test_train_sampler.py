@@ -273,3 +273,29 @@ def test_the_description_counts_draws_by_patient() -> None:
     assert described["by_group"]["P1"]["tiles"] == 3 and described["by_group"]["P1"]["positive"] == 2
     assert sum(row["negative"] for row in described["by_group"].values()) == 3
     assert described["tiles_with_class"]["Lesion"] == 3
+
+
+@given(sizes, sizes, st.integers(0, 5), st.sampled_from([0.25, 0.33, 0.5]), st.integers(2, 12), st.integers(0, 3))
+def test_so_many_draws_are_sure_to_show_a_class_and_the_others_are_any_labelled_tile(
+    positive: int, negative: int, unknown: int, fraction: float, batch: int, epoch: int
+) -> None:
+    tiles = counts(positive, negative, unknown)
+    sampler = BalancedSampler(
+        tiles, LABELS, ratio=[1, 3], batch_size=batch, seed=0, steps_per_epoch=100, foreground=fraction
+    )
+    drawn = sampler.epoch(epoch)
+    sure = drawn.groups == 0
+    assert [group.name for group in sampler.groups] == ["foreground", "any"]
+    assert sure.sum() == round(fraction * batch * 100)
+    assert (drawn.tiles[sure] < positive).all() and (drawn.tiles < positive + negative).all()
+    assert sampler.groups[0].wanted == (1, 2) and sampler.groups[1].wanted == ()
+    assert set(sampler.groups[1].tiles) == set(range(positive + negative))
+    for start, stop in zip(drawn.starts[:-1], drawn.starts[1:], strict=True):
+        assert abs(sure[start:stop].sum() - fraction * (stop - start)) <= 1
+
+
+def test_foreground_alone_draws_nothing_else_and_needs_a_class() -> None:
+    alone = BalancedSampler(counts(3, 4), LABELS, ratio=[1, 3], batch_size=2, seed=0, foreground=1.0)
+    assert set(alone.epoch(0).tiles) == {0, 1, 2} and len(alone.groups) == 1
+    with pytest.raises(LabelError, match="none of 4 training tiles shows a class"):
+        BalancedSampler(counts(0, 4), LABELS, ratio=[1, 3], batch_size=2, seed=0, foreground=0.33)

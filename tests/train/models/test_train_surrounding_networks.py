@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qpkit.errors import ConfigError
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.loop import fit
-from qpkit_train.losses.branches import loss_of_all
+from qpkit_train.losses.answers import loss_of_answers
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.models import parts
 from qpkit_train.models.own import hooknet, multires
@@ -121,14 +121,16 @@ def test_answers_have_the_size_of_the_tile_and_branches_answer_while_training(co
     pixels = torch.randn(2, 6, 64, 96)
     with torch.inference_mode():
         assert network(pixels).shape == (2, 3, 64, 96)
-        assert network.train()(pixels).shape == (2, 3 * (1 + branches), 64, 96)
+        found = network.train()(pixels)
+        answers = found if branches else (found,)
+        assert [answer.shape for answer in answers] == (1 + branches) * [(2, 3, 64, 96)]
 
 
 @pytest.mark.parametrize("config", [SMALL, MULTIRES])
 def test_every_parameter_moves_the_weighted_answers(config: ModelConfig) -> None:
     torch.manual_seed(0)
     network = build_untrained(ModelConfig(**{**_fields(config), "encoder_depth": 0}), 2).train()  # type: ignore[arg-type]
-    network(torch.randn(2, 6, 64, 64)).square().sum().backward()
+    sum(answer.square().sum() for answer in network(torch.randn(2, 6, 64, 64))).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 
 
@@ -229,10 +231,11 @@ def test_a_shift_of_the_slide_shifts_the_answer(
 def test_the_loss_adds_up_the_answers_of_branches_by_their_weights() -> None:
     loss = make_loss(LossConfig(terms="ce+dice"), background=0)
     logits, target = torch.randn(2, 9, 8, 8, requires_grad=True), torch.randint(0, 3, (2, 8, 8))
-    parts_ = [loss(part, target) for part in logits.chunk(3, dim=1)]
-    total = loss_of_all(loss, logits, target, (1.0, 0.5, 0.25))
+    answers = [(part, target) for part in logits.chunk(3, dim=1)]
+    parts_ = [loss(*answer) for answer in answers]
+    total = loss_of_answers(loss, answers, (1.0, 0.5, 0.25))
     assert torch.allclose(total, parts_[0] + 0.5 * parts_[1] + 0.25 * parts_[2])
-    alone = loss_of_all(loss, logits, target, (1.0, 0.0, 0.0))
+    alone = loss_of_answers(loss, answers, (1.0, 0.0, 0.0))
     assert torch.equal(alone, parts_[0])
     alone.backward()
     assert logits.grad is not None and not logits.grad[:, 3:].any()

@@ -32,10 +32,10 @@ class Group:
     """A group of tiles that an epoch draws a fixed number of.
 
     Args:
-        name: "positive", "negative", "background", "rejected" or a class.
+        name: "positive", "negative", "background", "rejected", "foreground", "any" or a class.
         tiles: (n,) int64 indices into the list of tiles, ascending; not empty.
         draws: How many of them an epoch shows, repeats counted.
-        wanted: Class indices of which a crop drawn for this group should hold a pixel.
+        wanted: Class indices of which a crop drawn for this group should hold a pixel; empty for any known pixel.
         weights: (n,) float64 with mean 1: how often each is shown beside the others; None for all alike.
         is_negative: Whether it is of tiles without a class, of which some may be drawn for their errors.
     """
@@ -95,6 +95,7 @@ class BalancedSampler:
         origins: What a labelled pixel counts by where its label comes from ("human", "reviewed"), 1 if not said: a tile
             counts the mean over its labelled pixels. Of tiles that do not say it (no review) all are human.
         hard_negatives: Fraction of the negative draws that goes to tiles by the model's errors on them, 0..1.
+        foreground: Fraction of the draws that show a class for sure, the others any labelled tile; 0 takes the ratio.
 
     Raises:
         LabelError: No tile shows a class, or none shows one that the ratio asks for.
@@ -114,6 +115,7 @@ class BalancedSampler:
         area_power: float = 0.0,
         origins: Mapping[str, float] = MappingProxyType({}),
         hard_negatives: float = 0.0,
+        foreground: float = 0.0,
     ) -> None:
         counts = _pixel_counts(tiles, labels)
         self._names = tuple(labels.name_of(value) for value in labels.trained_values)
@@ -125,7 +127,10 @@ class BalancedSampler:
         self._background = labels.trained_values.index(labels.background)
         self.notes: tuple[str, ...] = ()
         self.unlabelled_tiles = int((counts.sum(axis=1) == 0).sum())
-        found = self._by_class(ratio) if isinstance(ratio, Mapping) else self._by_content(ratio)
+        if foreground:
+            found = self._with_foreground(foreground)
+        else:
+            found = self._by_class(ratio) if isinstance(ratio, Mapping) else self._by_content(ratio)
         drawn = _draws(found, self._background, steps_per_epoch * batch_size)
         trust = trust_of(tiles, origins)
         self.groups = tuple(
@@ -151,16 +156,15 @@ class BalancedSampler:
             if group.draws > _TOO_OFTEN * len(group.tiles)
         )
 
+    def _with_foreground(self, fraction: float) -> list[_Found]:
+        """Tiles with a class, and all labelled tiles: the second group may draw the same ones again."""
+        positive, labelled = self._positive(), np.flatnonzero(self._counts.sum(axis=1) > 0)
+        found = [("foreground", positive, fraction, self._classes()), ("any", labelled, 1 - fraction, ())]
+        return found if fraction < 1 else found[:1]
+
     def _by_content(self, ratio: Sequence[float]) -> list[_Found]:
-        shown = self._shows_class()
-        labelled = self._counts.sum(axis=1) > 0
-        positive, negative = np.flatnonzero(shown), np.flatnonzero(labelled & ~shown)
-        if not len(positive):
-            raise LabelError(
-                f"none of {len(shown)} training tiles shows a class ({listed(self._class_names())}); "
-                "check the label map's 'from' names, or give annotated slides to the train split"
-            )
-        classes = tuple(i for i in range(len(self._names)) if i != self._background)
+        positive, classes = self._positive(), self._classes()
+        negative = np.flatnonzero((self._counts.sum(axis=1) > 0) & ~self._shows_class())
         found = [("positive", positive, float(ratio[0]), classes)]
         if not len(negative) and ratio[1] > 0:
             self.notes += ("no training tile is without a class: batches hold positive tiles only",)
@@ -207,6 +211,18 @@ class BalancedSampler:
         faults += [f"{name!r} has no weight (0 leaves it out)" for name in missing]
         if faults:
             raise ConfigError(f"sampler.ratio: {listed(faults, joint='; ')}")
+
+    def _positive(self) -> NDArray[np.int64]:
+        shown = self._shows_class()
+        if not shown.any():
+            raise LabelError(
+                f"none of {len(shown)} training tiles shows a class ({listed(self._class_names())}); "
+                "check the label map's 'from' names, or give annotated slides to the train split"
+            )
+        return np.flatnonzero(shown)
+
+    def _classes(self) -> tuple[int, ...]:
+        return tuple(i for i in range(len(self._names)) if i != self._background)
 
     def _shows_class(self) -> NDArray[np.bool_]:
         return np.asarray(np.delete(self._counts, self._background, axis=1).sum(axis=1) > 0)

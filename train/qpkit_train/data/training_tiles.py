@@ -72,11 +72,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         raise ConfigError(
             f"data.free_crops: the tiles in {tile_set.root} are cut already; export them with --store none"
         )
-    if tile_set.labels.masks == "multi-label":
-        raise LabelError(
-            f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
-            'masks = "single"'
-        )
+    require_one_class_a_pixel(tile_set)
     require_surroundings(tile_set, recipe)
     labels, indices, notes = tile_set.labels, None, list[str]()
     train, val = tile_set.of_split("train"), tile_set.of_split("val")
@@ -97,6 +93,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         area_power=recipe.sampler.area_power,
         origins=recipe.sampler.origins,
         hard_negatives=recipe.sampler.hard_negatives,
+        foreground=recipe.sampler.foreground,
     )
     unlabelled = _unlabelled(train, labels, tile_set, recipe)
     if len(unlabelled):
@@ -135,6 +132,19 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         tile_set=tile_set,
         notes=tuple(notes),
     )
+
+
+def require_one_class_a_pixel(tile_set: TileSet) -> None:
+    """Refuse multi-label masks.
+
+    Raises:
+        LabelError: The tiles have them.
+    """
+    if tile_set.labels.masks == "multi-label":
+        raise LabelError(
+            f"{tile_set.root}: has multi-label masks, and qpkit train learns one class a pixel; export with "
+            'masks = "single"'
+        )
 
 
 def _unlabelled(train: Sequence[TileRecord], labels: LabelMap, tile_set: TileSet, recipe: Recipe) -> NDArray[np.int64]:

@@ -135,6 +135,18 @@ def device_name(device: torch.device) -> str:
     return f"{ranks()} processes on {name}" if ranks() > 1 else name
 
 
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of memory that a device has; None where it does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        return None
+
+
 def choose_precision(wanted: Precision, device_type: str) -> Precision:
     """Resolve "auto".
 

@@ -12,12 +12,16 @@ from qpkit.ops.scores.confusion import IGNORE_INDEX
 from qpkit_train.data.normalization import Normalization, normalize
 from qpkit_train.models.card import STRIDE
 
+Network = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
+"""Maps (n, 3, h, w) float to logits for every h and w that are multiples of STRIDE. In training it may give a tuple:
+these logits, then coarser ones of half the size each."""
 
-def forward(network: Callable[[Tensor], Tensor], pixels: Tensor, normalization: Normalization) -> Tensor:
+
+def forward(network: Network, pixels: Tensor, normalization: Normalization) -> Tensor:
     """Run a network on pixels.
 
     Args:
-        network: Maps (n, 3, h, w) float to logits for every h and w that are multiples of STRIDE.
+        network: As above; of several answers the finest counts.
         pixels: (n, 3, h, w) float32 RGB in 0..1, on the network's device.
         normalization: What the network was, or will be, trained with.
 
@@ -28,11 +32,21 @@ def forward(network: Callable[[Tensor], Tensor], pixels: Tensor, normalization: 
     return run_network(network, normalize(pixels, normalization))
 
 
-def run_network(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def forward_levels(network: Network, pixels: Tensor, normalization: Normalization) -> tuple[Tensor, ...]:
+    """As `forward`, with every answer of a network in training, finest first."""
+    return _answers(network, normalize(pixels, normalization))
+
+
+def run_network(network: Network, images: Tensor) -> Tensor:
     """Run a network on what is normalised already; the rest is as in `forward`."""
+    return _answers(network, images)[0]
+
+
+def _answers(network: Network, images: Tensor) -> tuple[Tensor, ...]:
     if any(pad := _padding(images)):
         images = F.pad(images, pad)
-    return network(images.contiguous(memory_format=torch.channels_last)).float()
+    found = network(images.contiguous(memory_format=torch.channels_last))
+    return tuple(level.float() for level in found) if isinstance(found, tuple) else (found.float(),)
 
 
 def padded_targets(targets: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ before it gives up (measured with 2.4.0). So the cache is asked first, then the 
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.error
 import urllib.request
@@ -15,7 +16,12 @@ from typing import Any, Final
 import torch
 
 from qpkit.errors import ConfigError
+from qpkit_train.models.foundation import HUB_PREFIX, terms_of
+from qpkit_train.recipe.described import toml_value
 from qpkit_train.recipe.settings import ModelConfig
+
+_IN_REPOSITORIES: Final = ("model.safetensors", "pytorch_model.bin")
+"""Where weights lie in a repository, the first one there."""
 
 _PROBE_SECONDS: Final = 4.0
 _OFFLINE_VALUES: Final = {"1", "ON", "YES", "TRUE"}
@@ -31,7 +37,11 @@ def encoder_state(encoder: torch.nn.Module, config: ModelConfig) -> dict[str, to
     Raises:
         ConfigError: There is no such file, it is damaged, or no such weights are published or can be fetched.
     """
+    if config.encoder_weights.startswith(HUB_PREFIX):
+        return encoder_part(_read_weights(_of_repository(config)))
     path = Path(config.encoder_weights)
+    if path.is_dir():
+        return encoder_part(_read_weights(_of_folder(path, config)))
     if path.suffix in {".safetensors", ".pth", ".pt", ".bin"} or path.is_file():
         return encoder_part(_read_weights(path))
     if config.encoder.startswith("tu-"):
@@ -89,10 +99,48 @@ def _timm_weights(encoder: torch.nn.Module, config: ModelConfig) -> dict[str, to
     published = timm.models.get_pretrained_cfg(name)
     if published is None or not published.hf_hub_id:
         raise ConfigError(f"model.encoder_weights: timm has none for {name}; take --set model.encoder_weights=none")
-    fetch(published.hf_hub_id, "model.safetensors", revision=None, encoder=config.encoder)
+    path = fetch(published.hf_hub_id, "model.safetensors", revision=None, encoder=config.encoder)
+    if not hasattr(encoder, "out_channels"):  # timm's own, with its names
+        return _read_weights(path)
     depth = len(getattr(encoder, "out_channels")) - 1  # noqa: B009
     trained: torch.nn.Module = smp.encoders.get_encoder(config.encoder, depth=depth, weights=True)
     return trained.state_dict()
+
+
+def _of_repository(config: ModelConfig) -> Path:
+    """Weights of a repository on huggingface.co, "hub:OWNER/NAME"."""
+    import huggingface_hub as hub
+
+    repository = config.encoder_weights.removeprefix(HUB_PREFIX)
+    safe, plain = _IN_REPOSITORIES
+    try:
+        return fetch(repository, safe, revision=None, encoder=config.encoder)
+    except ConfigError as err:
+        if not isinstance(err.__cause__, hub.errors.EntryNotFoundError):
+            raise
+    return fetch(repository, plain, revision=None, encoder=config.encoder)
+
+
+def _of_folder(folder: Path, config: ModelConfig) -> Path:
+    """Weights in a folder as huggingface.co has them, for the network that its config.json names."""
+    said = folder / "config.json"
+    if said.is_file():
+        try:
+            about = json.loads(said.read_text(encoding="utf-8"))
+        except ValueError as err:
+            raise ConfigError(f"model.encoder_weights: {said} is not JSON ({err})") from err
+        name = about.get("architecture") if isinstance(about, dict) else None
+        wanted = config.encoder.removeprefix("tu-").partition(".")[0]
+        if isinstance(name, str) and name != wanted:
+            options = toml_value(about.get("model_args", {}))
+            raise ConfigError(
+                f"model.encoder_weights: {folder} is of {name}; set model.encoder=tu-{name} and "
+                f"model.options.vit={options}"
+            )
+    there = [folder / name for name in _IN_REPOSITORIES if (folder / name).is_file()]
+    if not there:
+        raise ConfigError(f"model.encoder_weights: {folder} holds neither {' nor '.join(_IN_REPOSITORIES)}")
+    return there[0]
 
 
 def fetch(repo: str, filename: str, *, revision: str | None, encoder: str) -> Path:
@@ -107,16 +155,23 @@ def fetch(repo: str, filename: str, *, revision: str | None, encoder: str) -> Pa
     if isinstance(cached, str):
         return Path(cached)
     reason = _unreachable()
+    cause: Exception | None = None
     if reason is None:
         try:
             return Path(hub.hf_hub_download(repo, filename, revision=revision))
         except Exception as err:  # noqa: BLE001 (hub, httpx and OS errors; all mean the same to the user)
             reason = f"{type(err).__name__}: {str(err).splitlines()[0] if str(err) else 'no reason given'}"
+            cause = err
+    if terms := terms_of(repo):
+        raise ConfigError(
+            f"model.encoder_weights: {repo} is not on this machine and cannot be fetched ({reason}). {terms}. "
+            f"With a file: --set model.encoder_weights=path/to/{filename}"
+        ) from cause
     raise ConfigError(
         f"model.encoder_weights: the weights of {encoder} ({repo}) are not on this machine and cannot be fetched "
         f"({reason}); train from random weights with --set model.encoder_weights=none, or fetch {filename} elsewhere "
         f"and pass --set model.encoder_weights=path/to/{filename}"
-    )
+    ) from cause
 
 
 def _unreachable() -> str | None:

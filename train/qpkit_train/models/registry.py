@@ -20,6 +20,13 @@ _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Published DenseNets still say norm.1 where torchvision says norm1."""
 
 
+_MOST_OPTIONS: Final = 40
+"""Characters of a network's options that an error quotes."""
+
+_SIZES: Final = "; say the image size and further options of those weights in model.options.vit"
+"""Where the positions of a transformer do not fit."""
+
+
 def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
     """Make a network that maps (n, 3, h, w) float to (n, classes, h, w) logits; h and w multiples of its stride.
 
@@ -54,7 +61,7 @@ def build_untrained(config: ModelConfig, classes: int) -> torch.nn.Module:
     except (TypeError, ValueError, KeyError, RuntimeError, NotImplementedError, AssertionError) as err:
         encoder = "" if own is not None and not own.has_encoder else f" with encoder {config.encoder}"
         raise ConfigError(
-            f"model: {config.architecture}{encoder} and options {config.options} cannot be built: {err}"
+            f"model: {config.architecture}{encoder} and options {_short(config.options)} cannot be built: {err}"
         ) from err
     if config.dropout:
         _head_of(model, config).append(torch.nn.Dropout(config.dropout))
@@ -104,7 +111,7 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
     if wrong:
         raise ConfigError(
             f"model.encoder_weights: {source} does not fit the encoder; {len(wrong)} of {len(wanted)} tensors are "
-            f"missing or of another shape, first {wrong[0]!r}"
+            f"missing or of another shape, first {wrong[0]!r}" + _SIZES * wrong[0].endswith("pos_embed")
         )
     mine = {key: value for key, value in state.items() if key in encoder.state_dict()}
     torch.nn.Module.load_state_dict(encoder, mine, strict=False)  # some encoders' own take no `strict`
@@ -191,6 +198,12 @@ def _head_of(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Sequential
     if not isinstance(head, torch.nn.Sequential):
         raise ConfigError(f"model.dropout: {config.architecture} has no head that could drop its output")
     return head
+
+
+def _short(options: Mapping[str, Any]) -> str:
+    """Options as text, cut where what is wrong would be lost behind them."""
+    text = str(options)
+    return text if len(text) <= _MOST_OPTIONS else f"{text[:_MOST_OPTIONS]} ...}}"
 
 
 def _check(name: str, known: Sequence[str], what: str) -> None:

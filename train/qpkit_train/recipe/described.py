@@ -101,6 +101,8 @@ def recipe_text(name_or_path: str) -> str:
         lines += textwrap.wrap(about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
         if setting.name in own:
             lines += [f"{setting.name} = {toml_value(own[setting.name])}", ""]
+        elif setting.key in tables.get("plan", {}).get("decides", ()):
+            lines += [f"# {setting.name} is worked out from the tiles (plan.decides), unless it is said here.", ""]
         else:
             lines += [f"# {setting.name} = {setting.default}", ""]
     return "\n".join(lines)

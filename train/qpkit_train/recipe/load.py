@@ -13,7 +13,7 @@ import msgspec
 from qpkit.errors import ConfigError, listed, or_else
 from qpkit.settings import choices_of
 from qpkit_train.recipe.rules import recipe_faults
-from qpkit_train.recipe.settings import Recipe
+from qpkit_train.recipe.settings import PLANNED, Recipe
 
 FORMER_NAMES: Final = {"loss": {"ohem_share": "ohem_fraction"}}
 """Settings that were called otherwise before, by section; recipes and runs of then still open."""
@@ -116,7 +116,7 @@ def _parse(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str], 
     tables = _with_present_names(tables)
     faults = [*faults, *_type_faults(tables, Recipe, prefix="")]
     if not faults:
-        recipe = msgspec.convert(tables, Recipe)
+        recipe = _with_what_is_said(msgspec.convert(tables, Recipe), tables)
         faults = list(recipe_faults(recipe))
         if not faults:
             return recipe
@@ -124,6 +124,21 @@ def _parse(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str], 
     own = [f"--set {fault}" for fault in faults if _about(fault) in said]
     others = [fault for fault in faults if _about(fault) not in said]
     raise ConfigError(listed(own + ([f"{source}: {others[0]}", *others[1:]] if others else []), joint="; "))
+
+
+def _with_what_is_said(recipe: Recipe, tables: Mapping[str, Any]) -> Recipe:
+    """The recipe whose plan leaves alone what the tables name."""
+    left = [name for name in recipe.plan.decides if name not in PLANNED or not _names(tables, name)]
+    return msgspec.structs.replace(recipe, plan=msgspec.structs.replace(recipe.plan, decides=left))
+
+
+def _names(tables: Any, setting: str) -> bool:
+    """Whether tables have a setting, "section.key"."""
+    for part in setting.split("."):
+        if not isinstance(tables, Mapping) or part not in tables:
+            return False
+        tables = tables[part]
+    return True
 
 
 def _about(fault: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, listed
 from qpkit.settings import FRACTION, Range
 from qpkit_train.augment.transforms import transforms
 from qpkit_train.losses.sums import parse_terms
@@ -29,12 +29,13 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """The network.
 
     Args:
-        architecture: One of qpkit's own (context-stack, dense-unet, hooknet, multires, tile-classifier; see
-            qpkit_train.models.own), or of segmentation_models_pytorch in any case: unet, unetplusplus, fpn,
+        architecture: One of qpkit's own (vanilla-unet, dense-unet, transunet, nnunet, vit, context-stack, hooknet,
+            multires, tile-classifier), or of segmentation_models_pytorch in any case: unet, unetplusplus, fpn,
             deeplabv3plus, segformer ...
         encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>"; "none" for architectures without one.
-        encoder_weights: "none", the name of published weights ("imagenet"), a local .safetensors or .pth file, or
-            "run:PATH" for the encoder of another run's best epoch, of qpkit train or of qpkit train-classifier.
+        encoder_weights: "none", the name of published weights ("imagenet"), a local .safetensors or .pth file, a folder
+            with model.safetensors and config.json, "hub:OWNER/NAME" for a repository on huggingface.co, or "run:PATH"
+            for the encoder of another run's best epoch, of qpkit train or of qpkit train-classifier.
         encoder_depth: Number of times the encoder halves the image, 3..5; 0 takes the architecture's own default.
         freeze_encoder: The encoder stays as it starts: no gradients, and its batch norms keep their statistics.
         weights: "run:PATH" starts from the whole model of another run; "" does not. A head for other classes is
@@ -139,6 +140,9 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
             what people drew twice. Every positive tile is shown anyway.
         hard_negatives: Fraction of the tiles without a class that is drawn by the model's own errors in the epoch
             before, 0..1.
+        foreground: Fraction of the draws, 0..1, that are tiles with a class and crops that hold a pixel of it, as
+            nnU-Net's foreground oversampling (0.33); the others are any labelled tile and any crop. It takes the place
+            of the ratio; 0 leaves that as it is.
     """
 
     ratio: list[float] | dict[str, float] = msgspec.field(default_factory=lambda: [1.0, 3.0])
@@ -146,9 +150,12 @@ class SamplerConfig(Section, frozen=True, kw_only=True):
     area_power: Annotated[float, Range(at_least=0)] = 0.0
     origins: dict[str, float] = msgspec.field(default_factory=dict)
     hard_negatives: Annotated[float, FRACTION] = 0.0
+    foreground: Annotated[float, FRACTION] = 0.0
 
     def faults(self) -> Iterator[str]:
         """Name a ratio that draws nothing."""
+        if self.foreground and self.hard_negatives:
+            yield "sampler.foreground does not go with sampler.hard_negatives; set one of them to 0"
         weights = list(self.ratio.values()) if isinstance(self.ratio, dict) else self.ratio
         if any(weight < 0 or weight > 1000 for weight in weights):
             yield f"sampler.ratio = {self.ratio} has a weight outside 0..1000"
@@ -215,7 +222,7 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     """The optimizer, and the learning rate of each step.
 
     Args:
-        name: "adamw", "adam" or "sgd" (momentum 0.9).
+        name: "adamw", "adam" or "sgd".
         lr: Learning rate after the warm-up.
         weight_decay: As torch's optimizer means it.
         epochs: At most; early stopping may end sooner.
@@ -235,6 +242,8 @@ class OptimConfig(Section, frozen=True, kw_only=True):
         accumulate: Batches whose gradients are added up before a step; the last step of an epoch may have fewer.
         ema: Fraction of the old that a moving average of the weights keeps at each step, such as 0.999; 0 keeps none.
             With it the average is what is measured and kept.
+        momentum: Of "sgd".
+        nesterov: With "sgd", whether the gradient is taken where the momentum leads.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -254,9 +263,13 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     clip_norm: Annotated[float, Range(at_least=0)] = 0.0
     accumulate: Annotated[int, Range(at_least=1)] = 1
     ema: Annotated[float, Range(at_least=0, below=1)] = 0.0
+    momentum: Annotated[float, Range(at_least=0, below=1)] = 0.9
+    nesterov: bool = False
 
     def faults(self) -> Iterator[str]:
         """Name a schedule that cannot be followed."""
+        if self.nesterov and (self.name != "sgd" or not self.momentum):
+            yield "optim.nesterov is for optim.name sgd with a momentum above 0"
         if self.schedule == "step" and not self.milestones:
             yield "optim.schedule step needs optim.milestones"
         if self.min_lr > self.lr:
@@ -307,6 +320,32 @@ class SemiConfig(Section, frozen=True, kw_only=True):
     strength: Annotated[float, Range(at_least=0, at_most=2)] = 1.0
 
 
+PLANNED: Final = ("data.crop_px", "data.batch_size", "model.options.channels")
+"""Settings that a plan can decide."""
+
+NNUNET: Final = "nnunet"
+"""The architecture that is planned."""
+
+
+class PlanConfig(Section, frozen=True, kw_only=True):
+    """What is left to the tiles: crops, mini-batch and network, worked out as nnU-Net does before the first step.
+
+    Args:
+        decides: Settings that are worked out, of data.crop_px, data.batch_size and model.options.channels. Those that
+            the recipe or --set names are taken as they are.
+        memory_gb: GB (10^9 bytes) that a training step may take.
+    """
+
+    decides: list[str] = msgspec.field(default_factory=list)
+    memory_gb: Annotated[float, Range(above=0)] = 8.0
+
+    def faults(self) -> Iterator[str]:
+        """Name settings that no plan decides."""
+        unknown = [name for name in self.decides if name not in PLANNED]
+        if unknown:
+            yield f"plan.decides has {listed(unknown)}; a plan decides {listed(PLANNED)}"
+
+
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -335,6 +374,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     optim: OptimConfig = OptimConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     semi: SemiConfig = SemiConfig()
+    plan: PlanConfig = PlanConfig()
     precision: Precision = "auto"
     compile: bool = False
     seed: Annotated[int, Range(at_least=0)] = 0
@@ -347,6 +387,11 @@ class Recipe(Section, frozen=True, kw_only=True):
             yield "semi.weight is for masks; a tile classifier has no mean teacher"
         if self.semi.weight and len(self.model.factors) > 1:
             yield "semi.weight is for networks that see one image; leave out model.context and model.mpp"
+        if self.plan.decides and self.model.architecture.lower() != NNUNET:
+            yield f"plan.decides is for model.architecture {NNUNET}, whose memory is known"
+        channels = self.model.options.get("channels")
+        if self.plan.decides and PLANNED[2] not in self.plan.decides and not _are_channels(channels):
+            yield f"model.options.channels = {str(channels)[:40]} has to be 2 to 6 whole numbers, each at least 1"
         if self.positive and not self.classifies_tiles:
             yield "positive is for tile classifiers (qpkit train-classifier); the classes of masks are the label map's"
 
@@ -354,6 +399,12 @@ class Recipe(Section, frozen=True, kw_only=True):
     def classifies_tiles(self) -> bool:
         """Whether the question is put to whole tiles (qpkit train-classifier) instead of to every pixel."""
         return self.model.architecture.lower() == TILE_CLASSIFIER
+
+
+def _are_channels(value: Any) -> bool:
+    """Whether a plan can count with it; the network itself checks the rest of its options."""
+    is_list = isinstance(value, list) and 2 <= len(value) <= 6
+    return is_list and all(isinstance(width, int) and width >= 1 for width in value)
 
 
 def is_run(weights: str) -> bool:

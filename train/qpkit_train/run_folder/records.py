@@ -42,8 +42,17 @@ _T = TypeVar("_T")
 _FORMER_NAMES: Final = {"waiting_share": "waiting_fraction"}
 """Of run.json, before 0.2."""
 
-_LATER: Final = (("model", "context"), ("model", "mpp"), ("loss", "branch_weights"))
-"""Settings that came after the first runs, and change nothing where they are empty."""
+_ADDED: Final = {
+    "model": ("context", "mpp"),
+    "loss": ("branch_weights",),
+    "optim": ("momentum", "nesterov"),
+    "sampler": ("foreground",),
+    "augment": (
+        "optical", "optical_p", "style", "style_way", "style_from", "style_p", "pca", "pca_p", "nuclei_range",
+        "motion_px", "motion_p", "glass_px", "glass_p", "emboss", "emboss_p",
+    ),
+}  # fmt: skip
+"""Settings that came later, by section: a run that leaves them at their defaults keeps its id."""
 
 _PACKAGES: Final = ("qpkit", "torch", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy")
 
@@ -71,6 +80,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
         appearance: What the training tiles look like; None in runs of earlier versions.
         parameters: "all" of the network, and those that are "learning".
         origins: Runs that the first weights are from, by setting: "run", "folder" and "best_epoch".
+        plan: What was decided for the tiles, and their "fingerprint"; empty without a plan.
         epochs: That ran.
         best_epoch: From 1; 0 before the first.
         metrics: Of the best epoch: accuracy, mean_dice, mean_iou, classes.
@@ -100,6 +110,7 @@ class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     appearance: Appearance | None = None
     parameters: dict[str, int] = {}
     origins: dict[str, dict[str, Any]] = {}
+    plan: dict[str, Any] = {}
     epochs: int = 0
     best_epoch: int = 0
     metrics: dict[str, Any] = {}
@@ -157,9 +168,12 @@ def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence
         tables[section] = {former.get(key, key): value for key, value in tables[section].items()}
     if recipe.semi == SemiConfig():  # as before there was a mean teacher
         del tables["semi"]
-    for section, name in _LATER:  # as before there were these settings, where nothing is said in them
-        if not tables[section][name]:
-            del tables[section][name]
+    for section, added in _ADDED.items():  # as before there were these settings
+        own = getattr(recipe, section)
+        for name in added:
+            if getattr(own, name) == getattr(type(own)(), name):
+                del tables[section][name]
+    del tables["plan"]  # what it came to stands in the settings that it decided
     parts = [tables, label_map_to_builtins(labels), tiles_sha256, *([colors] if colors else [])]
     identity = msgspec.json.encode(parts)
     return f"{recipe.name}-{hashlib.sha256(identity).hexdigest()[:6]}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -38,8 +39,16 @@ from qpkit_train.run_folder.records import (
 from qpkit_train.run_folder.tensorboard import EVENTS_FOLDER
 
 
-def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: torch.device) -> RunFile:
-    """Describe a run before its first epoch."""
+def run_file(
+    tile_set: TileSet,
+    recipe: Recipe,
+    data: TrainingTiles,
+    device: torch.device,
+    *,
+    plan: Mapping[str, Any] = MappingProxyType({}),
+    notes: Sequence[str] = (),
+) -> RunFile:
+    """Describe a run before its first epoch; `plan` and `notes` are what is known beside recipe and tiles."""
     table = sha256(tile_set.root / TABLE_NAME)
     downsamples = {tile.downsample for tile in tile_set.tiles}
     colors = _colors_of(tile_set)
@@ -61,7 +70,8 @@ def run_file(tile_set: TileSet, recipe: Recipe, data: TrainingTiles, device: tor
             **({"colors": colors} if colors else {}),
         },
         sampler=data.sampler.describe(),
-        notes=list(data.notes),
+        notes=[*notes, *data.notes],
+        plan=dict(plan),
         versions=versions(),
         device=device_name(device),
         process=this_process(),
@@ -101,7 +111,12 @@ def resumed_run_file(root: Path, file: RunFile, note: str = "") -> RunFile:
     there = read_run_file(root)
     notes = [*there.notes, *([note] if note else [])]
     return msgspec.structs.replace(
-        file, normalization=there.normalization, appearance=there.appearance, origins=there.origins, notes=notes
+        file,
+        normalization=there.normalization,
+        appearance=there.appearance,
+        origins=there.origins,
+        plan=there.plan,
+        notes=notes,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +100,9 @@ def _libraries() -> tuple[Any, Any]:
 
 def _traced(whole: torch.nn.Module, run_root: Path, card: ModelCard) -> bytes:
     free = {0: "batch", 2: "height", 3: "width"}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    # Where it fails, torch prints the whole graph.
+    silent = redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), silent:
         warnings.simplefilter("ignore")  # of torch's about its own exporter, and of tracing shapes
         file = Path(folder) / "model.onnx"
         try:

@@ -6,9 +6,11 @@ encoder take `encoder` and `depth`, too, and keep it in their attribute `encoder
 which freezing holds still; further encoders of the same kind stand in a ModuleList `context_encoders`.
 
 Those that take several images get `factors`, too, such as (1, 4), and map (n, 3 k, h, w): k concentric images of as
-many px, the tile's own first, each of which shows `factor` times as much. While they train, those with an attribute
-`branches` give (n, (1 + branches) * classes, h, w): behind the answer what each branch would answer, at the tile's
-resolution.
+many px, the tile's own first, each of which shows `factor` times as much.
+
+In training a network may answer with a tuple: the logits, then coarser ones (deep supervision), or, of those with an
+attribute `branches`, what each of so many branches would answer, at the tile's resolution. `models/forward.py` gives
+whoever wants one answer the first.
 """
 
 from __future__ import annotations

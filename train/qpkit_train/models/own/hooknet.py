@@ -82,8 +82,8 @@ class HookNet(nn.Module):
         self.wide_heads = nn.ModuleList(nn.Conv2d(filters, classes, 1) for _ in factors[1:])
         self.segmentation_head = nn.Sequential(nn.Conv2d(filters, classes, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 3 k, h, w) to (n, classes, h, w) logits, and in training those of the wider branches behind them."""
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(n, 3 k, h, w) to (n, classes, h, w) logits, and in training those of the wider branches after them."""
         images = x.chunk(len(self.factors), dim=1)
         hook: Tensor | None = None
         wide_answers: list[Tensor] = []
@@ -93,7 +93,7 @@ class HookNet(nn.Module):
             if self.training:
                 wide_answers.insert(0, as_the_tile(self.wide_heads[number - 1](found[0]), self.factors[number]))
         answer: Tensor = self.segmentation_head(self.unets[0](images[0], hook)[0])
-        return torch.cat([answer, *wide_answers], dim=1) if self.training else answer
+        return (answer, *wide_answers) if self.training else answer
 
 
 @architecture("hooknet", has_encoder=False, images=(2, ANY))

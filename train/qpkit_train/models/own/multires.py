@@ -90,8 +90,8 @@ class MultiResolution(nn.Module):
             nn.Conv2d(2 * classes, _MIXED, 1), nn.ReLU(), nn.Conv2d(_MIXED, classes, 1)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 6, h, w) to (n, classes, h, w) logits, and in training those of both branches behind them."""
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(n, 6, h, w) to (n, classes, h, w) logits, and in training those of both branches after them."""
         tile, wide = x.chunk(2, dim=1)
         features = list(self.encoder(tile))
         wider = self.context_decoder((self.context_encoders[0] if len(self.context_encoders) else self.encoder)(wide))
@@ -100,7 +100,7 @@ class MultiResolution(nn.Module):
         own = self.head(self.decoder(features)[0])
         other = as_the_tile(self.context_head(wider[0]), self.factor)
         answer: Tensor = self.segmentation_head(torch.cat([own, other], dim=1))
-        return torch.cat([answer, own, other], dim=1) if self.training else answer
+        return (answer, own, other) if self.training else answer
 
 
 @architecture("multires", has_encoder=True, default_depth=5, images=(2, 2))
