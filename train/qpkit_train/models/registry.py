@@ -168,17 +168,17 @@ def _build_foreign(config: ModelConfig, classes: int) -> torch.nn.Module:
 
 
 def _build_own(own: Architecture, config: ModelConfig, classes: int) -> torch.nn.Module:
-    options = {**config.options, **({"factors": config.factors} if own.images[1] > 1 else {})}
+    seen: dict[str, Any] = {"factors": config.factors} if own.images[1] > 1 else {}
     if own.has_encoder:
         _check_encoder(config.encoder)
         depth = config.encoder_depth or own.default_depth
-        return own.build(classes, encoder=config.encoder, depth=depth, **options)
+        return own.build(classes, encoder=config.encoder, depth=depth, **seen, **config.options)
     if config.encoder != "none" or config.encoder_weights != "none" or config.encoder_depth or config.freeze_encoder:
         raise ConfigError(
             f"model: {own.name} has no encoder; set model.encoder=none and model.encoder_weights=none, and leave "
             "encoder_depth and freeze_encoder out"
         )
-    return own.build(classes, **options)
+    return own.build(classes, **seen, **config.options)
 
 
 def _check_encoder(name: str) -> None:
