@@ -50,6 +50,14 @@ def _model(path: Path) -> Info:
         from qpkit_train.inference.running.onnx_model import OnnxModel
 
     card = OnnxModel(path).card
-    facts = {"file": str(path), "run": card.run, "recipe": card.name, "um/px": card.mpp, "downsample": card.downsample}
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "run": card.run,
+        "recipe": card.name,
+        "um/px": card.mpp,
+        "downsample": card.downsample,
+    }
+    if len(card.factors) > 1:
+        facts["surroundings"] = [f"{factor} times" for factor in card.factors[1:]]
     rows = [{"channel": i, "class": card.labels.name_of(v)} for i, v in enumerate(card.labels.trained_values)]
     return Info(kind="model", facts=facts, rows=rows)

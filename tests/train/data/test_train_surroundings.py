@@ -199,6 +199,7 @@ def test_what_does_not_fit_is_one_line_before_the_first_step(
         ("model.mpp=[0.5]", "model.mpp"),
         ("model.mpp=[0.5,0.8]", "whole factors"),
         ("model.mpp=[0,1]", "model.mpp"),
+        ("model.context=[4096]", "below 1024"),
         ("semi.weight=1", "see one image"),
     ],
 )

@@ -99,6 +99,7 @@ def test_the_published_hooknet_meets_where_um_per_px_times_two_to_the_depth_agre
         ({"context": [8]}, "powers of 2, at most 4"),
         ({"context": [2, 6]}, "agree nowhere"),
         ({"options": {"depth": 5}}, "depth of 1 to 4"),
+        ({"options": {"factors": [1, 2]}}, "multiple values for keyword argument 'factors'"),
         ({"architecture": "multires", "encoder": "resnet18", "options": {}, "context": [32]}, "at most 16"),
         ({"architecture": "multires", "encoder": "resnet18", "options": {}, "context": [2, 4]}, "takes 2 images"),
         (

@@ -88,8 +88,9 @@ def require_surroundings(tile_set: TileSet, recipe: Recipe) -> None:
 
 def _faults(tile_set: TileSet, recipe: Recipe) -> Iterator[str]:
     factors, mpp = recipe.model.factors, recipe.model.mpp
-    # Not `<=`: it is NaN where tiles do not say.
-    if mpp and not abs(tile_set.mpp / mpp[0] - 1) <= 0.01:
+    if mpp and math.isnan(tile_set.mpp):
+        yield "the tiles have no um/px in common; say model.context instead of model.mpp, or export with --mpp"
+    elif mpp and abs(tile_set.mpp / mpp[0] - 1) > 0.01:
         yield f"tiles are at {tile_set.mpp:g} um/px, model.mpp begins with {mpp[0]:g}; export with --mpp {mpp[0]:g}"
     if len(factors) == 1:
         return

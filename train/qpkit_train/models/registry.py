@@ -14,7 +14,7 @@ from qpkit.errors import ConfigError, listed, or_else
 from qpkit_train.machine.torchvision_shim import ensure_torchvision
 from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.published import encoder_state
-from qpkit_train.recipe.settings import ModelConfig
+from qpkit_train.recipe.settings import TILE_CLASSIFIER, ModelConfig
 
 _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Published DenseNets still say norm.1 where torchvision says norm1."""
@@ -138,7 +138,8 @@ def _check_images(own: Architecture | None, config: ModelConfig) -> None:
             f"model.architecture {config.architecture} sees surroundings; say which with model.context, such as [4]"
         )
     if wider + 1 > most:
-        others = listed([other.name for other in own_architectures().values() if wider + 1 <= other.images[1]])
+        there = (other for other in own_architectures().values() if other.name != TILE_CLASSIFIER)
+        others = listed([other.name for other in there if wider + 1 <= other.images[1]])
         raise ConfigError(
             f"model.context: {config.architecture} takes {most} image{'s' * (most > 1)}, and with surroundings of "
             f"{listed(map(str, config.factors[1:]))} times there are {wider + 1}; leave some out, or take {others}"
@@ -175,17 +176,17 @@ def _build_foreign(config: ModelConfig, classes: int) -> torch.nn.Module:
 
 
 def _build_own(own: Architecture, config: ModelConfig, classes: int) -> torch.nn.Module:
-    options = {**config.options, **({"factors": config.factors} if own.images[1] > 1 else {})}
+    seen: dict[str, Any] = {"factors": config.factors} if own.images[1] > 1 else {}
     if own.has_encoder:
         _check_encoder(config.encoder)
         depth = config.encoder_depth or own.default_depth
-        return own.build(classes, encoder=config.encoder, depth=depth, **options)
+        return own.build(classes, encoder=config.encoder, depth=depth, **seen, **config.options)
     if config.encoder != "none" or config.encoder_weights != "none" or config.encoder_depth or config.freeze_encoder:
         raise ConfigError(
             f"model: {own.name} has no encoder; set model.encoder=none and model.encoder_weights=none, and leave "
             "encoder_depth and freeze_encoder out"
         )
-    return own.build(classes, **options)
+    return own.build(classes, **seen, **config.options)
 
 
 def _check_encoder(name: str) -> None:

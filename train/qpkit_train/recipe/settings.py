@@ -76,6 +76,8 @@ class ModelConfig(Section, frozen=True, kw_only=True):
             yield "model.context and model.mpp say the same; leave one of them out"
         elif any(later <= before for before, later in itertools.pairwise((1, *self.context))):
             yield f"model.context = {self.context} has to rise from above 1, such as [4] or [4, 16]"
+        elif self.context and self.context[-1] >= _MOST_FACTOR:
+            yield f"model.context = {self.context} has to stay below {_MOST_FACTOR}"
         elif self.mpp and not _are_multiples(self.mpp):
             yield f"model.mpp = {self.mpp} has to rise by whole factors of the first, such as [0.5, 2]"
 

@@ -17,6 +17,7 @@ from qpkit.errors import FormatError
 from qpkit.slides import Slide
 from qpkit_train.appearance import look_of
 from qpkit_train.data.surroundings import sample_of
+from qpkit_train.stride import stride_for
 
 _MOST_TILES: Final = 64
 _SIDE: Final = 256
@@ -64,9 +65,11 @@ def middles_of(slide: Slide, tiles: Sequence[Tile], factors: Sequence[int] = (1,
 
 
 def _middles(slide: Slide, tiles: Sequence[Tile], factors: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    unit = stride_for(factors) if len(factors) > 1 else 1
     for tile in tiles:
-        side = min(_SIDE, tile.width, tile.height)
-        x, y = tile.x + (tile.width - side) // 2, tile.y + (tile.height - side) // 2
+        side = max(unit, min(_SIDE, tile.width, tile.height) // unit * unit)
+        # On the px of the widest image.
+        x, y = tile.x + (tile.width - side) // 2 // unit * unit, tile.y + (tile.height - side) // 2 // unit * unit
         try:
             pixels = sample_of(slide, replace(tile, x=x, y=y, width=side, height=side, halo=0), factors)
         except (FormatError, OSError):

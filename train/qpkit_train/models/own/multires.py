@@ -3,7 +3,7 @@
 - Both have an encoder of segmentation_models_pytorch, by default each its own.
 - What the wide one decodes where its um/px are those of the tile's second-last encoder block is compressed stepwise by
   1 x 1 convolutions and merged there, by further 1 x 1 convolutions, px on the px that shows the same place. What a px
-  carries has seen all of the surroundings on its way down and up.
+  carries has seen far into the surroundings on its way down and up.
 - In the end the wide one's answer is cut to the tile, resized, put beside the tile's, and 1 x 1 convolutions decide.
 
 Ours where the document is silent or says two things: it says that nothing is cropped away and that px are aligned;
