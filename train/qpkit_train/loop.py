@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,9 +43,11 @@ from qpkit_train.machine.processes import (
     ranks,
     whole_batch,
 )
+from qpkit_train.machine.seeding import seeded
 from qpkit_train.models.averaging import WeightAverage
 from qpkit_train.models.forward import Network, forward, forward_levels, padded_targets
 from qpkit_train.models.registry import encoders_of
+from qpkit_train.optimizer import optimizer_of
 from qpkit_train.planning.plan import check_memory, planned
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder import journal, records, weights
@@ -143,7 +143,7 @@ class Training:
         self.root, self.recipe, self.data, self.fabric = root, recipe, data, fabric
         factors = recipe.model.factors
         self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table, factors=factors)
-        with lead_first(), _seeded(recipe.seed, 0, fabric.device):
+        with lead_first(), seeded(recipe.seed, 0, fabric.device):
             self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
             classes = dict(zip(data.labels.trained_values, data.names, strict=True))
             appearance = file.appearance or measured_appearance(self.reader, data.train, classes)
@@ -153,7 +153,7 @@ class Training:
         self.file = with_network(file, started, self.normalization, appearance)
         network = over_all_processes(started.network, fabric.device)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's overloads leave it out
-        self.optimizer = _optimizer(recipe, self.network)
+        self.optimizer = optimizer_of(recipe.optim, self.network)
         # `network` owns the weights and names them, `runs` is called to measure, `model` (in Fabric) to train.
         self.runs = compiled(self.network) if recipe.compile else self.network
         with quiet():
@@ -243,7 +243,7 @@ class Training:
         shown = math.nan
         started = time.perf_counter()
         self.begin_learning()
-        with _seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
+        with seeded(self.recipe.seed, self.epoch + 1, self.fabric.device):
             for step, batch in enumerate(source):
                 rates.append(self._scheduled_rate())
                 losses.append(self.step(batch, step))
@@ -418,24 +418,3 @@ class Training:
         assert self.state is not None  # an epoch was trained or restored
         file = journal.close(self.root, self.file, self.state, self.data, is_lead=rank() == 0)
         return journal.fit_report(self.root, file, self.state, self.data, resumed_from=resumed_from)
-
-
-def _optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimizer:
-    optim = recipe.optim
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    if optim.name == "sgd":
-        return torch.optim.SGD(
-            learning, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov, weight_decay=optim.weight_decay
-        )
-    kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    return kind(learning, lr=optim.lr, weight_decay=optim.weight_decay)
-
-
-@contextmanager
-def _seeded(seed: int, part: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators (initial weights, dropout) for a block and put them back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Initial weights (part 0) are those of one process in all; the dropout of the others has numbers of its own.
-        key = (seed, part, 2, rank()) if part and rank() else (seed, part, 2)
-        torch.manual_seed(int(np.random.default_rng(key).integers(2**62)))
-        yield

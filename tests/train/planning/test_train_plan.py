@@ -17,9 +17,10 @@ from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, LabelError, QpkitError
 from qpkit_train.compare import compare
 from qpkit_train.data.batches import TileReader
-from qpkit_train.loop import _optimizer, fit
+from qpkit_train.loop import fit
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.models.own.nnunet import build_nnunet
+from qpkit_train.optimizer import optimizer_of
 from qpkit_train.planning.fingerprint import Colors, Fingerprint, fingerprint
 from qpkit_train.planning.memory import step_bytes
 from qpkit_train.planning.plan import Plan, check_memory, make_plan, planned
@@ -265,11 +266,11 @@ def test_settings_that_plan_nothing_are_named(overrides: list[str], message: str
 
 def test_the_shipped_recipe_trains_as_nnunet_does() -> None:
     recipe = load_recipe("nnunet")
-    optimizer = _optimizer(recipe, torch.nn.Linear(2, 2))
+    optimizer = optimizer_of(recipe.optim, torch.nn.Linear(2, 2))
     assert isinstance(optimizer, torch.optim.SGD)
     told = {key: optimizer.defaults[key] for key in ("lr", "momentum", "nesterov", "weight_decay")}
     assert told == {"lr": 0.01, "momentum": 0.99, "nesterov": True, "weight_decay": 3e-5}
-    assert _optimizer(tiny_recipe("optim.name=sgd"), torch.nn.Linear(2, 2)).defaults["momentum"] == 0.9
+    assert optimizer_of(tiny_recipe("optim.name=sgd").optim, torch.nn.Linear(2, 2)).defaults["momentum"] == 0.9
     steps = recipe.optim.steps_per_epoch * recipe.optim.epochs
     halfway = learning_rate(recipe.optim, step=steps // 2, steps_per_epoch=recipe.optim.steps_per_epoch)
     assert (steps, halfway) == (250_000, pytest.approx(0.01 * 0.5**0.9))
