@@ -35,7 +35,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
         encoder: Name of an encoder, "resnet34"; timm's come as "tu-<name>"; "none" for architectures without one.
         encoder_weights: "none", the name of published weights ("imagenet"), a local .safetensors or .pth file, a folder
             with model.safetensors and config.json, "hub:OWNER/NAME" for a repository on huggingface.co, or "run:PATH"
-            for the encoder of another run's best epoch, of qpkit train or of qpkit train-classifier.
+            for the encoder of another run's best epoch, of qpkit train, train-classifier or pretrain.
         encoder_depth: Number of times the encoder halves the image, 3..5; 0 takes the architecture's own default.
         freeze_encoder: The encoder stays as it starts: no gradients, and its batch norms keep their statistics.
         weights: "run:PATH" starts from the whole model of another run; "" does not. A head for other classes is

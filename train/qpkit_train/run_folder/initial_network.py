@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import torch
 from torch import Tensor
 
 from qpkit.errors import ConfigError, FormatError, listed
+from qpkit.files import sha256
 from qpkit_train.models.card import STRIDE
 from qpkit_train.models.published import encoder_part
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoders_of, load_encoder
@@ -22,6 +23,10 @@ from qpkit_train.recipe.settings import RUN_PREFIX, ModelConfig, Recipe, is_run
 from qpkit_train.run_folder.records import BEST_NAME
 from qpkit_train.run_folder.run import Run, load_run
 from qpkit_train.run_folder.weights import read_tensors
+
+PRETRAINED_NAME: Final = "pretrain.json"
+ENCODER_NAME: Final = "encoder.safetensors"
+"""What `qpkit pretrain` leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,10 @@ def initial_network(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:
     config = recipe.model
     if config.weights:
         started = _from_model(recipe, names)
+    elif is_run(config.encoder_weights) and _pretrained(config).is_file():
+        file = str(_pretrained(config).with_name(ENCODER_NAME))
+        network = build_model(msgspec.structs.replace(config, encoder_weights=file), len(names))
+        started = InitialNetwork(network, {"encoder_weights": {"pretrained": file, "sha256": sha256(Path(file))}}, ())
     elif is_run(config.encoder_weights):
         started = _from_encoder(recipe, names)
     else:
@@ -120,6 +129,11 @@ def _frozen(started: InitialNetwork, config: ModelConfig) -> InitialNetwork:
         return started
     note = "the frozen encoder has random weights (model.encoder_weights = none): it will never see more than noise"
     return InitialNetwork(started.network, started.origins, (*started.notes, note))
+
+
+def _pretrained(config: ModelConfig) -> Path:
+    """Where `qpkit pretrain` would have left its record, if it made what "run:PATH" names."""
+    return Path(config.encoder_weights.removeprefix(RUN_PREFIX)) / PRETRAINED_NAME
 
 
 def _from_encoder(recipe: Recipe, names: Sequence[str]) -> InitialNetwork:

@@ -1,0 +1,1 @@
+"""Encoders that learn from tissue that nobody has annotated."""
