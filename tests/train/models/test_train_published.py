@@ -106,7 +106,7 @@ def test_without_a_network_it_says_so_at_once_and_what_else_to_do(
     for value, reason in (("1", "HF_HUB_OFFLINE is set"), ("true", "HF_HUB_OFFLINE is set"), ("0", "does not answer")):
         monkeypatch.setenv("HF_HUB_OFFLINE", value)
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-        with pytest.raises(ConfigError, match=rf"resnet18 \(some/repo\) .*{reason}.*encoder_weights=none"):
+        with pytest.raises(ConfigError, match=rf"some/repo of resnet18 .*{reason}.*none for random weights"):
             fetch("some/repo", "model.safetensors", revision=None, encoder="resnet18")
     assert time.monotonic() - started < 4
     monkeypatch.setattr(published, "_unreachable", lambda: None)

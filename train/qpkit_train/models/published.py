@@ -168,9 +168,8 @@ def fetch(repo: str, filename: str, *, revision: str | None, encoder: str) -> Pa
             f"With a file: --set model.encoder_weights=path/to/{filename}"
         ) from cause
     raise ConfigError(
-        f"model.encoder_weights: the weights of {encoder} ({repo}) are not on this machine and cannot be fetched "
-        f"({reason}); train from random weights with --set model.encoder_weights=none, or fetch {filename} elsewhere "
-        f"and pass --set model.encoder_weights=path/to/{filename}"
+        f"model.encoder_weights: {repo} of {encoder} is not on this machine and cannot be fetched ({reason}); with a "
+        f"file: --set model.encoder_weights=path/to/{filename}, or none for random weights"
     ) from cause
 
 
