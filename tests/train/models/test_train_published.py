@@ -111,7 +111,7 @@ def test_without_a_network_it_says_so_at_once_and_what_else_to_do(
     assert time.monotonic() - started < 4
     monkeypatch.setattr(published, "_unreachable", lambda: None)
     monkeypatch.setattr(hub, "hf_hub_download", lambda *_, **__: exec("raise OSError('gone\\nand more')"))
-    with pytest.raises(ConfigError, match=r"\(OSError: gone\); train"):
+    with pytest.raises(ConfigError, match=r"\(OSError: gone\); with a file"):
         fetch("some/repo", "model.safetensors", revision=None, encoder="resnet18")
 
 
