@@ -102,6 +102,9 @@ def decode(content: bytes, layer: str, name: str) -> NDArray[Any]:
         if PurePosixPath(name).suffix in (".tif", ".tiff"):
             return _read_tiff(content)
         with Image.open(io.BytesIO(content)) as image:
+            # Pillow's own guard is off where large pictures were opened. A byte holds eight px at most.
+            if image.width * image.height > 8 * _DEFLATE_LIMIT * len(content):
+                raise ValueError(f"its {image.width} x {image.height} px are not in {len(content):,} bytes of file")
             mode = "RGB" if layer.startswith("image") else "L"
             return np.asarray(image.convert(mode) if image.mode != mode else image)
     except DAMAGED_IMAGE as err:

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from qpkit.dataset.stores.layers import ImageFormat, decode, encode, suffix_of
 from qpkit.errors import FormatError
@@ -46,13 +47,22 @@ def test_a_damaged_layer_is_read_or_named(layer: str, data: st.DataObject) -> No
         assert str(err).startswith(f"{NAMES[layer]}: tile cannot be read")
 
 
+@pytest.mark.parametrize("guard", [Image.MAX_IMAGE_PIXELS, None])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_picture_that_claims_to_be_huge_is_refused() -> None:
+def test_a_picture_that_claims_to_be_huge_is_refused(guard: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", guard)  # None once somebody has opened a large picture
     content = bytearray(FILES["image"])
     struct.pack_into(">II", content, 16, 65535, 65535)  # width and height of a PNG
     struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
     with pytest.raises(FormatError, match="cannot be read"):
         decode(bytes(content), "image", "tile.png")
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_picture_of_one_value_is_read_however_small_its_file_is(bits: int) -> None:
+    content = io.BytesIO()
+    Image.new("1" if bits == 1 else "L", (2048, 2048), 1).save(content, "PNG", optimize=True)
+    assert decode(content.getvalue(), "mask", "tile.png").shape == (2048, 2048)
 
 
 def test_a_header_that_promises_more_than_the_file_can_hold_takes_no_memory() -> None:
