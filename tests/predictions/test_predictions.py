@@ -137,10 +137,10 @@ def with_overviews(path: Path, pixels: NDArray[np.uint8], *, fill: int, nearest:
 
 
 def painted(width: int, height: int, bands: int, fill: int) -> NDArray[np.uint8]:
-    """Glass with a square of noise."""
+    """Glass with a square of noise, which often ends at the right or lower edge."""
     rng = np.random.default_rng(width * height)
     pixels = np.full((bands, height, width), fill, np.uint8)
-    x, y = rng.integers(0, width - 300), rng.integers(0, height - 300)
+    x, y = (int(rng.choice([size - 300, rng.integers(0, size - 300)])) for size in (width, height))
     pixels[:, y : y + 300, x : x + 300] = rng.integers(0, 256, (bands, 300, 300))
     return pixels
 
