@@ -18,11 +18,13 @@ from qpkit.ops.scores.confusion import IGNORE_INDEX, class_scores, confusion_of,
 from qpkit.ops.scores.probability_levels import LEVELS, confidence_of, empty_levels, levels_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.values.tiles import RunEvaluation, ScoredTile
-from qpkit_train.data.batches import MiniBatch, Prefetcher, TileReader, WholeTiles, mask_values
+from qpkit_train.data.batches import MiniBatch, Prefetcher, WholeTiles, mask_values
+from qpkit_train.data.one_object import tile_reader
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.losses.loss import make_loss
 from qpkit_train.models.forward import cropped, padded_targets
+from qpkit_train.prompting import Prompting
 from qpkit_train.run_folder.run import Run
 
 SHOWN: Final = 8
@@ -44,7 +46,7 @@ def evaluate_run(run: Run, *, tiles: Path | None = None, on_progress: OnProgress
     tile_set = _tiles_of(run, root)
     data = training_tiles_of(tile_set, run.recipe)
     judging = _Evaluation(run, data)
-    reader = TileReader(tile_set, table=data.table, factors=run.recipe.model.factors)
+    reader = tile_reader(tile_set, run.recipe, data.table)
     batches = WholeTiles(reader, data.measured, batch_size=measuring_batch(run.recipe, data))
     for batch in Prefetcher(batches, workers=run.recipe.data.workers):
         judging.add(batch)
@@ -75,6 +77,7 @@ class _Evaluation:
         weights = class_weights(run.recipe, data.names, run.file.sampler["pixels_per_epoch"])
         on_device = None if weights is None else torch.tensor(weights, device=self._predictor.device)
         self._loss = make_loss(run.recipe.loss, background=data.background, class_weights=on_device)
+        self._prompting = Prompting(run.recipe, self._predictor.logits)
         self.losses: list[float] = []
         self._weighted, self._pixels = 0.0, 0
         self._confusion, self._levels = empty_confusion(len(data.names)), empty_levels(len(data.names))
@@ -85,6 +88,7 @@ class _Evaluation:
     def add(self, batch: MiniBatch) -> None:
         """Measure one batch."""
         images = batch.images.to(self._predictor.device).float() / 255
+        images = self._prompting.measured(images, batch.targets)
         known, logits = padded_targets(batch.targets.to(images.device)).long(), self._predictor.logits(images)
         count = int((known != IGNORE_INDEX).sum())
         self._weighted += float(self._loss(logits, known)) * count

@@ -24,8 +24,9 @@ from qpkit.progress import OnNote, OnProgress, no_note, no_progress
 from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach
 from qpkit_train.augment.style_sources import style_source
-from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, TileReader, WholeTiles
+from qpkit_train.data.batches import EpochBatches, MiniBatch, Prefetcher, WholeTiles
 from qpkit_train.data.normalization import choose_normalization
+from qpkit_train.data.one_object import tile_reader
 from qpkit_train.data.tile_labels import tile_labels
 from qpkit_train.data.tile_looks import measured_appearance
 from qpkit_train.data.training_tiles import TrainingTiles, class_weights, measuring_batch, training_tiles_of
@@ -49,6 +50,7 @@ from qpkit_train.models.forward import Network, forward, forward_levels, padded_
 from qpkit_train.models.registry import encoders_of
 from qpkit_train.optimizer import optimizer_of
 from qpkit_train.planning.plan import check_memory, planned
+from qpkit_train.prompting import Prompting
 from qpkit_train.recipe.settings import Recipe
 from qpkit_train.run_folder import journal, records, weights
 from qpkit_train.run_folder.fit_report import FitReport
@@ -142,10 +144,11 @@ class Training:
     ) -> None:
         self.root, self.recipe, self.data, self.fabric = root, recipe, data, fabric
         factors = recipe.model.factors
-        self.reader = TileReader(data.tile_set, cache_mb=recipe.data.cache_mb, table=data.table, factors=factors)
+        self.reader = tile_reader(data.tile_set, recipe, data.table, cache_mb=recipe.data.cache_mb)
         with lead_first(), seeded(recipe.seed, 0, fabric.device):
             self.normalization = file.normalization or choose_normalization(recipe.data, self.reader, data.train)
-            classes = dict(zip(data.labels.trained_values, data.names, strict=True))
+            named = data.tile_set.labels if recipe.model.click_px else data.labels
+            classes = {value: named.name_of(value) for value in named.trained_values}
             appearance = file.appearance or measured_appearance(self.reader, data.train, classes)
             started = (resumed_network if is_resumed else initial_network)(recipe, data.names)
             if not is_resumed:
@@ -164,6 +167,7 @@ class Training:
         source = style_source(recipe.augment, self.reader, data.train)
         self.augment = Augmenter(recipe.augment, seed=recipe.seed, factors=factors, source=source)
         self.semi = MeanTeacher(recipe, self.network, data, self.reader, fabric, self._logits, source)
+        self.prompting = Prompting(recipe, self._present_answer)
         self.errors = TileErrors(len(data.train), is_wanted=recipe.sampler.hard_negatives > 0)
         self.steps_per_epoch = int(file.sampler["batches"])
         self.state: State | None = None
@@ -294,6 +298,7 @@ class Training:
             total=batch.total,
             margin=batch.margin,
         )
+        pixels = self.prompting.clicked(pixels, targets, epoch=self.epoch, step=step, first=batch.first)
         answers, known = self._forward(pixels, targets)
         self.errors.note(batch.tiles, answers[0].detach(), known)
         held = [whole_batch(logits, target_of(logits, known), total=batch.total) for logits in answers]
@@ -344,6 +349,16 @@ class Training:
     def _logits(self, network: Network, pixels: Tensor) -> Tensor:
         return forward(network, pixels, self.normalization)
 
+    def _present_answer(self, pixels: Tensor) -> Tensor:
+        """What the network as it is says while it learns; it goes on learning afterwards."""
+        is_learning = self.model.training
+        self.model.eval()
+        with torch.no_grad(), self.fabric.autocast():
+            logits = self._logits(self.runs, pixels)
+        if is_learning:
+            self.begin_learning()
+        return logits
+
     def _checked(self, loss: Tensor, step: int) -> float:
         value = float(loss)
         if not math.isfinite(value) and rank() == 0:
@@ -363,7 +378,8 @@ class Training:
         with torch.inference_mode():
             for batch in self.read_ahead(source):
                 images, targets = self._on_device(batch)
-                (logits,), known = self._forward(images.float() / 255, targets)
+                pixels = self.prompting.measured(images.float() / 255, targets)
+                (logits,), known = self._forward(pixels, targets)
                 tally.add(batch.tiles, logits, known, self.loss(logits, known))
         return tally.whole()
 
@@ -378,7 +394,8 @@ class Training:
         )
         if self.watch.best_epoch == self.epoch:
             self.confusion = measured.confusion
-            self.thresholds = {} if self.recipe.classifies_tiles else validated(measured.levels, self.data.labels)
+            has_none = self.recipe.classifies_tiles or self.recipe.model.click_px
+            self.thresholds = {} if has_none else validated(measured.levels, self.data.labels)
             if rank() == 0:
                 best = self.root / records.BEST_NAME
                 weights.save_tensors(best, self.network.state_dict(), run=self.file.id, epoch=self.epoch)

@@ -17,7 +17,8 @@ from qpkit_train.augment.augmenter import Augmenter
 from qpkit_train.augment.sampling import reach, without_margin
 from qpkit_train.augment.style_sources import style_source
 from qpkit_train.augment.transforms import settings_shown
-from qpkit_train.data.batches import EpochBatches, TileReader, mask_values
+from qpkit_train.data.batches import EpochBatches, mask_values
+from qpkit_train.data.one_object import tile_reader
 from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
 from qpkit_train.planning.plan import planned
 from qpkit_train.recipe.settings import Recipe
@@ -35,7 +36,7 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
     recipe = planned(tile_set, recipe).recipe
     data = training_tiles_of(tile_set, recipe)
     epoch = data.sampler.epoch(0)
-    reader = TileReader(data.tile_set, table=data.table, factors=recipe.model.factors)
+    reader = tile_reader(data.tile_set, recipe, data.table)
     batches = EpochBatches(
         reader, data.train, epoch,
         groups=data.sampler.groups, crop_px=recipe.data.crop_px, key=(recipe.seed, 0), free=recipe.data.free_crops,

@@ -16,6 +16,7 @@ from qpkit_train.data.ahead import read_ahead
 from qpkit_train.data.surroundings import read_sample
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.models.card import LEVELS as LEVELS
+from qpkit_train.models.card import require_no_clicks
 from qpkit_train.run_folder.records import read_state
 from qpkit_train.run_folder.run import load_run
 
@@ -36,7 +37,7 @@ class TilePredictor:
 
     Raises:
         FormatError: The run is damaged, has no epoch yet, or classifies tiles.
-        ConfigError: `last_weights`, and the run keeps no moving average.
+        ConfigError: `last_weights`, and the run keeps no moving average; or it answers clicks.
     """
 
     def __init__(self, run: Path, *, last_weights: bool = False) -> None:
@@ -48,6 +49,7 @@ class TilePredictor:
                 raise ConfigError(f"{run}: keeps no moving average of its weights; train it with optim.ema=0.99")
             opened = replace(opened, weights=state.model)
         self._predictor = Predictor(opened)
+        require_no_clicks(self._predictor.card)
 
     def predict(self, tile_set: TileSet, tiles: Sequence[TileRecord]) -> Iterator[tuple[TileRecord, TilePrediction]]:
         """Predict tiles in their order.

@@ -66,7 +66,10 @@ class TileReader:
 
     Attributes:
         tile_size: Width and height of every tile, px.
+        is_asking: Whether each sample is asked about something of its own (`asked`), so that tiles have no target alone.
     """
+
+    is_asking = False
 
     def __init__(
         self,
@@ -128,8 +131,9 @@ class TileReader:
             As `read`, (side + 2 margin, side + 2 margin) px; errors as there.
         """
         store = self._tile_set.store
-        if not isinstance(store, SlideStore) or (margin and not free):
+        if not isinstance(store, SlideStore) or (margin and not free) or self.is_asking:
             image, target = self.read(tile)
+            target, wanted = self.asked(tile, target, wanted, rng)
             row, col = crop_corner(target, wanted, side=side, rng=rng, step=self._step)
             corners = [surrounding_corner(row, col, side, self.tile_size, factor) for factor in self._factors]
             parts = [_cut(image[..., 3 * i : 3 * i + 3], *at, side, margin) for i, at in enumerate(corners)]
@@ -140,6 +144,19 @@ class TileReader:
         place = {"x": col, "y": row, "side": side, "margin": margin}
         pixels = joined_images([store.window(tile, "image", factor=factor, **place) for factor in self._factors])
         return pixels, self._encoded(tile, store.window(tile, "mask", **place))
+
+    def whole(
+        self, tile: TileRecord, wanted: Sequence[int], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read a tile with what it is asked about; as `read`, and as `asked`."""
+        image, target = self.read(tile)
+        return image, self.asked(tile, target, wanted, rng)[0]
+
+    def asked(
+        self, tile: TileRecord, target: NDArray[np.uint8], wanted: Sequence[int], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Sequence[int]]:
+        """The target of a tile as this sample learns it, and which values of it a crop should hold; all of it here."""
+        return target, wanted
 
     def _encoded(self, tile: TileRecord, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         target = self._table[mask]
@@ -229,10 +246,10 @@ class EpochBatches:
 
     def _crop_at(self, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         tile = self.tiles[self.epoch.tiles[at]]
-        if self._shows_whole_tiles():
-            return self.reader.read(tile)
         wanted = self.groups[self.epoch.groups[at]].wanted
         rng = np.random.default_rng((*self.key, at))
+        if self._shows_whole_tiles():
+            return self.reader.whole(tile, wanted, rng)
         return self.reader.crop(tile, wanted, side=self.crop_px, rng=rng, free=self.free, margin=self.margin)
 
 
@@ -253,7 +270,10 @@ class WholeTiles:
         start = self._starts[index]
         chosen = self._tiles[start : start + self._batch_size]
         places = np.arange(start, start + len(chosen))
-        return _stack([self._reader.read(tile) for tile in chosen], places, first=0, total=len(chosen))
+        pairs = [
+            self._reader.whole(tile, (), np.random.default_rng(place)) for tile, place in zip(chosen, places, strict=True)
+        ]
+        return _stack(pairs, places, first=0, total=len(chosen))
 
 
 def crop_corner(

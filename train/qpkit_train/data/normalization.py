@@ -53,7 +53,12 @@ class Normalization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 def normalize(images: Tensor, how: Normalization) -> Tensor:
-    """Shift and scale (n, 3 k, h, w) float32 RGB in 0..1: all k images of a sample alike."""
+    """Shift and scale (n, 3 k, h, w) float32 RGB in 0..1: all k images of a sample alike.
+
+    One or two channels more, those of clicks, stay as they are.
+    """
+    if beside := int(images.shape[1]) % 3:
+        return torch.cat([normalize(images[:, :-beside], how), images[:, -beside:]], dim=1)
     if (count := int(images.shape[1]) // 3) > 1:
         return torch.cat([normalize(image, how) for image in images.chunk(count, dim=1)], dim=1)
     if how.greyscale:
@@ -81,13 +86,13 @@ def normalized_bytes(pixels: NDArray[np.uint8], how: Normalization) -> Tensor:
     """Shift and scale on the CPU, to the bit as `normalize` does, in a fifth of the time: by a table of 256 numbers.
 
     Args:
-        pixels: (n, h, w, 3 k) RGB.
+        pixels: (n, h, w, 3 k) RGB, or with channels of clicks behind.
         how: What the network was trained with.
 
     Returns:
         (n, 3 k, h, w) float32, channels last in memory.
     """
-    if how.greyscale:
+    if how.greyscale or pixels.shape[-1] % 3:
         return normalize(torch.from_numpy(pixels).movedim(-1, 1).float() / 255, how)
     levels = torch.arange(256, dtype=torch.float32).view(256, 1, 1, 1).expand(256, 3, 1, 1) / 255
     table = normalize(levels, how).view(256, 3).numpy()

@@ -13,6 +13,7 @@ from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import count_tiles, single_value
 from qpkit.errors import ConfigError, LabelError, listed
 from qpkit_train.data.batches import class_index_table
+from qpkit_train.data.one_object import OBJECT_LABELS
 from qpkit_train.data.sampler import BalancedSampler
 from qpkit_train.data.surroundings import require_surroundings
 from qpkit_train.data.tile_labels import count_partly_labelled, tile_label_map, tile_label_table, tiles_with_label
@@ -33,8 +34,8 @@ class TrainingTiles:
             does; 1 if all were measured.
         validated_on: Where those are from, "val" or "train".
         metric: What chooses the best epoch: "dice", "iou" or "loss".
-        labels: What the model's channels mean: channel i is labels.trained_values[i]. A tile classifier's are not
-            those of the tiles.
+        labels: What the model's channels mean: channel i is labels.trained_values[i]. Those of a tile classifier, and
+            of a network that answers clicks, are not those of the tiles.
         table: (256,) uint8, class index by value of the tiles' masks.
         names: Of the model's channels.
         background: Channel of the background.
@@ -98,7 +99,11 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
     unlabelled = _unlabelled(train, labels, tile_set, recipe)
     if len(unlabelled):
         notes.append(f"a mean teacher labels {len(unlabelled)} of {len(train)} training tiles ([semi])")
-    measured = there = _showing(val, labels.trained_values)
+    # A tile without a class shows no object to click on.
+    asked = labels.trained_values
+    if recipe.model.click_px:
+        asked = tuple(value for value in asked if value != labels.background)
+    measured = there = _showing(val, asked)
     notes += [*_single_value(train, labels), *sampler.notes, *_never_shown(train, labels)]
     if not measured:
         notes.append(
@@ -106,7 +111,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
             "so the figures are better than the model is"
         )
         measured = tuple(train[i] for i in np.unique(sampler.epoch(0).tiles))
-        there = _showing(train, labels.trained_values)
+        there = _showing(train, asked)
     classes = [value for value in labels.trained_values if value != labels.background]
     wanted = recipe.early_stopping.tiles
     if 0 < wanted < len(measured):
@@ -116,6 +121,7 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
     if metric != "loss" and not _shows(measured, classes).any():
         notes.append(f"no validation tile shows a class: the best epoch was chosen by loss instead of {metric}")
         metric = "loss"
+    found = OBJECT_LABELS if recipe.model.click_px else labels
     return TrainingTiles(
         train=train,
         measured=measured,
@@ -123,10 +129,10 @@ def training_tiles_of(tile_set: TileSet, recipe: Recipe) -> TrainingTiles:
         stands_for=_stands_for(_shows(there, classes), _shows(measured, classes)),
         validated_on="val" if val and measured[0].split == "val" else "train",
         metric=metric,
-        labels=labels,
+        labels=found,
         table=class_index_table(tile_set.labels, indices),
-        names=tuple(labels.name_of(value) for value in labels.trained_values),
-        background=labels.trained_values.index(labels.background),
+        names=tuple(found.name_of(value) for value in found.trained_values),
+        background=found.trained_values.index(found.background),
         sampler=sampler,
         unlabelled=unlabelled,
         tile_set=tile_set,

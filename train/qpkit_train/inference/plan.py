@@ -18,7 +18,7 @@ from qpkit_train.inference.running.opening import card_of
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.sharing.finished import job_of
 from qpkit_train.inference.thresholds import VALIDATED, Thresholds, resolved_thresholds, threshold_levels
-from qpkit_train.models.card import ModelCard
+from qpkit_train.models.card import ModelCard, require_no_clicks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +60,14 @@ def plan_predictions(
 
     Raises:
         ConfigError: A threshold of a class that the model does not have, or one that the model does not know; models
-            that cannot be averaged.
+            that cannot be averaged, or that answer clicks.
         FormatError: A model is damaged.
         MissingExtraError: zarr is wanted and not installed.
     """
     if settings.ome_zarr:
         require_zarr()
     card = card_of(run_root, settings)
+    require_no_clicks(card)
     thresholds = resolved_thresholds(settings.thresholds, card)
     limits = threshold_levels(thresholds, card.labels)
     tile_px, halo_px = _tile_and_halo(settings, card)

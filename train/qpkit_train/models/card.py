@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
+from qpkit.errors import ConfigError
 from qpkit.slides import Slide
+from qpkit_train.clicks.discs import CHANNELS
 from qpkit_train.stride import STRIDE as STRIDE
 from qpkit_train.stride import stride_for as stride_for
 
@@ -81,6 +83,7 @@ class ModelCard:
         stride: Height and width of what it takes are multiples of this.
         input_px: The only height and width that it takes; None for any.
         factors: How many times its surroundings each image of a sample shows, the tile itself (1) first.
+        click_px: Radius of the discs in which it sees clicks (`qpkit_train.clicks.discs`); 0 for models that take none.
     """
 
     run: str
@@ -94,6 +97,22 @@ class ModelCard:
     stride: int = STRIDE
     input_px: int | None = None
     factors: tuple[int, ...] = (1,)
+    click_px: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Of its input: those of all images, and of clicks if it takes them."""
+        return 3 * len(self.factors) + CHANNELS * bool(self.click_px)
+
+
+def require_no_clicks(card: ModelCard) -> None:
+    """Refuse a model that answers clicks, where none are made.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if card.click_px:
+        raise ConfigError(f"{card.where}: the model answers clicks; say qpkit predict --prompts, or take another model")
 
 
 class Model(Protocol):
@@ -121,7 +140,8 @@ class Model(Protocol):
         """Predict a batch.
 
         Args:
-            pixels: (n, h, w, 3 k) uint8 RGB of the card's k images, h and w multiples of its stride.
+            pixels: (n, h, w, 3 k) uint8 RGB of the card's k images, channels of clicks behind if it takes them; h and w
+                multiples of its stride.
             halo: px to throw away on each side.
             probabilities, uncertainty: Whether they are wanted.
 

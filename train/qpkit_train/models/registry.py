@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qpkit.errors import ConfigError, listed, or_else
+from qpkit_train.clicks.discs import CHANNELS
 from qpkit_train.machine.torchvision_shim import ensure_torchvision
 from qpkit_train.models.own import Architecture, own_architectures
 from qpkit_train.models.published import encoder_state
@@ -29,6 +30,8 @@ _SIZES: Final = "; say the image size and further options of those weights in mo
 
 def build_model(config: ModelConfig, classes: int) -> torch.nn.Module:
     """Make a network that maps (n, 3, h, w) float to (n, classes, h, w) logits; h and w multiples of its stride.
+
+    One that sees surroundings or takes clicks has more channels: `config.channels`.
 
     A tile classifier gives (n, classes, 1, 1). Weights of other runs: `qpkit_train.run_folder.initial_network`.
 
@@ -98,7 +101,8 @@ def encoder_depth(config: ModelConfig) -> int:
 def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Load strictly: every tensor of the encoder has to be there with its shape; further ones (a classifier) may be.
 
-    Where the encoder takes the channels of k images, the weights for one stand for each, divided by k.
+    Where the encoder takes the channels of k images, the weights for one stand for each, divided by k. Those for
+    channels of clicks stay as they are, random.
 
     Raises:
         ConfigError: One is missing or of another shape.
@@ -119,19 +123,27 @@ def load_encoder(encoder: torch.nn.Module, state: Mapping[str, Tensor], *, sourc
 
 def _for_images(weights: Tensor, wanted: Tensor | None) -> Tensor:
     """Repeat a first layer's (out, 3, h, w) weights for (out, 3 k, h, w); others as they are."""
-    if wanted is None or weights.ndim != 4 or weights.shape[1] != 3 or wanted.ndim != 4 or wanted.shape[1] % 3:
+    if wanted is None or weights.ndim != 4 or weights.shape[1] != 3 or wanted.ndim != 4:
+        return weights
+    if wanted.shape[1] == 3 + CHANNELS:
+        return torch.cat([weights, wanted[:, 3:].to(weights.dtype)], dim=1)
+    if wanted.shape[1] % 3:
         return weights
     images = wanted.shape[1] // 3
     return weights if images == 1 else weights.repeat(1, images, 1, 1) / images
 
 
 def _check_images(own: Architecture | None, config: ModelConfig) -> None:
-    """Raise unless a network takes as many images as a recipe has.
+    """Raise unless a network takes as many images as a recipe has, and its clicks.
 
     Raises:
-        ConfigError: It takes more or fewer.
+        ConfigError: It takes more or fewer, or no clicks.
     """
     least, most = (1, 1) if own is None else own.images
+    if own is not None and config.click_px:
+        raise ConfigError(
+            f"model.click_px: {config.architecture} takes no clicks; take one of segmentation_models_pytorch, such as unet"
+        )
     wider = len(config.factors) - 1
     if wider + 1 < least:
         raise ConfigError(
@@ -168,7 +180,7 @@ def _build_foreign(config: ModelConfig, classes: int) -> torch.nn.Module:
         config.architecture.lower(),
         encoder_name=config.encoder,
         encoder_weights=None,
-        in_channels=3,
+        in_channels=config.channels,
         classes=classes,
         **options,
     )

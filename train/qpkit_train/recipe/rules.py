@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ def recipe_faults(recipe: Recipe) -> Iterator[str]:
     yield from _no_numbers(msgspec.to_builtins(recipe))
     yield from _bounds(recipe)
     yield from recipe.faults()
+    yield from _prompt_faults(recipe)
     sections = [value for value in msgspec.structs.asdict(recipe).values() if isinstance(value, Section)]
     registered = [
         *(kind.of(recipe.augment) for kind in transforms()),
@@ -26,6 +27,25 @@ def recipe_faults(recipe: Recipe) -> Iterator[str]:
     ]
     for section in (*sections, *registered):
         yield from section.faults()
+
+
+def _prompt_faults(recipe: Recipe) -> Iterator[str]:
+    """Name what does not go with a network that takes clicks."""
+    ratio = recipe.sampler.ratio
+    without = ratio.get("background", 0) if isinstance(ratio, Mapping) else sum(ratio[1:])
+    if not recipe.model.click_px:
+        return
+    if without or recipe.sampler.foreground:
+        yield "sampler.ratio has to be [1, 0] with model.click_px: tiles without a class show nothing to click on"
+    for name, is_set in (
+        ("model.context", len(recipe.model.factors) > 1),
+        ("data.free_crops", recipe.data.free_crops),
+        ("semi.weight", recipe.semi.weight > 0),
+        ("plan.decides", bool(recipe.plan.decides)),
+        ("loss.class_weights", recipe.loss.class_weights not in ("none", "dynamic")),
+    ):
+        if is_set:
+            yield f"{name} does not go with model.click_px: what is clicked on is one object, whatever its class"
 
 
 def _no_numbers(value: Any, name: str = "") -> Iterator[str]:

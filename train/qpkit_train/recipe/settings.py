@@ -11,8 +11,10 @@ import msgspec
 from qpkit.errors import ConfigError, listed
 from qpkit.settings import FRACTION, Range
 from qpkit_train.augment.transforms import transforms
+from qpkit_train.clicks.discs import CHANNELS
 from qpkit_train.losses.sums import parse_terms
 from qpkit_train.losses.terms import loss_terms
+from qpkit_train.recipe.prompt_settings import PromptConfig
 from qpkit_train.section import Section, section_of
 
 RUN_PREFIX: Final = "run:"
@@ -45,6 +47,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
         context: For networks that see surroundings: how many times as much of the slide each further image shows,
             around the same centre and in as many px; [4] for tiles at 0.5 um/px gives a second image at 2.
         mpp: The same as um/px of all images, the tiles' own first: [0.5, 2]. Tiles have to have the first one.
+        click_px: Radius of the discs in which the network sees clicks, in two more channels; 0 for none that takes any.
     """
 
     architecture: str = "unet"
@@ -57,6 +60,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     context: list[int] = msgspec.field(default_factory=list)
     mpp: list[float] = msgspec.field(default_factory=list)
+    click_px: Annotated[int, Range(at_least=0, at_most=32)] = 0
 
     def faults(self) -> Iterator[str]:
         """Name what no network has."""
@@ -70,6 +74,11 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     def factors(self) -> tuple[int, ...]:
         """How many times a tile's surroundings each image of a sample shows; (1,) where only the tile is seen."""
         return 1, *(self.context or (round(mpp / self.mpp[0]) for mpp in self.mpp[1:]))
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input: those of all images, and of clicks if it takes them."""
+        return 3 * len(self.factors) + CHANNELS * bool(self.click_px)
 
     def _context_faults(self) -> Iterator[str]:
         if self.context and self.mpp:
@@ -376,6 +385,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     optim: OptimConfig = OptimConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     semi: SemiConfig = SemiConfig()
+    prompts: PromptConfig = PromptConfig()
     plan: PlanConfig = PlanConfig()
     precision: Precision = "auto"
     compile: bool = False

@@ -96,7 +96,7 @@ def check_answers(network: torch.nn.Module, recipe: Recipe, *, tile_px: int) -> 
         padded = side + -side % STRIDE
         try:
             with torch.no_grad():
-                logits: Tensor = network(torch.zeros(1, 3 * len(recipe.model.factors), padded, padded))
+                logits: Tensor = network(torch.zeros(1, recipe.model.channels, padded, padded))
         # What networks raise for sizes that they cannot take differs from one to the next.
         except (RuntimeError, ValueError, AssertionError) as err:
             raise ConfigError(
@@ -204,6 +204,7 @@ def _encoder_text(config: ModelConfig) -> str:
 def _network_text(config: ModelConfig) -> str:
     plain = msgspec.json.encode(config.options, order="sorted").decode()
     seen = f" and surroundings of {listed(map(str, config.factors[1:]))} times" if len(config.factors) > 1 else ""
+    seen += f" and clicks of {config.click_px} px" if config.click_px else ""
     return f"{config.architecture.lower()} with encoder {_encoder_text(config)} and options {plain}{seen}"
 
 

@@ -30,6 +30,7 @@ from qpkit.files import RUN_NAME, is_gone, pretty_json, replace_file
 from qpkit_train.appearance import Appearance
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
+from qpkit_train.recipe.prompt_settings import PromptConfig
 from qpkit_train.recipe.settings import Recipe, SemiConfig
 from qpkit_train.schedule import Watch
 
@@ -43,7 +44,7 @@ _FORMER_NAMES: Final = {"waiting_share": "waiting_fraction"}
 """Of run.json, before 0.2."""
 
 _ADDED: Final = {
-    "model": ("context", "mpp"),
+    "model": ("context", "mpp", "click_px"),
     "loss": ("branch_weights",),
     "optim": ("momentum", "nesterov"),
     "sampler": ("foreground",),
@@ -168,6 +169,8 @@ def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence
         tables[section] = {former.get(key, key): value for key, value in tables[section].items()}
     if recipe.semi == SemiConfig():  # as before there was a mean teacher
         del tables["semi"]
+    if recipe.prompts == PromptConfig():  # as before networks took clicks
+        del tables["prompts"]
     for section, added in _ADDED.items():  # as before there were these settings
         own = getattr(recipe, section)
         for name in added:

@@ -76,6 +76,7 @@ class Run:
             versions=versions(),
             stride=stride_for(self.recipe.model.factors),
             factors=self.recipe.model.factors,
+            click_px=self.recipe.model.click_px,
         )
 
     @property

@@ -108,7 +108,7 @@ def _traced(whole: torch.nn.Module, run_root: Path, card: ModelCard) -> bytes:
         try:
             torch.onnx.export(
                 whole,
-                (torch.zeros(2, 3 * len(card.factors), 2 * card.stride, 3 * card.stride),),
+                (torch.zeros(2, card.channels, 2 * card.stride, 3 * card.stride),),
                 file,
                 dynamo=False,
                 opset_version=_OPSET,
@@ -127,7 +127,7 @@ def _difference(whole: torch.nn.Module, content: bytes, runtime: Any, card: Mode
     rng = np.random.default_rng(0)
     largest = 0.0
     for batch, height, width in _SIDES:
-        shape = batch, 3 * len(card.factors), height * card.stride, width * card.stride
+        shape = batch, card.channels, height * card.stride, width * card.stride
         pixels = rng.integers(0, 256, shape).astype(np.float32)
         with torch.inference_mode():
             expected = whole(torch.from_numpy(pixels)).numpy()

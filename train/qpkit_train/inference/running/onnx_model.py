@@ -22,6 +22,9 @@ FORMAT: Final = "qpkit onnx 1"
 FORMAT_OF_SAMPLES: Final = "qpkit onnx 2"
 """Of models that see surroundings, too, which "factors" names; earlier versions refuse it."""
 
+FORMAT_OF_PROMPTS: Final = "qpkit onnx 3"
+"""Of models that take clicks, drawn as discs of radius "click_px" in two channels behind the image's."""
+
 INPUT: Final = "pixels"
 OUTPUT: Final = "probabilities"
 
@@ -29,9 +32,10 @@ OUTPUT: Final = "probabilities"
 def card_to_text(card: ModelCard) -> str:
     """Write a model's card for the metadata of its file."""
     sees_more = len(card.factors) > 1
+    form = FORMAT_OF_PROMPTS if card.click_px else FORMAT_OF_SAMPLES if sees_more else FORMAT
     return json.dumps(
         {
-            "format": FORMAT_OF_SAMPLES if sees_more else FORMAT,
+            "format": form,
             "run": card.run,
             "name": card.name,
             "labels": label_map_to_builtins(card.labels),
@@ -40,6 +44,7 @@ def card_to_text(card: ModelCard) -> str:
             "trained": card.trained,
             "exported_with": card.versions,
             **({"factors": card.factors} if sees_more else {}),
+            **({"click_px": card.click_px} if card.click_px else {}),
         }
     )
 
@@ -47,7 +52,8 @@ def card_to_text(card: ModelCard) -> str:
 class OnnxModel(SessionModel):
     """Runs a file that `qpkit export-model` wrote; see `Model`.
 
-    The graph takes (n, 3 k, h, w) float32 RGB in 0..255, k concentric images (see `ModelCard.factors`), and gives
+    The graph takes (n, 3 k, h, w) float32 RGB in 0..255, k concentric images (see `ModelCard.factors`), with two
+    channels of clicks behind (0 or 255) if the card says so, and gives
     (n, classes, h, w) float32 probabilities: shift, scale and activation are part of it.
 
     Args:
@@ -75,7 +81,7 @@ class OnnxModel(SessionModel):
 def _card(entries: dict[str, str], path: Path) -> ModelCard:
     try:
         record = json.loads(entries[KEY])
-        if record["format"] not in (FORMAT, FORMAT_OF_SAMPLES):
+        if record["format"] not in (FORMAT, FORMAT_OF_SAMPLES, FORMAT_OF_PROMPTS):
             raise FormatError(f"{path}: format is {record['format']!r}, this qpkit reads {FORMAT!r}")
         factors = tuple(int(factor) for factor in record.get("factors", [1]))
         return ModelCard(
@@ -89,6 +95,7 @@ def _card(entries: dict[str, str], path: Path) -> ModelCard:
             versions=versions(),
             stride=stride_for(factors),
             factors=factors,
+            click_px=int(record.get("click_px", 0)),
         )
     except KeyError as err:
         if err.args == (KEY,):
