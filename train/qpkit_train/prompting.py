@@ -1,8 +1,8 @@
 """Clicks on mini-batches while a network learns and is measured. Stands beside the loop, which knows two moments of it.
 
-Clicks are made after the augmentation, on the object where it has been moved to: they lie on it, and their discs are as
-large as in predictions. What is drawn depends on (seed, epoch, step, row) alone, the corrective ones also on the network
-as it is; so a resumed training sees what an uninterrupted one sees.
+Clicks are made after the augmentation, on the object where it has been moved to: they lie on it, and their discs are
+as large as in predictions. What is drawn depends on (seed, epoch, step, row) alone, the corrective ones also on the
+network as it is; so a resumed training sees what an uninterrupted one sees.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import typer
 from qpkit.api.predict import predict, predict_into_project
 from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, took
 from qpkit.cli.shared.imports import show_imports
+from qpkit.cli.shared.points import answer_points, require_alone
 from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.cluster import parse_shard
 from qpkit.errors import ConfigError, FormatError, listed
@@ -19,6 +20,7 @@ from qpkit.extras import extra
 from qpkit.files import require_free
 from qpkit.predictions.store import INFO_NAME
 from qpkit.qupath import open_project
+from qpkit.settings import fields_of
 from qpkit.workflows.imports.as_they_come import ImportedSlides
 from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.paths import is_project
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
     from qpkit_train.inference.report import PredictReport
 
 with extra("train"):
+    from qpkit_train.inference.prompts.settings import PromptSettings
     from qpkit_train.inference.settings import PredictSettings, parse_devices
 
 
 def command(
     run: Path = typer.Argument(
-        ..., help="Run folder of qpkit train, .onnx file of qpkit export-model, or .toml file about another ONNX model."
+        ...,
+        help="Run folder of qpkit train, .onnx file of qpkit export-model, or .toml file about another ONNX model; "
+        "with --prompts also sam:FOLDER.",
     ),
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make."),
@@ -42,6 +47,10 @@ def command(
     settings: PredictSettings,
     slides: SlideSettings,
     imports: ImportSettings,
+    prompting: PromptSettings,
+    prompts: bool = typer.Option(
+        False, "--prompts", help="Turn the points of PROJECT into objects of what they point at (docs/prompts.md)."
+    ),
     into_project: bool = typer.Option(
         False, "--import", help="Put the predictions into the one PROJECT, too, each slide as soon as it is whole."
     ),
@@ -61,10 +70,18 @@ def command(
     start = time.perf_counter()
     part = parse_shard(shard) if shard else None
     on_devices = parse_devices(devices) if devices else ()
+    if not prompts and prompting != PromptSettings():
+        raise ConfigError("settings of points, such as --prompt-largest, go with --prompts")
     if not into_project and imports != ImportSettings():
         raise ConfigError("settings of an import, such as --min-area-um2, go with --import")
     if into_project:
         _check_import(paths, imports, part)
+    if prompts:
+        asked = (("--shard", part), ("--devices", devices), ("--scheduler", scheduler), *_told_of(settings))
+        require_alone([(option, bool(value)) for option, value in asked])
+        how_to_import = imports if into_project else None
+        answer_points(run, paths, out, prompting, slides=slides, imports=how_to_import, overwrite=overwrite)
+        return
     if scheduler and (part or devices):
         raise ConfigError("--scheduler shares out the slides; leave out --shard and --devices")
     # Before torch, whose import takes seconds; a part of an array job may find the others done.
@@ -89,6 +106,12 @@ def command(
         _show_imported(imported, paths[0], out, start)
     if report.is_partial:
         raise typer.Exit(BROKEN)
+
+
+def _told_of(settings: PredictSettings) -> Iterator[tuple[str, bool]]:
+    """The options of predictions of whole slides, and whether they were said."""
+    for field in fields_of(PredictSettings):
+        yield field.option, getattr(settings, field.name) != field.default
 
 
 def _check_import(paths: Sequence[Path], imports: ImportSettings, part: tuple[int, int] | None) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from qpkit_train.run_folder.fit_report import FitReport
 
 _DEFAULT: Final = "unet-resnet34"
+_PROMPTS: Final = "prompts-unet-resnet18"
+_CLICKS: Final = ("model.click_px=5", "sampler.ratio=[1, 0]")
+"""What makes a recipe one of a network that answers clicks."""
 
 
 def command(
@@ -30,6 +33,11 @@ def command(
     out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to make (or to resume)."),
     recipe: str = typer.Option(
         "", help=f"Name of a shipped recipe (see: qpkit recipes) or a TOML file; {_DEFAULT} if not given."
+    ),
+    prompts: bool = typer.Option(
+        False,
+        "--prompts",
+        help=f"Train a network that answers clicks (docs/prompts.md): the recipe {_PROMPTS}, or clicks for --recipe.",
     ),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
     resume: bool = typer.Option(
@@ -65,7 +73,13 @@ def command(
     with extra("train"):
         from qpkit_train.run_folder.resuming import tiles_and_recipe
 
-    tiles, chosen = tiles_and_recipe(out, tiles, recipe, setting, resume=resume, default=_DEFAULT)
+    default = _PROMPTS if prompts else _DEFAULT
+    changes = [*_CLICKS, *setting] if prompts and recipe else setting
+    tiles, chosen = tiles_and_recipe(out, tiles, recipe, changes, resume=resume, default=default)
+    if prompts and not chosen.model.click_px:
+        raise ConfigError(
+            f"--prompts: recipe {chosen.name} has model.click_px = 0; set it to 5, or leave out --prompts"
+        )
     if dry_run:
         with extra("train"):
             from qpkit.dataset import read_tile_set

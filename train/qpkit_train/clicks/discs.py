@@ -1,7 +1,7 @@
 """How clicks become the two channels that a promptable network sees. The only place that knows; no torch, no files.
 
-Each click is a disc: RITM (Sofiiuk et al. 2021) found discs of 5 px better than distance maps, and they change only near
-the click when one is added.
+Each click is a disc: RITM (Sofiiuk et al. 2021) found discs of 5 px better than distance maps, and a further click
+changes only what is near it.
 """
 
 from __future__ import annotations

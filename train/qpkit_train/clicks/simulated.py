@@ -1,6 +1,6 @@
 """Clicks as people make them: into an object, beside it, and where an answer is wrong. Pure; numbers come from `rng`.
 
-Masks are (h, w) bool: `inside` the object, `outside` of it and known. What is neither is unknown, and nobody clicks there.
+Masks are (h, w) bool: `inside` the object, `outside` of it and known. What is neither is unknown: nobody clicks there.
 """
 
 from __future__ import annotations

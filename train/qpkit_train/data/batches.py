@@ -66,7 +66,7 @@ class TileReader:
 
     Attributes:
         tile_size: Width and height of every tile, px.
-        is_asking: Whether each sample is asked about something of its own (`asked`), so that tiles have no target alone.
+        is_asking: Whether each sample has a target of its own (`asked`), which tiles alone do not have.
     """
 
     is_asking = False
@@ -270,9 +270,8 @@ class WholeTiles:
         start = self._starts[index]
         chosen = self._tiles[start : start + self._batch_size]
         places = np.arange(start, start + len(chosen))
-        pairs = [
-            self._reader.whole(tile, (), np.random.default_rng(place)) for tile, place in zip(chosen, places, strict=True)
-        ]
+        rngs = map(np.random.default_rng, places)
+        pairs = [self._reader.whole(tile, (), rng) for tile, rng in zip(chosen, rngs, strict=True)]
         return _stack(pairs, places, first=0, total=len(chosen))
 
 

@@ -50,7 +50,7 @@ class OneObjectReader(TileReader):
         Returns:
             (h, w) uint8: 1 the object, 0 what is known and not of it, IGNORE_INDEX; and what a crop has to hold.
         """
-        numbers = self._numbers(tile, target)
+        numbers = self.numbers(tile, target)
         of_class = np.isin(target, list(wanted)) if len(wanted) else numbers > 0
         sizes = np.bincount(numbers[of_class], minlength=1)
         sizes[0] = 0
@@ -65,7 +65,7 @@ class OneObjectReader(TileReader):
         asked = np.where(target == IGNORE_INDEX, IGNORE_INDEX, numbers == number).astype(np.uint8)
         return asked, (1,)
 
-    def _numbers(self, tile: TileRecord, target: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def numbers(self, tile: TileRecord, target: NDArray[np.uint8]) -> NDArray[np.int64]:
         """(h, w) int64 numbers of the objects of a tile, 0 elsewhere."""
         shows_class = (target != self._background) & (target != IGNORE_INDEX)
         if INSTANCES in self._tile_set.layers:

@@ -142,7 +142,8 @@ def _check_images(own: Architecture | None, config: ModelConfig) -> None:
     least, most = (1, 1) if own is None else own.images
     if own is not None and config.click_px:
         raise ConfigError(
-            f"model.click_px: {config.architecture} takes no clicks; take one of segmentation_models_pytorch, such as unet"
+            f"model.click_px: {config.architecture} takes no clicks; take a network of segmentation_models_pytorch, "
+            "such as unet"
         )
     wider = len(config.factors) - 1
     if wider + 1 < least:
