@@ -181,7 +181,7 @@ def _slide(
         name=source.name,
         points=len(prompts.inside),
         outside=len(prompts.outside),
-        objects=Counter(str(there[number - 1].path_class) for number in sorted(shown)),
+        objects=dict(sorted(Counter(str(there[number - 1].path_class) for number in shown).items())),
         merged=sum(len(item.points) - 1 for item in objects),
         empty=sum(len(item.points) for item in objects if item.is_empty),
         cut=sum(item.is_cut for item in there),
