@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qpkit.api.import_predictions import undo_import as undo_import
     from qpkit.api.predict import predict as predict
     from qpkit.api.predict import predict_into_project as predict_into_project
+    from qpkit.api.predict_points import predict_points as predict_points
     from qpkit.api.train import train as train
     from qpkit.core.annotation import Annotation as Annotation
     from qpkit.core.annotation import PathClass as PathClass
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from qpkit.workflows.tables.split import split_tiles as split_tiles
     from qpkit.workflows.tables.split_settings import SplitSettings as SplitSettings
     from qpkit_train.encoder_look import encoder_look as encoder_look
+    from qpkit_train.inference.prompts.settings import PromptSettings as PromptSettings
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
     from qpkit_train.recipe.load import load_recipe as load_recipe
     from qpkit_train.recipe.settings import Recipe as Recipe
@@ -86,6 +88,7 @@ _HOMES: Final = {
         "qpkit.api.export": ("export", "export_shard"),
         "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
         "qpkit.api.predict": ("predict", "predict_into_project"),
+        "qpkit.api.predict_points": ("predict_points",),
         "qpkit.api.train": ("train",),
         "qpkit.core.annotation": ("Annotation", "PathClass", "Plane"),
         "qpkit.errors": ("QpkitError",),
@@ -135,6 +138,7 @@ _HOMES: Final = {
         "qpkit.workflows.tables.split": ("split_tiles",),
         "qpkit.workflows.tables.split_settings": ("SplitSettings",),
         "qpkit_train.encoder_look": ("encoder_look",),
+        "qpkit_train.inference.prompts.settings": ("PromptSettings",),
         "qpkit_train.inference.settings": ("PredictSettings",),
         "qpkit_train.recipe.load": ("load_recipe",),
         "qpkit_train.recipe.settings": ("Recipe",),
