@@ -257,6 +257,8 @@ def _run(path: Path) -> Info:
     facts = {"folder": str(path)} | {k: v for k, v in run.items() if not isinstance(v, dict | list)}
     if facts.get("status") == "running" and is_gone(str(facts.get("process", ""))):
         facts["status"] = "interrupted"
+    if ((run.get("recipe") or {}).get("model") or {}).get("click_px"):
+        facts["answers"] = "clicks: qpkit predict --prompts"
     rows = (run.get("metrics") or {}).get("classes", [])
     return Info(kind="run", facts=facts, rows=rows)
 

@@ -11,7 +11,7 @@ from qpkit.api.import_predictions import import_predictions
 from qpkit.api.predict_points import AnsweredPoints, predict_points
 from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.cli.shared.imports import show_imports
-from qpkit.errors import ConfigError, FormatError
+from qpkit.errors import ConfigError
 from qpkit.files import require_free
 from qpkit.predictions.store import INFO_NAME
 from qpkit.workflows.imports.settings import ImportSettings
@@ -38,8 +38,6 @@ def answer_points(
     """
     start = time.perf_counter()
     require_free(out, marker=INFO_NAME, overwrite=overwrite)
-    if not run.exists() and not str(run).startswith("sam:"):
-        raise FormatError(f"{run}: there is no such run folder or .onnx file; a SAM is named as sam:FOLDER")
     with progress("points") as update:
         found = predict_points(run, paths, out, settings, slides=slides, overwrite=overwrite, on_progress=update)
     _show(found, out, start)

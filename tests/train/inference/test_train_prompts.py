@@ -150,7 +150,7 @@ def test_a_model_that_takes_no_clicks_and_one_that_is_not_there_are_one_line(
     kept = Path(__file__).parents[2] / "kept/run"
     for model, said in (
         (kept, "the model takes no clicks"),
-        (tmp_path / "gone", "there is no such run folder"),
+        (tmp_path / "gone", "no run.json there"),
         (f"sam:{tmp_path / 'gone'}", "there is no config.json"),
     ):
         assert qpkit("predict", model, study, "-o", tmp_path / "out", "--prompts") == 1
@@ -166,5 +166,7 @@ def test_a_run_that_answers_clicks_makes_no_pseudo_labels(run: Path) -> None:
         TilePredictor(run)
 
 
-def test_the_report_of_a_run_shows_objects(run: Path) -> None:
+def test_a_run_says_that_it_answers_clicks(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert qpkit("info", run) == 0
+    assert "qpkit predict --prompts" in capsys.readouterr().out
     assert "object" in (run / "report.html").read_text(encoding="utf-8")

@@ -9,12 +9,16 @@ the one that is the surest of it.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from qpkit.core.annotation import PathClass
 from qpkit.core.points import PointPrompt, SlidePrompts
@@ -109,19 +113,23 @@ class SlideObjects:
 
     def _joined(self, alone: Sequence[FoundObject]) -> list[tuple[PointPrompt, ...]]:
         """Points by object: those of one class that lie in each other's answers, directly or over others."""
-        group_of = list(range(len(alone)))
-        for i, one in enumerate(alone):
-            for j, other in enumerate(alone[:i]):
-                if str(one.path_class) == str(other.path_class) and self._are_one(one, other):
-                    low, high = sorted((group_of[i], group_of[j]))
-                    group_of = [low if group == high else group for group in group_of]
-        return [
-            tuple(item.points[0] for item, own in zip(alone, group_of, strict=True) if own == group)
-            for group in sorted(set(group_of))
-        ]
+        points = [item.points[0] for item in alone]
+        tree = shapely.STRtree(shapely.points([(p.x / self._downsample, p.y / self._downsample) for p in points]))
+        corners = [(item.x, item.y, *item.probabilities.shape[::-1]) for item in alone]
+        boxes = [shapely.box(x, y, x + width, y + height) for x, y, width, height in corners]
+        pairs = [(i, j) for i, j in tree.query(boxes).T.tolist() if i < j and self._are_one(alone[i], alone[j])]
+        links = coo_array((np.ones(len(pairs)), tuple(np.array(pairs, int).reshape(-1, 2).T)), shape=(len(alone),) * 2)
+        groups: dict[int, list[PointPrompt]] = defaultdict(list)
+        for point, group in zip(points, connected_components(links, directed=False)[1].tolist(), strict=True):
+            groups[group].append(point)
+        return [tuple(group) for group in groups.values()]
 
     def _are_one(self, one: FoundObject, other: FoundObject) -> bool:
-        return one.holds(other.points[0], self._downsample) and other.holds(one.points[0], self._downsample)
+        return (
+            str(one.path_class) == str(other.path_class)
+            and one.holds(other.points[0], self._downsample)
+            and other.holds(one.points[0], self._downsample)
+        )
 
     def _answers(self, asked: Sequence[tuple[PointPrompt, ...]]) -> list[FoundObject]:
         """Answer each group of points, with as much of the slide as its answer takes."""
