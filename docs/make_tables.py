@@ -253,7 +253,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "settings of a recipe": functools.partial(section_markdown, ""),
     **{
         f"settings of {section}": functools.partial(section_markdown, section)
-        for section in ("model", "data", "sampler", "loss", "optim", "semi", "plan", "early_stopping")
+        for section in ("model", "data", "sampler", "loss", "optim", "semi", "prompts", "plan", "early_stopping")
     },
 }
 """What stands between the marks of that name; [augment] is the table of augmentations."""
