@@ -84,6 +84,14 @@ def test_corrective_clicks_follow_the_network_as_it_is() -> None:
     assert not found[1, 4].any()
 
 
+def test_the_same_place_in_a_training_gives_the_same_clicks_in_any_number_of_processes() -> None:
+    recipe, pixels = prompts_recipe("prompts.clicks=8"), torch.zeros(2, 3, 64, 64)
+    prompting = Prompting(recipe, lambda images: torch.zeros(len(images), 2, 64, 64))
+    whole, again, other = (prompting.clicked(pixels, squares(), epoch=2, step=step) for step in (5, 5, 6))
+    part = prompting.clicked(pixels[1:], squares()[1:], epoch=2, step=5, first=1)
+    assert torch.equal(whole, again) and torch.equal(whole[1:], part) and not torch.equal(whole, other)
+
+
 def test_where_the_object_was_moved_away_nothing_is_known() -> None:
     targets = squares()
     targets[1] = 0

@@ -62,7 +62,7 @@ def command(
     if out is not None and not (compare or dry_run or find_lr):
         require_run_folder(out, resume=resume)
     if compare:
-        if recipe or dry_run or find_lr or devices > 1 or out is None:
+        if recipe or prompts or dry_run or find_lr or devices > 1 or out is None:
             raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes with --set alone")
         if tiles is None:
             raise ConfigError("TILES is missing: the folder that qpkit export made")
