@@ -43,6 +43,7 @@ from qpkit_train.clicks.discs import Click, clicked_image
 from qpkit_train.clicks.needed import MOST_CLICKS, clicks_needed, play
 from qpkit_train.data.batches import class_index_table
 from qpkit_train.data.one_object import OneObjectReader
+from qpkit_train.inference.prompts.objects import connected_with
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.models.card import LEVELS
 from qpkit_train.run_folder.run import load_run
@@ -147,12 +148,13 @@ def _near(image: NDArray[np.uint8], clicks: Sequence[Click], radius: float, *, i
 
 
 def network(run: Path) -> Way:
-    """A run's best epoch, on the whole tile."""
+    """A run's best epoch, on the whole tile; what is connected with no click does not count, as in predictions."""
     predictor = Predictor(load_run(run))
 
     def answer(image: NDArray[np.uint8], clicks: Sequence[Click]) -> Mask:
         sample = clicked_image(image, clicks, radius_px=predictor.card.click_px)
-        return np.asarray(predictor.levels(sample[np.newaxis])[0, 1] > LEVELS / 2)
+        levels = predictor.levels(sample[np.newaxis])[0, 1]
+        return connected_with(levels / np.float32(LEVELS), clicks)
 
     return answer
 

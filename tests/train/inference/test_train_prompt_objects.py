@@ -33,11 +33,13 @@ class Dark:
 
     def __init__(self) -> None:
         self.sides: list[int] = []
+        self.brightest = 0
 
     def answer(
         self, images: Sequence[NDArray[np.uint8]], clicks: Sequence[Sequence[Click]]
     ) -> list[NDArray[np.float32]]:
         self.sides += [len(image) for image in images]
+        self.brightest = max(self.brightest, *(int(image.max()) for image in images))
         answers = [(image[..., 0] < 100).astype(np.float32) * 0.9 for image in images]
         for answer, own in zip(answers, clicks, strict=True):
             numbers, _ = areas_of(answer > 0)
@@ -95,6 +97,12 @@ def test_more_is_shown_until_the_answer_has_room_and_no_more_than_was_allowed() 
 def test_the_edge_of_the_slide_cuts_nothing() -> None:
     (item,), model = found(slide_with((0, 0, 20, 20), (580, 380, 600, 400)), [PointPrompt(5, 5, TUMOR)])
     assert box_of(item) == (0, 0, 20, 20) and not item.is_cut and model.sides == [64]
+
+
+def test_what_is_beyond_a_slide_is_not_shown_where_the_slide_is_large_enough() -> None:
+    boxes = (0, 0, 20, 20), (580, 380, 600, 400)
+    objects, model = found(slide_with(*boxes), [PointPrompt(5, 5, TUMOR), PointPrompt(595, 395, TUMOR)])
+    assert model.brightest == 220 and [box_of(item) for item in objects] == [*boxes]
 
 
 def test_a_point_on_nothing_finds_nothing_and_a_no_near_it_is_heard() -> None:

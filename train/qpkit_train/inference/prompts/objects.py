@@ -95,8 +95,8 @@ class SlideObjects:
         on_answer: OnAnswer,
     ) -> None:
         self._model, self._slide, self._prompts, self._downsample = model, slide, prompts, downsample
-        self._stride = model.card.stride
-        self._sides = list(_sides(settings.crop_px, settings.largest_px, self._stride))
+        self._size = level_size((slide.info.width, slide.info.height), downsample)
+        self._sides = list(_sides(settings.crop_px, settings.largest_px, model.card.stride))
         self._on_answer = on_answer
 
     def found(self) -> list[FoundObject]:
@@ -160,8 +160,12 @@ class SlideObjects:
             yield self._cut_out(points, x, y, np.where(kept, answer, 0).astype(np.float32), side)
 
     def _corner(self, points: Sequence[PointPrompt], side: int) -> tuple[int, int]:
+        """Where an image begins: points in its middle, but as little as can be beyond the slide, where all is white."""
         xs, ys = ([getattr(point, axis) / self._downsample for point in points] for axis in ("x", "y"))
-        x, y = (math.floor((min(places) + max(places)) / 2 - side / 2) for places in (xs, ys))
+        x, y = (
+            max(0, min(math.floor((min(places) + max(places)) / 2 - side / 2), length - side))
+            for places, length in zip((xs, ys), self._size, strict=True)
+        )
         return x, y
 
     def _square(self, x: int, y: int, side: int) -> Tile:
@@ -177,9 +181,8 @@ class SlideObjects:
         self, points: tuple[PointPrompt, ...], x: int, y: int, kept: NDArray[np.float32], side: int
     ) -> FoundObject:
         """Keep the slide's part of an answer, and of that what is not empty."""
-        width, height = level_size((self._slide.info.width, self._slide.info.height), self._downsample)
-        kept[: max(0, -y)] = kept[:, : max(0, -x)] = 0
-        kept[max(0, height - y) :] = kept[:, max(0, width - x) :] = 0
+        width, height = self._size
+        kept[height - y :] = kept[:, width - x :] = 0
         # At the slide's own edges there is no more to be shown.
         edges = (kept[0], y > 0), (kept[-1], y + side < height), (kept[:, 0], x > 0), (kept[:, -1], x + side < width)
         is_cut = any(has_more and bool(edge.any()) for edge, has_more in edges)
