@@ -43,6 +43,8 @@ class Sam:
         ensure_torchvision()
         with extra("sam", why="a SAM model needs it"):
             from transformers import AutoModelForMaskGeneration, AutoProcessor
+            from transformers.utils.logging import disable_progress_bar
+        disable_progress_bar()  # it would be in the way of ours
         try:
             model = AutoModelForMaskGeneration.from_pretrained(folder, local_files_only=True)
             self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
