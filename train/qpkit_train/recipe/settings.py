@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from qpkit.errors import ConfigError, listed
+from qpkit.errors import ConfigError
 from qpkit.settings import FRACTION, Range
 from qpkit_train.augment.transforms import transforms
 from qpkit_train.clicks.discs import CHANNELS
 from qpkit_train.losses.sums import parse_terms
 from qpkit_train.losses.terms import loss_terms
+from qpkit_train.recipe.plan_settings import NNUNET as NNUNET
+from qpkit_train.recipe.plan_settings import PLANNED as PLANNED
+from qpkit_train.recipe.plan_settings import PlanConfig as PlanConfig
 from qpkit_train.recipe.prompt_settings import PromptConfig
 from qpkit_train.section import Section, section_of
 
@@ -329,32 +332,6 @@ class SemiConfig(Section, frozen=True, kw_only=True):
     cutmix_p: Annotated[float, FRACTION] = 0.5
     feature_dropout: Annotated[float, Range(at_least=0, below=1)] = 0.5
     strength: Annotated[float, Range(at_least=0, at_most=2)] = 1.0
-
-
-PLANNED: Final = ("data.crop_px", "data.batch_size", "model.options.channels")
-"""Settings that a plan can decide."""
-
-NNUNET: Final = "nnunet"
-"""The architecture that is planned."""
-
-
-class PlanConfig(Section, frozen=True, kw_only=True):
-    """What is left to the tiles: crops, mini-batch and network, worked out as nnU-Net does before the first step.
-
-    Args:
-        decides: Settings that are worked out, of data.crop_px, data.batch_size and model.options.channels. Those that
-            the recipe or --set names are taken as they are.
-        memory_gb: GB (10^9 bytes) that a training step may take.
-    """
-
-    decides: list[str] = msgspec.field(default_factory=list)
-    memory_gb: Annotated[float, Range(above=0)] = 8.0
-
-    def faults(self) -> Iterator[str]:
-        """Name settings that no plan decides."""
-        unknown = [name for name in self.decides if name not in PLANNED]
-        if unknown:
-            yield f"plan.decides has {listed(unknown)}; a plan decides {listed(PLANNED)}"
 
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
