@@ -58,7 +58,7 @@ def content_order(patches: NDArray[np.uint8], *, seed: int) -> NDArray[np.int64]
         (n,) places of the patches; equal ones keep their order.
     """
     key = seed.to_bytes(8, "little")
-    digests = [hashlib.blake2b(np.ascontiguousarray(patch), digest_size=16, key=key).digest() for patch in patches]
+    digests = [hashlib.blake2b(patch.tobytes(), digest_size=16, key=key).digest() for patch in patches]
     return np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
 
 

@@ -11,6 +11,7 @@ the patch (a Gaussian likelihood up to a constant) and the divergence of q(z, c|
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -148,7 +149,7 @@ def _dense_decoder(settings: VadeSettings) -> nn.Module:
 
 def _convolutional_encoder(settings: VadeSettings) -> tuple[nn.Module, int]:
     parts: list[nn.Module] = []
-    for channels, out in zip(_CHANNELS, _CHANNELS[1:], strict=False):
+    for channels, out in pairwise(_CHANNELS):
         parts += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*parts, nn.Flatten()), _CHANNELS[-1] * (settings.side_px // 16) ** 2
 
@@ -156,6 +157,6 @@ def _convolutional_encoder(settings: VadeSettings) -> tuple[nn.Module, int]:
 def _convolutional_decoder(settings: VadeSettings) -> nn.Module:
     side, turned = settings.side_px // 16, _CHANNELS[::-1]
     parts: list[nn.Module] = [nn.Linear(settings.latent, turned[0] * side**2), nn.Unflatten(1, (turned[0], side, side))]
-    for channels, out in zip(turned, turned[1:], strict=False):
+    for channels, out in pairwise(turned):
         parts += [nn.ReLU(), nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1)]
     return nn.Sequential(*parts, nn.Tanh())

@@ -24,8 +24,12 @@ from qpkit_train.machine.devices import choose_precision
 from qpkit_train.machine.seeding import seeded
 from qpkit_train.unsupervised.kmeans import kmeans
 from qpkit_train.unsupervised.samples import (
-    check_clusters, check_not_alike, content_order, principal_components, resized,
-)  # fmt: skip
+    check_clusters,
+    check_not_alike,
+    content_order,
+    principal_components,
+    resized,
+)
 from qpkit_train.unsupervised.settings import DEFAULT_VADE, VadeSettings
 from qpkit_train.unsupervised.vade import Vade, as_images, as_patches, squared_error
 
@@ -79,7 +83,7 @@ class VadeFit:
     @property
     def labels(self) -> NDArray[np.int64]:
         """(n,) clusters from 0: the most probable ones."""
-        return self.responsibilities.argmax(axis=1)
+        return np.asarray(self.responsibilities.argmax(axis=1), np.int64)
 
     @property
     def in_use(self) -> int:
@@ -236,7 +240,7 @@ class _Training:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._short):
                 wrong, divergence = self._parts(images, whole)
             self._adam.zero_grad()
-            (wrong + divergence).mean().backward()
+            (wrong + divergence).mean().backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             self._adam.step()
             sums += torch.stack([wrong.detach().sum(), divergence.detach().sum()]).double().cpu()
         reconstruction, divergence_mean = (sums / len(order)).tolist()
