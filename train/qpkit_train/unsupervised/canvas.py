@@ -28,6 +28,7 @@ class Canvas:
         width, height: Px.
         mpp: um per px, or None where nobody knows it.
         downsample: Slide px per px.
+        slide_size: (width, height), slide px.
         reads: Gives (height, width, 3) uint8 RGB of x, y, width, height in px; white outside.
         tissue: (h, w) bool of any size; covers all of it.
         note: What the user has to know.
@@ -38,6 +39,7 @@ class Canvas:
     height: int
     mpp: float | None
     downsample: float
+    slide_size: tuple[int, int]
     reads: Callable[[int, int, int, int], NDArray[np.uint8]]
     tissue: NDArray[np.bool_]
     note: str = ""
@@ -93,6 +95,7 @@ def _canvas_of(source: SlideSource, slide: Slide, mpp: float, only_tissue: bool)
         height=grid.level_height,
         mpp=mpp,
         downsample=downsample,
+        slide_size=(info.width, info.height),
         reads=partial(_of_slide, slide, downsample),
         tissue=np.ones((1, 1), np.bool_) if choice.tissue is None else choice.tissue,
         note=choice.notes[0].replace("were predicted", "were divided") if choice.notes else "",
@@ -118,6 +121,7 @@ def canvases_of_tiles(tiles: TileSet, chosen: Sequence[TileRecord]) -> list[Canv
             height=round(tile.height / tile.downsample),
             mpp=None if math.isnan(tile.mpp) else tile.mpp,
             downsample=tile.downsample,
+            slide_size=(round(tile.width), round(tile.height)),
             reads=partial(_of_tile, tiles, tile),
             tissue=np.ones((1, 1), np.bool_),
         )

@@ -1,0 +1,186 @@
+"""VaDE and UnSeGArmaNet over canvases: patches are read, sorted into clusters, and blended to a raster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qpkit.errors import ConfigError
+from qpkit.progress import OnProgress, no_progress
+from qpkit_train.unsupervised.blend import blend, cell_px
+from qpkit_train.unsupervised.canvas import Canvas
+from qpkit_train.unsupervised.division import Division, PatchCluster, Window, by_darkness, density_of
+from qpkit_train.unsupervised.patch_features import open_encoder, patch_features
+from qpkit_train.unsupervised.patches import patch_corners, read_patches
+from qpkit_train.unsupervised.pictures import latent_pictures, loss_picture, samples_picture
+from qpkit_train.unsupervised.propose_settings import ProposeSettings
+from qpkit_train.unsupervised.samples import check_clusters, resized
+from qpkit_train.unsupervised.settings import GraphSettings, VadeSettings
+from qpkit_train.unsupervised.unsegarmanet import fit_graph
+from qpkit_train.unsupervised.vade_fit import fit_vade
+
+_SHOWN: Final = 5
+"""Patches of each cluster that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patches:
+    """All patches with tissue.
+
+    Args:
+        corners: For each canvas (n, 2) x, y.
+        owners: (n of all,) number of the canvas.
+        density: (n of all,) mean optical density.
+        rows: (n of all, ...) what was made of each.
+    """
+
+    corners: Sequence[NDArray[np.int64]]
+    owners: NDArray[np.int64]
+    density: NDArray[np.float64]
+    rows: NDArray[Any]
+
+
+def _read(
+    canvases: Sequence[Canvas],
+    settings: ProposeSettings,
+    make: Callable[[NDArray[np.uint8]], NDArray[Any]],
+    on_progress: OnProgress,
+) -> _Patches:
+    """Read all patches, a row at a time, and keep what is made of them."""
+    corners = [patch_corners(canvas, settings.patch_px, settings.stride_px) for canvas in canvases]
+    total = sum(map(len, corners))
+    check_clusters(total, settings.clusters)
+    made, density, done = [], [], 0
+    for canvas, own in zip(canvases, corners, strict=True):
+        for patches in read_patches(canvas, own, settings.patch_px):
+            made.append(make(patches))
+            density.append(density_of(patches).mean(axis=(1, 2, 3), dtype=np.float64))
+            done += len(patches)
+            on_progress(done, total, canvas.name)
+    owners = np.repeat(np.arange(len(canvases)), [len(own) for own in corners])
+    return _Patches(corners, owners, np.concatenate(density), np.concatenate(made))
+
+
+def _division(
+    canvases: Sequence[Canvas], patches: _Patches, memberships: NDArray[np.float32], settings: ProposeSettings
+) -> tuple[Division, NDArray[np.int64]]:
+    """Number clusters from dark to light, and blend; gives the old numbers in their new order, too."""
+    labels = memberships.argmax(axis=1)
+    sizes = np.bincount(labels, minlength=settings.clusters)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(labels, patches.density, settings.clusters) / sizes
+    order = np.argsort(by_darkness(mean))
+    memberships = np.ascontiguousarray(memberships[:, order])
+    bounds = np.concatenate([[0], np.cumsum([len(own) for own in patches.corners])])
+    by_name = {canvas.name: number for number, canvas in enumerate(canvases)}
+    shape = {"patch_px": settings.patch_px, "stride_px": settings.stride_px}
+
+    def windows(canvas: Canvas) -> Iterator[Window]:
+        number = by_name[canvas.name]
+        own = memberships[bounds[number] : bounds[number + 1]]
+        size = {"width": canvas.width, "height": canvas.height}
+        yield 0, 0, blend(own, patches.corners[number], **shape, **size)
+
+    places = np.concatenate(patches.corners)
+    rows = [
+        PatchCluster(
+            canvas=canvases[owner].name, x=x, y=y, side=settings.patch_px, cluster=int(own.argmax()) + 1,
+            probability=float(own.max()),
+        )
+        for owner, (x, y), own in zip(patches.owners.tolist(), places.tolist(), memberships, strict=True)
+    ]  # fmt: skip
+    used = int((sizes > 0).sum())
+    notes = (f"{used} of {settings.clusters} clusters are in use",) if used < settings.clusters else ()
+    cell = cell_px(settings.patch_px, settings.stride_px)
+    return Division(cell=cell, clusters=settings.clusters, windows=windows, patches=rows, notes=notes), order
+
+
+def divide_by_vade(
+    canvases: Sequence[Canvas], settings: ProposeSettings, device: torch.device, on_progress: OnProgress = no_progress
+) -> Division:
+    """Sort patches by VaDE, trained on those of all canvases.
+
+    Raises:
+        ConfigError: Fewer patches than clusters, all are the same, or the loss is no number any more.
+        FormatError: A slide cannot be read.
+    """
+    how = VadeSettings(variant="convolutional" if settings.method == "vade-convolutional" else "dense")
+    if settings.epochs is not None:
+        how = replace(how, epochs=settings.epochs)
+    patches = _read(canvases, settings, lambda pixels: resized(pixels, how.side_px), on_progress)
+    fit = fit_vade(
+        patches.rows, clusters=settings.clusters, settings=how, seed=settings.seed, device=device,
+        on_progress=on_progress,
+    )  # fmt: skip
+    division, order = _division(canvases, patches, fit.responsibilities, settings)
+    clusters = [row.cluster for row in division.patches]
+    names = [row.canvas for row in division.patches]
+    pictures = {
+        "loss.png": loss_picture([loss.total for loss in fit.losses], what="negative ELBO, nats"),
+        "latent.png": latent_pictures(fit.z, clusters, names, seed=settings.seed),
+        "samples.png": samples_picture(patches.rows, clusters, each=_SHOWN, decoded=fit.decode()[order]),
+    }
+    last = fit.losses[-1]
+    facts = {
+        "patches": len(clusters), "learned_from": fit.learned_from, "loss": last.total,
+        "reconstruction": last.reconstruction, "divergence": last.divergence,
+    }  # fmt: skip
+    return replace(division, facts=facts, pictures=pictures)
+
+
+def divide_by_graph(
+    canvases: Sequence[Canvas], settings: ProposeSettings, device: torch.device, on_progress: OnProgress = no_progress
+) -> Division:
+    """Sort patches by UnSeGArmaNet, one graph for all canvases in which no edge leads from one to another.
+
+    Raises:
+        ConfigError: Features cannot be had, fewer patches than clusters, or no two patches are alike.
+        FormatError: A slide cannot be read.
+    """
+    encoder = open_encoder(settings.features, device=device, seed=settings.seed)
+    how = GraphSettings(patch_px=settings.patch_px, stride_px=settings.stride_px)
+    if settings.epochs is not None:
+        how = replace(how, epochs=settings.epochs)
+    patches = _read(canvases, settings, lambda pixels: patch_features(pixels, encoder), on_progress)
+    centres = np.concatenate(patches.corners) + settings.patch_px / 2
+    fit = fit_graph(
+        patches.rows, centres, patches.owners, clusters=settings.clusters, settings=how, seed=settings.seed,
+        device=device, on_progress=on_progress,
+    )  # fmt: skip
+    division, _ = _division(canvases, patches, fit.memberships, settings)
+    clusters = [row.cluster for row in division.patches]
+    shown = _some_of_each(canvases, division.patches, settings)
+    pictures = {
+        "loss.png": loss_picture(fit.losses, what="modularity loss"),
+        "samples.png": samples_picture(shown[0], shown[1], each=_SHOWN),
+    }
+    facts = {
+        "features": encoder.described, "patches": len(clusters), "edges": fit.edges, "alone": fit.alone,
+        "modularity": fit.modularity,
+    }  # fmt: skip
+    notes = (*division.notes, f"features: {encoder.described}")
+    if fit.alone:
+        notes = (*notes, f"{fit.alone:,} of {len(clusters):,} patches look like none around: their own features decide")
+    return replace(division, facts=facts, pictures=pictures, notes=notes)
+
+
+def _some_of_each(
+    canvases: Sequence[Canvas], rows: Sequence[PatchCluster], settings: ProposeSettings
+) -> tuple[NDArray[np.uint8], list[int]]:
+    """Read some patches of each cluster once more."""
+    rng = np.random.default_rng((settings.seed, 3))
+    clusters = np.array([row.cluster for row in rows])
+    by_name = {canvas.name: canvas for canvas in canvases}
+    chosen = [
+        number
+        for cluster in np.unique(clusters).tolist()
+        for number in rng.permutation(np.flatnonzero(clusters == cluster))[:_SHOWN].tolist()
+    ]
+    side = settings.patch_px
+    pixels = [by_name[rows[n].canvas].read(rows[n].x, rows[n].y, width=side, height=side) for n in chosen]
+    return np.stack(pixels), [rows[n].cluster for n in chosen]
