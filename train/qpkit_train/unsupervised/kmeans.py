@@ -25,12 +25,13 @@ def kmeans(points: NDArray[np.float64], clusters: int, *, seed: int) -> NDArray[
         (n,) numbers from 0, the largest cluster first.
     """
     best, least = np.zeros(len(points), np.int64), np.inf
+    apart = min(clusters, len(np.unique(points, axis=0)))
     for start in range(_STARTS):
         with warnings.catch_warnings():
-            # A cluster that got no point: another beginning, or fewer points that differ.
+            # A cluster that got no point; another beginning will be better.
             warnings.simplefilter("ignore", UserWarning)
             rng = np.random.default_rng((seed, 2, start))
-            means, _ = kmeans2(points, clusters, iter=_STEPS, minit="++", rng=rng)
+            means, _ = kmeans2(points, apart, iter=_STEPS, minit="++", rng=rng)
         labels, distances = vq(points, means)
         if (total := float((distances**2).sum())) < least:
             best, least = labels.astype(np.int64), total

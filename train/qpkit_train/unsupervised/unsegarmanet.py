@@ -124,6 +124,31 @@ def fit_graph(
     )  # fmt: skip
 
 
+def assigned(
+    model: UnSeGArmaNet, features: NDArray[np.float32], centres: NDArray[Any], slides: NDArray[Any], *,
+    settings: GraphSettings = DEFAULT_GRAPH,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Memberships of patches by a network that has learned, of slides seen before or not.
+
+    Args:
+        model: Of a fit.
+        features, centres, slides: As of `fit_graph`.
+        settings: Those of the fit: they say which patches are joined.
+
+    Returns:
+        (n, k); rows sum to 1.
+    """
+    graph = join_patches(
+        features, centres, slides, similarity=settings.similarity, distance_px=settings.distance_px,
+        across_slides=settings.across_slides,
+    )  # fmt: skip
+    device = model.hidden.weight.device
+    with torch.inference_mode():
+        nodes = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device)
+        found: Tensor = model(nodes, graph.adjacency(device, normalized=True))
+        return found.cpu().numpy()
+
+
 def segment_picture(
     features: NDArray[np.float32], *, clusters: int, settings: GraphSettings = DEFAULT_GRAPH, seed: int,
     device: torch.device, on_progress: OnProgress = no_progress,
