@@ -83,7 +83,13 @@ def test_a_fraction_of_the_near_patches_is_joined_whatever_their_cosines_are() -
     assert len(join_alike(features, similarity=0.8, fraction=0.25).edges) == pytest.approx(400 * 399 / 8, abs=2)
     assert len(join_alike(features, similarity=2, fraction=1.0).edges) == 400 * 399 / 2
     shifted = fit_graph(
-        features, centres, zeros, clusters=2, settings=GraphSettings(centre=True, epochs=2, similarity=0.5), seed=0, device=CPU
+        features,
+        centres,
+        zeros,
+        clusters=2,
+        settings=GraphSettings(centre=True, epochs=2, similarity=0.5),
+        seed=0,
+        device=CPU,
     )
     assert 0 < shifted.edges < shifted.pairs / 10 and shifted.alone > 0
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from qpkit_train.unsupervised.symmetric import symmetric_matrix
+
 _PATCHES: Final = 1024
 """Whose neighbours are looked for at once."""
 
@@ -52,13 +54,11 @@ class PatchGraph:
 
     def adjacency(self, device: torch.device, *, normalized: bool) -> Tensor:
         """A as a sparse (n, n) float32; normalized, D^-1/2 A D^-1/2 with rows of 0 where patches are alone."""
-        ends = torch.from_numpy(np.concatenate([self.edges, self.edges[:, ::-1]]).astype(np.int64).T.copy())
-        weights = torch.ones(ends.shape[1])
+        weights = np.ones(len(self.edges))
         if normalized:
-            roots = torch.from_numpy(self.degrees).double().rsqrt().float()
-            weights = roots[ends[0]] * roots[ends[1]]
-        shape = (self.patches, self.patches)
-        return torch.sparse_coo_tensor(ends, weights, shape, check_invariants=False).coalesce().to(device)
+            roots = 1 / np.sqrt(np.maximum(self.degrees, 1))
+            weights = roots[self.edges[:, 0]] * roots[self.edges[:, 1]]
+        return symmetric_matrix(self.edges, weights, self.patches, device)
 
 
 def join_patches(
