@@ -9,9 +9,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from tiny_tiles import MakeTiles, tiny_recipe
 
 from qpkit.errors import QpkitError
+from qpkit_train.loop import fit
 from qpkit_train.machine.torchvision_shim import ensure_torchvision
+from qpkit_train.models.registry import build_model, encoder_of
+from qpkit_train.recipe.settings import ModelConfig
+from qpkit_train.run_folder.initial_network import ENCODER_NAME, PRETRAINED_NAME
 from qpkit_train.unsupervised.patch_features import open_encoder, patch_features, picture_tokens
 
 CPU = torch.device("cpu")
@@ -61,6 +66,29 @@ def test_a_picture_has_a_token_every_four_pixels(text: str, shape: tuple[int, in
     encoder = open_encoder(text, device=CPU)
     assert picture_tokens(picture, encoder).shape == shape
     assert patch_features(patches(1), encoder).shape[0] == 1  # the encoder is as it was
+
+
+def test_the_encoder_of_a_pre_training_is_taken_from_its_folder(tmp_path: Path) -> None:
+    config = ModelConfig(architecture="unet", encoder="resnet18", encoder_weights="none")
+    torch.manual_seed(3)
+    weights = encoder_of(build_model(config, 2), config).state_dict()
+    save_file(weights, tmp_path / ENCODER_NAME)
+    (tmp_path / PRETRAINED_NAME).write_text('{"settings": {"encoder": "resnet18"}}')
+    encoder = open_encoder(f"run:{tmp_path}", device=CPU)
+    assert encoder.described.startswith("mean of the deepest features of resnet18 pre-trained in ")
+    by_file = open_encoder(f"resnet18:{tmp_path / ENCODER_NAME}", device=CPU)
+    assert np.array_equal(patch_features(patches(2), encoder), patch_features(patches(2), by_file))
+    (tmp_path / PRETRAINED_NAME).write_text('{"settings": 3}')
+    with pytest.raises(QpkitError, match="names no encoder"):
+        open_encoder(f"run:{tmp_path}", device=CPU)
+
+
+def test_the_encoder_of_a_run_is_taken_with_what_it_was_trained_to_see(make_tiles: MakeTiles, tmp_path: Path) -> None:
+    tiles, run = make_tiles(), tmp_path / "run"
+    fit(tiles, run, tiny_recipe("optim.epochs=1", "data.normalization=signed"))
+    encoder = open_encoder(f"run:{run}", device=CPU)
+    assert encoder.normalization.mean == (0.5, 0.5, 0.5) and " of run " in encoder.described
+    assert np.isfinite(patch_features(patches(2), encoder)).all()
 
 
 def test_features_that_cannot_be_had_are_one_line_that_says_which_file_to_give() -> None:

@@ -71,6 +71,29 @@ def test_patches_of_other_slides_are_joined_only_if_asked_and_only_the_most_alik
     assert set(np.argsort(-cosines)[:2]) <= set(graph.edges[(graph.edges == 7).any(axis=1)].ravel())
 
 
+def test_a_fraction_of_the_near_patches_is_joined_whatever_their_cosines_are() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.random((400, 20)).astype(np.float32) + 5  # all alike to a fixed threshold
+    y, x = np.mgrid[:20, :20].reshape(2, -1)
+    centres, zeros = np.stack([x, y], axis=1) * 64, np.zeros(400, int)
+    plain = join_patches(features, centres, zeros, similarity=0.8, distance_px=200)
+    assert len(plain.edges) == plain.pairs
+    half = join_patches(features, centres, zeros, similarity=0.8, distance_px=200, fraction=0.5)
+    assert len(half.edges) == pytest.approx(plain.pairs / 2, abs=2) and half.similarity > 0.99
+    assert len(join_alike(features, similarity=0.8, fraction=0.25).edges) == pytest.approx(400 * 399 / 8, abs=2)
+    assert len(join_alike(features, similarity=2, fraction=1.0).edges) == 400 * 399 / 2
+    shifted = fit_graph(
+        features,
+        centres,
+        zeros,
+        clusters=2,
+        settings=GraphSettings(centre=True, epochs=2, similarity=0.5),
+        seed=0,
+        device=CPU,
+    )
+    assert 0 < shifted.edges < shifted.pairs / 10 and shifted.alone > 0
+
+
 def test_tokens_are_joined_wherever_they_lie() -> None:
     features = np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)

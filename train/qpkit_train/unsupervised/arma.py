@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qpkit_train.unsupervised.symmetric import times
+
 
 class ArmaConv(nn.Module):
     """K filters of T repetitions, as torch_geometric's ARMAConv with its defaults.
@@ -41,7 +43,7 @@ class ArmaConv(nn.Module):
 
         Args:
             features: (n, channels).
-            normalized: (n, n) sparse and symmetric, L; a row of 0 leaves a node with its own features.
+            normalized: (n, n) from `symmetric_matrix`, L; a row of 0 leaves a node with its own features.
 
         Returns:
             (n, out), none of it negative.
@@ -58,8 +60,7 @@ def _neighbours(normalized: Tensor, state: Tensor) -> Tensor:
     """(n, n) sparse times each of (K, n, f), in one product."""
     stacks, nodes, width = state.shape
     side_by_side = state.movedim(0, 1).reshape(nodes, stacks * width)
-    product: Tensor = torch.sparse.mm(normalized, side_by_side)
-    return product.view(nodes, stacks, width).movedim(1, 0)
+    return times(normalized, side_by_side).view(nodes, stacks, width).movedim(1, 0)
 
 
 def _glorot(*shape: int) -> Tensor:

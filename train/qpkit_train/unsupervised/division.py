@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpkit_train.unsupervised.canvas import Canvas
+
+CLASS: Final = "Proposed: {}"
+"""What a cluster is called, by its number from 1."""
 
 Window = tuple[int, int, NDArray[np.uint8]]
 """x, y in raster px, and (h, w) clusters from 1 on; 0 is not tissue."""
@@ -33,6 +36,11 @@ class PatchCluster:
     side: int
     cluster: int
     probability: float
+
+    @property
+    def name(self) -> str:
+        """Of its cluster."""
+        return CLASS.format(self.cluster)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +86,4 @@ def density_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return _DENSITY[pixels]
 
 
-_DENSITY = (-np.log10((np.arange(256) + 1) / 256)).astype(np.float32)
+_DENSITY: Final = (-np.log10((np.arange(256) + 1) / 256)).astype(np.float32)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qpkit_train.unsupervised.patch_graph import PatchGraph
+from qpkit_train.unsupervised.symmetric import times
 
 
 def modularity(memberships: Tensor, adjacency: Tensor) -> Tensor:
@@ -15,15 +16,14 @@ def modularity(memberships: Tensor, adjacency: Tensor) -> Tensor:
 
     Args:
         memberships: (n, k), C; rows sum to 1.
-        adjacency: (n, n) sparse, A: symmetric, without a diagonal, with an edge.
+        adjacency: (n, n) from `symmetric_matrix`, A: without a diagonal, with an edge.
 
     Returns:
         In -0.5..1; of memberships of 0 and 1 it is the modularity of that division.
     """
-    degrees = torch.sparse.sum(adjacency, dim=1).to_dense()
+    degrees = times(adjacency, memberships.new_ones(len(memberships), 1))[:, 0]
     twice = degrees.sum()
-    near: Tensor = torch.sparse.mm(adjacency, memberships)
-    inside = (memberships * near).sum()
+    inside = (memberships * times(adjacency, memberships)).sum()
     expected = (degrees @ memberships).square().sum() / twice
     return (inside - expected) / twice
 

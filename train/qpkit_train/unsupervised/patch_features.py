@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, FormatError
 from qpkit.progress import OnProgress, no_progress
 from qpkit_train.data.normalization import Normalization, named_normalization, normalize
 from qpkit_train.machine.devices import choose_precision
@@ -213,7 +213,7 @@ def _of_run(folder: Path) -> tuple[str, torch.nn.Module, Normalization]:
     """The encoder of a run of qpkit train or pretrain."""
     record = folder / PRETRAINED_NAME
     if record.is_file():
-        name = msgspec.json.decode(record.read_bytes())["settings"]["encoder"]
+        name = _encoder_named(record)
         config = _config(name, str(folder / ENCODER_NAME))
         encoder = encoder_of(build_model(config, 2), config)
         return f"{name} pre-trained in {folder}", encoder, named_normalization("imagenet")
@@ -222,3 +222,19 @@ def _of_run(folder: Path) -> tuple[str, torch.nn.Module, Normalization]:
         raise ConfigError(f"--features {RUN_PREFIX}{folder}: sees surroundings; name a run that sees one image")
     encoder = encoder_of(run.load_model(), run.recipe.model)
     return f"{run.recipe.model.encoder} of run {run.id}", encoder, run.normalization
+
+
+class _Encoder(msgspec.Struct):
+    encoder: str
+
+
+class _Record(msgspec.Struct):
+    settings: _Encoder
+
+
+def _encoder_named(record: Path) -> str:
+    """The encoder that qpkit pretrain says it trained."""
+    try:
+        return msgspec.json.decode(record.read_bytes(), type=_Record).settings.encoder
+    except (msgspec.DecodeError, OSError) as err:
+        raise FormatError(f"{record} names no encoder ({err}); pre-train again") from err

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from qpkit_train.unsupervised.symmetric import symmetric_matrix
+
 _PATCHES: Final = 1024
 """Whose neighbours are looked for at once."""
 
@@ -31,10 +33,14 @@ class PatchGraph:
     Args:
         patches: How many.
         edges: (m, 2) int32, the lower number first, each edge once, sorted.
+        pairs: That were near enough to be compared.
+        similarity: Cosine that edges exceed.
     """
 
     patches: int
     edges: NDArray[np.int32]
+    pairs: int = 0
+    similarity: float = -1.0
 
     @property
     def degrees(self) -> NDArray[np.int64]:
@@ -48,18 +54,16 @@ class PatchGraph:
 
     def adjacency(self, device: torch.device, *, normalized: bool) -> Tensor:
         """A as a sparse (n, n) float32; normalized, D^-1/2 A D^-1/2 with rows of 0 where patches are alone."""
-        ends = torch.from_numpy(np.concatenate([self.edges, self.edges[:, ::-1]]).astype(np.int64).T.copy())
-        weights = torch.ones(ends.shape[1])
+        weights = np.ones(len(self.edges))
         if normalized:
-            roots = torch.from_numpy(self.degrees).double().rsqrt().float()
-            weights = roots[ends[0]] * roots[ends[1]]
-        shape = (self.patches, self.patches)
-        return torch.sparse_coo_tensor(ends, weights, shape, check_invariants=False).coalesce().to(device)
+            roots = 1 / np.sqrt(np.maximum(self.degrees, 1))
+            weights = roots[self.edges[:, 0]] * roots[self.edges[:, 1]]
+        return symmetric_matrix(self.edges, weights, self.patches, device)
 
 
 def join_patches(
     features: NDArray[np.float32], centres: NDArray[Any], slides: NDArray[Any], *,
-    similarity: float, distance_px: float, across_slides: int = 0,
+    similarity: float, distance_px: float, fraction: float = 0.0, across_slides: int = 0,
 ) -> PatchGraph:  # fmt: skip
     """Join patches of a slide whose features have a cosine above `similarity` and whose centres are near.
 
@@ -69,38 +73,58 @@ def join_patches(
         slides: (n,) number of the slide that each patch is from.
         similarity: Cosine that has to be exceeded.
         distance_px: Distance that centres have to stay below.
+        fraction: Of the pairs that are near, so many are joined, the most similar ones, instead of those above
+            `similarity`; 0 for none of this.
         across_slides: Join each patch also with so many patches of other slides, its most similar ones above
-            `similarity`; compares all with all, so it takes time with the square of the patches.
+            the similarity; compares all with all, so it takes time with the square of the patches.
     """
     lengths = np.maximum(np.linalg.norm(features, axis=1), _SHORTEST)
-    found = [np.empty((0, 2), np.int32)]
+    near = [np.empty((0, 2), np.int32)]
     for slide in np.unique(slides):
         members = np.flatnonzero(slides == slide).astype(np.int32)
-        for pairs in _near(np.asarray(centres[members], np.float64), distance_px):
-            candidates = members[pairs]
-            found.append(candidates[_cosines(features, lengths, candidates) > similarity])
+        near += [members[pairs] for pairs in _near(np.asarray(centres[members], np.float64), distance_px)]
+    candidates = np.concatenate(near)
+    cosines = _cosines(features, lengths, candidates)
+    if fraction:
+        similarity = _least_of(cosines, fraction)
+    found = [candidates[cosines > similarity]]
     if across_slides:
         found.extend(_most_alike(features, lengths, slides, similarity, across_slides))
-    return PatchGraph(len(features), _sorted_once(np.concatenate(found)))
+    return PatchGraph(len(features), _sorted_once(np.concatenate(found)), len(candidates), similarity)
 
 
-def join_alike(features: NDArray[np.float32], *, similarity: float) -> PatchGraph:
+def join_alike(features: NDArray[np.float32], *, similarity: float, fraction: float = 0.0) -> PatchGraph:
     """Join all whose features have a cosine above `similarity`, wherever they lie: tokens of one picture.
 
     Args:
-        features: (n, d); time grows with n^2, memory with the edges.
+        features: (n, d); time grows with n^2, memory with the edges; with a fraction, by 2 n^2 bytes more.
         similarity: Cosine that has to be exceeded.
+        fraction: As of `join_patches`, of all pairs.
     """
     lengths = np.maximum(np.linalg.norm(features, axis=1), _SHORTEST)
     found = [np.empty((0, 2), np.int32)]
+    if fraction:
+        above = [
+            cosines[np.arange(len(cosines))[:, None] + first < np.arange(cosines.shape[1]) + second]
+            for first, second, cosines in _blocks(features, lengths)
+        ]
+        similarity = _least_of(np.concatenate(above), fraction)
     for first, second, cosines in _blocks(features, lengths):
         rows, columns = np.nonzero(cosines > similarity)
         pairs = np.stack([rows + first, columns + second], axis=1).astype(np.int32)
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-    return PatchGraph(len(features), _sorted_once(np.concatenate(found)))
+    count = len(features) * (len(features) - 1) // 2
+    return PatchGraph(len(features), _sorted_once(np.concatenate(found)), count, similarity)
 
 
-def _near(places: NDArray[np.float64], distance: float) -> Iterator[NDArray[np.int64]]:
+def _least_of(cosines: NDArray[np.float32], fraction: float) -> float:
+    """What is exceeded by a fraction of cosines."""
+    if fraction == 1 or not len(cosines):
+        return -2.0
+    return float(np.quantile(cosines, 1 - fraction, method="lower"))
+
+
+def _near(places: NDArray[np.float64], distance: float) -> Iterator[NDArray[np.int32]]:
     """Pairs (m, 2) of places that are nearer than a distance, lower number first, of some places at a time."""
     tree = cKDTree(places)
     for start in range(0, len(places), _PATCHES):
@@ -108,7 +132,7 @@ def _near(places: NDArray[np.float64], distance: float) -> Iterator[NDArray[np.i
         near = part.sparse_distance_matrix(tree, distance, output_type="ndarray")
         near = near[near["v"] < distance]
         pairs = np.stack([near["i"] + start, near["j"]], axis=1)
-        yield pairs[pairs[:, 0] < pairs[:, 1]]
+        yield pairs[pairs[:, 0] < pairs[:, 1]].astype(np.int32)
 
 
 def _cosines(

@@ -27,7 +27,7 @@ from qpkit.slides import SlideSource
 from qpkit_train.run_folder.records import versions
 from qpkit_train.machine.devices import pick_device
 from qpkit_train.unsupervised.canvas import Canvas, canvases_of_slides, canvases_of_tiles
-from qpkit_train.unsupervised.division import Division
+from qpkit_train.unsupervised.division import CLASS, Division
 from qpkit_train.unsupervised.methods import TemplatePlace, divide
 from qpkit_train.unsupervised.propose_settings import DEFAULT_PROPOSE, ProposeSettings
 
@@ -36,8 +36,6 @@ RUN_PREFIX: Final = "proposed-"
 
 TILES_NAME: Final = "proposals.json"
 """Of tiles; slides have predictions.json."""
-
-CLASS: Final = "Proposed: {}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +209,6 @@ def raster_of(canvas: Canvas, division: Division) -> NDArray[np.uint8]:
 
 
 def _patches_csv(division: Division) -> bytes:
-    rows = [[row.canvas, row.x, row.y, row.side, CLASS.format(row.cluster), f"{row.probability:.4f}"]
+    rows = [[row.canvas, row.x, row.y, row.side, row.name, f"{row.probability:.4f}"]
             for row in division.patches]  # fmt: skip
     return csv_bytes([["slide", "x_px", "y_px", "side_px", "cluster", "probability"], *rows])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from qpkit.settings import Range, Settings
+from qpkit.settings import FRACTION, Range, Settings
 
 Variant = Literal["dense", "convolutional"]
 
@@ -60,6 +60,10 @@ class GraphSettings(Settings):
         stride_px: From one patch to the next.
         similarity: Patches are joined whose features have a cosine above this,
         distance_px: and whose centres are nearer than this.
+        join_fraction: Instead of those above a fixed similarity, join this fraction of the near patches, the most alike
+            ones: for encoders that find all tissue alike, or none; 0 takes the similarity.
+        centre: Take the mean of all features off first: for encoders whose features are all positive, so that every
+            cosine is near 1.
         across_slides: So many most similar patches of other slides that each patch is joined with, whatever the
             distance, if they are above the similarity; 0 joins none.
         stacks: Filters of the ARMA layer, side by side; their mean counts.
@@ -76,6 +80,8 @@ class GraphSettings(Settings):
     stride_px: Annotated[int, Range(at_least=1)] = 64
     similarity: Annotated[float, Range(at_least=-1, below=1)] = 0.8
     distance_px: Annotated[float, Range(above=0)] = 200.0
+    join_fraction: Annotated[float, FRACTION] = 0.0
+    centre: bool = False
     across_slides: Annotated[int, Range(at_least=0, at_most=100)] = 0
     stacks: Annotated[int, Range(at_least=1, at_most=16)] = 2
     layers: Annotated[int, Range(at_least=1, at_most=16)] = 4

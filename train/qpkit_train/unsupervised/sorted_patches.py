@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qpkit.errors import ConfigError
 from qpkit.progress import OnProgress, no_progress
+from qpkit.report.figures.clusters import draw_clusters, draw_losses, examples_of
 from qpkit_train.unsupervised.blend import blend, cell_px
 from qpkit_train.unsupervised.canvas import Canvas
-from qpkit_train.unsupervised.division import Division, PatchCluster, Window, by_darkness, density_of
+from qpkit_train.unsupervised.division import CLASS, Division, PatchCluster, Window, by_darkness, density_of
 from qpkit_train.unsupervised.patch_features import open_encoder, patch_features
 from qpkit_train.unsupervised.patches import patch_corners, read_patches
-from qpkit_train.unsupervised.pictures import latent_pictures, loss_picture, samples_picture
+from qpkit_train.unsupervised.pictures import latent_picture
 from qpkit_train.unsupervised.propose_settings import ProposeSettings
 from qpkit_train.unsupervised.samples import check_clusters, resized
 from qpkit_train.unsupervised.settings import GraphSettings, VadeSettings
@@ -118,16 +118,20 @@ def divide_by_vade(
         on_progress=on_progress,
     )  # fmt: skip
     division, order = _division(canvases, patches, fit.responsibilities, settings)
-    clusters = [row.cluster for row in division.patches]
-    names = [row.canvas for row in division.patches]
+    chosen = _examples(division, settings)
+    curves = {"negative ELBO, nats": "total", "squared error": "reconstruction", "divergence, nats": "divergence"}
     pictures = {
-        "loss.png": loss_picture([loss.total for loss in fit.losses], what="negative ELBO, nats"),
-        "latent.png": latent_pictures(fit.z, clusters, names, seed=settings.seed),
-        "samples.png": samples_picture(patches.rows, clusters, each=_SHOWN, decoded=fit.decode()[order]),
+        "loss.png": draw_losses({name: [getattr(loss, key) for loss in fit.losses] for name, key in curves.items()}),
+        "latent.png": latent_picture(
+            fit.z, [row.name for row in division.patches], [row.canvas for row in division.patches], seed=settings.seed
+        ),
+        "samples.png": draw_clusters(
+            [patches.rows[own] for own in chosen], _titles(division), means=list(fit.decode()[order])
+        ),
     }
     last = fit.losses[-1]
     facts = {
-        "patches": len(clusters), "learned_from": fit.learned_from, "loss": last.total,
+        "patches": len(patches.owners), "learned_from": fit.learned_from, "loss": last.total,
         "reconstruction": last.reconstruction, "divergence": last.divergence,
     }  # fmt: skip
     return replace(division, facts=facts, pictures=pictures)
@@ -153,34 +157,36 @@ def divide_by_graph(
         device=device, on_progress=on_progress,
     )  # fmt: skip
     division, _ = _division(canvases, patches, fit.memberships, settings)
-    clusters = [row.cluster for row in division.patches]
-    shown = _some_of_each(canvases, division.patches, settings)
     pictures = {
-        "loss.png": loss_picture(fit.losses, what="modularity loss"),
-        "samples.png": samples_picture(shown[0], shown[1], each=_SHOWN),
+        "loss.png": draw_losses({"modularity loss": fit.losses}),
+        "samples.png": draw_clusters(_read_again(canvases, division, settings), _titles(division)),
     }
     facts = {
-        "features": encoder.described, "patches": len(clusters), "edges": fit.edges, "alone": fit.alone,
+        "features": encoder.described, "patches": len(patches.owners), "edges": fit.edges, "alone": fit.alone,
         "modularity": fit.modularity,
     }  # fmt: skip
     notes = (*division.notes, f"features: {encoder.described}")
     if fit.alone:
-        notes = (*notes, f"{fit.alone:,} of {len(clusters):,} patches look like none around: their own features decide")
+        notes = (*notes, f"{fit.alone:,} of {len(patches.owners):,} patches look like none around: their own features decide")
     return replace(division, facts=facts, pictures=pictures, notes=notes)
 
 
-def _some_of_each(
-    canvases: Sequence[Canvas], rows: Sequence[PatchCluster], settings: ProposeSettings
-) -> tuple[NDArray[np.uint8], list[int]]:
-    """Read some patches of each cluster once more."""
-    rng = np.random.default_rng((settings.seed, 3))
-    clusters = np.array([row.cluster for row in rows])
+def _examples(division: Division, settings: ProposeSettings) -> list[NDArray[np.int64]]:
+    """Numbers of some patches of each cluster."""
+    labels = np.array([row.cluster - 1 for row in division.patches])
+    return examples_of(labels, settings.clusters, count=_SHOWN, seed=settings.seed)
+
+
+def _titles(division: Division) -> list[str]:
+    """Names of clusters with the number of their patches."""
+    sizes = np.bincount([row.cluster - 1 for row in division.patches], minlength=division.clusters)
+    return [f"{CLASS.format(number)} ({size:,})" for number, size in enumerate(sizes.tolist(), start=1)]
+
+
+def _read_again(
+    canvases: Sequence[Canvas], division: Division, settings: ProposeSettings
+) -> list[list[NDArray[np.uint8]]]:
+    """Some patches of each cluster, of which only features were kept."""
     by_name = {canvas.name: canvas for canvas in canvases}
-    chosen = [
-        number
-        for cluster in np.unique(clusters).tolist()
-        for number in rng.permutation(np.flatnonzero(clusters == cluster))[:_SHOWN].tolist()
-    ]
-    side = settings.patch_px
-    pixels = [by_name[rows[n].canvas].read(rows[n].x, rows[n].y, width=side, height=side) for n in chosen]
-    return np.stack(pixels), [rows[n].cluster for n in chosen]
+    chosen = [[division.patches[n] for n in own.tolist()] for own in _examples(division, settings)]
+    return [[by_name[row.canvas].read(row.x, row.y, width=row.side, height=row.side) for row in own] for own in chosen]

@@ -10,6 +10,7 @@ memberships after the last step are the answer.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,9 @@ class GraphFit:
         memberships: (n, k) float32; rows sum to 1.
         losses: Of each step.
         edges: Pairs of patches that are joined.
+        pairs: Pairs that were near enough to be compared. If nearly all of them are joined, the edges say nothing of
+            what patches look like, only where they lie: the similarity is too low for these features.
+        similarity: Cosine that edges exceed.
         alone: Patches that are joined with none; their own features decide.
         modularity: Of the most probable clusters: 0 as a random division, at most 1.
     """
@@ -69,6 +73,8 @@ class GraphFit:
     memberships: NDArray[np.float32]
     losses: tuple[float, ...]
     edges: int
+    pairs: int
+    similarity: float
     alone: int
     modularity: float
 
@@ -110,18 +116,12 @@ def fit_graph(
     check_clusters(len(features), clusters)
     check_not_alike(features, what="features of patches")
     order = np.lexsort((centres[:, 0], centres[:, 1], slides))
-    ordered = np.ascontiguousarray(features[order], np.float32)
-    graph = join_patches(
-        ordered, centres[order], slides[order], similarity=settings.similarity, distance_px=settings.distance_px,
-        across_slides=settings.across_slides,
-    )  # fmt: skip
+    ordered = _seen(features[order], settings)
+    graph = _joined(ordered, centres[order], slides[order], settings)
     fit = _fit(ordered, graph, clusters, settings, settings.epochs, seed, device, on_progress)
     memberships = np.empty_like(fit.memberships)
     memberships[order] = fit.memberships
-    return GraphFit(
-        model=fit.model, memberships=memberships, losses=fit.losses, edges=fit.edges, alone=fit.alone,
-        modularity=fit.modularity,
-    )  # fmt: skip
+    return dataclasses.replace(fit, memberships=memberships)
 
 
 def assigned(
@@ -133,18 +133,17 @@ def assigned(
     Args:
         model: Of a fit.
         features, centres, slides: As of `fit_graph`.
-        settings: Those of the fit: they say which patches are joined.
+        settings: Those of the fit: they say which patches are joined. The mean that `centre` takes off, and the
+            similarity that `join_fraction` comes to, are those of these patches.
 
     Returns:
         (n, k); rows sum to 1.
     """
-    graph = join_patches(
-        features, centres, slides, similarity=settings.similarity, distance_px=settings.distance_px,
-        across_slides=settings.across_slides,
-    )  # fmt: skip
+    features = _seen(features, settings)
+    graph = _joined(features, centres, slides, settings)
     device = model.hidden.weight.device
     with torch.inference_mode():
-        nodes = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device)
+        nodes = torch.from_numpy(features).to(device)
         found: Tensor = model(nodes, graph.adjacency(device, normalized=True))
         return found.cpu().numpy()
 
@@ -165,11 +164,26 @@ def segment_picture(
     Raises:
         ConfigError: As of `fit_graph`.
     """
-    tokens = np.ascontiguousarray(features.reshape(-1, features.shape[-1]), np.float32)
+    tokens = _seen(features.reshape(-1, features.shape[-1]), settings)
     check_clusters(len(tokens), clusters, what="tokens of the picture")
     check_not_alike(tokens, what="tokens of the picture")
-    graph = join_alike(tokens, similarity=settings.similarity)
+    graph = join_alike(tokens, similarity=settings.similarity, fraction=settings.join_fraction)
     return _fit(tokens, graph, clusters, settings, settings.picture_epochs, seed, device, on_progress)
+
+
+def _seen(features: NDArray[np.float32], settings: GraphSettings) -> NDArray[np.float32]:
+    """(n, d) features as they are compared and as the network gets them."""
+    plain = np.ascontiguousarray(features, np.float32)
+    return plain - plain.mean(axis=0) if settings.centre else plain
+
+
+def _joined(
+    features: NDArray[np.float32], centres: NDArray[Any], slides: NDArray[Any], settings: GraphSettings
+) -> PatchGraph:
+    return join_patches(
+        features, centres, slides, similarity=settings.similarity, distance_px=settings.distance_px,
+        fraction=settings.join_fraction, across_slides=settings.across_slides,
+    )  # fmt: skip
 
 
 def _fit(
@@ -178,8 +192,8 @@ def _fit(
 ) -> GraphFit:  # fmt: skip
     if not len(graph.edges):
         raise ConfigError(
-            f"no two of {graph.patches:,} patches are joined: none have a cosine above {settings.similarity:g} and are "
-            "near; lower the similarity"
+            f"no two of {graph.patches:,} patches are joined: of {graph.pairs:,} near pairs none has a cosine above "
+            f"{graph.similarity:g}; lower the similarity"
         )
     device = torch.device("cpu") if device.type == "mps" else device
     nodes = torch.from_numpy(features).to(device)
@@ -204,6 +218,8 @@ def _fit(
         memberships=memberships,
         losses=tuple(losses),
         edges=len(graph.edges),
+        pairs=graph.pairs,
+        similarity=graph.similarity,
         alone=graph.alone,
         modularity=modularity_of(memberships.argmax(axis=1), graph),
     )
