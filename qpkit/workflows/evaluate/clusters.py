@@ -1,4 +1,4 @@
-"""Clusters that nobody has named against annotations: under the assignment that fits best, chosen here and elsewhere."""
+"""Clusters without names against annotations, under the assignment that fits best: chosen here, or elsewhere."""
 
 from __future__ import annotations
 

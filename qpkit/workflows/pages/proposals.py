@@ -62,9 +62,7 @@ def proposals_page(
             }
         )
     assignment = dict(zip((item.name for item in labels.classes), scores.assignment, strict=True)) if scores else {}
-    rows = [
-        [name, f"{fraction:.1%}", *([assignment[name]] if scores else [])] for name, fraction in clusters.items()
-    ]
+    rows = [[name, f"{fraction:.1%}", *([assignment[name]] if scores else [])] for name, fraction in clusters.items()]
     found = score_rows(scores) if scores else []
     text = render(
         "proposals",

@@ -76,9 +76,7 @@ def _typical(canvases: Sequence[Canvas], settings: ProposeSettings) -> Templates
     return templates_by_look(found, settings.clusters, seed=settings.seed)
 
 
-def _annotated(
-    canvases: Sequence[Canvas], settings: ProposeSettings, templates: Sequence[TemplatePlace]
-) -> Templates:
+def _annotated(canvases: Sequence[Canvas], settings: ProposeSettings, templates: Sequence[TemplatePlace]) -> Templates:
     """Templates of places that people annotated."""
     without = [name for kind, name in enumerate(settings.templates) if all(one.kind != kind for one in templates)]
     if without:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -26,15 +27,9 @@ def patch_corners(canvas: Canvas, side: int, stride: int) -> NDArray[np.int64]:
         side: Px of a patch; those at the right and lower edge may reach beyond.
         stride: Px from one to the next.
     """
-    grid = TileGrid(
-        slide_width=canvas.width, slide_height=canvas.height, tile_size=side, overlap=max(0, side - stride)
-    )
+    grid = TileGrid(slide_width=canvas.width, slide_height=canvas.height, tile_size=side, overlap=max(0, side - stride))
     step = max(1, stride // 8)
-    found = [
-        (tile.x, tile.y)
-        for tile in grid
-        if _tissue_of(canvas, tile.x, tile.y, side, step) >= _TISSUE
-    ]
+    found = [(tile.x, tile.y) for tile in grid if _tissue_of(canvas, tile.x, tile.y, side, step) >= _TISSUE]
     return np.array(found, np.int64).reshape(-1, 2)
 
 
@@ -53,7 +48,7 @@ def read_patches(canvas: Canvas, corners: NDArray[np.int64], side: int) -> Itera
         side: Px of a patch.
     """
     starts = [0, *(n for n in range(1, len(corners)) if _is_apart(corners[n - 1], corners[n], side)), len(corners)]
-    for first, stop in zip(starts, starts[1:], strict=False):
+    for first, stop in pairwise(starts):
         some = corners[first:stop]
         if not len(some):
             continue

@@ -17,15 +17,15 @@ from PIL import Image
 
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
 from qpkit.dataset import TileRecord, TileSet
-from qpkit.errors import ConfigError
 from qpkit.dataset.manifest import TABLE_NAME
+from qpkit.errors import ConfigError
 from qpkit.files import csv_bytes, new_folder, pretty_json, quick_hash, safe_names, sha256
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
 from qpkit.predictions.store import INFO_NAME
 from qpkit.progress import OnProgress, no_progress
 from qpkit.slides import SlideSource
-from qpkit_train.run_folder.records import versions
 from qpkit_train.machine.devices import pick_device
+from qpkit_train.run_folder.records import versions
 from qpkit_train.unsupervised.canvas import Canvas, canvases_of_slides, canvases_of_tiles
 from qpkit_train.unsupervised.division import CLASS, Division
 from qpkit_train.unsupervised.methods import TemplatePlace, divide

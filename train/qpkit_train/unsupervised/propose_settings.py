@@ -31,7 +31,7 @@ class ProposeSettings(Settings):
         templates: Of felzenszwalb, classes of annotations that show what each cluster looks like, one a cluster
             (repeatable); without them typical pieces of tissue are taken.
         strength: Of felzenszwalb, what templates count against segments (the lambda of its likelihoods).
-        only_tissue: Leave glass out.
+        only_tissue: Leave glass out, or divide everything.
         min_area_um2: Smaller areas become their surroundings when outlines are drawn.
         simplify_um: How far outlines may move in simplifying.
         seed: Of whatever is drawn.
@@ -46,7 +46,7 @@ class ProposeSettings(Settings):
     epochs: Annotated[int | None, Range(at_least=1)] = None
     templates: Annotated[tuple[str, ...], Flag(metavar="CLASS")] = ()
     strength: Annotated[float, Range(at_least=0)] = 3.0
-    only_tissue: bool = True
+    only_tissue: Annotated[bool, Flag(name="--only-tissue/--everything")] = True
     min_area_um2: Annotated[float, Range(at_least=0)] = 2000.0
     simplify_um: Annotated[float, Range(at_least=0)] = 2.0
     seed: Annotated[int, Range(at_least=0)] = 0

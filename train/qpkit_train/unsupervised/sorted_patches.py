@@ -167,7 +167,10 @@ def divide_by_graph(
     }  # fmt: skip
     notes = (*division.notes, f"features: {encoder.described}")
     if fit.alone:
-        notes = (*notes, f"{fit.alone:,} of {len(patches.owners):,} patches look like none around: their own features decide")
+        notes = (
+            *notes,
+            f"{fit.alone:,} of {len(patches.owners):,} patches look like none around: their own features decide",
+        )
     return replace(division, facts=facts, pictures=pictures, notes=notes)
 
 

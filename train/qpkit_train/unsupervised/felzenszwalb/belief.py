@@ -1,15 +1,17 @@
 """What a tree of segments makes of what is known of the finest ones: exact sums over all ways to class them.
 
 The coarsest segments may be of any kind, all equally probable. A finer one is of the kind of its parent with the
-probability 1 - saliency, and else of any other kind: little saliency makes it agree, much makes it differ. As published,
-priors only flow from coarse to fine, and so stay as even as they begin (a test shows it); here what templates say of the
-finest segments first flows up the tree, as in Borenstein and Malik 2006, so that a segment hears of its neighbours.
+probability 1 - saliency, and else of any other kind: little saliency makes it agree, much makes it differ. As
+published, priors only flow from coarse to fine, and so stay as even as they begin (a test shows it); here what
+templates say of the finest segments first flows up the tree, as in Borenstein and Malik 2006, so that a segment hears
+of its neighbours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,7 @@ def priors(levels: Sequence[Level], evidence: NDArray[np.float64]) -> NDArray[np
     kinds = evidence.shape[1]
     own = [_normalised(evidence)]
     said: list[NDArray[np.float64]] = []
-    for level, coarser in zip(levels, levels[1:], strict=False):
+    for level, coarser in pairwise(levels):
         message = _normalised(_passed(own[-1], level.saliency))
         said.append(message)
         gathered = np.zeros((len(coarser.parents), kinds))

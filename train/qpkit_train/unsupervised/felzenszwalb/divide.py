@@ -22,7 +22,11 @@ from qpkit_train.unsupervised.canvas import Canvas
 from qpkit_train.unsupervised.division import Division, Window
 from qpkit_train.unsupervised.felzenszwalb.belief import priors
 from qpkit_train.unsupervised.felzenszwalb.hierarchy import (
-    Hierarchy, Piece, hierarchy_of, piece_of, same_segments,
+    Hierarchy,
+    Piece,
+    hierarchy_of,
+    piece_of,
+    same_segments,
 )  # fmt: skip
 from qpkit_train.unsupervised.felzenszwalb.scales import SCALES, segments_of
 from qpkit_train.unsupervised.felzenszwalb.templates import STEP, Templates, grey_of, soft_mask
@@ -53,9 +57,7 @@ class _Found:
     file: Path
 
 
-def divide_segments(
-    templates: Templates, *, strength: float, on_progress: OnProgress = no_progress
-) -> Division:
+def divide_segments(templates: Templates, *, strength: float, on_progress: OnProgress = no_progress) -> Division:
     """Divide canvases, one after another as they are asked for, by templates of each cluster.
 
     For each px the posterior of a kind is its prior in the tree of segments times exp(-strength (1 - y)), with the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -100,7 +101,7 @@ def hierarchy_of(
     stats = [_stats([own[scale] for own in pieces], numbers[scale]) for scale in range(scales)]
     levels = []
     for scale in range(scales):
-        areas, means, deviations = stats[scale]
+        areas, means, _ = stats[scale]
         parents, saliency = np.zeros(len(areas), np.int64), np.zeros(len(areas))
         if scale + 1 < scales:
             pairs = [_renumbered(own[scale].inside, fine, coarse) for own, fine, coarse in
@@ -122,7 +123,7 @@ def _numbers(pieces: Sequence[Piece], seams: Sequence[tuple[int, int, Sequence[N
     size = int(starts[-1])
     graph = coo_matrix((np.ones(len(joined), np.bool_), (joined[:, 0], joined[:, 1])), (size, size))
     found = connected_components(graph, directed=False)[1].astype(np.int64)
-    return [found[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    return [found[a:b] for a, b in pairwise(starts.tolist())]
 
 
 def _stats(

@@ -7,7 +7,7 @@ scales: nearly all of that goes into the edges, which do not depend on the scale
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def segments_of(
     return found
 
 
-def _pairs(values: NDArray[np.generic]) -> list[tuple[NDArray[np.generic], NDArray[np.generic]]]:
+def _pairs(values: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Each px and its neighbour to the right, below, below to the right, and above to the right."""
     return [
         (values[:, 1:], values[:, :-1]),
@@ -59,7 +59,7 @@ def _pairs(values: NDArray[np.generic]) -> list[tuple[NDArray[np.generic], NDArr
     ]
 
 
-def _root(parents, place):  # type: ignore[no-untyped-def]  # compiled for arrays
+def _root(parents: Any, place: Any) -> Any:
     """The first px of a segment, with the way to it made shorter."""
     root = place
     while parents[root] != root:

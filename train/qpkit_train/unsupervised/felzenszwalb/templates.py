@@ -138,7 +138,9 @@ def _spread(votes: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.fl
     """Give each px of the soft mask the votes of all places that cover it, as fractions."""
     across = SIDE // STEP
     wide = np.pad(votes, ((across - 1, across - 1), (across - 1, across - 1), (0, 0)))
-    summed = uniform_filter(wide, (across, across, 0), origin=((across - 1) // 2, (across - 1) // 2, 0), mode="constant")
+    summed = uniform_filter(
+        wide, (across, across, 0), origin=((across - 1) // 2, (across - 1) // 2, 0), mode="constant"
+    )
     offset = across // 2
     found = summed[offset : offset + shape[0] // STEP, offset : offset + shape[1] // STEP]
     total = found.sum(axis=-1, keepdims=True)
