@@ -26,6 +26,7 @@ from qpkit_train.unsupervised.kmeans import kmeans
 from qpkit_train.unsupervised.samples import (
     check_clusters,
     check_not_alike,
+    clusters_in_use,
     content_order,
     principal_components,
     resized,
@@ -40,9 +41,6 @@ _NARROW: Final = 0.01
 """Variance of q(z|x) at the beginning, of the variance of all descriptions."""
 
 _LEAST_VARIANCE: Final = 1e-6
-
-_IN_USE: Final = 0.01
-"""Of the patches, that a cluster has at least if it counts as in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +86,7 @@ class VadeFit:
     @property
     def in_use(self) -> int:
         """Clusters that at least 1 % of the patches are in."""
-        sizes = np.bincount(self.labels, minlength=self.responsibilities.shape[1])
-        return int((sizes >= _IN_USE * len(self.labels)).sum())
+        return clusters_in_use(self.responsibilities)
 
     def decode(self) -> NDArray[np.uint8]:
         """What the mean of each component looks like: (k, side_px, side_px, 3) RGB."""
