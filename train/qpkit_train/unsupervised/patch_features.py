@@ -29,7 +29,7 @@ from qpkit_train.run_folder.initial_network import ENCODER_NAME, PRETRAINED_NAME
 from qpkit_train.run_folder.run import load_run
 
 DINO: Final = "tu-vit_base_patch16_224.dino"
-"""The document's features: facebook's dino-vitb16, as timm has it (85.8 million parameters, 768 numbers)."""
+"""The features of UnSeGArmaNet: facebook's dino-vitb16, as timm has it (85.8 million parameters, 768 numbers)."""
 
 _DINO_PAGE: Final = "hf.co/timm/vit_base_patch16_224.dino"
 
