@@ -39,8 +39,8 @@ def grid(count: int) -> NDArray[np.int64]:
 def patches(count: int, side: int = 96) -> NDArray[np.uint8]:
     """Smooth colours with noise."""
     rng = np.random.default_rng(0)
-    colors = rng.integers(90, 230, (4, 1, 1, 3))[rng.integers(0, 4, count)]
-    return (colors + rng.integers(-25, 25, (count, side, side, 3))).clip(0, 255).astype(np.uint8)
+    colors = rng.integers(90, 230, (4, 1, 1, 3), np.int16)[rng.integers(0, 4, count)]
+    return (colors + rng.integers(-25, 25, (count, side, side, 3), np.int16)).clip(0, 255).astype(np.uint8)
 
 
 def features(count: int) -> NDArray[np.float32]:

@@ -94,13 +94,14 @@ def test_the_encoder_of_a_run_is_taken_with_what_it_was_trained_to_see(make_tile
 def test_features_that_cannot_be_had_are_one_line_that_says_which_file_to_give() -> None:
     for text, said in (
         ("dino", "model.safetensors of hf.co/timm/vit_base_patch16_224.dino"),
-        ("dino:nowhere", "say dino:FOLDER"),
+        ("dino:nowhere.pth", "no file nowhere.pth; take the folder of hf.co/timm"),
         ("resnet18", "say dino, dino:FOLDER, run:DIR"),
         ("resnet18:none", "say resnet18:random"),
+        ("resnet34:imagenet", "cannot be fetched; say resnet34:FILE, or run:DIR"),
         ("resnet18:nowhere.safetensors", "no file nowhere.safetensors"),
         ("run:nowhere", "nowhere"),
         ("resnet1:random", "resnet"),
     ):
         with pytest.raises(QpkitError) as err:
             open_encoder(text, device=CPU)
-        assert said in str(err.value) and len(str(err.value)) < 250 and "\n" not in str(err.value)
+        assert said in str(err.value) and len(str(err.value)) < 200 and "\n" not in str(err.value)

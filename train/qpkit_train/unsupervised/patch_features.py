@@ -29,7 +29,9 @@ from qpkit_train.run_folder.initial_network import ENCODER_NAME, PRETRAINED_NAME
 from qpkit_train.run_folder.run import load_run
 
 DINO: Final = "tu-vit_base_patch16_224.dino"
-"""The document's features: facebook's dino-vitb16, as timm has it (85.8 million parameters, 768 numbers)."""
+"""The features of UnSeGArmaNet: facebook's dino-vitb16, as timm has it (85.8 million parameters, 768 numbers)."""
+
+_DINO_PAGE: Final = "hf.co/timm/vit_base_patch16_224.dino"
 
 RANDOM: Final = "random"
 """How weights are named that have learned nothing."""
@@ -190,17 +192,18 @@ def _opened(text: str, seed: int) -> tuple[str, torch.nn.Module, Normalization]:
         with seeded(seed, 0, torch.device("cpu")):
             encoder = encoder_of(build_model(config, 2), config)
     except ConfigError as err:
-        if name != DINO:
-            raise
-        raise ConfigError(
-            f"--features {text}: no DINO weights ({_start(err)}); say dino:FOLDER with config.json and "
-            "model.safetensors of hf.co/timm/vit_base_patch16_224.dino, or run:DIR"
-        ) from err
+        raise _not_had(text, name, err) from err
     return described, encoder, named_normalization("imagenet")
 
 
-def _start(err: ConfigError) -> str:
-    return str(err).removeprefix("model.encoder_weights: ")[:60]
+def _not_had(text: str, name: str, err: ConfigError) -> ConfigError:
+    """What to give where an encoder or its weights cannot be had."""
+    is_dino = name == DINO
+    if "cannot be fetched" in str(err):
+        file = f"dino:FOLDER with config.json and model.safetensors of {_DINO_PAGE}" if is_dino else f"{name}:FILE"
+        return ConfigError(f"--features {text}: its weights are not here and cannot be fetched; say {file}, or run:DIR")
+    tail = f"; take the folder of {_DINO_PAGE}" if is_dino else ""
+    return ConfigError(f"--features {text}: {str(err).removeprefix('model.encoder_weights: ')}{tail}")
 
 
 def _config(encoder: str, weights: str) -> ModelConfig:

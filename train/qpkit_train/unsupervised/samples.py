@@ -18,6 +18,15 @@ from qpkit.errors import ConfigError
 _AT_ONCE: Final = 256
 """Patches that are floats at the same time."""
 
+_IN_USE: Final = 0.01
+"""Of all things, that a cluster has at least if it counts as in use."""
+
+
+def clusters_in_use(memberships: NDArray[np.float32]) -> int:
+    """Clusters that are the most probable one of at least 1 % of the things: of (n, k) memberships."""
+    sizes = np.bincount(memberships.argmax(axis=1), minlength=memberships.shape[1])
+    return int((sizes >= _IN_USE * len(memberships)).sum())
+
 
 def check_clusters(things: int, clusters: int, *, what: str = "patches with tissue") -> None:
     """Raise unless there is something to divide.

