@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qpkit.api.shared import AnyPath
 from qpkit.core.labels import LabelMap
-from qpkit.core.provenance import is_prediction, is_untouched, run_of
+from qpkit.core.provenance import is_proposal, is_untouched, run_of
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES
 from qpkit.errors import ConfigError, ProjectError
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _TEMPLATES: Final = 24
 """Places of each class that show what it looks like."""
-
-_RUNS: Final = "proposed-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +144,7 @@ def undo_proposals(project: Project) -> int:
 def _runs_in(project: Project) -> list[str]:
     """Runs of untouched proposals, in the order of their names."""
     objects = (one for entry in project.entries if entry.has_data for one in entry.objects())
-    own = (one for one in objects if is_prediction(one) and is_untouched(one))
-    return sorted({run for one in own if (run := run_of(one) or "").startswith(_RUNS)})
+    return sorted({run_of(one) or "" for one in objects if is_proposal(one) and is_untouched(one)})
 
 
 def _scored(

@@ -20,7 +20,13 @@ from qpkit_train.unsupervised.felzenszwalb.belief import Level, priors
 from qpkit_train.unsupervised.felzenszwalb.divide import CELL, divide_segments
 from qpkit_train.unsupervised.felzenszwalb.hierarchy import hierarchy_of, piece_of, same_segments
 from qpkit_train.unsupervised.felzenszwalb.scales import segments_of
-from qpkit_train.unsupervised.felzenszwalb.templates import hamming, soft_mask, templates_by_look, templates_of
+from qpkit_train.unsupervised.felzenszwalb.templates import (
+    Templates,
+    hamming,
+    soft_mask,
+    templates_by_look,
+    templates_of,
+)  # fmt: skip
 from qpkit_train.unsupervised.propose import raster_of
 
 
@@ -104,9 +110,9 @@ def test_segments_do_not_end_where_windows_do() -> None:
     seam = (0, 1, [same_segments(scales[0][0][:, 48:80], scales[1][0][:, :32])])
     tree = hierarchy_of(pieces, [seam])
     drawn = np.concatenate([tree.numbers[n][core] for n, core in enumerate(cores)], axis=1)
-    assert len(np.unique(drawn[picture == 40])) == 1
-    assert len(np.unique(drawn[picture == 120])) == 1
-    assert len(np.unique(drawn)) == 3 == len(tree.areas)
+    assert len(np.unique(drawn[(rows - 32) ** 2 + (columns - 64) ** 2 < 300])) == 1
+    assert len(np.unique(drawn[7:13, 7:13])) == 1 and drawn[9, 9] not in drawn[:, 64:]
+    assert drawn[63, 0] == drawn[0, 127] and len(np.unique(drawn)) == len(tree.areas)
     assert sorted(tree.areas.tolist()) == sorted(np.bincount(drawn.ravel()).tolist())
 
 
@@ -121,24 +127,29 @@ def _striped(period: int, size: int, dark: int) -> NDArray[np.uint8]:
     return np.repeat(np.tile(grey, (size, 1))[..., None], 3, axis=2)
 
 
+def _stripes() -> Templates:
+    """Narrow and wide stripes, at all places that are tried."""
+    phases = [
+        (kind, _striped(period, 128, 60)[:64, phase : phase + 64])
+        for kind, period in ((0, 16), (1, 64))
+        for phase in range(0, period, 16)
+    ]
+    return templates_of(np.stack([piece for _, piece in phases]), [kind for kind, _ in phases])
+
+
 def test_a_soft_mask_finds_the_kind_whose_templates_are_there() -> None:
-    kinds = [_striped(16, 64, 60), _striped(64, 64, 60)]
-    templates = templates_of(np.stack([kinds[0], kinds[0], kinds[1], kinds[1]]), [0, 0, 1, 1])
+    templates = _stripes()
     picture = np.concatenate([_striped(16, 256, 60), _striped(64, 256, 60)], axis=1)[..., 0]
     found = soft_mask(picture, templates)
     assert found.shape == (16, 32, 2) and np.allclose(found.sum(axis=-1), 1, atol=1e-5)
-    assert (found[:, :14, 0] > 0.6).all() and (found[:, 18:, 1] > 0.6).all()
+    assert (found[:, :14, 0] > 0.55).all() and (found[:, 18:, 1] > 0.55).all()
 
 
 def _canvas(pixels: NDArray[np.uint8]) -> Canvas:
     rows, columns = pixels.shape[:2]
 
     def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        padded = np.full((height, width, 3), 255, np.uint8)
-        left, top = max(0, x), max(0, y)
-        part = pixels[top : max(top, y + height), left : max(left, x + width)]
-        padded[top - y : top - y + part.shape[0], left - x : left - x + part.shape[1]] = part
-        return padded
+        return pixels[y : y + height, x : x + width]
 
     return Canvas(
         name="made up", width=columns, height=rows, mpp=0.5, downsample=1, slide_size=(columns, rows), reads=read,
@@ -150,8 +161,7 @@ def test_windows_of_any_size_give_nearly_the_same(monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(0)
     picture = np.concatenate([_striped(16, 384, 60), _striped(64, 384, 60)], axis=1)[:320]
     picture = (picture + rng.normal(0, 6, picture.shape)).clip(0, 255).astype(np.uint8)
-    kinds = [_striped(16, 64, 60), _striped(64, 64, 60)]
-    division = divide_segments(templates_of(np.stack(kinds), [0, 1]), strength=3)
+    division = divide_segments(_stripes(), strength=3)
     whole = raster_of(_canvas(picture), division)
     monkeypatch.setattr(dividing, "_WINDOW", 128)
     parts = raster_of(_canvas(picture), division)
@@ -162,5 +172,5 @@ def test_windows_of_any_size_give_nearly_the_same(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("pieces", [np.zeros((1, 64, 64, 3), np.uint8), np.full((9, 64, 64, 3), 128, np.uint8)])
 def test_what_cannot_be_divided_is_said(pieces: NDArray[np.uint8]) -> None:
-    with pytest.raises(ConfigError, match="less than|all tissue looks the same"):
+    with pytest.raises(ConfigError, match="less than|looks the same"):
         templates_by_look(pieces, 2, seed=0)

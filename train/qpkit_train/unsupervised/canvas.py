@@ -29,7 +29,7 @@ class Canvas:
         mpp: um per px, or None where nobody knows it.
         downsample: Slide px per px.
         slide_size: (width, height), slide px.
-        reads: Gives (height, width, 3) uint8 RGB of x, y, width, height in px; white outside.
+        reads: Gives (height, width, 3) uint8 RGB of x, y, width, height in px, inside the canvas.
         tissue: (h, w) bool of any size; covers all of it.
         note: What the user has to know.
     """
@@ -45,8 +45,12 @@ class Canvas:
     note: str = ""
 
     def read(self, x: int, y: int, *, width: int, height: int) -> NDArray[np.uint8]:
-        """Read a rectangle, px of the canvas. Returns (height, width, 3) uint8; white outside."""
-        return self.reads(x, y, width, height)
+        """Read a rectangle, px of the canvas. Returns (height, width, 3) uint8; outside, the canvas is mirrored."""
+        left, top = min(max(0, x), self.width - 1), min(max(0, y), self.height - 1)
+        right, bottom = max(left + 1, min(x + width, self.width)), max(top + 1, min(y + height, self.height))
+        pixels = self.reads(left, top, right - left, bottom - top)
+        beyond = ((top - y, y + height - bottom), (left - x, x + width - right), (0, 0))
+        return np.pad(pixels, beyond, mode="symmetric") if any(map(any, beyond)) else pixels
 
     def cells(self, cell: int) -> tuple[int, int]:
         """(columns, rows) of a raster whose px are `cell` px wide."""
@@ -130,9 +134,4 @@ def canvases_of_tiles(tiles: TileSet, chosen: Sequence[TileRecord]) -> list[Canv
 
 
 def _of_tile(tiles: TileSet, tile: TileRecord, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-    pixels = tiles.read_image(tile)
-    found = np.full((height, width, 3), 255, np.uint8)
-    left, top = max(0, x), max(0, y)
-    part = pixels[top : max(top, y + height), left : max(left, x + width)]
-    found[top - y : top - y + part.shape[0], left - x : left - x + part.shape[1]] = part
-    return found
+    return tiles.read_image(tile)[y : y + height, x : x + width]

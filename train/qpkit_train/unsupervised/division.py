@@ -9,10 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.review import PROPOSED
 from qpkit_train.unsupervised.canvas import Canvas
-
-CLASS: Final = "Proposed: {}"
-"""What a cluster is called, by its number from 1."""
 
 Window = tuple[int, int, NDArray[np.uint8]]
 """x, y in raster px, and (h, w) clusters from 1 on; 0 is not tissue."""
@@ -40,7 +38,7 @@ class PatchCluster:
     @property
     def name(self) -> str:
         """Of its cluster."""
-        return CLASS.format(self.cluster)
+        return PROPOSED.format(self.cluster)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
+from qpkit.core.provenance import PROPOSED_RUN
+from qpkit.core.review import PROPOSED
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.manifest import TABLE_NAME
 from qpkit.errors import ConfigError
@@ -27,12 +29,9 @@ from qpkit.slides import SlideSource
 from qpkit_train.machine.devices import pick_device
 from qpkit_train.run_folder.records import versions
 from qpkit_train.unsupervised.canvas import Canvas, canvases_of_slides, canvases_of_tiles
-from qpkit_train.unsupervised.division import CLASS, Division
+from qpkit_train.unsupervised.division import Division
 from qpkit_train.unsupervised.methods import TemplatePlace, divide
 from qpkit_train.unsupervised.propose_settings import DEFAULT_PROPOSE, ProposeSettings
-
-RUN_PREFIX: Final = "proposed-"
-"""Runs whose objects are proposals."""
 
 TILES_NAME: Final = "proposals.json"
 """Of tiles; slides have predictions.json."""
@@ -63,7 +62,7 @@ class Proposals:
 
 def proposed_labels(clusters: int) -> LabelMap:
     """What rasters mean: "Proposed: 1" is 1; 0 is not tissue."""
-    names = {number: CLASS.format(number) for number in range(1, clusters + 1)}
+    names = {number: PROPOSED.format(number) for number in range(1, clusters + 1)}
     return LabelMap(classes=tuple(LabelClass(name, number, (name,)) for number, name in names.items()))
 
 
@@ -138,7 +137,7 @@ def propose(
 
 def _run_id(settings: ProposeSettings, identity: Iterable[str]) -> str:
     content = msgspec.json.encode([asdict(settings), *identity])
-    return f"{RUN_PREFIX}{settings.method}-{hashlib.sha256(content).hexdigest()[:6]}"
+    return f"{PROPOSED_RUN}{settings.method}-{hashlib.sha256(content).hexdigest()[:6]}"
 
 
 def _stems(canvases: Sequence[Canvas]) -> list[str]:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qpkit.core.review import PROPOSED
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.figures.clusters import draw_clusters, draw_losses, examples_of
 from qpkit_train.unsupervised.blend import blend, cell_px
 from qpkit_train.unsupervised.canvas import Canvas
-from qpkit_train.unsupervised.division import CLASS, Division, PatchCluster, Window, by_darkness, density_of
+from qpkit_train.unsupervised.division import Division, PatchCluster, Window, by_darkness, density_of
 from qpkit_train.unsupervised.patch_features import open_encoder, patch_features
 from qpkit_train.unsupervised.patches import patch_corners, read_patches
 from qpkit_train.unsupervised.pictures import latent_picture
@@ -183,7 +184,7 @@ def _examples(division: Division, settings: ProposeSettings) -> list[NDArray[np.
 def _titles(division: Division) -> list[str]:
     """Names of clusters with the number of their patches."""
     sizes = np.bincount([row.cluster - 1 for row in division.patches], minlength=division.clusters)
-    return [f"{CLASS.format(number)} ({size:,})" for number, size in enumerate(sizes.tolist(), start=1)]
+    return [f"{PROPOSED.format(number)} ({size:,})" for number, size in enumerate(sizes.tolist(), start=1)]
 
 
 def _read_again(

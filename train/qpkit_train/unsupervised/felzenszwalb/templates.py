@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from qpkit.errors import ConfigError
 from qpkit.ops.texture import texture_of
@@ -88,9 +87,9 @@ def templates_by_look(pieces: NDArray[np.uint8], clusters: int, *, seed: int) ->
     """
     check_clusters(len(pieces), clusters, what=f"pieces of {SIDE} px with tissue")
     looks = np.array([texture_of(piece) for piece in pieces])
-    spread = looks.std(axis=0)
-    if not spread.any():
+    if not np.ptp(looks, axis=0).any():
         raise ConfigError("all tissue looks the same, so nothing divides it; give slides with tissue")
+    spread = looks.std(axis=0)
     scaled = (looks - looks.mean(axis=0)) / np.where(spread > 0, spread, 1)
     labels = kmeans(scaled, clusters, seed=seed)
     density = [looks[labels == n, :3].mean() if (labels == n).any() else np.nan for n in range(clusters)]
@@ -136,13 +135,11 @@ def hamming(places: NDArray[np.bool_], templates: NDArray[np.bool_]) -> NDArray[
 
 def _spread(votes: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Give each px of the soft mask the votes of all places that cover it, as fractions."""
-    across = SIDE // STEP
-    wide = np.pad(votes, ((across - 1, across - 1), (across - 1, across - 1), (0, 0)))
-    summed = uniform_filter(
-        wide, (across, across, 0), origin=((across - 1) // 2, (across - 1) // 2, 0), mode="constant"
-    )
-    offset = across // 2
-    found = summed[offset : offset + shape[0] // STEP, offset : offset + shape[1] // STEP]
+    found = np.zeros((shape[0] // STEP, shape[1] // STEP, votes.shape[-1]), np.float32)
+    rows, columns = votes.shape[:2]
+    for down in range(SIDE // STEP):
+        for across in range(SIDE // STEP):
+            found[down : down + rows, across : across + columns] += votes
     total = found.sum(axis=-1, keepdims=True)
     even = np.float32(1 / votes.shape[-1])
     return np.where(total > 1e-6, found / np.where(total > 1e-6, total, 1), even).astype(np.float32)
