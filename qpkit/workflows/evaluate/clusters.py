@@ -196,8 +196,8 @@ def score_rows(result: ClusterResult) -> list[Mapping[str, str | float]]:
                 {
                     "slide": slide.slide,
                     "class": name,
-                    "dice": _shown(other and other.dice),
-                    "iou": _shown(other and other.iou),
+                    "dice": _shown(other.dice if other else None),
+                    "iou": _shown(other.iou if other else None),
                     "dice (chosen on this slide)": _shown(here.dice),
                     "iou (chosen on this slide)": _shown(here.iou),
                     "dice of all this class": _shown(slide.one_class[number].dice),

@@ -151,7 +151,8 @@ class Origins:
 
         Returns:
             "human": labelled px (not ignore) that what people drew labels, whatever else lies there; "reviewed": the
-            other labelled px; "proposed": of these, where a named cluster lies, if the slide has any; "rejected": of all labelled px, background where a reviewer deleted a prediction.
+            other labelled px; "proposed": of these, where a named cluster lies, if the slide has any; "rejected": of
+            all labelled px, background where a reviewer deleted a prediction.
         """
         labelled = mask != self._labels.ignore
         drawn = labelled & (self._human.draw(tile) != self._labels.ignore)

@@ -51,10 +51,10 @@ def class_places(inputs: Sequence[SlideInput], classes: Sequence[str], *, each: 
                  if str(one.path_class) == name and one.geometry.area > 0]  # fmt: skip
         total = sum(area.area for _, area in areas)
         rng = np.random.default_rng((seed, number, zlib.crc32(name.encode())))
-        counts = rng.multinomial(each, [area.area / total for _, area in areas]) if areas else []
+        counts: list[int] = rng.multinomial(each, [area.area / total for _, area in areas]).tolist() if areas else []
         for (slide, area), count in zip(areas, counts, strict=False):
             low, high = np.array(area.bounds[:2]), np.array(area.bounds[2:])
-            points = low + rng.random((int(count) * _TRIES, 2)) * (high - low)
-            inside = points[shapely.contains_xy(area, points)][: int(count)]
+            points = low + rng.random((count * _TRIES, 2)) * (high - low)
+            inside = points[shapely.contains_xy(area, points)][:count]
             found += [ClassPlace(slide, float(x), float(y), number) for x, y in inside]
     return found

@@ -126,7 +126,7 @@ def test_proposals_are_not_put_upon_proposals_unless_asked(tmp_path: Path, capsy
 def test_named_clusters_are_labels_like_any_other(tmp_path: Path) -> None:
     """Propose on an unannotated project, name the clusters, export: masks hold both classes, and say where from."""
     project = _project(tmp_path, slides=1, annotated=False)
-    assert _propose(project, tmp_path / "out", "kmeans-texture") == 0
+    assert _propose(project, tmp_path / "out", "kmeans") == 0
     assert run("edit", project.path, "--map", "Proposed: 1=Tumor", "--map", "Proposed: 2=Stroma") == 0
     tiles = tmp_path / "tiles"
     options = ("--mpp", "0.5", "--tile-size", "128", "--reviewed")

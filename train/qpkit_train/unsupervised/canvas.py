@@ -62,8 +62,8 @@ class Canvas:
         columns, rows = self.cells(cell)
         left, top, right, bottom = max(0, x), max(0, y), min(x + width, columns), min(y + height, rows)
         if left < right and top < bottom:
-            shape = {"width": right - left, "height": bottom - top}
-            inside = Tile(col=0, row=0, x=left, y=top, **shape, downsample=cell)
+            across, down = right - left, bottom - top
+            inside = Tile(col=0, row=0, x=left, y=top, width=across, height=down, downsample=cell)
             part = tissue_of_tile(self.tissue, inside, self.width, self.height)
             found[top - y : bottom - y, left - x : right - x] = part
         return found

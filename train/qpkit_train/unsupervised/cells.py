@@ -116,7 +116,8 @@ def _features(canvas: Canvas, x: int, y: int, look: Look) -> tuple[NDArray[np.fl
 def _cell_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(h, w, d) to (h / CELL, w / CELL, d)."""
     rows, columns, depth = values.shape
-    return values.reshape(rows // CELL, CELL, columns // CELL, CELL, depth).mean(axis=(1, 3))
+    cells = values.reshape(rows // CELL, CELL, columns // CELL, CELL, depth)
+    return np.asarray(cells.mean(axis=(1, 3)), np.float32)
 
 
 def _patterns(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -132,4 +133,4 @@ def _superpixel_means(colour: NDArray[np.float32]) -> NDArray[np.float32]:
     numbers = slic(colour, n_segments=count, compactness=0.1, channel_axis=-1, convert2lab=False, start_label=0)
     sizes = np.bincount(numbers.ravel())
     means = [np.bincount(numbers.ravel(), colour[..., n].ravel()) / np.maximum(sizes, 1) for n in range(3)]
-    return np.stack(means, axis=-1).astype(np.float32)[numbers]
+    return np.asarray(np.stack(means, axis=-1)[numbers], np.float32)

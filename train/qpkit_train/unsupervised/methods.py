@@ -53,7 +53,7 @@ def divide(
     """
     if settings.method == "unsegarmanet":
         return divide_by_graph(canvases, settings, device, on_progress)
-    if settings.method in ("vade", "vade-convolutional"):
+    if settings.method == "vade" or settings.method == "vade-convolutional":
         return divide_by_vade(canvases, settings, device, on_progress)
     if settings.method == "felzenszwalb":
         known = _annotated(canvases, settings, templates) if settings.templates else _typical(canvases, settings)

@@ -127,7 +127,7 @@ def divide_by_vade(
             fit.z, [row.name for row in division.patches], [row.canvas for row in division.patches], seed=settings.seed
         ),
         "samples.png": draw_clusters(
-            [patches.rows[own] for own in chosen], _titles(division), means=list(fit.decode()[order])
+            [list(patches.rows[own]) for own in chosen], _titles(division), means=list(fit.decode()[order])
         ),
     }
     last = fit.losses[-1]

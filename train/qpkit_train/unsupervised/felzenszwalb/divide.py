@@ -98,7 +98,8 @@ def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: 
         margin, middle = _MARGIN // STEP, CELL // 2
         file = folder / f"{x}-{y}.npz"
         leaves = cores[0][middle::CELL, middle::CELL]
-        np.savez(file, leaves=leaves, soft=soft[margin:-margin, margin:-margin], **_strips(np.stack(scales)))
+        kept = {"leaves": leaves, "soft": soft[margin:-margin, margin:-margin], **_strips(np.stack(scales))}
+        np.savez(file, allow_pickle=False, **kept)
         return _Found(x, y, pieces, file)
 
     found = []

@@ -47,7 +47,8 @@ def piece_of(segments: NDArray[np.int32], coarser: NDArray[np.int32] | None, gre
     flat, values = segments.ravel(), grey.ravel().astype(np.float64)
     inside = np.zeros((0, 3), np.int64) if coarser is None else overlaps(segments, coarser)
     areas = np.bincount(flat, minlength=count)
-    return Piece(areas, np.bincount(flat, values, count), np.bincount(flat, values**2, count), inside)
+    sums, squares = (np.asarray(np.bincount(flat, of, count), np.float64) for of in (values, values**2))
+    return Piece(areas, sums, squares, inside)
 
 
 def overlaps(one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int64]:

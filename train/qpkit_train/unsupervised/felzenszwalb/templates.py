@@ -130,7 +130,7 @@ def soft_mask(grey: NDArray[np.uint8], templates: Templates) -> NDArray[np.float
 def hamming(places: NDArray[np.bool_], templates: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Count the bits that differ: (p, t) of (p, n) and (t, n)."""
     signs = 2 * places.astype(np.float32) - 1, 2 * templates.astype(np.float32) - 1
-    return (places.shape[1] - signs[0] @ signs[1].T) / 2
+    return np.asarray((places.shape[1] - signs[0] @ signs[1].T) / 2, np.float32)
 
 
 def _spread(votes: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -154,7 +154,7 @@ def _cell_greys(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Means of cells: (..., h / 8, w / 8)."""
     *leading, rows, columns = grey.shape
     cells = grey.reshape(*leading, rows // _CELL, _CELL, columns // _CELL, _CELL)
-    return cells.mean(axis=(-3, -1), dtype=np.float64)
+    return np.asarray(cells.mean(axis=(-3, -1), dtype=np.float64))
 
 
 def _bits(means: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.bool_]:
