@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qpkit.api.import_predictions import undo_import as undo_import
     from qpkit.api.predict import predict as predict
     from qpkit.api.predict import predict_into_project as predict_into_project
+    from qpkit.api.propose import propose as propose
     from qpkit.api.train import train as train
     from qpkit.core.annotation import Annotation as Annotation
     from qpkit.core.annotation import PathClass as PathClass
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
     from qpkit_train.recipe.load import load_recipe as load_recipe
     from qpkit_train.recipe.settings import Recipe as Recipe
+    from qpkit_train.unsupervised.propose_settings import ProposeSettings as ProposeSettings
 
 _HOMES: Final = {
     name: home
@@ -86,6 +88,7 @@ _HOMES: Final = {
         "qpkit.api.export": ("export", "export_shard"),
         "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
         "qpkit.api.predict": ("predict", "predict_into_project"),
+        "qpkit.api.propose": ("propose",),
         "qpkit.api.train": ("train",),
         "qpkit.core.annotation": ("Annotation", "PathClass", "Plane"),
         "qpkit.errors": ("QpkitError",),
@@ -138,6 +141,7 @@ _HOMES: Final = {
         "qpkit_train.inference.settings": ("PredictSettings",),
         "qpkit_train.recipe.load": ("load_recipe",),
         "qpkit_train.recipe.settings": ("Recipe",),
+        "qpkit_train.unsupervised.propose_settings": ("ProposeSettings",),
     }.items()
     for name in names
 }

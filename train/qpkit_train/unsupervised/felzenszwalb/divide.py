@@ -29,7 +29,7 @@ from qpkit_train.unsupervised.felzenszwalb.hierarchy import (
     same_segments,
 )  # fmt: skip
 from qpkit_train.unsupervised.felzenszwalb.scales import SCALES, segments_of
-from qpkit_train.unsupervised.felzenszwalb.templates import STEP, Templates, grey_of, soft_mask
+from qpkit_train.unsupervised.felzenszwalb.templates import SIDE, STEP, Templates, grey_of, soft_mask
 
 CELL: Final = 4
 """Px of the canvas per px of what comes out: the finest segments have 64 px."""
@@ -46,6 +46,7 @@ class _Found:
 
     Args:
         x, y: Corner of its core.
+        side: Of its core.
         pieces: Of each scale.
         file: Keeps the finest segment of each cell of the core, the soft mask, and the segments of all scales at the
             four borders.
@@ -53,6 +54,7 @@ class _Found:
 
     x: int
     y: int
+    side: int
     pieces: Sequence[Piece]
     file: Path
 
@@ -81,9 +83,10 @@ def divide_segments(templates: Templates, *, strength: float, on_progress: OnPro
 
 def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: OnProgress) -> list[_Found]:
     """Segment all windows, as many at a time as there are cores."""
-    places = list(canvas.windows(_WINDOW))
+    core_side = _side_of(canvas)
+    places = list(canvas.windows(core_side))
     tick = Ticker(len(places), on_progress)
-    side = _WINDOW + 2 * _MARGIN
+    side = core_side + 2 * _MARGIN
 
     def look(pixels: NDArray[np.uint8], x: int, y: int) -> _Found:
         grey = grey_of(pixels)
@@ -100,7 +103,7 @@ def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: 
         leaves = cores[0][middle::CELL, middle::CELL]
         kept = {"leaves": leaves, "soft": soft[margin:-margin, margin:-margin], **_strips(np.stack(scales))}
         np.savez(file, allow_pickle=False, **kept)
-        return _Found(x, y, pieces, file)
+        return _Found(x, y, core_side, pieces, file)
 
     found = []
     with ThreadPoolExecutor(available_cores()) as threads:
@@ -114,6 +117,11 @@ def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: 
     return found
 
 
+def _side_of(canvas: Canvas) -> int:
+    """Px of a window; less where all of the canvas is smaller."""
+    return min(_WINDOW, -(-max(canvas.width, canvas.height) // SIDE) * SIDE)
+
+
 def _answers(canvas: Canvas, found: Sequence[_Found], kinds: int, strength: float) -> Iterator[Window]:
     tree = hierarchy_of([one.pieces for one in found], _seams(found))
     found = [replace(one, pieces=()) for one in found]
@@ -122,7 +130,7 @@ def _answers(canvas: Canvas, found: Sequence[_Found], kinds: int, strength: floa
     for one, numbers in zip(found, tree.numbers, strict=True):
         leaves, soft = _cells_of(one)
         posterior = prior[numbers[leaves]] + strength * _wide(soft, STEP // CELL)
-        side = _WINDOW // CELL
+        side = one.side // CELL
         inside = canvas.tissue_in(one.x // CELL, one.y // CELL, width=side, height=side, cell=CELL)
         yield one.x // CELL, one.y // CELL, np.where(inside, posterior.argmax(axis=-1) + 1, 0).astype(np.uint8)
 
@@ -155,7 +163,7 @@ def _strips(segments: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
     """What lies along the borders of the core, half of it outside: (scales, h, w) each."""
     core, half = slice(_MARGIN, -_MARGIN), _STRIP // 2
     first = slice(_MARGIN - half, _MARGIN + half)
-    last = slice(_MARGIN + _WINDOW - half, _MARGIN + _WINDOW + half)
+    last = slice(-_MARGIN - half, -_MARGIN + half)
     return {
         "left": segments[:, core, first],
         "right": segments[:, core, last],
@@ -169,7 +177,7 @@ def _seams(found: Sequence[_Found]) -> list[tuple[int, int, list[NDArray[np.int6
     places = {(one.x, one.y): number for number, one in enumerate(found)}
     seams = []
     for number, one in enumerate(found):
-        for x, y, mine, its in ((_WINDOW, 0, "right", "left"), (0, _WINDOW, "bottom", "top")):
+        for x, y, mine, its in ((one.side, 0, "right", "left"), (0, one.side, "bottom", "top")):
             other = places.get((one.x + x, one.y + y))
             if other is not None:
                 with np.load(one.file) as first, np.load(found[other].file) as second:
