@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qpkit.api.predict import predict as predict
     from qpkit.api.predict import predict_into_project as predict_into_project
     from qpkit.api.predict_points import predict_points as predict_points
+    from qpkit.api.propose import propose as propose
     from qpkit.api.train import train as train
     from qpkit.core.annotation import Annotation as Annotation
     from qpkit.core.annotation import PathClass as PathClass
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
     from qpkit_train.recipe.load import load_recipe as load_recipe
     from qpkit_train.recipe.settings import Recipe as Recipe
+    from qpkit_train.unsupervised.propose_settings import ProposeSettings as ProposeSettings
 
 _HOMES: Final = {
     name: home
@@ -89,6 +91,7 @@ _HOMES: Final = {
         "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
         "qpkit.api.predict": ("predict", "predict_into_project"),
         "qpkit.api.predict_points": ("predict_points",),
+        "qpkit.api.propose": ("propose",),
         "qpkit.api.train": ("train",),
         "qpkit.core.annotation": ("Annotation", "PathClass", "Plane"),
         "qpkit.errors": ("QpkitError",),
@@ -142,6 +145,7 @@ _HOMES: Final = {
         "qpkit_train.inference.settings": ("PredictSettings",),
         "qpkit_train.recipe.load": ("load_recipe",),
         "qpkit_train.recipe.settings": ("Recipe",),
+        "qpkit_train.unsupervised.propose_settings": ("ProposeSettings",),
     }.items()
     for name in names
 }

@@ -10,7 +10,7 @@ from qpkit.core.annotation import PathClass
 from qpkit.core.label_file import label_map_from_builtins, label_map_to_builtins, parse_label_map
 from qpkit.core.label_map import RESERVED, LabelClass, LabelMap, Unannotated, Unlisted
 from qpkit.core.label_rules import Boundary, Derivation, Eraser
-from qpkit.core.review import MARKS
+from qpkit.core.review import MARKS, is_unnamed
 
 __all__ = [
     "Boundary",
@@ -34,11 +34,12 @@ def default_label_map(classes: Sequence[PathClass]) -> LabelMap:
 
     QuPath calls a class whose name ends in '*' ignored: "Region*" marks where annotating took place, any other one
     ("Ignore*") what to leave out. With a "Region*" class, everything outside regions is unknown (ignore); without
-    one it is background, because nothing says otherwise - the report names the choice.
+    one it is background, because nothing says otherwise - the report names the choice. Marks of a review and proposals
+    that nobody has named are no classes.
 
     Source: PathClassTools.isIgnoredClass (name ends with "*"), same in QuPath 0.2-0.7.
     """
-    classes = [c for c in classes if str(c) not in MARKS]  # no tissue
+    classes = [c for c in classes if str(c) not in MARKS and not is_unnamed(str(c))]  # no tissue
     names = [str(c) for c in classes]
     regions = tuple(n for n in names if n == "Region*")
     ignored = tuple(n for n in names if n.endswith("*") and n != "Region*")

@@ -32,6 +32,9 @@ SHAPE_KEY: Final = "qpkit shape"
 LOCKED_KEY: Final = "qpkit locked"
 """There if the object was locked when it was imported; else it is a person who locked it."""
 
+PROPOSED_RUN: Final = "proposed-"
+"""How the ids of runs begin whose objects are proposals: clusters that no labels have taught."""
+
 Origin = Literal["drawn", "untouched", "accepted", "edited"]
 """Where an object comes from: people drew it; it was predicted, and nobody touched, locked or changed it."""
 
@@ -116,6 +119,11 @@ def run_of(item: Annotation) -> str | None:
         return item.metadata[RUN_KEY]
     named = _named(item)
     return named and named[1]
+
+
+def is_proposal(item: Annotation) -> bool:
+    """Say whether `qpkit propose` has found an object, whatever people made of it since."""
+    return (run_of(item) or "").startswith(PROPOSED_RUN)
 
 
 def predicted_class_of(item: Annotation) -> str | None:

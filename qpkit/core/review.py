@@ -33,9 +33,17 @@ DISAGREEMENT_CLASS: Final = "Disagreement*"
 MARKS: Final = (REVIEWED_CLASS, SUGGESTED_CLASS, DISAGREEMENT_CLASS)
 """Classes that say something of a place and nothing of the tissue there."""
 
+PROPOSED: Final = "Proposed: {}"
+"""Class of what `qpkit propose` has found, by its number: no class of tissue before somebody names it."""
+
 Said = Literal["accepted", "unsure", "reclassified"]
 
 _SAID: Final[dict[str, Said]] = {"accepted": "accepted", "unsure": "unsure", "reclassified": "reclassified"}
+
+
+def is_unnamed(class_name: str) -> bool:
+    """Whether a class is a proposal that nobody has named."""
+    return class_name.startswith(PROPOSED.format(""))
 
 
 def said_of(metadata: Mapping[str, str]) -> Said | None:

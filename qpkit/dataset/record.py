@@ -11,8 +11,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, Split, Split]] = ("train", "val", "test")
 
 
-ORIGINS: Final = ("human", "reviewed", "rejected", "predicted")
-"""Where labels come from, as `TileRecord.origins` has it; columns human_px, reviewed_px, rejected_px, predicted_px."""
+ORIGINS: Final = ("human", "reviewed", "rejected", "predicted", "proposed")
+"""Where labels come from, as `TileRecord.origins` has it; columns are called human_px and so on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class TileRecord:
         places: (offset, length) of each layer in the shard, bytes.
         origins: After a review (`qpkit export --reviewed`) mask pixels by where their label comes from: "human" and
             "reviewed", together all that are not ignore, and "rejected", the background where a prediction was
-            deleted. Where predictions were drawn (`--with-predictions`) "predicted" are those that nobody has looked
+            deleted; "proposed" are those of "reviewed" that began as a cluster without labels and that somebody has
+            named. Where predictions were drawn (`--with-predictions`) "predicted" are those that nobody has looked
             at. Empty for other tables.
         predicted_by: The runs of these, separated by ", ".
         predicted_probability: Their mean probability, 0..1; None if it is not known.

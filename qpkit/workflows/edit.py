@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final
 
 from qpkit.core.annotation import Annotation, PathClass, argb
@@ -100,6 +100,8 @@ class Change(Settings):
 
     Args:
         class_name: New class, "Tumor: Positive"; "" takes it away.
+        class_map: New class for all objects of another one, such as "Proposed: 2=Tumor" (repeatable); without a
+            selection all objects of these classes are meant.
         name: New name; "" takes it away.
         color: Colour of the objects themselves, #rrggbb; from Python a signed ARGB number.
         locked: Lock or unlock them.
@@ -110,6 +112,9 @@ class Change(Settings):
     """
 
     class_name: Annotated[str | None, Flag(name="--set-class")] = None
+    class_map: Annotated[Mapping[str, str], Flag(name="--map", parse=pairs_of, many=True, metavar="CLASS=NAME")] = (
+        field(default_factory=dict)
+    )
     name: Annotated[str | None, Flag(name="--set-name")] = None
     color: Annotated[int | None, Flag(name="--set-color", parse=_color)] = None
     locked: Annotated[bool | None, Flag(name="--lock/--unlock")] = None
@@ -124,7 +129,17 @@ class Change(Settings):
 
     def faults(self) -> Iterator[str]:
         """Say that exactly one thing has to be done."""
-        values = (self.class_name, self.name, self.color, self.locked, self.measurements or None, self.metadata or None)
+        if self.class_name is not None and self.class_map:
+            yield "--set-class and --map exclude each other"
+        values = (
+            self.class_name,
+            self.class_map or None,
+            self.name,
+            self.color,
+            self.locked,
+            self.measurements or None,
+            self.metadata or None,
+        )
         wanted = [any(value is not None for value in values), self.remove, self.move_to is not None]
         if sum(wanted) != 1:
             yield "say what to do: either change, or remove, or move; not several of them, not nothing"
@@ -165,6 +180,8 @@ def edit_objects(
         FormatError: A file cannot be edited; entries before it are done, and it is named.
     """
     chosen = project.chosen(entries)
+    if change.class_map:
+        selection = replace(selection, classes=selection.classes or tuple(change.class_map))
     if change.move_to not in (None, ROOT) and not any(_has(entry, change.move_to or "") for entry in chosen):
         raise ProjectError(f"{project.path}: no object has the id {change.move_to!r}, so nothing was moved")
     _require_known(chosen, selection)
@@ -230,12 +247,20 @@ def _action(project: Project, change: Change) -> Callable[[QpData, list[int]], i
     if change.move_to is not None:
         return lambda data, numbers: _move(data, numbers, change.move_to or "")
     path_class = None if change.class_name is None else _class(project, change.class_name)
-    return lambda data, numbers: _update(data, numbers, change, path_class)
+    mapped = {old: _class(project, new) for old, new in change.class_map.items()}
+    return lambda data, numbers: _update(data, numbers, change, path_class, mapped)
 
 
-def _update(data: QpData, numbers: Sequence[int], change: Change, path_class: tuple[PathClass | None] | None) -> int:
+def _update(
+    data: QpData,
+    numbers: Sequence[int],
+    change: Change,
+    path_class: tuple[PathClass | None] | None,
+    mapped: Mapping[str, tuple[PathClass | None]],
+) -> int:
     objects = data.objects()
-    return data.update({number: _changed(objects[number], change, path_class) for number in numbers})
+    classes = {number: mapped.get(objects[number].class_name or UNCLASSIFIED, path_class) for number in numbers}
+    return data.update({number: _changed(objects[number], change, classes[number]) for number in numbers})
 
 
 def _move(data: QpData, numbers: Sequence[int], to: str) -> int:

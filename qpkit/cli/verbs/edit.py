@@ -25,8 +25,10 @@ def command(
 ) -> None:
     """Change objects of a project: reclassify, rename, lock, measure, describe, remove, move."""
     start = time.perf_counter()
-    if everything != (selection == Selection()):
-        raise ConfigError("say which objects: --class, --kind, --name, --id, --run, --imported or --drawn, or --all")
+    if everything != (selection == Selection()) and not (change.class_map and not everything):
+        raise ConfigError(
+            "say which objects: --class, --kind, --name, --id, --run, --imported or --drawn, or --all; or --map"
+        )
     opened = open_project(project)
     if not dry_run:
         warn_of_stamps(opened)

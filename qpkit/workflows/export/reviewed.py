@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qpkit.core.annotation import Annotation, PathClass, Plane
 from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelClass, LabelMap
-from qpkit.core.provenance import is_prediction, is_untouched
+from qpkit.core.provenance import is_prediction, is_proposal, is_untouched
 from qpkit.core.review import REVIEWED_CLASS, UNSURE_CLASS, is_reviewed_region, is_unsure
 from qpkit.core.tiles import Tile
 from qpkit.files import sha256
@@ -40,11 +40,13 @@ class ReviewedObjects:
         draw: All that is drawn: truth, what is unsure (of class `Unsure*`), where it was reviewed (`Reviewed*`).
         unknown: Predictions that are no truth: outside of what was reviewed, or unsure.
         human: Of what is drawn, what people drew.
+        proposed: Of what is drawn, clusters that somebody has named.
     """
 
     draw: list[Annotation]
     unknown: list[Annotation]
     human: list[Annotation]
+    proposed: list[Annotation]
 
 
 def reviewed_objects(objects: Sequence[Annotation], item: SlideInput, plane: Plane) -> ReviewedObjects:
@@ -73,8 +75,9 @@ def reviewed_objects(objects: Sequence[Annotation], item: SlideInput, plane: Pla
         else:
             inside = None if region is None or not on_plane(one.plane, plane) else _inside(one, region)
             (draw if inside else unknown).append(inside or one)
+    proposed = [one for one in draw if is_proposal(one)]
     draw += [*human, *([region] if region is not None else [])]
-    return ReviewedObjects(draw=draw, unknown=unknown, human=human)
+    return ReviewedObjects(draw=draw, unknown=unknown, human=human, proposed=proposed)
 
 
 def _inside(item: Annotation, region: Annotation) -> Annotation | None:
@@ -127,10 +130,14 @@ class Origins:
     ) -> None:
         size = item.info.width, item.info.height
         self._labels = labels
-        self._human = Painting(
-            found.human, labels, downsample=downsample, plane=plane, slide_size=size, pixel_rule=pixel_rule,
-            mpp=item.info.mpp,
+        self._human, self._proposed = (
+            Painting(
+                own, labels, downsample=downsample, plane=plane, slide_size=size, pixel_rule=pixel_rule,
+                mpp=item.info.mpp,
+            )
+            for own in (found.human, found.proposed)
         )  # fmt: skip
+        self._has_proposals = bool(found.proposed)
         self._rejected = Painting(
             _rejected(item, plane), _REJECTED, downsample=downsample, plane=plane, pixel_rule=pixel_rule
         )
@@ -144,14 +151,19 @@ class Origins:
 
         Returns:
             "human": labelled px (not ignore) that what people drew labels, whatever else lies there; "reviewed": the
-            other labelled px; "rejected": of all labelled px, background where a reviewer deleted a prediction.
+            other labelled px; "proposed": of these, where a named cluster lies, if the slide has any; "rejected": of
+            all labelled px, background where a reviewer deleted a prediction.
         """
         labelled = mask != self._labels.ignore
         drawn = labelled & (self._human.draw(tile) != self._labels.ignore)
         background = mask == self._labels.background
         rejected = background & (self._rejected.draw(tile) == 1) if background.any() else background
         human = int(drawn.sum())
-        return {"human": human, "reviewed": int(labelled.sum()) - human, "rejected": int(rejected.sum())}
+        counts = {"human": human, "reviewed": int(labelled.sum()) - human, "rejected": int(rejected.sum())}
+        if self._has_proposals:
+            proposed = labelled & ~drawn & (self._proposed.draw(tile, unannotated="ignore") != self._labels.ignore)
+            counts["proposed"] = int(proposed.sum())
+        return counts
 
 
 def _rejected(item: SlideInput, plane: Plane) -> list[Annotation]:

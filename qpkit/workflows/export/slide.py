@@ -318,7 +318,7 @@ def objects_of(item: SlideInput, settings: ExportSettings) -> ReviewedObjects:
     if settings.reviewed:
         return reviewed_objects(_looked_at(objects, settings), item, Plane(z=settings.z, t=settings.t))
     draw, unknown = drawable(objects, settings)
-    return ReviewedObjects(draw=draw, unknown=unknown, human=draw)
+    return ReviewedObjects(draw=draw, unknown=unknown, human=draw, proposed=[])
 
 
 def _looked_at(objects: Sequence[Annotation], settings: ExportSettings) -> list[Annotation]:

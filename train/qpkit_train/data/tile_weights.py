@@ -13,7 +13,7 @@ from qpkit.dataset.record import ORIGINS
 
 Balance = Literal["none", "slide", "group"]
 
-HUMAN, REVIEWED, REJECTED, PREDICTED = ORIGINS
+HUMAN, REVIEWED, REJECTED, PREDICTED = ORIGINS[:4]
 """Where labels come from, after a review. "rejected" in a ratio by class: tiles with a place where a reviewer deleted a
 prediction (`qpkit export --reviewed`)."""
 

@@ -1,0 +1,1 @@
+"""Felzenszwalb's segments of every scale, and what templates say of them."""
