@@ -3,8 +3,8 @@
 python benchmarks/unlabelled.py OUT [--pairs DIR] [--project PROJECT --labels LABELS] [--only NAME ...] [--methods A,B]
     [--seeds 3] [--epochs N] [--features ENCODER:WEIGHTS] [--json FILE]
 
-DIR has folders of images and masks (aidpath-glomeruli, bcss-breast-tumor, dsb2018-he): two clusters, Dice and IoU of what
-is annotated there, the mean over images. PROJECT is a QuPath project: four clusters, the mean over the classes of
+DIR has folders of images and masks (aidpath-glomeruli, bcss-breast-tumor, dsb2018-he): two clusters, Dice and IoU of
+what is annotated there, the mean over images. PROJECT is a QuPath project: four clusters, the mean over the classes of
 LABELS, then over slides. Which class a cluster stands for is chosen on all other images ("elsewhere"); beside it stands
 what it gets if each image chooses for itself, as the published code does ("here"). "one class" calls everything that is
 annotated by one name. Means over the seeds, lowest to highest in the name. OUT is a folder for what the project's
