@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -85,9 +85,14 @@ def part_labelled(tiles: TileSet, out: Path, fraction: float, seed: int) -> tupl
     """Write the tiles with the labels of a part of the regions; gives how many of how many."""
     regions = regions_of(tiles)
     count = max(1, round(fraction * len(regions)))
-    kept = set().union(*(regions[(seed + number) % len(regions)] for number in range(count)))
+    labels_only_of(tiles, out, set().union(*(regions[(seed + number) % len(regions)] for number in range(count))))
+    return count, len(regions)
+
+
+def labels_only_of(tiles: TileSet, out: Path, kept: Collection[str]) -> None:
+    """Write the tiles with the labels of those training tiles that have these keys; nothing if `out` is there."""
     if (out / "export.json").exists():
-        return count, len(regions)
+        return
     root, place = tiles.root.resolve(), out.resolve()
     unknown = np.full((tiles.tile_size, tiles.tile_size), tiles.labels.ignore, np.uint8)
     with new_folder(out, marker="export.json") as folder:
@@ -100,7 +105,6 @@ def part_labelled(tiles: TileSet, out: Path, fraction: float, seed: int) -> tupl
             records.append(led)
         info = {key: value for key, value in tiles.info.items() if key not in ("format", "job")}
         write_tile_set(folder, records, {**info, **slides_from(place, tiles)})
-    return count, len(regions)
 
 
 def trained(tiles: Path, run: Path, common: list[str], *more: str) -> Path:
