@@ -68,6 +68,10 @@ class Canvas:
             found[top - y : bottom - y, left - x : right - x] = part
         return found
 
+    def window_side(self, most: int, step: int) -> int:
+        """Side of windows, px: `most`, or less where all of the canvas is smaller; a multiple of `step` both ways."""
+        return min(most, -(-max(self.width, self.height) // step) * step)
+
     def windows(self, side: int) -> Iterator[tuple[int, int]]:
         """Corners (x, y) of windows with tissue that lie side by side, row by row, px."""
         for tile in TileGrid(slide_width=self.width, slide_height=self.height, tile_size=side):

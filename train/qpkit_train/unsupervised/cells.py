@@ -62,7 +62,7 @@ def divide_cells(
         ConfigError: Less tissue than clusters, or all of it looks the same.
         FormatError: A slide cannot be read.
     """
-    places = [(canvas, x, y) for canvas in canvases for x, y in canvas.windows(_WINDOW)]
+    places = [(canvas, x, y) for canvas in canvases for x, y in canvas.windows(_side(canvas))]
     tick = Ticker(len(places), on_progress)
     rng = np.random.default_rng((seed, 0))
     each = max(1, -(-2 * _SAMPLE // max(1, len(places))))
@@ -87,7 +87,7 @@ def divide_cells(
     means = means[np.argsort(order)] * weight
 
     def windows(canvas: Canvas) -> Iterator[Window]:
-        for x, y in canvas.windows(_WINDOW):
+        for x, y in canvas.windows(_side(canvas)):
             features, inside = _features(canvas, x, y, look)
             clustered = np.zeros(inside.shape, np.uint8)
             clustered[inside] = vq(features[inside].astype(np.float64) * weight, means)[0] + 1
@@ -98,10 +98,15 @@ def divide_cells(
     return Division(cell=CELL, clusters=clusters, windows=windows, facts=facts, notes=notes)
 
 
+def _side(canvas: Canvas) -> int:
+    return canvas.window_side(_WINDOW, CELL)
+
+
 def _features(canvas: Canvas, x: int, y: int, look: Look) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """What the cells of a window look like: (rows, columns, d), and (rows, columns) whether they are tissue."""
-    side, margin = _WINDOW // CELL, _MARGIN // CELL
-    pixels = canvas.read(x - _MARGIN, y - _MARGIN, width=_WINDOW + 2 * _MARGIN, height=_WINDOW + 2 * _MARGIN)
+    side, margin = _side(canvas) // CELL, _MARGIN // CELL
+    wide = _side(canvas) + 2 * _MARGIN
+    pixels = canvas.read(x - _MARGIN, y - _MARGIN, width=wide, height=wide)
     colour = _cell_means(density_of(pixels))
     smooth = uniform_filter(colour, (_COLOUR_CELLS, _COLOUR_CELLS, 0))
     if look == "superpixels":

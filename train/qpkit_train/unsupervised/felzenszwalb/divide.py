@@ -83,7 +83,7 @@ def divide_segments(templates: Templates, *, strength: float, on_progress: OnPro
 
 def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: OnProgress) -> list[_Found]:
     """Segment all windows, as many at a time as there are cores."""
-    core_side = _side_of(canvas)
+    core_side = canvas.window_side(_WINDOW, SIDE)
     places = list(canvas.windows(core_side))
     tick = Ticker(len(places), on_progress)
     side = core_side + 2 * _MARGIN
@@ -115,11 +115,6 @@ def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: 
                 found.append(one)
                 tick(canvas.name)
     return found
-
-
-def _side_of(canvas: Canvas) -> int:
-    """Px of a window; less where all of the canvas is smaller."""
-    return min(_WINDOW, -(-max(canvas.width, canvas.height) // SIDE) * SIDE)
 
 
 def _answers(canvas: Canvas, found: Sequence[_Found], kinds: int, strength: float) -> Iterator[Window]:
