@@ -60,6 +60,13 @@ def test_a_transformer_gives_its_cls_token_with_the_weights_of_a_file(tmp_path: 
     assert patch_features(patches(3), small).shape == (3, 192)
 
 
+def test_encoders_with_blocks_are_no_transformers() -> None:
+    """EfficientNets of timm have blocks, too, and no [CLS] token."""
+    for name in ("timm-tf_efficientnet_lite0", "mit_b0"):
+        encoder = open_encoder(f"{name}:random", device=CPU)
+        assert not encoder.is_transformer and patch_features(patches(3), encoder).ndim == 2
+
+
 @pytest.mark.parametrize(("text", "shape"), [(f"{TINY}:random", (13, 17, 192)), ("resnet18:random", (16, 20, 64))])
 def test_a_picture_has_a_token_every_four_pixels(text: str, shape: tuple[int, int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)

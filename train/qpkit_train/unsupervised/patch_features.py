@@ -83,7 +83,7 @@ def open_encoder(
         FormatError: A run's weights are damaged.
     """
     described, encoder, normalization = _opened(text, seed)
-    is_transformer = hasattr(encoder, "blocks") and hasattr(encoder, "forward_features")
+    is_transformer = hasattr(encoder, "patch_embed") and hasattr(encoder, "num_prefix_tokens")
     side = input_px if input_px is not None else _TRANSFORMER_PX * is_transformer
     part = "[CLS] token" if is_transformer else "mean of the deepest features"
     seen = f"patches at {side} px" if side else "patches as they are"
