@@ -60,6 +60,7 @@ def test_a_transformer_gives_its_cls_token_with_the_weights_of_a_file(tmp_path: 
     assert patch_features(patches(3), small).shape == (3, 192)
 
 
+@pytest.mark.filterwarnings("ignore:.timm-. encoders are deprecated:DeprecationWarning")
 def test_encoders_with_blocks_are_no_transformers() -> None:
     """EfficientNets of timm have blocks, too, and no [CLS] token."""
     for name in ("timm-tf_efficientnet_lite0", "mit_b0"):
