@@ -27,6 +27,8 @@ class ProposeSettings(Settings):
         stride_px: Px from one patch to the next.
         features: What unsegarmanet compares: dino, dino:PATH, run:DIR (also of qpkit pretrain), or ENCODER:WEIGHTS such
             as resnet34:imagenet.
+        across_slides: Of unsegarmanet, so many patches of other slides that each is joined with, the most alike; with 0,
+            as published for single pictures, each slide is divided by itself, and a number means other tissue on the next.
         epochs: Of unsegarmanet and vade; 100 and 50 if nothing is said.
         templates: Of felzenszwalb, classes of annotations that show what each cluster looks like, one a cluster
             (repeatable); without them typical pieces of tissue are taken.
@@ -43,6 +45,7 @@ class ProposeSettings(Settings):
     patch_px: Annotated[int, Range(at_least=8)] = 96
     stride_px: Annotated[int, Range(at_least=1)] = 64
     features: str = "dino"
+    across_slides: Annotated[int, Range(at_least=0, at_most=100)] = 5
     epochs: Annotated[int | None, Range(at_least=1)] = None
     templates: Annotated[tuple[str, ...], Flag(metavar="CLASS")] = ()
     strength: Annotated[float, Range(at_least=0)] = 3.0

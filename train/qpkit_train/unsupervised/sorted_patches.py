@@ -146,14 +146,14 @@ def divide_by_vade(
 def divide_by_graph(
     canvases: Sequence[Canvas], settings: ProposeSettings, device: torch.device, on_progress: OnProgress = no_progress
 ) -> Division:
-    """Sort patches by UnSeGArmaNet, one graph for all canvases in which no edge leads from one to another.
+    """Sort patches by UnSeGArmaNet, one graph for all canvases.
 
     Raises:
         ConfigError: Features cannot be had, fewer patches than clusters, or no two patches are alike.
         FormatError: A slide cannot be read.
     """
     encoder = open_encoder(settings.features, device=device, seed=settings.seed)
-    how = GraphSettings(patch_px=settings.patch_px, stride_px=settings.stride_px)
+    how = GraphSettings(patch_px=settings.patch_px, stride_px=settings.stride_px, across_slides=settings.across_slides)
     if not settings.features.startswith(_DINO):
         how = replace(how, centre=True, join_fraction=_JOINED)
     if settings.epochs is not None:
