@@ -27,8 +27,9 @@ class ProposeSettings(Settings):
         stride_px: Px from one patch to the next.
         features: What unsegarmanet compares: dino, dino:PATH, run:DIR (also of qpkit pretrain), or ENCODER:WEIGHTS such
             as resnet34:imagenet.
-        across_slides: Of unsegarmanet, so many patches of other slides that each is joined with, the most alike; with 0,
-            as published for single pictures, each slide is divided by itself, and a number means other tissue on the next.
+        across_slides: Of unsegarmanet, so many patches of other slides that each is joined with, the most alike ones;
+            with 0, as published for single pictures, each slide is divided by itself, and a number means other tissue
+            on the next.
         epochs: Of unsegarmanet and vade; 100 and 50 if nothing is said.
         templates: Of felzenszwalb, classes of annotations that show what each cluster looks like, one a cluster
             (repeatable); without them typical pieces of tissue are taken.
