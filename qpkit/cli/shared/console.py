@@ -101,9 +101,11 @@ def _plain_lines(verb: str) -> Callable[[int, int, str], None]:
         if now - last < _LINE_SECONDS or not done:
             return
         last = now
-        rate = done / max(now - start, 1e-9)
-        left = (total - done) / rate if rate else 0
-        say(f"{verb}: {done}/{total} {text} ({rate:.1f}/s, {left:.0f} s left)")
+        pace = ""
+        if now > start:  # what has just begun has none
+            rate = done / (now - start)
+            pace = f" ({rate:.1f}/s, {(total - done) / rate:.0f} s left)"
+        say(f"{verb}: {done}/{total} {text}{pace}")
 
     return update
 
