@@ -18,6 +18,7 @@ from qpkit.workflows.pages.slide_pictures import thumbnail_of, with_classes
 
 _FIGURES: Final = {
     "samples.png": "Examples of each cluster",
+    "segments.png": "A square of the first slide: segments of each scale, templates, posteriors, clusters",
     "latent.png": "Where patches lie among each other",
     "loss.png": "Loss",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 import tifffile
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from qpkit.core.provenance import is_prediction
 from qpkit.dataset import read_tile_set
 from qpkit.predictions import read_predictions
 from qpkit.qupath import Project, add_image, create_project, open_project
+from qpkit_train.unsupervised import tokens
 
 WIDTH, HEIGHT, MPP = 768, 512, 0.5
 TUMOR, STROMA = PathClass(("Tumor",), -3670016), PathClass(("Stroma",), -16744448)
@@ -33,6 +35,8 @@ FAST = {
     "unsegarmanet": ("--patch-px", "64", "--stride-px", "32", "--features", "resnet18:random", "--epochs", "60"),
 }
 """What each method is told, so that it takes a second."""
+
+TOKENS = ("--features", "resnet18:random", "--epochs", "20", "--mpp", "2")
 
 _NETWORK = ("model.encoder=resnet18", "model.encoder_weights=none", "optim.epochs=4", "optim.lr=3e-3")
 _QUICK = [part for text in (*TINY, *_NETWORK) for part in ("--set", text)]
@@ -92,6 +96,19 @@ def test_every_method_tells_two_kinds_of_tissue_apart(
     assert all(o.geometry.centroid.x < WIDTH / 2 for o in dark if o.geometry.area > 1e4)
     seen = opened(out / "index.html")
     assert seen["images"] >= 4 and (seen["broken"], seen["fetched"]) == (0, 0)
+
+
+def test_squares_are_divided_by_themselves_by_their_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tokens, "_SIDE", 96)
+    project = _project(tmp_path, slides=1)
+    asked = ("--method", "unsegarmanet-tokens", "--clusters", "2", "--everything", *TOKENS)
+    assert run("propose", project.path, "-o", tmp_path / "out", *asked) == 0
+    assert "divided by itself" in capsys.readouterr().err
+    with rasterio.open(tmp_path / "out" / "a.tif.tif") as raster:
+        labels = raster.read(1)
+    assert labels.shape == (32, 48) and (labels[:, :20] == 1).mean() > 0.3 and set(np.unique(labels)) == {1, 2}
 
 
 def test_the_same_call_makes_the_same_bits(tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ def test_segments_are_those_of_skimage(scale: float, least: int, seed: int) -> N
     assert np.array_equal(np.unique(mine), np.arange(mine.max() + 1))
 
 
+def _root() -> Level:
+    return Level(np.zeros(1, np.int64), np.zeros(1), np.ones(1))
+
+
 def _by_hand(levels: list[Level], evidence: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over all ways to class all segments; the evidence of the asked-for one left out."""
     kinds = evidence.shape[1]
@@ -71,7 +75,7 @@ def test_priors_are_the_sums_over_all_ways_to_class_the_tree(seed: int, kinds: i
     rng = np.random.default_rng(seed)
     sizes = (3, 2, 1)
     levels = [
-        Level(rng.integers(0, above, size), rng.uniform(0.02, 0.95, size))
+        Level(rng.integers(0, above, size), rng.uniform(0.02, 0.95, size), np.ones(size))
         for size, above in zip(sizes, (*sizes[1:], 1), strict=True)
     ]
     evidence = rng.normal(size=(sizes[0], kinds))
@@ -80,7 +84,10 @@ def test_priors_are_the_sums_over_all_ways_to_class_the_tree(seed: int, kinds: i
 
 def test_priors_that_only_flow_down_stay_even_as_published() -> None:
     rng = np.random.default_rng(0)
-    levels = [Level(rng.integers(0, 3, 8), rng.random(8)), Level(np.zeros(3, np.int64), rng.random(3))]
+    levels = [
+        Level(rng.integers(0, 3, 8), rng.random(8), rng.random(8)),
+        Level(np.zeros(3, np.int64), rng.random(3), rng.random(3)),
+    ]
     assert np.allclose(priors(levels, np.zeros((8, 2))), 0.5)
 
 
@@ -88,10 +95,18 @@ def test_little_saliency_makes_segments_agree_and_much_makes_them_differ() -> No
     evidence = np.log(np.array([[0.9, 0.1], [0.5, 0.5]]))
     parents = np.zeros(2, np.int64)
     alike, unlike = (
-        priors([Level(parents, np.array([0.05, saliency])), Level(np.zeros(1, np.int64), np.zeros(1))], evidence)[1]
+        priors([Level(parents, np.array([0.05, saliency]), np.ones(2)), _root()], evidence)[1]
         for saliency in (0.05, 0.95)
     )
     assert alike[0] > 0.8 and unlike[0] < 0.2
+
+
+def test_a_segment_in_pieces_says_no_more_than_as_a_whole() -> None:
+    evidence = np.array([[0.0, -2.0], [-1.0, 0.0]])
+    whole = priors([Level(np.zeros(2, np.int64), np.array([0.1, 0.2]), np.array([0.6, 0.4])), _root()], evidence)
+    pieces = Level(np.zeros(4, np.int64), np.array([0.1, 0.1, 0.1, 0.2]), np.array([0.3, 0.2, 0.1, 0.4]))
+    parts = priors([pieces, _root()], evidence[[0, 0, 0, 1]])
+    assert np.allclose(parts[3], whole[1])
 
 
 def test_segments_do_not_end_where_windows_do() -> None:

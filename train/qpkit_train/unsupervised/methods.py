@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,11 +14,12 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit_train.unsupervised.canvas import Canvas
 from qpkit_train.unsupervised.cells import divide_cells
 from qpkit_train.unsupervised.division import Division
-from qpkit_train.unsupervised.felzenszwalb.divide import divide_segments
+from qpkit_train.unsupervised.felzenszwalb.divide import divide_segments, example_picture
 from qpkit_train.unsupervised.felzenszwalb.templates import SIDE, Templates, templates_by_look, templates_of
 from qpkit_train.unsupervised.patches import patch_corners, read_patches
 from qpkit_train.unsupervised.propose_settings import ProposeSettings
 from qpkit_train.unsupervised.sorted_patches import divide_by_graph, divide_by_vade
+from qpkit_train.unsupervised.tokens import divide_by_tokens
 
 _PIECES: Final = 3000
 """Pieces of tissue, at most, among which templates are looked for."""
@@ -53,11 +54,15 @@ def divide(
     """
     if settings.method == "unsegarmanet":
         return divide_by_graph(canvases, settings, device, on_progress)
+    if settings.method == "unsegarmanet-tokens":
+        return divide_by_tokens(canvases, settings, device, on_progress)
     if settings.method == "vade" or settings.method == "vade-convolutional":
         return divide_by_vade(canvases, settings, device, on_progress)
     if settings.method == "felzenszwalb":
         known = _annotated(canvases, settings, templates) if settings.templates else _typical(canvases, settings)
-        return divide_segments(known, strength=settings.strength, on_progress=on_progress)
+        division = divide_segments(known, strength=settings.strength, on_progress=on_progress)
+        pictures = {"segments.png": example_picture(canvases[0], known, settings.strength)}
+        return replace(division, pictures=pictures)
     return divide_cells(
         canvases, settings.method, clusters=settings.clusters, seed=settings.seed, on_progress=on_progress
     )

@@ -152,7 +152,7 @@ def divide_by_graph(
         ConfigError: Features cannot be had, fewer patches than clusters, or no two patches are alike.
         FormatError: A slide cannot be read.
     """
-    encoder = open_encoder(settings.features, device=device, seed=settings.seed)
+    encoder = open_encoder(settings.features, device=device, input_px=settings.features_px, seed=settings.seed)
     how = GraphSettings(patch_px=settings.patch_px, stride_px=settings.stride_px, across_slides=settings.across_slides)
     if not settings.features.startswith(_DINO):
         how = replace(how, centre=True, join_fraction=_JOINED)

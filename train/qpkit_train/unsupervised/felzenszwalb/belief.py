@@ -1,10 +1,12 @@
-"""What a tree of segments makes of what is known of the finest ones: exact sums over all ways to class them.
+"""What a tree of segments makes of what is known of the finest ones: messages up the tree, and down again.
 
 The coarsest segments may be of any kind, all equally probable. A finer one is of the kind of its parent with the
 probability 1 - saliency, and else of any other kind: little saliency makes it agree, much makes it differ. As
 published, priors only flow from coarse to fine, and so stay as even as they begin (a test shows it); here what
 templates say of the finest segments first flows up the tree, as in Borenstein and Malik 2006, so that a segment hears
-of its neighbours.
+of its neighbours. What a segment tells its parent counts by its part of the parent's area: else a hundred specks, each
+with evidence of its own, would outvote whatever else is known of the parent. With a part of 1 each, the answer is the
+exact sum over all ways to class the tree.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ class Level:
     Args:
         parents: (n,) int, place of each one's parent in the next coarser level; not looked at in the coarsest.
         saliency: (n,) 0..1, how much each differs from its parent.
+        parts: (n,) 0..1, what each says counts in its parent.
     """
 
     parents: NDArray[np.int64]
     saliency: NDArray[np.float64]
+    parts: NDArray[np.float64]
 
 
 def priors(levels: Sequence[Level], evidence: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,7 +48,7 @@ def priors(levels: Sequence[Level], evidence: NDArray[np.float64]) -> NDArray[np
     own = [_normalised(evidence)]
     said: list[NDArray[np.float64]] = []
     for level, coarser in pairwise(levels):
-        message = _normalised(_passed(own[-1], level.saliency))
+        message = level.parts[:, np.newaxis] * _normalised(_passed(own[-1], level.saliency))
         said.append(message)
         gathered = np.zeros((len(coarser.parents), kinds))
         np.add.at(gathered, level.parents, message)

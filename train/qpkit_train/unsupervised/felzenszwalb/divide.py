@@ -16,8 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qpkit.core.review import PROPOSED
 from qpkit.cores import available_cores
 from qpkit.progress import OnProgress, Ticker, no_progress
+from qpkit.report.figures.segments import draw_segments
 from qpkit_train.unsupervised.canvas import Canvas
 from qpkit_train.unsupervised.division import Division, Window
 from qpkit_train.unsupervised.felzenszwalb.belief import priors
@@ -36,6 +38,9 @@ CELL: Final = 4
 
 _WINDOW: Final = 1024
 _MARGIN: Final = 128
+_SHOWN: Final = 512
+"""Px of the square that is shown step by step."""
+
 _STRIP: Final = 32
 """Px across the border between two windows in which they are compared."""
 
@@ -57,6 +62,35 @@ class _Found:
     side: int
     pieces: Sequence[Piece]
     file: Path
+
+
+def example_picture(canvas: Canvas, templates: Templates, strength: float) -> bytes:
+    """Show the middle of a canvas's tissue: segments of each scale, soft masks, posteriors, clusters; a PNG file."""
+    side = min(_SHOWN, canvas.window_side(_WINDOW, SIDE))
+    windows = list(canvas.windows(side))
+    x, y = windows[len(windows) // 2]
+    pixels = canvas.read(x, y, width=side, height=side)
+    grey = grey_of(pixels)
+    soft, scales = soft_mask(grey, templates), segments_of(grey)
+    pieces = [
+        piece_of(own, coarser, grey, int(own.max()) + 1)
+        for own, coarser in zip(scales, [*scales[1:], None], strict=True)
+    ]
+    tree = hierarchy_of([pieces], [])
+    wide, owners = _wide(soft, STEP), tree.numbers[0][scales[0]]
+    inside = canvas.tissue_in(x, y, width=side, height=side)
+    evidence = _logs(*_sums(owners, wide, inside, len(tree.areas)), strength)
+    logs = np.log(np.maximum(priors(tree.levels, evidence), 1e-12))[owners] + strength * wide
+    posterior = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    posterior /= posterior.sum(axis=-1, keepdims=True)
+    titles = {
+        f"scale {scale} ({int(own.max()) + 1:,} segments)": own for scale, own in zip(SCALES, scales, strict=True)
+    }
+    probabilities = {f"templates of {PROPOSED.format(kind + 1)}": soft[..., kind] for kind in range(templates.count)}
+    probabilities |= {
+        f"posterior of {PROPOSED.format(kind + 1)}": posterior[..., kind] for kind in range(templates.count)
+    }
+    return draw_segments(pixels, titles, probabilities, (posterior.argmax(axis=-1) + 1).astype(np.uint8))
 
 
 def divide_segments(templates: Templates, *, strength: float, on_progress: OnProgress = no_progress) -> Division:
@@ -120,28 +154,47 @@ def _looked_at(canvas: Canvas, templates: Templates, folder: Path, on_progress: 
 def _answers(canvas: Canvas, found: Sequence[_Found], kinds: int, strength: float) -> Iterator[Window]:
     tree = hierarchy_of([one.pieces for one in found], _seams(found))
     found = [replace(one, pieces=()) for one in found]
-    evidence = _evidence(found, tree, kinds, strength)
+    evidence = _evidence(canvas, found, tree, kinds, strength)
     prior = np.log(np.maximum(priors(tree.levels, evidence), 1e-12)).astype(np.float32)
     for one, numbers in zip(found, tree.numbers, strict=True):
         leaves, soft = _cells_of(one)
         posterior = prior[numbers[leaves]] + strength * _wide(soft, STEP // CELL)
-        side = one.side // CELL
-        inside = canvas.tissue_in(one.x // CELL, one.y // CELL, width=side, height=side, cell=CELL)
+        inside = _tissue_of(canvas, one)
         yield one.x // CELL, one.y // CELL, np.where(inside, posterior.argmax(axis=-1) + 1, 0).astype(np.uint8)
 
 
-def _evidence(found: Sequence[_Found], tree: Hierarchy, kinds: int, strength: float) -> NDArray[np.float64]:
-    """Log-likelihood of each kind of the finest segments: that of the mean of the soft mask."""
+def _evidence(
+    canvas: Canvas, found: Sequence[_Found], tree: Hierarchy, kinds: int, strength: float
+) -> NDArray[np.float64]:
+    """Log-likelihood of each kind of the finest segments: that of the mean of the soft mask where tissue is."""
     sums, counts = np.zeros((len(tree.areas), kinds)), np.zeros(len(tree.areas))
     for one, numbers in zip(found, tree.numbers, strict=True):
         leaves, soft = _cells_of(one)
-        owners = numbers[leaves].ravel()
-        counts += np.bincount(owners, minlength=len(counts))
-        for kind in range(kinds):
-            weights = _wide(soft[..., kind], STEP // CELL).ravel()
-            sums[:, kind] += np.bincount(owners, weights, len(counts))
-    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], 1 / kinds)
+        own = _sums(numbers[leaves], _wide(soft, STEP // CELL), _tissue_of(canvas, one), len(tree.areas))
+        sums, counts = sums + own[0], counts + own[1]
+    return _logs(sums, counts, strength)
+
+
+def _sums(
+    owners: NDArray[np.int64], soft: NDArray[np.float32], inside: NDArray[np.bool_], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The soft mask added up over each segment's tissue, (count, kinds), and its places, (count,)."""
+    own = owners[inside]
+    kinds = [np.bincount(own, soft[..., kind][inside], count) for kind in range(soft.shape[-1])]
+    return np.stack(kinds, axis=1), np.bincount(own, minlength=count).astype(np.float64)
+
+
+def _logs(sums: NDArray[np.float64], counts: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """Of means; segments without tissue say nothing."""
+    even = 1 / sums.shape[1]
+    means = np.where(counts[:, np.newaxis] > 0, sums / np.maximum(counts, 1)[:, np.newaxis], even)
     return np.asarray(-strength * (1 - means))
+
+
+def _tissue_of(canvas: Canvas, one: _Found) -> NDArray[np.bool_]:
+    """Which cells of a core are tissue."""
+    side = one.side // CELL
+    return canvas.tissue_in(one.x // CELL, one.y // CELL, width=side, height=side, cell=CELL)
 
 
 def _cells_of(one: _Found) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -103,7 +103,7 @@ def hierarchy_of(
     levels = []
     for scale in range(scales):
         areas, means, _ = stats[scale]
-        parents, saliency = np.zeros(len(areas), np.int64), np.zeros(len(areas))
+        parents, saliency, parts = np.zeros(len(areas), np.int64), np.zeros(len(areas)), np.ones(len(areas))
         if scale + 1 < scales:
             pairs = [_renumbered(own[scale].inside, fine, coarse) for own, fine, coarse in
                      zip(pieces, numbers[scale], numbers[scale + 1], strict=True)]  # fmt: skip
@@ -111,7 +111,8 @@ def hierarchy_of(
             parents = _parents(np.concatenate(pairs), areas, above[0])
             contrast = np.abs(means - above[1][parents]) / np.maximum(above[2][parents], 1.0)
             saliency = 1 - np.exp(-contrast)
-        levels.append(Level(parents, saliency))
+            parts = np.minimum(1.0, areas / np.maximum(above[0][parents], 1))
+        levels.append(Level(parents, saliency, parts))
     return Hierarchy(levels, stats[0][0], numbers[0])
 
 
