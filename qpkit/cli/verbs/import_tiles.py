@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Write a plain folder of images and masks as tiles, as qpkit export makes them of a project.
 
-    Images and masks are paired by their names, masks keep their values exactly, and what lies beside an image is ignore.
+    Images and masks are paired by their names, masks keep their values exactly; what lies beside an image is ignore.
     Nothing is written if sizes differ, a value has no class, or one image is in two splits.
     """
     start = time.perf_counter()

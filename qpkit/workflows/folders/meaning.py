@@ -1,4 +1,4 @@
-"""What the pixels of masks mean: from what the user says, or where nothing is said from what can only mean one thing."""
+"""What the pixels of masks mean: as the user says, or where nothing is said as their values can only be read."""
 
 from __future__ import annotations
 

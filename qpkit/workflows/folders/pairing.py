@@ -84,6 +84,11 @@ class _Found:
     key: str
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Say whether there is a picture in a folder or below that qpkit did not make."""
+    return folder.is_dir() and next(_pictures(folder), None) is not None
+
+
 def find_pairs(folder: Path, *, images: str | None = None, masks: str | None = None) -> Pairing:
     """Pair the images and masks of a folder and those below.
 
@@ -130,8 +135,8 @@ def _paired(folder: Path, found: Sequence[_Found], unused: Sequence[Path]) -> Pa
     places = [sorted({_place(path, folder) for path in paths}) for paths in (
         [pair.image for pair in used], [pair.mask for pair in used if pair.mask])]  # fmt: skip
     how = (
-        f"{len(used):,} image(s) of {listed(places[0], most=3)} with masks of {listed(places[1], most=3)}, "
-        f"such as {used[0].image.name} with {used[0].mask.name if used[0].mask else ''}"
+        f"{len(used):,} image(s) in {listed(places[0], most=3)}, masks in {listed(places[1], most=3)}, "
+        f"such as {used[0].image.name} and {used[0].mask.name if used[0].mask else ''}"
     )
     lonely = tuple(path for key, path in sorted(masks.items()) if key not in images)
     return Pairing(pairs=pairs, lonely_masks=lonely, unused=tuple(unused), how=how)

@@ -338,3 +338,12 @@ def _slide_row(picture: Picture, out: Path) -> StreamedSlide:
         width=picture.width,
         height=picture.height,
     )
+
+
+def holds_job(out: Path, job: str) -> bool:
+    """Say whether a folder holds the tiles of this very plan (see `FolderPlan.job`)."""
+    try:
+        info = msgspec.json.decode((out / INFO_NAME).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError):
+        return False
+    return info.get("job") == job

@@ -1,0 +1,161 @@
+"""Images with masks as slides with annotations: the masks' areas along pixel edges, so that nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import shapely
+
+from qpkit.core.annotation import Annotation, PathClass
+from qpkit.core.labels import LabelMap
+from qpkit.core.tiles import SlideInfo
+from qpkit.dataset import TileSet
+from qpkit.errors import ConfigError
+from qpkit.ops.vectors.vectorize import vectorize
+from qpkit.workflows.evaluate.settings import PATIENT_KEY
+from qpkit.workflows.folders.mask_facts import read_mask
+from qpkit.workflows.folders.meaning import IGNORED, MaskMeaning
+from qpkit.workflows.folders.membership import memberships
+from qpkit.workflows.folders.numbered import number_meaning
+from qpkit.workflows.folders.pairing import find_pairs
+from qpkit.workflows.folders.pictures import Picture, look_at
+from qpkit.workflows.folders.plan import AnyMeaning, mask_meaning
+from qpkit.workflows.folders.settings import FolderSettings
+from qpkit.workflows.folders.tiles import MASKS_KEY
+from qpkit.workflows.inputs.slides import SlideInput
+
+WHOLE: Final = "Region*"
+"""Class of the area that was annotated: a mask is all of its image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderTruth:
+    """The images that a run can be judged on.
+
+    Args:
+        inputs: With the areas of their masks as objects.
+        labels: The run's label map; what lies in no area is background.
+        notes: What the user should know.
+    """
+
+    inputs: tuple[SlideInput, ...]
+    labels: LabelMap
+    notes: tuple[str, ...]
+
+
+def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, tiles: TileSet | None) -> FolderTruth:
+    """Take the images of a folder that a run was neither trained nor chosen on.
+
+    Args:
+        folder: Of images and masks.
+        settings: How they are read; dataset.toml is in them already.
+        labels: Label map of the run.
+        tiles: What the run was trained on, if it is still there: says which images it has seen, by their pixels, and
+            what mask values mean where the settings do not.
+
+    Raises:
+        ConfigError: The run has seen all of them.
+        QpkitError: As `plan_import` says.
+    """
+    masks = tiles.info.get(MASKS_KEY) if tiles is not None else None
+    if tiles is not None and masks and settings.mpp is None:
+        settings = replace(settings, mpp=tiles.info["settings"].get("mpp"))
+    pairing = find_pairs(folder, images=settings.images, masks=settings.masks)
+    without = "skip" if settings.without_mask == "unlabelled" else settings.without_mask
+    pictures, notes = look_at(pairing, folder, mpp=settings.mpp, without_mask=without)
+    seen = {} if tiles is None else _splits_by_pixels(tiles)
+    chosen = [picture for picture in pictures if seen.get(picture.pixels_sha256, "test") == "test"]
+    if not chosen:
+        raise ConfigError(f"{folder}: the run was trained or chosen on all {len(pictures):,} images; give others")
+    if len(chosen) < len(pictures):
+        left = len(pictures) - len(chosen)
+        notes.append(f"{left:,} of {len(pictures):,} images left out: the run was trained or chosen on them")
+    if tiles is None:
+        notes.append("the tiles of the run are gone: whether it has seen these images before is not checked")
+    if tiles is not None and masks and not settings.classes and settings.instances is None:
+        meaning = _as_before(masks, tiles, chosen)
+    else:
+        meaning, said = mask_meaning(chosen, settings)
+        notes = [*said, *notes]
+    return FolderTruth(
+        inputs=tuple(_inputs(chosen, meaning, settings, tiles)),
+        labels=replace(
+            labels,
+            regions=tuple(dict.fromkeys((*labels.regions, WHOLE))),
+            ignored=tuple(dict.fromkeys((*labels.ignored, IGNORED))),
+            unannotated="ignore",
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _splits_by_pixels(tiles: TileSet) -> dict[str, str]:
+    """The split of each image that the tiles are cut from, by the hash of its pixels; training counts most."""
+    splits: dict[str, set[str]] = {}
+    for tile in tiles.tiles:
+        splits.setdefault(tile.slide, set()).add(tile.split)
+    found: dict[str, str] = {}
+    for row in tiles.info.get("inputs") or []:
+        if row.get("pixels_sha256") and row["name"] in splits:
+            seen = splits[row["name"]] | {found.get(row["pixels_sha256"], "test")}
+            found[row["pixels_sha256"]] = next(split for split in ("train", "val", "test") if split in seen)
+    return found
+
+
+def _as_before(masks: Mapping[str, object], tiles: TileSet, pictures: list[Picture]) -> AnyMeaning:
+    """What mask pixels meant when the tiles were made."""
+    facts = {picture.pair.key: picture.mask for picture in pictures if picture.mask is not None}
+    if "instances" in masks:
+        return number_meaning(facts, str(masks["instances"]))
+    meaning = MaskMeaning.from_builtins(masks, tiles.info["labels"])
+    for mask in facts.values():
+        meaning.require_explained(mask)
+    return meaning
+
+
+def _inputs(
+    pictures: list[Picture], meaning: AnyMeaning, settings: FolderSettings, tiles: TileSet | None
+) -> list[SlideInput]:
+    groups = {} if tiles is None else {tile.slide: tile.group for tile in tiles.tiles}
+    if settings.group_pattern is not None or settings.groups is not None:
+        members, _, _ = memberships(pictures, replace(settings, split="group"))
+        groups = {picture.name: member.group for picture, member in zip(pictures, members, strict=True)}
+    return [_input(picture, meaning, groups.get(picture.name, picture.name)) for picture in pictures]
+
+
+def _input(picture: Picture, meaning: AnyMeaning, group: str) -> SlideInput:
+    """An image as a slide; one that is a group of its own names no patient."""
+    size = {"width": picture.width, "height": picture.height}
+    return SlideInput(
+        source=picture.source,
+        info=SlideInfo(**size, mpp=picture.mpp, mpp_note="" if picture.mpp else picture.mpp_note),
+        metadata={} if group == picture.name else {PATIENT_KEY: group},
+        drawn=partial(mask_areas, picture, meaning),
+    )
+
+
+def mask_areas(picture: Picture, meaning: AnyMeaning) -> list[Annotation]:
+    """The areas of a mask as annotations, one for each area or each numbered object, and one that covers the image.
+
+    Drawn with their label map they give the mask again, pixel for pixel.
+    """
+    if picture.pair.mask is None or picture.mask is None:
+        return []
+    whole = Annotation(geometry=shapely.box(0, 0, picture.width, picture.height), path_class=PathClass.parse(WHOLE))
+    read, labels = read_mask(picture.pair.mask), meaning.labels
+    names = {item.value: (item.sources or (item.name,))[0] for item in labels.classes} | {labels.ignore: IGNORED}
+    if isinstance(meaning, MaskMeaning):
+        areas = vectorize(meaning.decode(read, picture.pair.mask), skip={labels.background})
+        return [whole, *(_area([part], names[value]) for value, parts in areas.items() for part in parts)]
+    _, numbers = meaning.decode(read, picture.pair.mask, picture.pair.key)
+    values = {item.number: item.value for item in meaning.instances(picture.mask.found, picture.pair.key)}
+    return [whole, *(_area(parts, names[values[number]]) for number, parts in vectorize(numbers, skip={0}).items())]
+
+
+def _area(parts: Sequence[shapely.Polygon], name: str) -> Annotation:
+    area = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+    return Annotation(geometry=area, path_class=PathClass.parse(name))
