@@ -129,10 +129,10 @@ def _inputs(
 
 def _input(picture: Picture, meaning: AnyMeaning, group: str) -> SlideInput:
     """An image as a slide; one that is a group of its own names no patient."""
-    size = {"width": picture.width, "height": picture.height}
+    note = "" if picture.mpp else picture.mpp_note
     return SlideInput(
         source=picture.source,
-        info=SlideInfo(**size, mpp=picture.mpp, mpp_note="" if picture.mpp else picture.mpp_note),
+        info=SlideInfo(width=picture.width, height=picture.height, mpp=picture.mpp, mpp_note=note),
         metadata={} if group == picture.name else {PATIENT_KEY: group},
         drawn=partial(mask_areas, picture, meaning),
     )
