@@ -128,6 +128,10 @@ def meaning_of(
         labels, lookup = _of_values(stated, by_color=by_color)
     else:
         labels, lookup, notes = _assumed(masks, stated, by_color=by_color)
+    if not notes and 0 not in (stated.colors if by_color else stated.numbers):
+        zero = color_text(0) if by_color else "0"
+        if any(0 in mask.keys(by_color=by_color) for mask in masks):
+            notes = [f"{zero} counts as background; if it means unknown, add --classes ignore={zero}"]
     left = {"error": None, "ignore": labels.ignore, "background": labels.background}[unlisted]
     if any(value == labels.ignore for value in (*lookup.values(), left)):
         labels = replace(labels, ignored=tuple(dict.fromkeys((*labels.ignored, IGNORED))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -26,7 +26,7 @@ _WORDS: Final[dict[Role, frozenset[str]]] = {
     "image": frozenset(_IMAGE_WORDS.split()),
     "mask": frozenset(_MASK_WORDS.split()),
 }
-_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ROLE_AT_END: Final = re.compile(
     r"(?P<name>.+?)[ _.-]+(?:(?P<mask>masks?|labels?|labelled|gt|groundtruth|ground_truth|anno|annotations?|seg|"
     r"segmentations?|instances?)|(?P<image>images?|img|rgb))$",
@@ -82,6 +82,8 @@ class _Found:
     path: Path
     role: Role | None
     key: str
+    short_key: str
+    """Without the other words of the folder that says the role: "colorNormalized" of "rgbs_colorNormalized"."""
 
 
 def holds_pictures(folder: Path) -> bool:
@@ -113,9 +115,10 @@ def find_pairs(folder: Path, *, images: str | None = None, masks: str | None = N
     else:
         every = [_found(folder, path) for path in files]
         in_folders = any(item.role == "image" and _folder_role(item.path, folder) == "image" for item in every)
-        found = [item if item.role or in_folders else _Found(item.path, "image", item.key) for item in every]
+        found = [item if item.role or in_folders else replace(item, role="image") for item in every]
         unused = [item.path for item in found if item.role is None]
-    return _paired(folder, found, unused)
+    short = [replace(item, key=item.short_key) for item in found]
+    return _paired(folder, found if _shared(found) >= _shared(short) else short, unused)
 
 
 def _paired(folder: Path, found: Sequence[_Found], unused: Sequence[Path]) -> Pairing:
@@ -140,6 +143,12 @@ def _paired(folder: Path, found: Sequence[_Found], unused: Sequence[Path]) -> Pa
     )
     lonely = tuple(path for key, path in sorted(masks.items()) if key not in images)
     return Pairing(pairs=pairs, lonely_masks=lonely, unused=tuple(unused), how=how)
+
+
+def _shared(found: Sequence[_Found]) -> int:
+    """How many keys images and masks have in common."""
+    keys: list[set[str]] = [{item.key for item in found if item.role == role} for role in _WORDS]
+    return len(set.intersection(*keys))
 
 
 def _place(path: Path, folder: Path) -> str:
@@ -189,19 +198,20 @@ def _folder_role(path: Path, folder: Path) -> Role | None:
 def _found(folder: Path, path: Path) -> _Found:
     parts = list(path.parent.relative_to(folder).parts)
     role = _folder_role(path, folder)
-    is_nnunet = False
+    is_nnunet, short = False, parts
     for number in range(len(parts) - 1, -1, -1):
         words = _words(parts[number])
         if _role_of_words(words) is not None:
             rest = [word for word in words if all(word not in known for known in _WORDS.values())]
             is_nnunet = role == "image" and rest[-1:] != [] and rest[-1] in _NNUNET
+            short = [*parts[:number], *parts[number + 1 :]]
             parts[number] = "_".join(rest)
             break
     stem = path.stem.removesuffix("_0000") if is_nnunet else path.stem
     ending = _ROLE_AT_END.fullmatch(stem)
     if ending is not None and (ending["mask"] or role != "mask"):
         role, stem = ("mask" if ending["mask"] else "image"), ending["name"]
-    return _Found(path, role, "/".join([*filter(None, parts), stem]))
+    return _Found(path, role, *("/".join([*filter(None, kept), stem]) for kept in (parts, short)))
 
 
 def _fitting(folder: Path, files: Sequence[Path], role: Role, pattern: str) -> Iterator[_Found]:
@@ -213,11 +223,13 @@ def _fitting(folder: Path, files: Sequence[Path], role: Role, pattern: str) -> I
         if compiled is not None:
             match = compiled.fullmatch(inside.as_posix())
             if match is not None:
-                yield _Found(path, role, "/".join(part.strip("/") for part in match.groups() if part))
+                key = "/".join(part.strip("/") for part in match.groups() if part)
+                yield _Found(path, role, key, key)
         elif inside.is_relative_to(pattern):
             stem = inside.relative_to(pattern).with_suffix("").as_posix()
             ending = _ROLE_AT_END.fullmatch(stem)
-            yield _Found(path, role, ending["name"] if ending is not None and ending[role] else stem)
+            key = ending["name"] if ending is not None and ending[role] else stem
+            yield _Found(path, role, key, key)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -44,8 +44,9 @@ def tile_size_for(pictures: Sequence[Picture], stated: int | None, overlap: int)
     padded = padded_fraction(sizes, size, overlap)
     if padded <= _MUCH:
         return size, []
-    candidates = range(size // 2 // _MULTIPLE * _MULTIPLE or _MULTIPLE, 2 * size, _MULTIPLE)
-    best = min((c for c in candidates if c > overlap), key=lambda c: padded_fraction(sizes, c, overlap))
+    others = range(size // 2 // _MULTIPLE * _MULTIPLE or _MULTIPLE, 2 * size, _MULTIPLE)
+    candidates = (size, *(other for other in others if other > overlap))
+    best = min(candidates, key=lambda other: padded_fraction(sizes, other, overlap))
     advice = f"; --tile-size {best} would have {padded_fraction(sizes, best, overlap):.0%}"
     better = padded_fraction(sizes, best, overlap) < padded - 0.05
     return size, [f"{padded:.0%} of the tiles' px lie beside the images, as ignore{advice if better else ''}"]
