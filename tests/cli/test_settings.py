@@ -30,8 +30,8 @@ from qpkit.workflows.tables.split_settings import SplitSettings
 from qpkit_train.inference.settings import PredictSettings
 
 KINDS: tuple[type[Settings], ...] = (
-    AugmentedSettings, ConvertSettings, DoctorSettings, EvaluateSettings, ExportSettings, FolderSettings, ImageSettings, ImportSettings,
-    PredictSettings, Selection, SlideSettings, SplitSettings,
+    AugmentedSettings, ConvertSettings, DoctorSettings, EvaluateSettings, ExportSettings, FolderSettings, ImageSettings,
+    ImportSettings, PredictSettings, Selection, SlideSettings, SplitSettings,
 )  # fmt: skip
 
 
