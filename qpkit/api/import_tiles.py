@@ -11,8 +11,9 @@ from qpkit.files import require_free
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.folders.pairing import holds_pictures
 from qpkit.workflows.folders.plan import plan_import
+from qpkit.workflows.folders.report import FolderReport
 from qpkit.workflows.folders.settings import FolderSettings, with_dataset_file
-from qpkit.workflows.folders.tiles import FolderReport, holds_job, import_folder, write_plan
+from qpkit.workflows.folders.tiles import holds_job, import_folder, write_plan
 from qpkit.workflows.inputs.paths import is_project
 
 

@@ -48,13 +48,14 @@ def train(
         from qpkit_train.loop import fit
         from qpkit_train.recipe.load import load_recipe
 
-    require_run_folder(Path(out), resume=resume)
-    place, _ = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
     if not isinstance(recipe, str):
         if overrides:
             raise ConfigError("overrides change a recipe that is named; change the recipe itself")
-        return fit(place, Path(out), recipe, resume=resume, on_progress=on_progress)
-    chosen = load_recipe(recipe, overrides)
-    if chosen.classifies_tiles:
-        raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
+        chosen = recipe
+    else:
+        chosen = load_recipe(recipe, overrides)
+        if chosen.classifies_tiles:
+            raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
+    require_run_folder(Path(out), resume=resume)
+    place, _ = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
     return fit(place, Path(out), chosen, resume=resume, on_progress=on_progress)

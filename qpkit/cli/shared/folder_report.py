@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qpkit.cli.shared.console import say, say_all, table
-from qpkit.workflows.folders.tiles import FolderReport
+from qpkit.workflows.folders.report import FolderReport
 
 _MOST_ROWS = 20
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,7 +18,7 @@ from qpkit.dataset.manifest import INFO_NAME, write_tile_set
 from qpkit.dataset.record import TileRecord
 from qpkit.dataset.splits import draw_splits
 from qpkit.dataset.stores.nnunet import finish_dataset, remarks_on
-from qpkit.dataset.stores.slides import StreamedSlide
+from qpkit.dataset.stores.slides import StreamedSlide, path_beside
 from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.files import new_folder, quick_hash, sha256
 from qpkit.progress import OnProgress, Ticker, no_progress
@@ -203,14 +202,10 @@ def _info(report: ExportReport, plan: ExportPlan, exported: Sequence[SlideJob], 
 
 def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
     path = job.item.source.path.resolve()
-    try:
-        beside = Path(os.path.relpath(path, out)).as_posix()
-    except ValueError:  # another drive
-        beside = str(path)
     return StreamedSlide(
         name=job.item.source.name,
         path=str(path),
-        beside=beside,
+        beside=path_beside(path, out),
         quick_hash=quick_hash(path),
         mpp=job.item.info.mpp,
         width=job.item.info.width,

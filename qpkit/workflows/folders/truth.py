@@ -24,8 +24,8 @@ from qpkit.workflows.folders.numbered import number_meaning
 from qpkit.workflows.folders.pairing import find_pairs
 from qpkit.workflows.folders.pictures import Picture, look_at
 from qpkit.workflows.folders.plan import AnyMeaning, mask_meaning
+from qpkit.workflows.folders.report import MASKS_KEY
 from qpkit.workflows.folders.settings import FolderSettings
-from qpkit.workflows.folders.tiles import MASKS_KEY
 from qpkit.workflows.inputs.slides import SlideInput
 
 WHOLE: Final = "Region*"

@@ -14,7 +14,7 @@ from small_folders import blocks, image_of, put, together, write_pairs
 import qpkit
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError, QpkitError
-from qpkit.workflows.folders.tiles import FolderReport
+from qpkit.workflows.folders.report import FolderReport
 
 RED, GREEN = (255, 0, 0), (0, 128, 255)
 
