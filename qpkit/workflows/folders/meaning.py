@@ -51,12 +51,17 @@ class MaskMeaning:
         Raises:
             FormatError: A pixel has a value that no class explains.
         """
-        keys, places = np.unique(self._keys(read, where), return_inverse=True)
-        strange = [int(key) for key in keys if int(key) not in self.lookup]
-        if strange and self.unlisted is None:
-            raise self.unexplained(where, dict.fromkeys(strange, 0))
-        values = np.array([self.lookup.get(int(key), self.unlisted or 0) for key in keys], np.uint8)
-        return np.asarray(values[places].reshape(read.pixels.shape[:2]))
+        keys = self._keys(read, where)
+        values = np.full(keys.shape, self.unlisted or 0, np.uint8)
+        is_known = np.zeros(keys.shape, np.bool_)
+        for key, value in self.lookup.items():
+            hit = keys == key
+            values[hit] = value
+            is_known |= hit
+        if self.unlisted is None and not is_known.all():
+            strange, counts = np.unique(keys[~is_known], return_counts=True)
+            raise self.unexplained(where, dict(zip(strange.tolist(), counts.tolist(), strict=True)))
+        return values
 
     def _keys(self, read: LabelPixels, where: object) -> NDArray[Any]:
         if read.pixels.ndim == 3:

@@ -16,6 +16,7 @@ from command_line import run
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.dataset import read_tile_set
+from qpkit.errors import ConfigError
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.workflows.folders.plan import plan_import
 from qpkit.workflows.folders.settings import FolderSettings
@@ -122,6 +123,18 @@ def test_a_folder_is_trained_on_and_judged_by_the_images_that_were_not_seen(
     for slide in found["slides"]:
         expected = [(masks[slide["name"]] == value).sum() for value in (0, 255)]
         assert [sum(row) for row in slide["confusion"]] == expected
+
+    for name in test:
+        for part in ("images", "masks"):
+            (tmp_path / "held" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / part / name).rename(tmp_path / "held" / part / name)
+    with pytest.raises(ConfigError, match="was trained or chosen on all"):
+        qpkit.evaluate(made, [tmp_path / "data"], out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert qpkit.evaluate(tmp_path / "judged-predictions", [tmp_path / "held"]).pooled.slides == tuple(test)
+    for name in test:
+        for part in ("images", "masks"):
+            (tmp_path / "held" / part / name).rename(tmp_path / "data" / part / name)
 
     again = qpkit.train(tmp_path / "data", tmp_path / "second" / "run", "unet-resnet18", overrides=SET)
     assert again.steps == 2

@@ -340,3 +340,39 @@ def test_values_that_no_class_explains_may_be_ignored_by_name(tmp_path: Path) ->
     assert any(f"9 ({(mask == 9).sum():,} px)" in note for note in report.notes)
     expected = np.select([mask == 255, mask == 9], [1, 255], 0)
     assert_exact(read_tile_set(tmp_path / "tiles"), "p1.png", expected)
+
+
+PAIRS = {
+    "bcss-breast-tumor": ({"classes": ("Tumor",), "mpp": 0.25}, "masks/{}.png", 62),
+    "aidpath-glomeruli": ({"classes": ("Glomerulus=#ff0000",)}, "masks/{}.png", 64),
+    "dsb2018-he": ({"instances": "Nucleus"}, "labels/{}.png", 71),
+}
+"""Settings, where the mask of an image lies, and tiles."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
+def test_real_folders_are_exact(shared: Path, tmp_path: Path, name: str) -> None:
+    said, mask, count = PAIRS[name]
+    report = qpkit.import_tiles(shared / "data/pairs" / name, tmp_path / "tiles", qpkit.FolderSettings.of(**said))
+    tiles = read_tile_set(tmp_path / "tiles")
+    assert len(tiles.tiles) == report.tiles_written == count
+    if name == "dsb2018-he":
+        assert sum(item.objects for item in report.pictures) == 3293  # as its source counts them
+    for item in report.pictures:
+        truth = np.asarray(Image.open(shared / "data/pairs" / name / mask.format(Path(item.name).stem)))
+        assert_exact(tiles, item.name, (truth if truth.ndim == 2 else truth[..., 0]) > 0)
+
+
+@pytest.mark.slow
+def test_a_real_mask_with_its_table_of_codes_is_exact(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data/pairs/histomicstk-breast-mask"
+    (mask,) = source.glob("*.png")
+    with pytest.raises(ProjectError, match=r"1 image\(s\) and 0 mask"):
+        qpkit.import_tiles(source, tmp_path / "tiles")
+    values = np.asarray(Image.open(mask))[1000:2500, 500:2500]
+    put(tmp_path / "data/images/a.png", np.full((*values.shape, 3), 220, np.uint8))
+    put(tmp_path / "data/masks/a.png", values)
+    tiles = tiles_of(tmp_path / "data", classes=(str(source / "sample_GTcodes.csv"), "ignore=0"), tile_size=512)
+    assert {"mostly_tumor", "mostly_stroma"} <= {item.name for item in tiles.labels.classes}
+    assert_exact(tiles, "a.png", np.where(values == 0, tiles.labels.ignore, values))
