@@ -105,8 +105,10 @@ def evaluate(
     if true_instances is not None:
         raise ConfigError("--true-instances goes with --instances")
     if not from_masks and annotations is None and len(places) == 1 and _holds_pairs(places[0]):
-        if labels is not None or slides.chooses_entries:
-            raise ConfigError("--labels, --entry and --where do not go with a folder of images and masks")
+        if labels is not None or slides != SlideSettings(slide_mpp=slides.slide_mpp):
+            raise ConfigError(
+                "with a folder of images and masks, of --labels and options on slides only --slide-mpp goes"
+            )
         return _evaluate_folder(
             folder,
             places[0],

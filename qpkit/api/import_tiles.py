@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qpkit.api.shared import AnyPath, path_of
 from qpkit.dataset.manifest import INFO_NAME, require_tile_set
-from qpkit.files import require_free
+from qpkit.errors import OutputError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.folders.pairing import holds_pictures
 from qpkit.workflows.folders.plan import plan_import
@@ -59,6 +59,7 @@ def tiles_of(place: Path, run: Path, *, on_progress: OnProgress = no_progress) -
 
     Raises:
         FormatError: It is neither.
+        OutputError: RUN-tiles holds others.
         QpkitError: As `import_tiles`.
     """
     if not is_folder_of_pictures(place):
@@ -68,7 +69,8 @@ def tiles_of(place: Path, run: Path, *, on_progress: OnProgress = no_progress) -
     plan = plan_import(place, with_dataset_file(place, FolderSettings()), on_progress=on_progress)
     if holds_job(out, plan.job):
         return out, None
-    require_free(out, marker=INFO_NAME, overwrite=False)
+    if out.exists():
+        raise OutputError(f"{out}: holds tiles of other images or settings; remove it, or choose another run folder")
     return out, write_plan(plan, out, start=start, on_progress=on_progress)
 
 

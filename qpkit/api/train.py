@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,5 +58,6 @@ def train(
         if chosen.classifies_tiles:
             raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
     require_run_folder(Path(out), resume=resume)
-    place, _ = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
-    return fit(place, Path(out), chosen, resume=resume, on_progress=on_progress)
+    place, made = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
+    report = fit(place, Path(out), chosen, resume=resume, on_progress=on_progress)
+    return report if made is None else replace(report, notes=(*made.notes, *report.notes))

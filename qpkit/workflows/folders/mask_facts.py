@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from qpkit.errors import FormatError
 from qpkit.formats.shared.label_pixels import LabelPixels, read_label_pixels
-
-_LOSSY: Final = (".jpg", ".jpeg")
+from qpkit.workflows.folders.pairing import LOSSY
 
 _MOST_COLORS: Final = 1000
 """More than any mask has classes: the mask was resized or compressed, so that colours ran into each other."""
@@ -66,7 +65,7 @@ def read_mask(path: Path) -> LabelPixels:
     Raises:
         FormatError: It is a JPEG, whose values are not those that were drawn, cannot be read, or is no label image.
     """
-    if path.suffix.lower() in _LOSSY:
+    if path.suffix.lower() in LOSSY:
         raise FormatError(f"{path}: JPEG changes the values of a mask along every edge; save masks as PNG or TIFF")
     return read_label_pixels(path)
 

@@ -88,7 +88,7 @@ def _stated(pictures: Sequence[Picture], settings: FolderSettings) -> list[Membe
 
 
 def _by_pattern(picture: Picture, pattern: re.Pattern[str]) -> Membership:
-    match = pattern.search(picture.pair.key)
+    match = pattern.search(picture.pair.image.stem) or pattern.search(picture.pair.key)
     if match is None:
         raise ConfigError(f"--group-pattern {pattern.pattern!r}: does not fit {picture.pair.key!r}")
     named = match.groupdict()

@@ -13,7 +13,10 @@ from qpkit.dataset.record import Split
 from qpkit.dataset.splits import split_named
 from qpkit.errors import FormatError, ProjectError, listed
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+LOSSY: Final = (".jpg", ".jpeg")
+"""Endings of images that no mask can have: its values would not be those that were drawn."""
+
+SUFFIXES: Final = (".png", *LOSSY, ".tif", ".tiff", ".bmp")
 
 Role = Literal["image", "mask"]
 
@@ -95,7 +98,8 @@ def find_pairs(folder: Path, *, images: str | None = None, masks: str | None = N
     """Pair the images and masks of a folder and those below.
 
     Images lie in folders such as images, img, rgb (or have no word that says something else), masks in folders such as
-    masks, labels, gt, or beside the images with a name that ends in _mask, _label, _gt. Both have one name.
+    masks, labels, gt, or beside the images with a name that ends in _mask, _label, _gt. Both have one name. Where
+    nothing says so, JPEGs are images and files of their names with another ending are masks.
 
     Args:
         folder: Where to look.
@@ -117,6 +121,7 @@ def find_pairs(folder: Path, *, images: str | None = None, masks: str | None = N
         in_folders = any(item.role == "image" and _folder_role(item.path, folder) == "image" for item in every)
         found = [item if item.role or in_folders else replace(item, role="image") for item in every]
         unused = [item.path for item in found if item.role is None]
+        found = found if any(item.role == "mask" for item in found) else _by_ending(found)
     short = [replace(item, key=item.short_key) for item in found]
     return _paired(folder, found if _shared(found) >= _shared(short) else short, unused)
 
@@ -143,6 +148,15 @@ def _paired(folder: Path, found: Sequence[_Found], unused: Sequence[Path]) -> Pa
     )
     lonely = tuple(path for key, path in sorted(masks.items()) if key not in images)
     return Pairing(pairs=pairs, lonely_masks=lonely, unused=tuple(unused), how=how)
+
+
+def _by_ending(found: Sequence[_Found]) -> list[_Found]:
+    """Where names alone say nothing: a PNG, TIFF or BMP beside a JPEG of one name is its mask, which no JPEG can be."""
+    photos = {item.key for item in found if item.path.suffix.lower() in LOSSY}
+    return [
+        replace(item, role="mask") if item.key in photos and item.path.suffix.lower() not in LOSSY else item
+        for item in found
+    ]
 
 
 def _shared(found: Sequence[_Found]) -> int:
@@ -186,7 +200,9 @@ def _words(name: str) -> list[str]:
 
 
 def _role_of_words(words: Sequence[str]) -> Role | None:
-    return next((role for role in _WORDS for word in words if word in _WORDS[role]), None)
+    """What words say; "image_masks" are masks."""
+    roles: tuple[Role, Role] = ("mask", "image")
+    return next((role for role in roles for word in words if word in _WORDS[role]), None)
 
 
 def _folder_role(path: Path, folder: Path) -> Role | None:

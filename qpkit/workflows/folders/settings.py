@@ -46,8 +46,8 @@ class FolderSettings(Settings):
             stated where something is stated.
         fractions: train:val:test, for splits that are drawn.
         seed: Of the draw.
-        group_pattern: Regular expression on the name; its (?P<group>...) or first group is kept together in one split,
-            (?P<split>...) names the split. Default: every image by itself.
+        group_pattern: Regular expression on the file name, else on the path in FOLDER; its (?P<group>...) or first
+            group is kept together in one split, (?P<split>...) names the split. Default: every image by itself.
         groups: CSV with a column of file names, one of groups (group or patient, see --group-column), perhaps split.
         group_column: Column of --groups that is kept together.
         allow: Accept group or image leakage (repeatable).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from command_line import run
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.dataset import read_tile_set
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, OutputError
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.workflows.folders.plan import plan_import
 from qpkit.workflows.folders.settings import FolderSettings
@@ -138,6 +139,14 @@ def test_a_folder_is_trained_on_and_judged_by_the_images_that_were_not_seen(
 
     again = qpkit.train(tmp_path / "data", tmp_path / "second" / "run", "unet-resnet18", overrides=SET)
     assert again.steps == 2
+    assert any("um/px" in note for note in again.notes)
+    with pytest.raises(OutputError, match="holds a run already"):
+        qpkit.train(tmp_path / "data", made)
+    (tmp_path / "data/dataset.toml").write_text('classes = "Lesion"\n')
+    shutil.rmtree(tmp_path / "second" / "run")
+    with pytest.raises(OutputError, match="tiles of other images or settings"):
+        qpkit.train(tmp_path / "data", tmp_path / "second" / "run", "unet-resnet18")
+    (tmp_path / "data/dataset.toml").write_text('classes = "Tumor"\n')
     assert (tmp_path / "second/run-tiles/export.json").is_file()
     result = qpkit.evaluate(tmp_path / "judged-predictions", [tmp_path / "data"])
     assert result.pooled.confusion == found["pooled"]["confusion"]

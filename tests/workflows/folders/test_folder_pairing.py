@@ -26,6 +26,8 @@ LAYOUTS = {
     "split in the name": ("test_images/{}.png", "test_masks/{}.png", "test/a"),
     "nnU-Net": ("imagesTr/{}_0000.png", "labelsTr/{}.png", "tr/a"),
     "nnU-Net test": ("imagesTs/{}_0000.png", "labelsTs/{}.png", "ts/a"),
+    "masks of images": ("images/{}.png", "image_masks/{}.png", "a"),
+    "by ending": ("{}.jpg", "{}.png", "a"),
     "words beside": ("P1_images/{}.png", "P1_masks/{}.png", "p_1/a"),
     "ground truth": ("input/{}.png", "groundTruth/{}.png", "a"),
 }  # fmt: skip

@@ -30,7 +30,8 @@ def test_groups_by_a_pattern_stay_together(tmp_path: Path) -> None:
     write_pairs(tmp_path / "data", 9, image="images/P{}.png", mask="masks/P{}.png")
     for path in sorted((tmp_path / "data").rglob("*.png")):
         number = int(path.stem[1:])
-        path.rename(path.with_name(f"TCGA-{number % 3}_{number}.png"))
+        (path.parent / "below").mkdir(exist_ok=True)
+        path.rename(path.parent / "below" / f"TCGA-{number % 3}_{number}.png")
     for seed in range(3):
         found, notes = splits_of(tmp_path / "data", group_pattern="^(TCGA-.)_", seed=seed)
         groups = {group for group, _ in found.values()}

@@ -14,6 +14,8 @@ from small_folders import blocks, image_of, put, together, write_pairs
 import qpkit
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError, QpkitError
+from qpkit.workflows.folders import cut
+from qpkit.workflows.folders.mask_facts import read_mask
 from qpkit.workflows.folders.report import FolderReport
 
 RED, GREEN = (255, 0, 0), (0, 128, 255)
@@ -340,6 +342,47 @@ def test_values_that_no_class_explains_may_be_ignored_by_name(tmp_path: Path) ->
     assert any(f"9 ({(mask == 9).sum():,} px)" in note for note in report.notes)
     expected = np.select([mask == 255, mask == 9], [1, 255], 0)
     assert_exact(read_tile_set(tmp_path / "tiles"), "p1.png", expected)
+
+
+def test_what_fails_while_tiles_are_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(tmp_path / "data")
+    seen = []
+
+    def broken(path: Path) -> object:
+        seen.append(path)
+        if len(seen) > 2:
+            raise FormatError(f"{path}: is gone")
+        return read_mask(path)
+
+    monkeypatch.setattr(cut, "read_mask", broken)
+    with pytest.raises(FormatError, match="is gone"):
+        qpkit.import_tiles(tmp_path / "data", tmp_path / "tiles")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("kind", ["grey", "alpha", "name", "tiny", "upper"])
+def test_odd_images_are_read(tmp_path: Path, kind: str) -> None:
+    mask = blocks((0, 255), width=1 if kind == "tiny" else 70, height=1 if kind == "tiny" else 50)
+    mask[0, 0] = 255
+    name = {"name": "a b [x=0,y=1] \u00fc.v2", "upper": "A"}.get(kind, "a")
+    pixels = image_of(mask)
+    shown = {"grey": pixels[..., 0], "alpha": np.dstack([pixels, np.full_like(pixels[..., 0], 255)])}.get(kind, pixels)
+    put(tmp_path / f"data/images/{name}.{'PNG' if kind == 'upper' else 'png'}", shown)
+    put(tmp_path / f"data/masks/{name}.png", mask.astype(np.uint8))
+    tiles = tiles_of(tmp_path / "data", classes=("Tumor",))
+    (slide,) = {tile.slide for tile in tiles.tiles}
+    assert_exact(tiles, slide, mask // 255)
+    found = together(tiles, slide, "image")[: mask.shape[0], : mask.shape[1]]
+    assert np.array_equal(found, np.dstack([pixels[..., 0]] * 3) if kind == "grey" else pixels)
+
+
+def test_images_of_16_bits_are_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "data")
+    (tmp_path / "data/images/p1.png").unlink()
+    put(tmp_path / "data/images/p1.tif", np.zeros((50, 71, 3), np.uint16))
+    with pytest.raises(FormatError, match=r"p1.tif") as caught:
+        tiles_of(tmp_path / "data")
+    assert len(str(caught.value).replace(f"{tmp_path}/", "")) < 200
 
 
 PAIRS = {
