@@ -16,7 +16,7 @@ from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.folders.meaning import MaskMeaning, meaning_of
 from qpkit.workflows.folders.membership import Membership, memberships
 from qpkit.workflows.folders.numbered import NumberMeaning, number_meaning
-from qpkit.workflows.folders.pairing import Pairing, find_pairs
+from qpkit.workflows.folders.pairing import find_pairs
 from qpkit.workflows.folders.pictures import Picture, look_at
 from qpkit.workflows.folders.settings import FolderSettings
 from qpkit.workflows.folders.stated_classes import parse_classes
@@ -74,7 +74,9 @@ def plan_import(folder: Path, settings: FolderSettings, *, on_progress: OnProgre
         ConfigError, LabelError: What is said does not fit, or has to be said.
     """
     pairing = find_pairs(folder, images=settings.images, masks=settings.masks)
-    pictures, notes = _looked_at(pairing, folder, settings, on_progress)
+    pictures, notes = look_at(
+        pairing, folder, mpp=settings.mpp, without_mask=settings.without_mask, on_progress=on_progress
+    )
     meaning, said = mask_meaning(pictures, settings)
     members, split_by, told = memberships(pictures, settings)
     tile_size, padded = tile_size_for(pictures, settings.tile_size, settings.overlap)
@@ -90,12 +92,6 @@ def plan_import(folder: Path, settings: FolderSettings, *, on_progress: OnProgre
         notes=(*said, *notes, *told, *padded),
         job=_job_hash(pictures, members, meaning, tile_size, settings),
     )
-
-
-def _looked_at(
-    pairing: Pairing, folder: Path, settings: FolderSettings, on_progress: OnProgress
-) -> tuple[list[Picture], list[str]]:
-    return look_at(pairing, folder, mpp=settings.mpp, without_mask=settings.without_mask, on_progress=on_progress)
 
 
 def mask_meaning(pictures: Sequence[Picture], settings: FolderSettings) -> tuple[AnyMeaning, list[str]]:

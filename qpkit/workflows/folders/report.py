@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -23,7 +23,7 @@ from qpkit.workflows.folders.pictures import Picture
 from qpkit.workflows.folders.plan import FolderPlan
 from qpkit.workflows.inputs.versions import versions
 
-MASKS_KEY = "masks"
+MASKS_KEY: Final = "masks"
 """Where export.json says what mask pixels meant, so that masks of the same kind are read in the same way."""
 
 

@@ -14,7 +14,7 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelMap
 from qpkit.core.tiles import SlideInfo
 from qpkit.dataset import TileSet
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, LabelError, listed
 from qpkit.ops.vectors.vectorize import vectorize
 from qpkit.workflows.evaluate.settings import PATIENT_KEY
 from qpkit.workflows.folders.mask_facts import read_mask
@@ -59,6 +59,7 @@ def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, ti
 
     Raises:
         ConfigError: The run has seen all of them.
+        LabelError: Masks have a class that the run does not have.
         QpkitError: As `plan_import` says.
     """
     masks = tiles.info.get(MASKS_KEY) if tiles is not None else None
@@ -81,6 +82,7 @@ def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, ti
     else:
         meaning, said = mask_meaning(chosen, settings)
         notes = [*said, *notes]
+    _require_known(meaning.labels, labels, folder)
     return FolderTruth(
         inputs=tuple(_inputs(chosen, meaning, settings, tiles)),
         labels=replace(
@@ -91,6 +93,17 @@ def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, ti
         ),
         notes=tuple(notes),
     )
+
+
+def _require_known(masks: LabelMap, labels: LabelMap, folder: Path) -> None:
+    """Raise LabelError if masks have a class that the run does not have: it would be judged as background."""
+    strange = [item.name for item in masks.classes if labels.class_of((item.sources or (item.name,))[0]) is None]
+    if strange:
+        known = listed((repr(item.name) for item in labels.classes), most=3)
+        raise LabelError(
+            f"{folder}: masks have class {listed(map(repr, strange), most=2)}, the run has {known}; name them so with "
+            "classes in dataset.toml"
+        )
 
 
 def _splits_by_pixels(tiles: TileSet) -> dict[str, str]:

@@ -14,10 +14,10 @@ from small_folders import blocks, image_of, put, write_pairs
 
 import qpkit
 from command_line import run
-from qpkit.core.labels import LabelMap
+from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.tiles import Tile
 from qpkit.dataset import read_tile_set
-from qpkit.errors import ConfigError, OutputError
+from qpkit.errors import ConfigError, LabelError, OutputError
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.workflows.folders.plan import plan_import
 from qpkit.workflows.folders.settings import FolderSettings
@@ -59,6 +59,17 @@ def test_the_areas_of_a_mask_drawn_again_are_the_mask(
         pairs = set(zip(numbers.ravel().tolist(), mask.ravel().tolist(), strict=True))
         assert len(pairs) == 4  # each number of the mask is one object
     assert mask_areas(plan.pictures[0], plan.meaning)
+
+
+def test_masks_with_a_class_that_the_run_does_not_have_are_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "data")
+    run_labels = LabelMap(classes=(LabelClass("Stroma", 1, ("Stroma",)), LabelClass("Tumor", 2, ("Tumor",))))
+    with pytest.raises(LabelError, match="'foreground'"):
+        folder_truth(tmp_path / "data", FolderSettings(), labels=run_labels, tiles=None)
+    truth = folder_truth(tmp_path / "data", FolderSettings.of(classes=("Tumor",)), labels=run_labels, tiles=None)
+    tile = Tile(col=0, row=0, x=0, y=0, width=20, height=20)
+    drawn = Painting(truth.inputs[0].objects(), truth.labels, downsample=1).draw(tile)
+    assert set(np.unique(drawn)) == {0, 2}  # by name, whatever the value is
 
 
 def test_every_command_that_takes_tiles_takes_these(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
