@@ -95,7 +95,7 @@ def look_at(
     if pairing.unused:
         names = listed(path.relative_to(folder).as_posix() for path in pairing.unused)
         notes.append(f"{len(pairing.unused):,} picture(s) beside the folders of images not used: {names}")
-    return pictures, [*notes, *_notes_on_mpp(pictures)]
+    return pictures, notes
 
 
 def _names(pairs: Sequence[Pair], folder: Path) -> list[str]:
@@ -133,7 +133,8 @@ def _picture(pair: Pair, name: str, mpp: float | None) -> Picture:
         )
 
 
-def _notes_on_mpp(pictures: Sequence[Picture]) -> list[str]:
+def notes_on_mpp(pictures: Sequence[Picture]) -> list[str]:
+    """Say of how many images um/px are unknown, and whether they differ."""
     unknown = [picture for picture in pictures if picture.mpp is None]
     notes = []
     if unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from qpkit.workflows.folders.meaning import IGNORED, MaskMeaning
 from qpkit.workflows.folders.membership import memberships
 from qpkit.workflows.folders.numbered import number_meaning
 from qpkit.workflows.folders.pairing import find_pairs
-from qpkit.workflows.folders.pictures import Picture, look_at
+from qpkit.workflows.folders.pictures import Picture, look_at, notes_on_mpp
 from qpkit.workflows.folders.plan import AnyMeaning, mask_meaning
 from qpkit.workflows.folders.report import MASKS_KEY
 from qpkit.workflows.folders.settings import FolderSettings
@@ -62,26 +62,13 @@ def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, ti
         LabelError: Masks have a class that the run does not have.
         QpkitError: As `plan_import` says.
     """
-    masks = tiles.info.get(MASKS_KEY) if tiles is not None else None
-    if tiles is not None and masks and settings.mpp is None:
-        settings = replace(settings, mpp=tiles.info["settings"].get("mpp"))
     pairing = find_pairs(folder, images=settings.images, masks=settings.masks)
     without = "skip" if settings.without_mask == "unlabelled" else settings.without_mask
     pictures, notes = look_at(pairing, folder, mpp=settings.mpp, without_mask=without)
-    seen = {} if tiles is None else _splits_by_pixels(tiles)
-    chosen = [picture for picture in pictures if seen.get(picture.pixels_sha256, "test") == "test"]
-    if not chosen:
-        raise ConfigError(f"{folder}: the run was trained or chosen on all {len(pictures):,} images; give others")
-    if len(chosen) < len(pictures):
-        left = len(pictures) - len(chosen)
-        notes.append(f"{left:,} of {len(pictures):,} images left out: the run was trained or chosen on them")
-    if tiles is None:
-        notes.append("the tiles of the run are gone: whether it has seen these images before is not checked")
-    if tiles is not None and masks and not settings.classes and settings.instances is None:
-        meaning = _as_before(masks, tiles, chosen)
-    else:
-        meaning, said = mask_meaning(chosen, settings)
-        notes = [*said, *notes]
+    if tiles is not None and settings.mpp is None:
+        pictures = _with_known_mpp(pictures, tiles)
+    chosen, unseen = _unseen(pictures, tiles, folder)
+    meaning, said = _meaning(chosen, settings, tiles)
     _require_known(meaning.labels, labels, folder)
     return FolderTruth(
         inputs=tuple(_inputs(chosen, meaning, settings, tiles)),
@@ -91,8 +78,42 @@ def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, ti
             ignored=tuple(dict.fromkeys((*labels.ignored, IGNORED))),
             unannotated="ignore",
         ),
-        notes=tuple(notes),
+        notes=(*said, *notes, *notes_on_mpp(chosen), *unseen),
     )
+
+
+def _unseen(pictures: Sequence[Picture], tiles: TileSet | None, folder: Path) -> tuple[list[Picture], list[str]]:
+    """Images that the run was neither trained nor chosen on, and what to say of the others.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if tiles is None:
+        gone = "the tiles of the run are gone: whether it has seen these images before is not checked"
+        return list(pictures), [gone]
+    seen = _splits_by_pixels(tiles)
+    chosen = [picture for picture in pictures if seen.get(picture.pixels_sha256, "test") == "test"]
+    if not chosen:
+        raise ConfigError(f"{folder}: the run was trained or chosen on all {len(pictures):,} images; give others")
+    left = len(pictures) - len(chosen)
+    left_out = f"{left:,} of {len(pictures):,} images left out: the run was trained or chosen on them"
+    return chosen, [left_out] if left else []
+
+
+def _meaning(
+    pictures: Sequence[Picture], settings: FolderSettings, tiles: TileSet | None
+) -> tuple[AnyMeaning, list[str]]:
+    """What masks mean as the settings say, else as when the tiles were made, else as their values can be read."""
+    masks = None if tiles is None else tiles.info.get(MASKS_KEY)
+    if tiles is None or not masks or settings.classes or settings.instances is not None:
+        return mask_meaning(pictures, settings)
+    facts = {picture.pair.key: picture.mask for picture in pictures if picture.mask is not None}
+    if "instances" in masks:
+        return number_meaning(facts, str(masks["instances"])), []
+    meaning = MaskMeaning.from_builtins(masks, tiles.info["labels"])
+    for mask in facts.values():
+        meaning.require_explained(mask)
+    return meaning, []
 
 
 def _require_known(masks: LabelMap, labels: LabelMap, folder: Path) -> None:
@@ -106,6 +127,18 @@ def _require_known(masks: LabelMap, labels: LabelMap, folder: Path) -> None:
         )
 
 
+def _with_known_mpp(pictures: Sequence[Picture], tiles: TileSet) -> list[Picture]:
+    """Give images that the tiles were cut from the um per px that they had there; of others nothing is known."""
+    mpp = {row["name"]: row.get("mpp") for row in tiles.info.get("slides") or []}
+    known = {row.get("pixels_sha256"): mpp.get(row["name"]) for row in tiles.info.get("inputs") or []}
+    return [
+        replace(picture, mpp=there, source=replace(picture.source, mpp=there))
+        if (there := known.get(picture.pixels_sha256)) is not None
+        else picture
+        for picture in pictures
+    ]
+
+
 def _splits_by_pixels(tiles: TileSet) -> dict[str, str]:
     """The split of each image that the tiles are cut from, by the hash of its pixels; training counts most."""
     splits: dict[str, set[str]] = {}
@@ -117,17 +150,6 @@ def _splits_by_pixels(tiles: TileSet) -> dict[str, str]:
             seen = splits[row["name"]] | {found.get(row["pixels_sha256"], "test")}
             found[row["pixels_sha256"]] = next(split for split in ("train", "val", "test") if split in seen)
     return found
-
-
-def _as_before(masks: Mapping[str, object], tiles: TileSet, pictures: list[Picture]) -> AnyMeaning:
-    """What mask pixels meant when the tiles were made."""
-    facts = {picture.pair.key: picture.mask for picture in pictures if picture.mask is not None}
-    if "instances" in masks:
-        return number_meaning(facts, str(masks["instances"]))
-    meaning = MaskMeaning.from_builtins(masks, tiles.info["labels"])
-    for mask in facts.values():
-        meaning.require_explained(mask)
-    return meaning
 
 
 def _inputs(

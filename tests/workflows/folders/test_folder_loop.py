@@ -72,6 +72,18 @@ def test_masks_with_a_class_that_the_run_does_not_have_are_refused(tmp_path: Pat
     assert set(np.unique(drawn)) == {0, 2}  # by name, whatever the value is
 
 
+def test_um_per_px_of_an_image_are_those_of_its_tiles_and_unknown_for_others(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "data", 3)
+    qpkit.import_tiles(tmp_path / "data", tmp_path / "tiles", qpkit.FolderSettings.of(mpp=0.5, fractions="1:0:1"))
+    tiles = read_tile_set(tmp_path / "tiles")
+    put(tmp_path / "data/images/new.png", image_of(blocks((0, 255)), 50))
+    put(tmp_path / "data/masks/new.png", blocks((0, 255)).astype(np.uint8))
+    truth = folder_truth(tmp_path / "data", FolderSettings(), labels=tiles.labels, tiles=tiles)
+    expected: dict[str, float | None] = {tile.slide: 0.5 for tile in tiles.of_split("test")}
+    assert {item.source.name: item.info.mpp for item in truth.inputs} == {**expected, "new.png": None}
+    assert any("um/px of 1 image(s) is unknown" in note for note in truth.notes)
+
+
 def test_every_command_that_takes_tiles_takes_these(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pairs(tmp_path / "data", 6)
     assert run("import-tiles", tmp_path / "data", "-o", tmp_path / "tiles", "--classes", "Tumor", "--mpp", 0.5) == 0
