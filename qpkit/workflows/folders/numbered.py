@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -74,6 +75,8 @@ def number_meaning(masks: Mapping[str, MaskFacts], stated: str) -> NumberMeaning
         LabelError: A table is missing, or has no class for a number.
         FormatError: A mask has colours.
     """
+    if Path(stated).exists():  # a table, or a folder of them, that has to be found from elsewhere, too
+        stated = str(Path(stated).resolve())
     classes_of = number_classes(stated)
     classes = {key: classes_of(key) for key in masks}
     meaning = NumberMeaning(labels=_labels(list(classes.values())), stated=stated, classes=classes)
