@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qpkit.api.export import export_shard as export_shard
     from qpkit.api.import_predictions import import_predictions as import_predictions
     from qpkit.api.import_predictions import undo_import as undo_import
+    from qpkit.api.import_tiles import import_tiles as import_tiles
     from qpkit.api.predict import predict as predict
     from qpkit.api.predict import predict_into_project as predict_into_project
     from qpkit.api.predict_points import predict_points as predict_points
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from qpkit.workflows.edit import edit_objects as edit_objects
     from qpkit.workflows.evaluate.settings import EvaluateSettings as EvaluateSettings
     from qpkit.workflows.export.settings import ExportSettings as ExportSettings
+    from qpkit.workflows.folders.settings import FolderSettings as FolderSettings
     from qpkit.workflows.hand_out import HandOutSettings as HandOutSettings
     from qpkit.workflows.hand_out import hand_out as hand_out
     from qpkit.workflows.imports.settings import ImportSettings as ImportSettings
@@ -89,6 +91,7 @@ _HOMES: Final = {
         "qpkit.api.evaluate": ("evaluate",),
         "qpkit.api.export": ("export", "export_shard"),
         "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
+        "qpkit.api.import_tiles": ("import_tiles",),
         "qpkit.api.predict": ("predict", "predict_into_project"),
         "qpkit.api.predict_points": ("predict_points",),
         "qpkit.api.propose": ("propose",),
@@ -127,6 +130,7 @@ _HOMES: Final = {
         "qpkit.workflows.edit": ("Change", "Selection", "edit_objects"),
         "qpkit.workflows.evaluate.settings": ("EvaluateSettings",),
         "qpkit.workflows.export.settings": ("ExportSettings",),
+        "qpkit.workflows.folders.settings": ("FolderSettings",),
         "qpkit.workflows.hand_out": ("HandOutSettings", "hand_out"),
         "qpkit.workflows.imports.settings": ("ImportSettings",),
         "qpkit.workflows.inputs.label_maps": ("read_label_map",),

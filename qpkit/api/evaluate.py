@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from qpkit.api.import_tiles import is_folder_of_pictures
 from qpkit.api.predict import predict_inputs
 from qpkit.api.shared import AnyPath, opened_predictions, path_of
 from qpkit.core.labels import LabelMap
-from qpkit.errors import ConfigError, listed
+from qpkit.dataset import TileSet, read_tile_set
+from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.extras import extra
 from qpkit.files import require_free
+from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import open_project
@@ -22,6 +25,9 @@ from qpkit.workflows.evaluate.placed_images import evaluate_placed_images
 from qpkit.workflows.evaluate.predictions import evaluate as evaluate_predictions
 from qpkit.workflows.evaluate.result import Evaluation
 from qpkit.workflows.evaluate.settings import EvaluateSettings
+from qpkit.workflows.folders.pairing import find_pairs
+from qpkit.workflows.folders.settings import FolderSettings, with_dataset_file
+from qpkit.workflows.folders.truth import folder_truth
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
 from qpkit.workflows.inputs.slides import SlideInput, slide_inputs
@@ -29,6 +35,8 @@ from qpkit.workflows.inputs.training_slides import test_slides
 
 if TYPE_CHECKING:
     from qpkit_train.inference.settings import PredictSettings
+
+_NO_RUN: Final = "--threshold: {} is no run, and labels that are there stay; give it to qpkit predict"
 
 
 def evaluate(
@@ -53,7 +61,8 @@ def evaluate(
     Args:
         predictions: Folder of `predict`; a run folder (its test slides, or the entries named, are predicted first,
             beside `out`); or with `from_masks` a folder of another program's label images.
-        paths: QuPath projects or slide files with the annotations.
+        paths: QuPath projects or slide files with the annotations; or one folder of images and masks, read as its
+            dataset.toml or the run's tiles say: all images that the run was neither trained nor chosen on.
         settings: How predictions are judged.
         slides: Which slides, and how they are read.
         annotations: GeoJSON with the annotations of the one slide.
@@ -95,6 +104,21 @@ def evaluate(
         )
     if true_instances is not None:
         raise ConfigError("--true-instances goes with --instances")
+    if not from_masks and annotations is None and len(places) == 1 and _holds_pairs(places[0]):
+        if labels is not None or slides != SlideSettings(slide_mpp=slides.slide_mpp):
+            raise ConfigError(
+                "with a folder of images and masks, of --labels and options on slides only --slide-mpp goes"
+            )
+        return _evaluate_folder(
+            folder,
+            places[0],
+            prediction,
+            mpp=slides.slide_mpp,
+            settings=settings,
+            out=target,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
     inputs = slide_inputs(places, slides, annotations=path_of(annotations))
     if from_masks and prediction is not None:
         raise ConfigError("--threshold goes with a run, and --from-masks takes label images as they are")
@@ -108,7 +132,7 @@ def evaluate(
             folder, inputs, chosen, prediction, target, overwrite=overwrite, on_progress=on_progress
         )
     elif prediction is not None:
-        raise ConfigError(f"--threshold: {folder} is no run, and labels that are there stay; give it to qpkit predict")
+        raise ConfigError(_NO_RUN.format(folder))
     with opened_predictions(folder, places, labels if from_masks else None, path_of(masks_table), on_progress) as found:
         return evaluate_predictions(
             found,
@@ -172,6 +196,71 @@ def _evaluate_instances(
         overwrite=overwrite,
         on_progress=on_progress,
     )
+
+
+def _holds_pairs(place: Path) -> bool:
+    """Whether a folder holds images with masks, and is no project."""
+    if not is_folder_of_pictures(place):
+        return False
+    settings = with_dataset_file(place, FolderSettings())
+    try:
+        return bool(find_pairs(place, images=settings.images, masks=settings.masks).pairs)
+    except ProjectError:
+        return False
+
+
+def _evaluate_folder(
+    folder: Path,
+    pictures: Path,
+    prediction: PredictSettings | None,
+    *,
+    mpp: float | None,
+    settings: EvaluateSettings | None,
+    out: Path | None,
+    overwrite: bool,
+    on_progress: OnProgress,
+) -> Evaluation:
+    """Evaluate a run, or predictions, on whole images of a folder that the run has not seen; masks are the truth."""
+    with extra("train"):
+        from qpkit_train.inference.settings import PredictSettings
+        from qpkit_train.run_folder.run import load_run
+
+    is_run = (folder / "run.json").is_file()
+    if is_run:
+        run = load_run(folder)
+        labels, place = run.labels, str(run.file.tiles["path"])
+    else:
+        if prediction is not None:
+            raise ConfigError(
+                f"--threshold: {folder} is no run, and labels that are there stay; give it to qpkit predict"
+            )
+        there = read_predictions(folder)
+        labels, place = there.label_map, str((there.info.get("trained") or {}).get("tiles", {}).get("path", ""))
+    read = with_dataset_file(pictures, FolderSettings(mpp=mpp))
+    truth = folder_truth(pictures, read, labels=labels, tiles=_tiles_there(Path(place)))
+    inputs, notes = list(truth.inputs), truth.notes
+    if is_run:
+        # Every pixel of a mask counts, also where a thumbnail would take it for glass.
+        how = replace(prediction or PredictSettings(), only_tissue=False)
+        folder, told = _predicted(folder, inputs, inputs, how, out, overwrite=overwrite, on_progress=on_progress)
+        notes = (*notes, *told)
+    return evaluate_predictions(
+        read_predictions(folder),
+        inputs,
+        labels=truth.labels,
+        settings=settings,
+        notes=notes,
+        out=out,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
+
+
+def _tiles_there(place: Path) -> TileSet | None:
+    try:
+        return read_tile_set(place)
+    except FormatError:
+        return None
 
 
 def _predicted(

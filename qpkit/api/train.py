@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qpkit.api.import_tiles import tiles_of
 from qpkit.api.shared import AnyPath
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
+from qpkit.files import require_run_folder
 from qpkit.progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
@@ -30,7 +33,8 @@ def train(
     """Train a segmentation model on exported tiles.
 
     Args:
-        tiles: What `export` wrote.
+        tiles: What `export` or `import_tiles` wrote; or a folder of images and masks, of which tiles are made beside
+            `out`, as its dataset.toml says.
         out: Run folder to make, or to resume.
         recipe: A recipe, the name of one that comes with qpkit, or a TOML file.
         overrides: "optim.lr=3e-4" each; changes a recipe that is named.
@@ -48,8 +52,12 @@ def train(
     if not isinstance(recipe, str):
         if overrides:
             raise ConfigError("overrides change a recipe that is named; change the recipe itself")
-        return fit(Path(tiles), Path(out), recipe, resume=resume, on_progress=on_progress)
-    chosen = load_recipe(recipe, overrides)
-    if chosen.classifies_tiles:
-        raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
-    return fit(Path(tiles), Path(out), chosen, resume=resume, on_progress=on_progress)
+        chosen = recipe
+    else:
+        chosen = load_recipe(recipe, overrides)
+        if chosen.classifies_tiles:
+            raise ConfigError(f"recipe {chosen.name} classifies tiles; train it with qpkit train-classifier")
+    require_run_folder(Path(out), resume=resume)
+    place, made = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
+    report = fit(place, Path(out), chosen, resume=resume, on_progress=on_progress)
+    return report if made is None else replace(report, notes=(*made.notes, *report.notes))

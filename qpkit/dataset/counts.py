@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qpkit.core.labels import LabelMap
-from qpkit.dataset.record import ORIGINS, TileRecord
+from qpkit.dataset.record import ORIGINS, SPLITS, TileRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,25 @@ def _origins(tiles: Sequence[TileRecord]) -> dict[str, int]:
     """Pixels by origin, of those that any tile knows."""
     known = [name for name in ORIGINS if any(name in t.origins for t in tiles)]
     return {name: sum(t.origins.get(name, 0) for t in tiles) for name in known}
+
+
+def split_counts(tiles: Sequence[TileRecord], labels: LabelMap) -> dict[str, dict[str, int]]:
+    """Count groups, tiles and positive tiles (any class pixel) of each split."""
+    values = {c.value for c in labels.classes}
+    counts: dict[str, dict[str, int]] = {}
+    for split in SPLITS:
+        part = [t for t in tiles if t.split == split]
+        positive = sum(1 for t in part if values & t.pixels.keys())
+        counts[split] = {"groups": len({t.group for t in part}), "tiles": len(part), "positive": positive}
+    return counts
+
+
+def common_mpp(tiles: Sequence[TileRecord]) -> float | None:
+    """The tiles' um per px if all have the same to 1 in 1,000, else None."""
+    sizes = [t.mpp for t in tiles]
+    if not sizes or any(math.isnan(s) for s in sizes) or max(sizes) > min(sizes) * 1.001:
+        return None
+    return sizes[0]
 
 
 def single_value(pixels: Mapping[int, int], labels: LabelMap) -> str | None:

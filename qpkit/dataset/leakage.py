@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -125,6 +125,28 @@ def find_leakage(
 def same_images(slides: Iterable[str], images: Mapping[str, str]) -> list[tuple[str, ...]]:
     """Names of slides that are one image file, two or more together."""
     return sorted(names for names in _by_value(slides, images).values() if len(names) > 1)
+
+
+def joined_groups(
+    groups_of: Mapping[str, Collection[str]], images: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Join groups that show the same image file.
+
+    Args:
+        groups_of: The groups of each slide.
+        images: What tells image files apart, by slide.
+
+    Returns:
+        What each group is drawn with, and notes.
+    """
+    units = {group: group for groups in groups_of.values() for group in groups}
+    notes = []
+    for names in same_images(groups_of, images):
+        together = {units[group] for name in names for group in groups_of[name]}
+        if len(together) > 1:
+            notes.append(f"{' and '.join(names)} are the same image file: kept together")
+        units = {group: min(together) if unit in together else unit for group, unit in units.items()}
+    return units, notes
 
 
 def _by_value(slides: Iterable[str], values: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -156,7 +156,8 @@ def require_tile_set(root: Path) -> None:
     """
     if not (root / INFO_NAME).is_file() or not (root / TABLE_NAME).is_file():
         raise FormatError(
-            f"{root}: no {INFO_NAME} and {TABLE_NAME} there; make them with: qpkit export PROJECT -o {root}"
+            f"{root}: no {INFO_NAME} and {TABLE_NAME} there; make them with: qpkit export PROJECT -o {root} (of images "
+            "and masks: qpkit import-tiles)"
         )
 
 

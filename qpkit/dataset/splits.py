@@ -26,6 +26,11 @@ _NAMES: Final[Mapping[str, Split]] = {
 }
 
 
+def split_named(text: str) -> Split | None:
+    """The split that a word names ("train", "Validation", "testing" ...), or None."""
+    return _NAMES.get(text.strip().lower())
+
+
 @dataclass(frozen=True, slots=True)
 class SplitRule:
     """How tiles are shared out.
@@ -75,12 +80,13 @@ class SplitRule:
         if self.by != "metadata":
             return None
         value = self._value(slide, metadata)
-        if value.strip().lower() not in _NAMES:
+        named = split_named(value)
+        if named is None:
             raise ConfigError(
                 f"{slide}: metadata {self.key!r} is {value!r}, not train, val or test; "
                 f"to keep slides of one {self.key} together, use {self.option} patient:{self.key}"
             )
-        return _NAMES[value.strip().lower()]
+        return named
 
     def _value(self, slide: str, metadata: Mapping[str, str]) -> str:
         if self.key not in metadata:

@@ -22,6 +22,7 @@ from qpkit.workflows.doctor.project import DoctorSettings
 from qpkit.workflows.edit import Change, Selection
 from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.folders.settings import FolderSettings
 from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.settings import SlideSettings
 from qpkit.workflows.project import ImageSettings
@@ -29,8 +30,8 @@ from qpkit.workflows.tables.split_settings import SplitSettings
 from qpkit_train.inference.settings import PredictSettings
 
 KINDS: tuple[type[Settings], ...] = (
-    AugmentedSettings, ConvertSettings, DoctorSettings, EvaluateSettings, ExportSettings, ImageSettings, ImportSettings,
-    PredictSettings, Selection, SlideSettings, SplitSettings,
+    AugmentedSettings, ConvertSettings, DoctorSettings, EvaluateSettings, ExportSettings, FolderSettings, ImageSettings,
+    ImportSettings, PredictSettings, Selection, SlideSettings, SplitSettings,
 )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ def command(
     ),
     paths: list[Path] = typer.Argument(
         ...,
-        metavar="PROJECT|SLIDE...",
-        help="Where the annotations are; with --instances also a folder of true label images.",
+        metavar="PROJECT|SLIDE|FOLDER...",
+        help="Where the annotations are; a folder of images and masks; with --instances one of true label images.",
     ),
     annotations: Path | None = typer.Option(None, help="GeoJSON with the annotations of the one SLIDE."),
     *,

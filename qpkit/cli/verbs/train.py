@@ -12,7 +12,7 @@ import typer
 from qpkit.cli.shared.comparison import run_comparison
 from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.cli.shared.trainer import measured_on, report_after_training, say_how_it_ran, show_draws, start_processes
-from qpkit.dataset.manifest import require_tile_set
+from qpkit.dataset.manifest import INFO_NAME, require_tile_set
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
 from qpkit.files import replace_file, require_run_folder
@@ -29,7 +29,11 @@ _CLICKS: Final = ("model.click_px=5", "sampler.ratio=[1, 0]")
 
 
 def command(
-    tiles: Path | None = typer.Argument(None, help="Folder that qpkit export made; with --resume that of the run."),
+    tiles: Path | None = typer.Argument(
+        None,
+        help="Folder that qpkit export or import-tiles made, or a plain folder of images and masks, of which tiles are "
+        "made beside the run; with --resume those of the run.",
+    ),
     out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to make (or to resume)."),
     recipe: str = typer.Option(
         "", help=f"Name of a shipped recipe (see: qpkit recipes) or a TOML file; {_DEFAULT} if not given."
@@ -57,15 +61,15 @@ def command(
     """Train a segmentation model on exported tiles."""
     start = time.perf_counter()
     # Before torch, whose import takes seconds.
-    if tiles is not None:
-        require_tile_set(tiles)
     if out is not None and not (compare or dry_run or find_lr):
         require_run_folder(out, resume=resume)
+    if tiles is not None:
+        tiles = _tiles_of(tiles, None if dry_run or find_lr else out)
     if compare:
         if recipe or prompts or dry_run or find_lr or devices > 1 or out is None:
             raise ConfigError("--compare needs -o/--out, the folder of the comparison, and goes with --set alone")
         if tiles is None:
-            raise ConfigError("TILES is missing: the folder that qpkit export made")
+            raise ConfigError("TILES is missing: the folder that qpkit export or import-tiles made")
         run_comparison(tiles, compare.split(","), out, setting)
         return
     if find_lr and devices > 1:
@@ -114,6 +118,26 @@ def command(
         report = fit(tiles, out, chosen, resume=resume, on_note=warn, on_progress=update)
     _show(report, out, start, said)
     report_after_training(out)
+
+
+def _tiles_of(place: Path, out: Path | None) -> Path:
+    """Tiles as they are; those of a plain folder of images and masks, which are made beside the run."""
+    if (place / INFO_NAME).exists() or not place.is_dir():
+        require_tile_set(place)
+        return place
+    from qpkit.api.import_tiles import is_folder_of_pictures, tiles_of
+    from qpkit.cli.shared.folder_report import show_folder
+
+    if out is None and is_folder_of_pictures(place):
+        raise ConfigError(f"{place}: is a folder of images; make tiles of it with: qpkit import-tiles {place} -o TILES")
+    with progress("import") as update:
+        tiles, report = tiles_of(place, out or place, on_progress=update)
+    if report is not None:
+        show_folder(report)
+        say(f"{report.tiles_written:,} tiles of {place} in {tiles}")
+    elif tiles != place:
+        say(f"note: the tiles of {place} are in {tiles} already")
+    return tiles
 
 
 def _find_lr(tiles: Path, recipe: Recipe, out: Path | None, start: float) -> None:

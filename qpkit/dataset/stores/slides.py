@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,6 +59,14 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     colors: Colors = AS_IN_FILE
     profiles_sha256: dict[str, str] = {}
     metadata: dict[str, str] = {}
+
+
+def path_beside(path: Path, out: Path) -> str:
+    """The path of an image from the folder of a table, as StreamedSlide.beside has it; both resolved."""
+    try:
+        return Path(os.path.relpath(path, out)).as_posix()
+    except ValueError:  # another drive
+        return str(path)
 
 
 def open_exported_slide(root: Path, info: Mapping[str, Any], name: str) -> Slide:

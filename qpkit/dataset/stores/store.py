@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, get_args
 
 from numpy.typing import NDArray
@@ -39,6 +39,13 @@ class Stored:
     paths: Mapping[str, str] = field(default_factory=dict)
     shard: str = ""
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def placed(record: TileRecord, stored: Stored) -> TileRecord:
+    """Give a row of the table the places where a writer has put its tile."""
+    paths = dict(stored.paths)
+    image, mask = paths.pop("image", ""), paths.pop("mask", "")
+    return replace(record, image=image, mask=mask, others=paths, shard=stored.shard, places=stored.places)
 
 
 class TileStore(Protocol):

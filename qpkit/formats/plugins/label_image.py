@@ -23,7 +23,6 @@ from shapely.affinity import affine_transform, translate
 
 from qpkit.core.annotation import Annotation, argb
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
-from qpkit.core.pictures import DAMAGED_IMAGE, open_large_image
 from qpkit.core.tiles import Tile, level_size
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.files import replace_file
@@ -31,6 +30,7 @@ from qpkit.formats.format import Format
 from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.label_pixels import TIFF_SUFFIXES, read_label_pixels
 from qpkit.formats.shared.label_place import PLACE_KEY, Place, place_of, place_text
 from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar
 from qpkit.formats.shared.outlines import area_shape
@@ -54,7 +54,6 @@ NUMBERED: Final = "palette entries without a name called by their number"
 
 _STRIP_PX: Final = 1024
 _NO_VALUE: Final = 0
-_TIFF: Final = (".tif", ".tiff")
 
 
 def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
@@ -70,7 +69,8 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
     """
     if not path.is_file():
         raise ProjectError(f"{path}: there is no such file")
-    pixels, palette, written = _load(path)
+    found = read_label_pixels(path)
+    pixels, palette, written = found.pixels, found.palette, found.written
     notes: Counter[str] = Counter()
     if choices.instances is not None:
         return [_read_instances(path, pixels, written, image, choices, choices.instances, notes)]
@@ -144,30 +144,6 @@ def _object(polygon: shapely.Polygon, labels: LabelMap, value: int, place: Place
     moved = affine_transform(polygon, [place.downsample, 0, 0, place.downsample, place.x, place.y])
     color = next((item.color for item in labels.classes if item.value == value), None)
     return Annotation(geometry=moved, shape=area_shape(moved), path_class=read_class(labels.name_of(value), color))
-
-
-def _load(path: Path) -> tuple[NDArray[Any], list[int] | None, str]:
-    """Pixels (h, w) or (h, w, 3), the palette as r, g, b, r, g, b ..., and where the file says that it lies."""
-    try:
-        if path.suffix.lower() in _TIFF:
-            with tifffile.TiffFile(path) as tiff:
-                page = tiff.pages[0].aspage()
-                pixels, colors, written = page.asarray(), page.colormap, page.description
-            # Colour tables of TIFF have 16 bits: 255 is 65,535 there, 257 times as much.
-            palette = None if colors is None else (np.asarray(colors) // 257).T.ravel().tolist()
-        else:
-            with open_large_image(path) as opened:
-                written = str(opened.info.get(PLACE_KEY, ""))
-                palette = opened.getpalette("RGB") if opened.mode == "P" else None
-                pixels = np.asarray(opened.convert("RGB") if opened.mode in ("RGBA", "LA", "CMYK") else opened)
-    except DAMAGED_IMAGE as err:
-        raise FormatError(f"{path}: not an image that can be read ({err})") from err
-    pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels = pixels[..., :3]
-    if not np.issubdtype(pixels.dtype, np.integer) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
-        raise FormatError(f"{path}: {pixels.shape} of {pixels.dtype} is no label image; one number a pixel is expected")
-    return pixels, palette, written
 
 
 def _palette_labels(pixels: NDArray[Any], palette: list[int] | None, path: Path) -> LabelMap:
@@ -261,7 +237,7 @@ def _save(path: Path, mask: NDArray[np.uint8], labels: LabelMap, place: Place) -
     made = io.BytesIO()
     colors = {labels.background: (0, 0, 0), labels.ignore: (128, 128, 128)} | label_colors(labels)
     table = [channel for value in range(256) for channel in colors.get(value, (0, 0, 0))]
-    if path.suffix.lower() in _TIFF:
+    if path.suffix.lower() in TIFF_SUFFIXES:
         map16 = (np.array(table, dtype=np.uint16).reshape(256, 3).T * 257).copy()
         tifffile.imwrite(
             made,
@@ -286,7 +262,7 @@ FORMAT: Final = Format(
     name="labels",
     title="label image",
     order=120,
-    suffixes=(".png", *_TIFF),
+    suffixes=(".png", *TIFF_SUFFIXES),
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
 import msgspec
 
@@ -19,7 +17,6 @@ from qpkit.dataset.stores.nnunet import consecutive_labels
 from qpkit.errors import ConfigError, LabelError, ProjectError, listed
 from qpkit.files import safe_names
 from qpkit.slides.base import require_plane
-from qpkit.version import __version__
 from qpkit.workflows.export.jobs import SlideJob
 from qpkit.workflows.export.reviewed import ledger_hashes, reviewed_labels
 from qpkit.workflows.export.settings import ExportSettings
@@ -27,6 +24,7 @@ from qpkit.workflows.export.slide import objects_of
 from qpkit.workflows.inputs.label_maps import require_known_classes
 from qpkit.workflows.inputs.slides import SlideInput, require_mpp
 from qpkit.workflows.inputs.tissue_rule import mask_file
+from qpkit.workflows.inputs.versions import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +181,3 @@ def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileG
         downsample=downsample,
         plane=Plane(z=settings.z, t=settings.t),
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides pixels and shapes."""
-    packages = ("numpy", "shapely", "rasterio", "openslide-python", "tifffile", "imagecodecs", "numba", "pillow")
-    return {"qpkit": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}

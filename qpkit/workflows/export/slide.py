@@ -22,7 +22,7 @@ from qpkit.dataset.record import TileRecord
 from qpkit.dataset.snapshot import write_snapshot
 from qpkit.dataset.stores.choice import open_writer
 from qpkit.dataset.stores.layers import INSTANCES, Layers, context_layer
-from qpkit.dataset.stores.store import Stored, TileWriter
+from qpkit.dataset.stores.store import TileWriter, placed
 from qpkit.errors import GeometryError, LabelError
 from qpkit.ops.masks.paint_order import PaintAudit
 from qpkit.ops.masks.pixel_counts import PixelCounts
@@ -162,7 +162,7 @@ class SlideExport:
             for tile in self._grid:
                 self._export(tile, slide, glass, writer, f"{stem}_x{tile.x}_y{tile.y}")
                 tick(name)
-        self.records = [_stored(r, s) for r, s in zip(self.records, writer.stored, strict=True)]
+        self.records = [placed(r, s) for r, s in zip(self.records, writer.stored, strict=True)]
         if settings.store == "none":
             write_snapshot(root / snapshot_path(stem), self._annotations)
         if INSTANCES in settings.layers:
@@ -292,12 +292,6 @@ class SlideExport:
 def snapshot_path(stem: str) -> str:
     """Where the objects of a slide lie that are drawn when tiles are read, relative to the table."""
     return f"annotations/{stem}.parquet"
-
-
-def _stored(record: TileRecord, stored: Stored) -> TileRecord:
-    paths = dict(stored.paths)
-    image, mask = paths.pop("image", ""), paths.pop("mask", "")
-    return replace(record, image=image, mask=mask, others=paths, shard=stored.shard, places=stored.places)
 
 
 def drawable(objects: Sequence[Annotation], settings: ExportSettings) -> tuple[list[Annotation], list[Annotation]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,21 +13,22 @@ import msgspec
 
 from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, label_map_to_builtins
-from qpkit.dataset.counts import count_tiles
+from qpkit.dataset.counts import common_mpp, count_tiles, split_counts
 from qpkit.dataset.manifest import INFO_NAME, write_tile_set
-from qpkit.dataset.record import SPLITS, TileRecord
+from qpkit.dataset.record import TileRecord
 from qpkit.dataset.splits import draw_splits
 from qpkit.dataset.stores.nnunet import finish_dataset, remarks_on
-from qpkit.dataset.stores.slides import StreamedSlide
+from qpkit.dataset.stores.slides import StreamedSlide, path_beside
 from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.files import new_folder, quick_hash, sha256
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.export.jobs import SlideJob, SlideResult, forget_progress, run_slides, run_slides_on_cluster
 from qpkit.workflows.export.notes import note_on_colors, notes_on_slides
-from qpkit.workflows.export.plan import ExportPlan, plan_export, versions
+from qpkit.workflows.export.plan import ExportPlan, plan_export
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import SlideReport, snapshot_path
 from qpkit.workflows.inputs.slides import SlideInput
+from qpkit.workflows.inputs.versions import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +135,12 @@ def finish_export(
     reports = [result.report for result in results if result.report is not None]
     notes += [*notes_on_slides(reports, plan.labels), *_notes_on_unknown_tiles(records, plan)]
     report = ExportReport(
-        mpp=_common_mpp(records),
+        mpp=common_mpp(records),
         labels=plan.labels,
         slides=tuple(reports),
         skipped=plan.skipped,
         failed={**broken, **failed},
-        splits=_split_counts(records, plan.labels),
+        splits=split_counts(records, plan.labels),
         notes=tuple(notes),
         seconds=time.perf_counter() - start,
     )
@@ -183,25 +182,6 @@ def _note_on_mpp(item: SlideInput) -> str:
     return f"{item.source.name}: {known} {item.info.mpp_note}"
 
 
-def _split_counts(records: Sequence[TileRecord], labels: LabelMap) -> dict[str, dict[str, int]]:
-    """Per split: groups, tiles, positive tiles (any class pixel)."""
-    values = {c.value for c in labels.classes}
-    counts: dict[str, dict[str, int]] = {}
-    for split in SPLITS:
-        part = [r for r in records if r.split == split]
-        positive = sum(1 for r in part if values & r.pixels.keys())
-        counts[split] = {"groups": len({r.group for r in part}), "tiles": len(part), "positive": positive}
-    return counts
-
-
-def _common_mpp(records: Sequence[TileRecord]) -> float | None:
-    """The tiles' um per px if all have the same to 1 in 1,000, else None."""
-    sizes = [r.mpp for r in records]
-    if not sizes or any(math.isnan(s) for s in sizes) or max(sizes) > min(sizes) * 1.001:
-        return None
-    return sizes[0]
-
-
 def _info(report: ExportReport, plan: ExportPlan, exported: Sequence[SlideJob], out: Path) -> dict[str, Any]:
     """The content of export.json."""
     settings = plan.settings
@@ -222,14 +202,10 @@ def _info(report: ExportReport, plan: ExportPlan, exported: Sequence[SlideJob], 
 
 def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
     path = job.item.source.path.resolve()
-    try:
-        beside = Path(os.path.relpath(path, out)).as_posix()
-    except ValueError:  # another drive
-        beside = str(path)
     return StreamedSlide(
         name=job.item.source.name,
         path=str(path),
-        beside=beside,
+        beside=path_beside(path, out),
         quick_hash=quick_hash(path),
         mpp=job.item.info.mpp,
         width=job.item.info.width,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class SlideInput:
         entry: Its entry in a QuPath project, or None.
         annotation_file: A GeoJSON file, or None.
         metadata: The entry's metadata.
+        drawn: Gives the objects where they come from neither, such as from a mask.
     """
 
     source: SlideSource
@@ -35,9 +36,12 @@ class SlideInput:
     entry: Entry | None = None
     annotation_file: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    drawn: Callable[[], list[Annotation]] | None = None
 
     def objects(self) -> list[Annotation]:
         """Read the slide's objects; every call reads them anew."""
+        if self.drawn is not None:
+            return self.drawn()
         if self.entry is not None:
             return self.entry.objects() if self.entry.has_data else []
         return [] if self.annotation_file is None else read_geojson(self.annotation_file)

@@ -11,7 +11,7 @@ import numpy as np
 
 from qpkit.dataset import TileRecord, TileSet
 from qpkit.dataset.counts import TileCounts, count_tiles
-from qpkit.dataset.leakage import Leakage, find_leakage, same_images
+from qpkit.dataset.leakage import Leakage, find_leakage, joined_groups
 from qpkit.dataset.record import SPLITS, Split
 from qpkit.dataset.resplit import NewSplit, resplit_beside, resplit_in_place
 from qpkit.dataset.splits import SplitRule, draw_splits
@@ -217,23 +217,6 @@ def _patients(tiles: TileSet, settings: SplitSettings, facts: Mapping[str, Mappi
     return patients_of(tiles)
 
 
-def _joined(
-    tiles: Sequence[TileRecord], groups: Sequence[str], images: Mapping[str, str]
-) -> tuple[dict[str, str], list[str]]:
-    """Join groups that show the same image file: (what each group is drawn with, notes)."""
-    units = {group: group for group in groups}
-    groups_of: dict[str, set[str]] = {}
-    for tile, group in zip(tiles, groups, strict=True):
-        groups_of.setdefault(tile.slide, set()).add(group)
-    notes = []
-    for names in same_images(groups_of, images):
-        together = {units[group] for name in names for group in groups_of[name]}
-        if len(together) > 1:
-            notes.append(f"{' and '.join(names)} are the same image file: kept together")
-        units = {group: min(together) if unit in together else unit for group, unit in units.items()}
-    return units, notes
-
-
 def _named(tiles: TileSet, rule: SplitRule, facts: Mapping[str, Mapping[str, str]]) -> _Draw:
     """Take the splits that the metadata name.
 
@@ -252,7 +235,10 @@ def _drawn(tiles: TileSet, groups: Sequence[str], settings: SplitSettings, image
     Raises:
         ConfigError: There are not enough groups.
     """
-    units, notes = _joined(tiles.tiles, groups, {} if "image" in settings.allow else images)
+    groups_of: dict[str, set[str]] = {}
+    for tile, group in zip(tiles.tiles, groups, strict=True):
+        groups_of.setdefault(tile.slide, set()).add(group)
+    units, notes = joined_groups(groups_of, {} if "image" in settings.allow else images)
     unit_of_tile = [units[group] for group in groups]
     names = sorted(set(unit_of_tile))
     _require_groups(names, settings)

@@ -36,11 +36,13 @@ def read_filled_table(root: Path) -> TileSet:
 
 
 def images_of(tiles: TileSet) -> dict[str, str]:
-    """Quick hashes of the image files by slide, as far as export.json has them."""
+    """What tells image files apart by slide, as far as export.json has it: hashes of pixels, or quick ones of files."""
     inputs = tiles.info.get("inputs")
     rows = [row for row in inputs if isinstance(row, dict)] if isinstance(inputs, list) else []
     return {
-        str(row["name"]): str(row["slide_quick_hash"]) for row in rows if {"name", "slide_quick_hash"} <= row.keys()
+        str(row["name"]): str(row.get("pixels_sha256") or row["slide_quick_hash"])
+        for row in rows
+        if {"name", "slide_quick_hash"} <= row.keys()
     }
 
 
