@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from shapely.geometry.base import BaseGeometry
 from small_project import CLASSES, HEIGHT, WIDTH, small_project
 from tiny_tiles import TINY
 
 from command_line import run
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.review import REVIEWED_CLASS
+from qpkit.ops.scores.shape_fates import LEAST_PART, MOST
 from qpkit.qupath import open_project
 from qpkit.workflows.review.project import review_project
 from qpkit.workflows.review.result import ReviewSettings
@@ -51,17 +53,32 @@ def paint(path: Path, objects: list[Annotation], seed: int) -> None:
     tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", resolution=(20_000, 20_000), resolutionunit=3)
 
 
+def outcomes_of_replacing(wrong: list[BaseGeometry], right: list[BaseGeometry]) -> Counter[str]:
+    """What wrong shapes and those drawn instead count as: a large one that covers several right ones was cut apart."""
+    done, parts = Counter[str](), set[int]()
+    for shape in wrong:
+        shared = [shape.intersection(each).area for each in right]
+        inside = {
+            n for n, area in enumerate(shared)
+            if n not in parts and area >= MOST * right[n].area and area >= LEAST_PART * shape.area
+        }  # fmt: skip
+        done["split" if len(inside) > 1 else "rejected"] += 1
+        parts |= inside if len(inside) > 1 else set()
+    done["added"] = len(right) - len(parts)
+    return done
+
+
 def review(project: Path, truth: list[Annotation]) -> Counter[str]:
     """Do what a pathologist does with the predictions of the last slide; gives what has to be counted."""
     entry = open_project(project).entries[3]
     there, done = list(entry.objects()), Counter[str]()
-    add, remove, seen = [], set(), set()
+    add, remove, seen, wrong = [], set(), set(), []
     for item in there:
         ious = [item.geometry.intersection(t.geometry).area / item.geometry.union(t.geometry).area for t in truth]
         best = int(np.argmax(ious))
         if ious[best] < 0.5 or best in seen:
             remove.add(str(item.id))
-            done["rejected"] += 1
+            wrong.append(item.geometry)
             continue
         seen.add(best)
         if item.class_name != truth[best].class_name:
@@ -74,7 +91,7 @@ def review(project: Path, truth: list[Annotation]) -> Counter[str]:
         remove.add(str(item.id))
         add.append(replace(item, geometry=truth[best].geometry, path_class=truth[best].path_class, shape=None))
     added = [t for number, t in enumerate(truth) if number not in seen]
-    done["added"] = len(added)
+    done += outcomes_of_replacing(wrong, [t.geometry for t in added])
     region = Annotation(geometry=EVERYTHING, path_class=PathClass((REVIEWED_CLASS,)))
     entry.replace_objects(remove=remove, add=[*add, *added, region])
     return done
