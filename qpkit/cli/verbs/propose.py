@@ -9,10 +9,12 @@ import typer
 
 from qpkit.api.propose import propose, undo_proposals
 from qpkit.cli.shared.console import progress, say, say_all, table_of, took
+from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
 from qpkit.qupath import open_project
 from qpkit.workflows.inputs.label_maps import read_label_map
+from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.settings import SlideSettings
 
 with extra("train"):
@@ -48,8 +50,12 @@ def command(
     if undo:
         if len(sources) != 1:
             raise ConfigError("--undo goes with one project")
-        say(f"{undo_proposals(open_project(sources[0])):,} proposal(s) taken out of {sources[0]}")
+        opened = open_project(sources[0])
+        warn_of_stamps(opened)
+        say(f"{undo_proposals(opened):,} proposal(s) taken out of {sources[0]}")
         return
+    if not geojson_only and is_project(sources[0]):
+        warn_of_stamps(open_project(sources[0]))
     folder = out or Path(f"proposals-{settings.method}")
     with progress("propose") as update:
         report = propose(
