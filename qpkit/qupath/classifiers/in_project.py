@@ -19,7 +19,7 @@ from qpkit.files import one_at_a_time, pretty_json, replace_file
 from qpkit.qupath.classifiers.pixel_classifier import PixelClassifier
 from qpkit.qupath.project.project import Project
 
-SCRIPT: Final = b"""// Written by qpkit. Run it once after each start of QuPath, before you load a network as a pixel classifier.
+SCRIPT: Final = b"""// Written by qpkit. Run it once after each start of QuPath; then networks load as classifiers.
 // QuPath 0.4 to 0.7 does not know networks in saved classifiers until then, unless an extension for them is installed.
 qupath.opencv.dnn.DnnModels.registerBuilder(null)
 """

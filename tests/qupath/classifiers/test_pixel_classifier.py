@@ -45,8 +45,8 @@ WRITTEN_BY_QUPATH: dict[str, Any] = {
     },
     "op": {"type": "data.op.channels", "colorTransforms": list, "op": {"type": "op.core.sequential", "ops": list}},
 }
-"""What is alike in eight pixel classifiers that QuPath wrote (two forms of colours: before and from 0.4), found in public
-scripts: keys, their order, and values or types. None of them runs a network; those fields are from the source."""
+"""What is alike in eight pixel classifiers that QuPath wrote, before and from 0.4, found in public scripts: keys,
+their order, and values or types. None of them runs a network; those fields are from the source."""
 
 PUBLIC_NETWORK_OP = ("type", "model", "inputWidth", "inputHeight", "outputNames", "padding")
 """Keys of "op.ml.opencv-dnn" in a public script that writes such a file by hand, for DJL, as FLOAT32 PROBABILITY."""

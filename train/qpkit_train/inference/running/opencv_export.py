@@ -115,7 +115,7 @@ def export_for_opencv(run_root: Path, input_px: int) -> OpenCvModel:
     )
     if not difference <= TOLERANCE:
         raise ConfigError(
-            f"{run_root}: in OpenCV {cv2.__version__}, as QuPath would run it, probabilities are off by {difference:.1e}; "
+            f"{run_root}: in OpenCV {cv2.__version__}, as in QuPath, probabilities are off by {difference:.1e}; "
             "use qpkit predict"
         )
     known = {node.op_type for node in model.graph.node} <= OPERATIONS_OF_4_6
@@ -165,7 +165,7 @@ def _difference(cv2: Any, runtime: Any, content: bytes, pixels: NDArray[np.float
         operation = re.search(r"Node \[(\w+)", str(err))
         reason = f"operation {operation[1]}" if operation else "an operation of its"
         raise ConfigError(
-            f"{run_root}: OpenCV {cv2.__version__}, which runs networks in QuPath, cannot do {reason}; use qpkit predict"
+            f"{run_root}: OpenCV {cv2.__version__}, as in QuPath, cannot do {reason}; use qpkit predict"
         ) from err
     return float(abs(found - expected).max()) if found.shape == expected.shape else np.inf
 
@@ -193,9 +193,9 @@ def run_in_opencv(cv2: Any, content: bytes, pixels: NDArray[np.float32]) -> NDAr
 @contextmanager
 def _silent(cv2: Any) -> Iterator[None]:
     """Let OpenCV print nothing of its own; what it raises says it, too."""
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    before = cv2.getLogLevel()
+    cv2.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        cv2.setLogLevel(before)
