@@ -93,7 +93,7 @@ def put_pixel_classifier(
         same = _holds(made.json, content) and _holds(made.model, model)
         if not same and made.json.exists() and not overwrite:
             raise OutputError(f"{made.json}: is there already; choose another --name or pass --overwrite")
-        notes = ()
+        notes: tuple[str, ...] = ()
         if made.script.exists() and not _holds(made.script, SCRIPT):
             notes = (f"{made.script} is not the text that this qpkit writes; it was left as it is",)
         with _undone_on_error(made.model, made.json, made.script):
