@@ -78,7 +78,7 @@ def export_pixel_classifier(
     made = export_for_opencv(Path(run), how.input_px)
     classes = classes_of_channels(card.labels, target.classes)
     classifier = PixelClassifier(
-        label=f"{card.name} {card.run}",
+        label=card.run,
         classes=classes,
         pixel_size=card.mpp if card.mpp is not None else float(card.downsample or 1),
         unit="um" if card.mpp is not None else "px",
