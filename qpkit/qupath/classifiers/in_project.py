@@ -27,6 +27,7 @@ qupath.opencv.dnn.DnnModels.registerBuilder(null)
 
 qupath.lib.scripting.QP loads DnnTools, which knew networks up to v0.3.2; from v0.4.0 to 0.8.0-SNAPSHOT they are known
 to DnnModels, which nothing loads at the start but extensions (DjlExtension.installExtension of qupath-extension-djl).
+Seen with the classes of v0.4.4 to v0.7.0: without this line reading ends in "Interfaces can't be instantiated".
 """
 
 
