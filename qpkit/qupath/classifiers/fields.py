@@ -2,8 +2,8 @@
 
 Looked up in the sources of v0.4.0, v0.4.4, v0.5.1, v0.6.0, v0.7.0 and 0.8.0-SNAPSHOT (August 2026): names, types and
 labels are the same in all of them, so there is one list. The classes of v0.4.4, v0.5.1, v0.6.0 and v0.7.0, compiled
-without OpenCV, read what qpkit writes. Gson makes an object without calling a constructor where a class has none without
-arguments; what such a class would begin with is then missing, so these fields have to be there.
+without OpenCV, read what qpkit writes. Gson makes an object without calling a constructor where a class has none that
+takes no arguments; what such a class would begin with is then missing, so these fields have to be there.
 """
 
 from __future__ import annotations
