@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qpkit.api.evaluate import evaluate as evaluate
     from qpkit.api.export import export as export
     from qpkit.api.export import export_shard as export_shard
+    from qpkit.api.export_model import export_pixel_classifier as export_pixel_classifier
     from qpkit.api.import_predictions import import_predictions as import_predictions
     from qpkit.api.import_predictions import undo_import as undo_import
     from qpkit.api.import_tiles import import_tiles as import_tiles
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from qpkit.qupath import read_qpdata as read_qpdata
     from qpkit.qupath import use_backend as use_backend
     from qpkit.qupath import write_geojson as write_geojson
+    from qpkit.qupath.classifiers.settings import ClassifierSettings as ClassifierSettings
     from qpkit.qupath.geojson.checks.diagnosis import diagnose_geojson as diagnose_geojson
     from qpkit.rounds.pseudo_labels.play import pseudo_label_rounds as pseudo_label_rounds
     from qpkit.rounds.pseudo_labels.settings import read_rounds as read_rounds
@@ -90,6 +92,7 @@ _HOMES: Final = {
     for home, names in {
         "qpkit.api.evaluate": ("evaluate",),
         "qpkit.api.export": ("export", "export_shard"),
+        "qpkit.api.export_model": ("export_pixel_classifier",),
         "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
         "qpkit.api.import_tiles": ("import_tiles",),
         "qpkit.api.predict": ("predict", "predict_into_project"),
@@ -112,6 +115,7 @@ _HOMES: Final = {
             "use_backend",
             "write_geojson",
         ),
+        "qpkit.qupath.classifiers.settings": ("ClassifierSettings",),
         "qpkit.qupath.geojson.checks.diagnosis": ("diagnose_geojson",),
         "qpkit.rounds.simulate.settings": ("SimulateSettings",),
         "qpkit.rounds.simulate.simulate": ("simulate",),

@@ -22,7 +22,7 @@ from qpkit_train.inference.running.onnx_model import INPUT, KEY, OUTPUT, card_to
 from qpkit_train.losses.activation import probabilities_of, uses_sigmoid
 from qpkit_train.models.card import ModelCard
 from qpkit_train.models.forward import forward
-from qpkit_train.run_folder.run import load_run
+from qpkit_train.run_folder.run import Run, load_run
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a probability between torch and ONNX."""
@@ -74,11 +74,11 @@ def export_onnx(run_root: Path, path: Path) -> OnnxReport:
         ConfigError: The network has an operation that ONNX has not, or the two do not agree to 1e-4.
         OutputError: The file cannot be written.
     """
-    onnx, runtime = _libraries()
+    onnx, runtime = libraries()
     run = load_run(run_root)
-    whole = _Whole(run.load_model(), run.normalization, sigmoid=uses_sigmoid(run.recipe.loss.terms)).eval()
+    whole = whole_network(run)
     card = run.card()
-    model = onnx.load_from_string(_traced(whole, run_root, card))
+    model = onnx.load_from_string(traced(whole, run_root, (2, card.channels, 2 * card.stride, 3 * card.stride)))
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, card_to_text(card)
     content = model.SerializeToString()
@@ -91,14 +91,42 @@ def export_onnx(run_root: Path, path: Path) -> OnnxReport:
     return OnnxReport(path=path, run=run.id, megabytes=round(len(content) / 1e6, 1), difference=difference)
 
 
-def _libraries() -> tuple[Any, Any]:
+def whole_network(run: Run) -> torch.nn.Module:
+    """A run's best network with all that belongs to it.
+
+    Returns:
+        Takes (n, channels, h, w) float32 pixels in 0..255, gives (n, classes, h, w) float32 probabilities.
+
+    Raises:
+        FormatError: The weights are damaged or gone.
+    """
+    return _Whole(run.load_model(), run.normalization, sigmoid=uses_sigmoid(run.recipe.loss.terms)).eval()
+
+
+def libraries() -> tuple[Any, Any]:
+    """The modules onnx and onnxruntime.
+
+    Raises:
+        MissingExtraError: One is not installed.
+    """
     with extra("onnx"):
         import onnx
         import onnxruntime
     return onnx, onnxruntime
 
 
-def _traced(whole: torch.nn.Module, run_root: Path, card: ModelCard) -> bytes:
+def traced(whole: torch.nn.Module, run_root: Path, shape: tuple[int, int, int, int], *, fixed: bool = False) -> bytes:
+    """Write a network as ONNX.
+
+    Args:
+        whole: What `whole_network` gives.
+        run_root: Of the run, for the message.
+        shape: Of an input: batch, channels, height, width.
+        fixed: Whether the file takes inputs of this shape only; otherwise any batch, height and width.
+
+    Raises:
+        ConfigError: It has an operation that ONNX has not.
+    """
     free = {0: "batch", 2: "height", 3: "width"}
     # Where it fails, torch prints the whole graph.
     silent = redirect_stdout(io.StringIO())
@@ -108,13 +136,13 @@ def _traced(whole: torch.nn.Module, run_root: Path, card: ModelCard) -> bytes:
         try:
             torch.onnx.export(
                 whole,
-                (torch.zeros(2, card.channels, 2 * card.stride, 3 * card.stride),),
+                (torch.zeros(shape),),
                 file,
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_axes={INPUT: free, OUTPUT: free},
+                dynamic_axes=None if fixed else {INPUT: free, OUTPUT: free},
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as err:
             reason = str(err).splitlines()[0]
