@@ -193,9 +193,10 @@ def run_in_opencv(cv2: Any, content: bytes, pixels: NDArray[np.float32]) -> NDAr
 @contextmanager
 def _silent(cv2: Any) -> Iterator[None]:
     """Let OpenCV print nothing of its own; what it raises says it, too."""
-    before = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # where OpenCV 4.14 has it
+    before = logging.getLogLevel()
+    logging.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)
+        logging.setLogLevel(before)
