@@ -172,3 +172,13 @@ def test_an_epoch_that_is_done_again_takes_the_place_of_the_first(
 def test_a_step_has_a_loss_and_a_rate(started: tuple[TrainingTiles, RunFile], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
         write_events(tmp_path, [3.0, 2.0], [0.1], row_of(started[0]), 2)
+
+
+def test_the_order_of_files_of_one_second_does_not_matter(
+    started: tuple[TrainingTiles, RunFile], tmp_path: Path
+) -> None:
+    """The twelfth file of a process sorts before its second."""
+    row = row_of(started[0])
+    for again in range(12):
+        write_events(tmp_path, [float(again)], [0.1], row, 1)
+    assert read_events(tmp_path)["step/loss"] == {1: 11.0}

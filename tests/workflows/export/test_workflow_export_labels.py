@@ -22,6 +22,7 @@ from qpkit.dataset.stores.nnunet import consecutive_labels
 from qpkit.errors import ConfigError, LabelError
 from qpkit.formats.plugins import label_image
 from qpkit.formats.shared.drawing import Choices, ImageFacts
+from qpkit.formats.shared.label_pixels import read_label_pixels
 from qpkit.formats.shared.label_table import read_label_table
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.ops.masks.rasterize import count_channels, rasterize
@@ -237,7 +238,7 @@ def test_tigers_stroma_against_the_rest_is_a_label_map(tmp_path: Path) -> None:
 def test_the_classes_of_bcss_merge_into_three(shared: Path) -> None:
     folder = shared / "data/pairs/histomicstk-breast-mask"
     (path,) = folder.glob("*.png")
-    codes = label_image._load(path)[0]
+    codes = read_label_pixels(path).pixels
     labels = labels_of(
         'unannotated = "ignore"\nregions = ["roi"]\n[[class]]\nname = "other"\nvalue = 3\nfrom = ["*"]\n'
         '[[class]]\nname = "tumor"\nvalue = 1\nfrom = ["mostly_tumor", "angioinvasion", "mostly_dcis"]\n'

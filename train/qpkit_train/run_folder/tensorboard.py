@@ -24,8 +24,11 @@ def write_events(
         row: The epoch's row of curves.csv (journal.history_row).
         last: Number of its last step, counted over all epochs from 1.
     """
-    first = last - len(losses) + 1
-    with SummaryWriter(root / EVENTS_FOLDER, purge_step=first, filename_suffix=f".{row['epoch']:04d}") as events:
+    first, suffix = last - len(losses) + 1, f".{row['epoch']:04d}"
+    # Of files of one second the reader takes the order of their names, in which a tenth comes before a ninth.
+    for earlier in (root / EVENTS_FOLDER).glob(f"*{suffix}"):
+        earlier.unlink()
+    with SummaryWriter(root / EVENTS_FOLDER, purge_step=first, filename_suffix=suffix) as events:
         for step, (loss, rate) in enumerate(zip(losses, rates, strict=True), start=first):
             events.add_scalar("step/loss", loss, step)
             events.add_scalar("step/learning rate", rate, step)
