@@ -61,7 +61,8 @@ def divide(
     if settings.method == "felzenszwalb":
         known = _annotated(canvases, settings, templates) if settings.templates else _typical(canvases, settings)
         division = divide_segments(known, strength=settings.strength, on_progress=on_progress)
-        pictures = {"segments.png": example_picture(canvases[0], known, settings.strength)}
+        shown = example_picture(canvases, known, settings.strength)
+        pictures = {"segments.png": shown} if shown else {}
         return replace(division, pictures=pictures)
     return divide_cells(
         canvases, settings.method, clusters=settings.clusters, seed=settings.seed, on_progress=on_progress

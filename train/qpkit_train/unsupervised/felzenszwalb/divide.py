@@ -23,13 +23,7 @@ from qpkit.report.figures.segments import draw_segments
 from qpkit_train.unsupervised.canvas import Canvas
 from qpkit_train.unsupervised.division import Division, Window
 from qpkit_train.unsupervised.felzenszwalb.belief import priors
-from qpkit_train.unsupervised.felzenszwalb.hierarchy import (
-    Hierarchy,
-    Piece,
-    hierarchy_of,
-    piece_of,
-    same_segments,
-)  # fmt: skip
+from qpkit_train.unsupervised.felzenszwalb.hierarchy import Hierarchy, Piece, hierarchy_of, piece_of, same_segments
 from qpkit_train.unsupervised.felzenszwalb.scales import SCALES, segments_of
 from qpkit_train.unsupervised.felzenszwalb.templates import SIDE, STEP, Templates, grey_of, soft_mask
 
@@ -64,8 +58,15 @@ class _Found:
     file: Path
 
 
-def example_picture(canvas: Canvas, templates: Templates, strength: float) -> bytes:
-    """Show the middle of a canvas's tissue: segments of each scale, soft masks, posteriors, clusters; a PNG file."""
+def example_picture(canvases: Sequence[Canvas], templates: Templates, strength: float) -> bytes | None:
+    """Show the middle of the first tissue: segments of each scale, soft masks, posteriors, clusters.
+
+    Returns:
+        The content of a PNG file; None where no canvas has tissue.
+    """
+    canvas = next((each for each in canvases if next(each.windows(_SHOWN), None)), None)
+    if canvas is None:
+        return None
     side = min(_SHOWN, canvas.window_side(_WINDOW, SIDE))
     windows = list(canvas.windows(side))
     x, y = windows[len(windows) // 2]
