@@ -1,18 +1,21 @@
 """Every recipe on the same tiles: scores on slides that none has seen, beside what trivial predictors get there.
 
-python benchmarks/systems.py PROJECT LABELS OUT [--recipes A B ...] [--steps 500] [--seeds 1] [--small] [--json FILE]
+python benchmarks/systems.py SOURCE OUT [--labels FILE] [--recipes A B ...] [--steps 500] [--seeds 1] [--small]
     [--mpp 0.5] [--tile-size 224] [--batch 8] [--encoder resnet18] [--weights none] [--within "Region*"]
-    [--set KEY=VALUE ...]
+    [--set KEY=VALUE ...] [--json FILE]
 
-PROJECT has slides with metadata "Split" (train, val, test), LABELS is its labels.toml, OUT a folder for tiles, runs and
-predictions; what is there is gone on with. All recipes (but those of tile classifiers) train for as many steps of as
-many tiles; everything else is their own, and the epoch of five that is kept is chosen on the validation slides by
-their own metric. Without --weights imagenet all start from random weights, also those whose point is ImageNet's.
---small is for CPUs: encoders become --encoder and qpkit's own networks get few channels; parameters say how few.
+SOURCE is a project of slides with metadata "Split" (train, val, test) and --labels its labels.toml; or a folder of
+images and masks with a dataset.toml that says what they mean and how they are split. OUT is a folder for tiles, runs
+and predictions; what is there is gone on with. All recipes (but those of tile classifiers) train for as many steps of
+as many tiles; everything else is their own, and the epoch of five that is kept is chosen on the validation images by
+their own metric (the last one where there are none). --small is for CPUs: encoders become --encoder with --weights
+(those of SegFormer stay, with random weights) and qpkit's own networks get few channels; parameters say how few.
+Without --small and without --weights imagenet all start from random weights, also those whose point is ImageNet's.
 
-Scores are those of all pixels of the test slides inside annotated regions, the mean over the seeds (lowest to highest).
-"best baseline" is the best of the predictors that look at nothing (evaluation.md); Dice is set against its Dice.
-Parameters, seconds a step and the peak memory are those of the training, which runs in a process of its own.
+Scores are those of all pixels of the test images inside annotated regions, the mean over the seeds (lowest to highest);
+lesions are found at an overlap of 10 %. "best baseline" is the best of the predictors that look at nothing
+(evaluation.md); Dice is set against its Dice. Parameters, seconds a step and the peak memory are those of the training,
+which runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -62,10 +65,11 @@ def overrides(name: str, options: argparse.Namespace, seed: int) -> list[str]:
         "data.batch_size": options.batch,
         "early_stopping.patience": 0,
     }
-    if plain.encoder != "none":
-        values["model.encoder_weights"] = options.weights
-    if options.small and plain.encoder != "none" and not plain.encoder.startswith("mit_"):
+    exchanged = options.small and plain.encoder != "none" and not plain.encoder.startswith("mit_")
+    if exchanged:
         values["model.encoder"] = options.encoder
+    if plain.encoder != "none":
+        values["model.encoder_weights"] = options.weights if exchanged or not options.small else "none"
     if options.small and plain.architecture in SMALL:
         values["model.options"] = SMALL[plain.architecture]
     return [*(f"{key}={value}" for key, value in values.items()), *options.settings]
@@ -83,25 +87,33 @@ def run_of(name: str, options: argparse.Namespace, seed: int) -> Path:
     return Path(options.out) / f"{name}-{options.steps}-{'small-' if options.small else ''}{seed}"
 
 
-def export(options: argparse.Namespace) -> None:
-    """The tiles, made once."""
-    if not (options.out / "tiles" / "export.json").exists():
-        rule = qpkit.ExportSettings(
-            labels=qpkit.read_label_map(options.labels),
-            split=SplitRule.parse("metadata:Split"),
-            mpp=options.mpp,
-            tile_size=options.tile_size,
-            only_annotated=True,
-        )
-        qpkit.export([options.project], options.out / "tiles", rule)
+def prepare(options: argparse.Namespace) -> None:
+    """The tiles, made once; those of slides are read from the slides, which have their surroundings."""
+    tiles = options.out / "tiles"
+    if (tiles / "export.json").exists():
+        return
+    if options.labels is None:
+        qpkit.import_tiles(options.source, tiles, qpkit.FolderSettings(tile_size=options.tile_size))
+        return
+    rule = qpkit.ExportSettings(
+        labels=qpkit.read_label_map(options.labels),
+        split=SplitRule.parse("metadata:Split"),
+        mpp=options.mpp,
+        tile_size=options.tile_size,
+        only_annotated=True,
+        store="none",
+    )
+    qpkit.export([options.source], tiles, rule)
 
 
 def evaluated(run: Path, options: argparse.Namespace) -> Evaluation:
-    """Predict and score the test slides."""
+    """Predict and score the test images."""
+    if options.labels is None:
+        return qpkit.evaluate(run, [options.source])
     out = run.with_name(f"{run.name}-predictions")
     settings = qpkit.PredictSettings(within=options.within)
-    qpkit.predict(run, [options.project], out, settings, slides=TESTED, overwrite=True)
-    return qpkit.evaluate(out, [options.project], labels=qpkit.read_label_map(options.labels), slides=TESTED)
+    qpkit.predict(run, [options.source], out, settings, slides=TESTED, overwrite=True)
+    return qpkit.evaluate(out, [options.source], labels=qpkit.read_label_map(options.labels), slides=TESTED)
 
 
 def measure(name: str, options: argparse.Namespace) -> Iterator[Row]:
@@ -121,6 +133,10 @@ def measure(name: str, options: argparse.Namespace) -> Iterator[Row]:
                 yield row(title, mean(each), "Dice", against=f"best baseline ({best[1]})", ratio=mean(each) / best[0])
             else:
                 yield row(title, mean(each), metric.replace("iou", "IoU").replace("dice", "Dice"))
+        lesions = [scope.lesions[class_name].f1 for scope in scopes if class_name in scope.lesions]
+        if lesions:
+            each = [value or 0.0 for value in lesions]
+            yield row(f"{name}: {class_name} ({min(each):.3f} to {max(each):.3f})", mean(each), "lesion F1")
     for unit in ("parameters", "s/step", "MB"):
         yield row(name, mean(result[unit] for result in trainings), unit)
 
@@ -149,8 +165,9 @@ def one(name: str, seed: int, options: argparse.Namespace) -> None:
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("project", "labels", "out"):
+    for name in ("source", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--labels", type=Path)
     parser.add_argument("--recipes", nargs="+", default=segmenting())
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1)
@@ -173,7 +190,7 @@ def main() -> None:
         return
     options = parsed(sys.argv[1:])
     options.out.mkdir(parents=True, exist_ok=True)
-    export(options)
+    prepare(options)
     rows: list[Row] = []
     done: list[str] = []
     for name in options.recipes:
