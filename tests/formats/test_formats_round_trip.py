@@ -17,8 +17,9 @@ from qpkit.core.annotation import Annotation
 from qpkit.formats.format import Format
 from qpkit.formats.plugins.shapefile import BESIDE, READ_BESIDE
 from qpkit.formats.registry import FORMATS, format_of, named
-from qpkit.formats.shared.cannot_hold import count_losses, features_of, printable
+from qpkit.formats.shared.cannot_hold import count_losses, features_of
 from qpkit.formats.shared.drawing import Choices, Drawing
+from qpkit.formats.shared.xml_files import printable
 
 VECTOR = [item for item in FORMATS if not item.needs_labels]
 AS_POLYGONS = Choices(segmentation="polygon")

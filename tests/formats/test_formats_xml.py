@@ -251,7 +251,7 @@ def test_texts_of_layers_and_regions_of_imagescope_are_name_and_metadata(tmp_pat
     (found,) = imagescope.read(put(tmp_path, "a.xml", fields_samples.IMAGESCOPE), ImageFacts(), Choices())
     gland, cap, third = found.objects
     assert (gland.class_name, gland.name) == ("Gland", "first")
-    assert gland.metadata == {"Grade": "3", "Seen by": "A", "Description": "of the left lobe"}
+    assert gland.metadata == {"Grade": "3", "Seen by": "A", "layer: Description": "of the left lobe"}
     assert (cap.class_name, cap.metadata, third.class_name) == ("CaP", {}, "Layer 3")
     assert found.notes == {
         "layers without a name": 2,

@@ -38,6 +38,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "name",
     "id",
     *ONLY_QUPATH,
+    "metadata",
     "no shape",
     "line",
     "points",

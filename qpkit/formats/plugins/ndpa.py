@@ -27,7 +27,7 @@ from qpkit.core.geometry import ellipse
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import (
     NO_COLOR,
     RESERVED,
@@ -41,7 +41,7 @@ from qpkit.formats.shared.class_names import (
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
-from qpkit.formats.shared.xml_files import number, read_xml, write_xml
+from qpkit.formats.shared.xml_files import number, printable, read_xml, write_xml
 
 ROOT: Final = "annotations"
 
@@ -52,6 +52,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "opacity",
     "blank name",
     *NOT_IN_XML,
+    "metadata",
     "many points",
     "ellipse",
     instead={"holes": "holes written as cuts in the outline"},

@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, Kind, Plane, RoiShape
-from qpkit.formats.shared.cannot_hold import printable
+from qpkit.formats.shared.xml_files import printable
 from qpkit.formats.shared.class_names import parse_color, read_class, to_hex
 from qpkit.formats.shared.outlines import area_shape
 
