@@ -32,7 +32,13 @@ CLASSES = (
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 KEYS = TEXT | st.sampled_from(
     [
-        *("ANNOTATION_DESCRIPTION", "comment: Author", "comment 1: Author", "comment 2: CreatedTime", "comment 100: Author"),
+        *(
+            "ANNOTATION_DESCRIPTION",
+            "comment: Author",
+            "comment 1: Author",
+            "comment 2: CreatedTime",
+            "comment 100: Author",
+        ),
         *("layer: Grade", "layer: ", "Grade", "Grade: frame_index", "instance_id", "attributes", "name", "properties"),
     ]
 )

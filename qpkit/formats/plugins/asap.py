@@ -180,7 +180,7 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
 
 
 def _add_groups(root: ET.Element, colors: Mapping[str, int]) -> None:
-    """A group for each class, in that of the class above it if there is one; names are whole, as they have to differ."""
+    """Add a group for each class, in that of the class above it if there is one; names are whole, so they differ."""
     groups = ET.SubElement(root, "AnnotationGroups")
     for name, color in colors.items():
         above = name.rpartition(": ")[0]

@@ -223,8 +223,8 @@ FORMAT: Final = Format(
     write=write,
     cannot_hold=CANNOT_HOLD,
     rule="whole px. Class = layer; one without a name is called Layer 2 or whichever it is. Comments of a region are "
-    "the description that QuPath shows, who wrote them and when is metadata; written back as comments. A negative region is a hole of the last "
-    "region before it that covers it, else of the smallest behind it; one that crosses outlines is cut out of all of "
-    "them and counted.",
+    "the description that QuPath shows, who wrote them and when is metadata; both are written back as comments. A "
+    "negative region is a hole of the last region before it that covers it, else of the smallest behind it; one that "
+    "crosses outlines is cut out of all of them and counted.",
     source="public readers and writers (dlup)",
 )

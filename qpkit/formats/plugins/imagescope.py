@@ -103,7 +103,8 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an ImageScope file.
 
     The layer's name is the class, else the text of its attribute, else its number; a region's text is its name, other
-    attributes are metadata, those of its layer with `LAYER` before their names. MicronsPerPixel becomes the image's mpp if nothing else says it.
+    attributes are metadata, those of its layer with `LAYER` before their names. MicronsPerPixel becomes the image's
+    mpp if nothing else says it.
 
     Raises:
         FormatError: Not XML, not ImageScope's, or a coordinate that is no number.

@@ -79,12 +79,12 @@ class _Frame:
         Raises:
             ConfigError: Something is not known.
         """
-        if image.width is None or image.height is None or image.mpp is None or image.centre_nm is None:
+        size = image.pixel_size or (PixelSize(image.mpp, image.mpp) if image.mpp else None)
+        if image.width is None or image.height is None or size is None or image.centre_nm is None:
             raise ConfigError(
-                "an .ndpa counts nanometres from the centre of the glass: give the slide with --image SLIDE.ndpi, or "
-                "--size WxH, --mpp and --offset-nm X,Y (hamamatsu.XOffsetFromSlideCentre and Y)"
+                "an .ndpa counts nanometres from the centre of the glass: give --image SLIDE.ndpi, or --size WxH, "
+                "--mpp (or --mpp-xy) and --offset-nm X,Y (hamamatsu.XOffsetFromSlideCentre and Y)"
             )
-        size = image.pixel_size or PixelSize(image.mpp, image.mpp)
         return cls(image.width, image.height, (size.x * _NM_PER_UM, size.y * _NM_PER_UM), image.centre_nm)
 
     def to_px(self, nm: Points) -> Points:
@@ -257,7 +257,7 @@ FORMAT: Final = Format(
     fields=FIELDS,
     needs_centre=True,
     rule="nanometres from the centre of the glass: needs the slide (`--image`), or `--size`, `--mpp` and "
-    "`--offset-nm`. Class = title, name = details; without a title the colour is "
-    "the object's own. Holes as in ASAP. Rounded to whole nm.",
+    "`--offset-nm`; um/px along x and along y are taken each for itself (`--mpp-xy`). Class = title, name = details; "
+    "without a title the colour is the object's own. Holes as in ASAP. Rounded to whole nm.",
     source="public readers and writers; OpenSlide's `hamamatsu.*`",
 )

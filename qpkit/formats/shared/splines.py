@@ -24,7 +24,7 @@ def closed_spline(points: Points) -> Points:
     and the one that closes the curve run on straight where the others look at the next neighbour.
 
     Args:
-        points: (n, 2), closed or not; a point that repeats the one before it is passed over.
+        points: (n, 2), closed or not; points that are repeated count once.
 
     Returns:
         (m, 2), not closed, the points among them; what there is if these are fewer than three.
@@ -33,7 +33,7 @@ def closed_spline(points: Points) -> Points:
     pieces at the end are its own.
     """
     if len(points):
-        points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+        points = points[(points != np.roll(points, -1, axis=0)).any(axis=1)]
     if len(points) < 3:
         return points
     step = np.roll(points, -1, axis=0) - points  # from each point to the next one, the last one to the first

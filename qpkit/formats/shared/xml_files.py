@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from qpkit.errors import FormatError, ProjectError
 from qpkit.files import replace_file
 
-
 _BAD: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 """What XML cannot hold, and the carriage return, which it turns into a line feed."""
 
