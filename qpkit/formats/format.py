@@ -35,6 +35,7 @@ class Format:
         ending_is_enough: Whether an ending that no other format has says the format; else the content is looked at.
         fields: Which fields of a file its reader reads; None where files have no named fields.
         several: Whether one file holds the objects of many images.
+        one_in_folders: Whether each image gets a file of its own in a folder, although `several`.
         needs_centre: Whether it needs to know where the image lies on the glass.
         needs_labels: Whether it needs a label map; where none is given, every class gets a value, in order of names.
         beside: path -> the file that is written beside it, and replaced with it; None if there is none.
@@ -55,6 +56,7 @@ class Format:
     ending_is_enough: bool = True
     fields: Fields | None = None
     several: bool = False
+    one_in_folders: bool = False
     needs_centre: bool = False
     needs_labels: bool = False
     beside: Callable[[Path], Path] | None = None

@@ -11,11 +11,15 @@ ASAP = """<ASAP_Annotations><Annotations>
   </Coordinates></Annotation>
   <Annotation Name="" Type="Dot" PartOfGroup="" Color="#00ff00"><Coordinates><Coordinate Order="0" X="7" Y="8"/>
   </Coordinates></Annotation>
+  <Annotation Name="s" Type="Spline" PartOfGroup="Nest" Color="#64FE2E"><Coordinates>
+    <Coordinate Order="0" X="0" Y="0"/><Coordinate Order="1" X="9" Y="0"/><Coordinate Order="2" X="5" Y="7"/>
+  </Coordinates></Annotation>
   <Annotation Name="?" Type="Cloud" PartOfGroup="Nest" Color="#64FE2E"><Coordinates/></Annotation>
 </Annotations><AnnotationGroups>
   <Group Name="Tumor" PartOfGroup="None" Color="#64FE2E"><Attributes/></Group>
   <Group Name="Nest" PartOfGroup="Tumor" Color="#64FE2E"><Attributes><Attribute Name="a" Value="b"/></Attributes>
   </Group>
+  <Group Name="Nest" PartOfGroup="Tumor" Color="#64FE2E"/>
   <Group Name="Unused" PartOfGroup="None" Color="#64FE2E"><Attributes/></Group>
 </AnnotationGroups></ASAP_Annotations>"""
 

@@ -14,8 +14,10 @@ from shapely.geometry.base import BaseGeometry
 from qpkit.core.annotation import Annotation, PathClass, Plane, argb
 from qpkit.core.geometry import ellipse
 from qpkit.formats.shared.class_names import NO_COLOR
+from qpkit.formats.shared.comments import comment_metadata
 from qpkit.formats.shared.drawing import ImageFacts
 from qpkit.formats.shared.outlines import area_shape, simple_parts
+from qpkit.formats.shared.xml_files import xml_metadata
 
 IMAGE = ImageFacts(name="slide 1.ndpi", width=4000, height=3000, mpp=0.25, centre_nm=(12_538_720.0, -96_063.0))
 
@@ -28,6 +30,19 @@ CLASSES = (
     PathClass(('Ödem <&> "2"',), None),
 )
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+KEYS = TEXT | st.sampled_from(
+    [
+        *(
+            "ANNOTATION_DESCRIPTION",
+            "comment: Author",
+            "comment 1: Author",
+            "comment 2: CreatedTime",
+            "comment 100: Author",
+        ),
+        *("layer: Grade", "layer: ", "Grade", "Grade: frame_index", "instance_id", "attributes", "name", "properties"),
+    ]
+)
+"""Keys of metadata, some of which a format has a place for."""
 WORD = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
 
 
@@ -88,7 +103,7 @@ def annotations(draw: st.DrawFn) -> Annotation:
         name=draw(st.none() | TEXT),
         color=draw(st.none() | st.just(argb(1, 2, 3))),
         measurements=draw(st.dictionaries(TEXT | WORD, st.floats(), max_size=3)),
-        metadata=draw(st.dictionaries(WORD, TEXT, max_size=2)),
+        metadata=draw(st.dictionaries(KEYS, TEXT, max_size=3)),
         locked=draw(st.booleans()),
         nucleus=shapely.box(1, 2, 3, 4) if kind == "cell" and draw(st.booleans()) else None,
     )
@@ -129,6 +144,7 @@ def left_of(item: Annotation, lost: Mapping[str, str]) -> list[Annotation]:
         kept = replace(kept, color=None)
     if "no class colour" in lost and item.path_class is not None and item.path_class.color is None:
         kept = replace(kept, path_class=PathClass(item.path_class.names, NO_COLOR))
+    kept = replace(kept, metadata=metadata_left(kept.metadata, lost))
     parts = [item.geometry] if not item.geometry.is_empty or "no shape" not in lost else []
     if item.geometry.geom_type == "MultiPolygon" and "parts" in lost:
         parts = simple_parts(item.geometry)
@@ -140,6 +156,15 @@ def left_of(item: Annotation, lost: Mapping[str, str]) -> list[Annotation]:
     if "polyline" in lost:
         parts = [part for part in parts if part.geom_type != "LineString" or len(part.coords) == 2]
     return [replace(kept, geometry=part, shape=_shape(part, item, lost)) for part in parts]
+
+
+def metadata_left(metadata: Mapping[str, str], lost: Mapping[str, str]) -> Mapping[str, str]:
+    """What a format that cannot hold these gives back of metadata."""
+    if "blank metadata" in lost:
+        metadata = {key: text for key, text in metadata.items() if text}
+    if "odd metadata" in lost:
+        metadata = xml_metadata(metadata)
+    return comment_metadata(metadata) if "metadata but comments" in lost else metadata
 
 
 def _shape(part: BaseGeometry, item: Annotation, lost: Mapping[str, str]) -> str | None:

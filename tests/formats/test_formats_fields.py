@@ -217,6 +217,32 @@ def is_left_out_and_counted(format_: Format, path: Path, before: Any, without: l
     return any(found[0] == before[0] and found[1] != before[1] for found in rest if not isinstance(found, str))
 
 
+def json_values(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value of a document: its holder and its key there."""
+    for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from json_values(item)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of GEOS, about outlines of no sense
+@pytest.mark.parametrize("sample", [s for s in SAMPLES if s[0] in ("coco", "darwin")], ids=lambda s: " ".join(s[:2]))
+def test_a_value_of_another_type_is_read_as_something_or_one_clear_line(
+    sample: tuple[str, str, str], tmp_path: Path
+) -> None:
+    format_ = named(sample[0], ALL_FORMATS)
+    document = json.loads(sample[2])
+    for holder, key in json_values(document):
+        before = holder[key]
+        for value in (None, "x", -1, [], [1], {"a": 1}):
+            holder[key] = value
+            found = seen(format_, tmp_path / "a.json", json.dumps(document).encode())
+            if isinstance(found, str):
+                assert "\n" not in found
+                assert len(found.replace(str(tmp_path), "")) < 200
+        holder[key] = before
+
+
 def sample_name(sample: tuple[str, str, str]) -> str:
     return f"{sample[0]} {sample[1]}"
 
@@ -259,7 +285,10 @@ FULL = (
     ),
     Annotation(geometry=shapely.Point(7, 8), shape="points", color=argb(1, 2, 3)),
     Annotation(
-        geometry=shapely.LineString([(0, 0), (5, 5)]), shape="line", path_class=PathClass(("Nerve",), argb(9, 9, 9))
+        geometry=shapely.LineString([(0, 0), (5, 5)]),
+        shape="line",
+        path_class=PathClass(("Nerve",), argb(9, 9, 9)),
+        metadata={"ANNOTATION_DESCRIPTION": "mine", "comment: Author": "A", "layer: Side": "left", "instance_id": "7"},
     ),
 )
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.formats.plugins import parquet
-from qpkit.formats.shared.cannot_hold import printable
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.table_rows import OWN, columns_of, foreign_object, object_of
+from qpkit.formats.shared.xml_files import printable
 
 
 def kept(item: Annotation) -> Annotation:

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 import fields_samples
+import numpy as np
 import pytest
 import shapely
 
@@ -14,6 +15,7 @@ from qpkit.formats.registry import FORMATS, format_of
 from qpkit.formats.shared.class_names import NAMELESS, RESERVED
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import TOO_FEW
+from qpkit.formats.shared.splines import closed_spline
 from qpkit.formats.shared.xml_files import read_xml
 
 ASAP = """<?xml version="1.0"?>
@@ -51,6 +53,8 @@ def test_asap_points_come_in_their_order_with_commas_read_and_what_is_left_out_c
     assert (polygon.name, polygon.color) == ("Annotation 0", argb(0xF4, 0xFA, 0x58))
     assert (dot.geometry, dot.path_class, dot.color) == (shapely.Point(7, 8), None, None)
     assert str(spline.path_class) == "Nest"
+    curve = closed_spline(np.array([(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)]))
+    assert np.array_equal(spline.geometry.exterior.coords[:-1], curve)
     assert found.notes == {TOO_FEW: 1, asap.SPLINE: 1, "annotations of type 'Cloud' left out": 1}
 
 
@@ -251,7 +255,7 @@ def test_texts_of_layers_and_regions_of_imagescope_are_name_and_metadata(tmp_pat
     (found,) = imagescope.read(put(tmp_path, "a.xml", fields_samples.IMAGESCOPE), ImageFacts(), Choices())
     gland, cap, third = found.objects
     assert (gland.class_name, gland.name) == ("Gland", "first")
-    assert gland.metadata == {"Grade": "3", "Seen by": "A", "Description": "of the left lobe"}
+    assert gland.metadata == {"Grade": "3", "Seen by": "A", "layer: Description": "of the left lobe"}
     assert (cap.class_name, cap.metadata, third.class_name) == ("CaP", {}, "Layer 3")
     assert found.notes == {
         "layers without a name": 2,

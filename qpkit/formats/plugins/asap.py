@@ -1,29 +1,32 @@
 """ASAP XML: annotations of one ring each, in groups; px of level 0.
 
-Source: what public readers and writers of the format agree on (CAMELYON, dlup): types Polygon, Rectangle,
-Dot, PointSet, Spline, Measurement and PolyLine; the group is what others call the class, and "None" is no group.
+Source: ASAP itself (XmlRepository.cpp: types, groups that lie in groups, "None" for no group) and what public readers
+and writers of the format agree on (CAMELYON, dlup), which add the type PolyLine; the group is what others call the
+class. A file that names a group which it does not list is refused by ASAP, so each class is listed.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
+from qpkit.errors import FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import color_of, parse_color, read_class, to_hex
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
-from qpkit.formats.shared.xml_files import as_text, attribute, points_of, read_xml, write_xml
+from qpkit.formats.shared.splines import closed_spline
+from qpkit.formats.shared.xml_files import as_text, attribute, points_of, printable, read_xml, write_xml
 
 ROOT: Final = "ASAP_Annotations"
 NO_GROUP: Final = "None"
@@ -34,11 +37,12 @@ CANNOT_HOLD: Final = cannot_hold(
     "opacity",
     "blank name",
     *NOT_IN_XML,
+    "metadata",
     "ellipse",
     instead={"holes": "holes written as cuts in the outline"},
 )
 
-SPLINE: Final = "splines read as polygons through their points"
+SPLINE: Final = "splines read as polygons along their curves"
 _CLASH: Final = "classes of two colours given the first one"
 _RESERVED: Final = f"classes called {NO_GROUP!r} read as no class"
 _SAME_COLOR: Final = "objects' own colours that are their class's left out"
@@ -49,51 +53,84 @@ FIELDS: Final = Fields(
     read={
         "Annotations/Annotation": "@Name @Type @PartOfGroup @Color",
         "Annotations/Annotation/Coordinates/Coordinate": "@Order @X @Y",
-        "AnnotationGroups/Group": "@Name @Color",
+        "AnnotationGroups/Group": "@Name @Color @PartOfGroup",
         "AnnotationGroups/Group/Attributes": "",
     },
-    usual={"AnnotationGroups/Group/@PartOfGroup": (NO_GROUP,)},
 )
 
 NAMELESS_GROUPS: Final = "groups without a name, whose annotations keep only their colours"
 EMPTY_GROUPS: Final = "groups without annotations left out"
+SAME_GROUPS: Final = "groups of one name read as the last of them"
+
+
+class _Group(NamedTuple):
+    """A group: the class that it is, and its colour."""
+
+    class_name: str
+    color: int | None
 
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
-    """Read an ASAP file.
+    """Read an ASAP file; a group in a group is a class below the other's: "Tumor: Nest".
 
     Raises:
-        FormatError: Not XML, not ASAP's, or a coordinate that is no number.
+        FormatError: Not XML, not ASAP's, a coordinate that is no number, or a group that lies in itself.
     """
     root = read_xml(path, ROOT)
-    colors = {group.get("Name"): parse_color(group.get("Color")) for group in root.iter("Group")}
+    groups = _groups(list(root.iter("Group")), path)
     notes = unread_xml(root, FIELDS)
     used = {element.get("PartOfGroup") for element in root.iter("Annotation")}
-    notes[NAMELESS_GROUPS] += sum(name is not None and not name.strip() and name in used for name in colors)
+    notes[NAMELESS_GROUPS] += sum(not name.strip() and name in used for name in groups)
     notes[EMPTY_GROUPS] += sum(group.get("Name") not in used for group in root.iter("Group"))
+    notes[SAME_GROUPS] += sum(1 for _ in root.iter("Group")) - len(groups)
     found = (
-        _annotation(element, colors, f"{path}: annotation {index}", notes)
+        _annotation(element, groups, f"{path}: annotation {index}", notes)
         for index, element in enumerate(root.iter("Annotation"))
     )
     objects = tuple(item for item in found if item is not None)
     return [Drawing(objects=objects, image=image, notes=+notes)]
 
 
+def _groups(elements: Sequence[ET.Element], path: Path) -> dict[str, _Group]:
+    """The groups by their names, with the names of the groups around them in front unless they have them already."""
+    above = {element.get("Name", ""): element.get("PartOfGroup", NO_GROUP) for element in elements}
+
+    def class_name(name: str) -> str:
+        around = [name]
+        while (parent := above.get(around[-1], NO_GROUP)).strip() not in ("", NO_GROUP):
+            if parent in around:
+                raise FormatError(f"{path}: the group {parent!r} lies in itself; change its PartOfGroup")
+            around.append(parent)
+        full = around.pop()
+        for inner in reversed(around):
+            full = inner if inner.startswith(f"{full}:") else f"{full}: {inner}"
+        return full
+
+    colors = {element.get("Name", ""): parse_color(element.get("Color")) for element in elements}
+    return {name: _Group(class_name(name), color) for name, color in colors.items()}
+
+
 def _annotation(
-    element: ET.Element, colors: dict[str | None, int | None], where: str, notes: Counter[str]
+    element: ET.Element, groups: Mapping[str, _Group], where: str, notes: Counter[str]
 ) -> Annotation | None:
     kind = element.get("Type", "Polygon")
     made = _shape(kind, _points(element, where), notes)
     if made is None:
         return None
-    group, own = element.get("PartOfGroup"), parse_color(element.get("Color"))
-    path_class = read_class(group, colors.get(group, own), none=NO_GROUP)
+    name, own = element.get("PartOfGroup", NO_GROUP), parse_color(element.get("Color"))
+    group = groups.get(name, _Group(name, own)) if name.strip() != NO_GROUP else _Group(NO_GROUP, own)
+    path_class = read_class(group.class_name, group.color, none=NO_GROUP)
     if path_class is None and own is None:
-        own = colors.get(group)  # of a group without a name
+        own = group.color  # of a group without a name
     same = own == (path_class.color if path_class is not None else color_of(None))
-    name = element.get("Name") or None
     geometry, shape = made
-    return Annotation(geometry=geometry, shape=shape, path_class=path_class, name=name, color=None if same else own)
+    return Annotation(
+        geometry=geometry,
+        shape=shape,
+        path_class=path_class,
+        name=element.get("Name") or None,
+        color=None if same else own,
+    )
 
 
 def _points(element: ET.Element, where: str) -> Points:
@@ -112,7 +149,7 @@ def _shape(kind: str, points: Points, notes: Counter[str]) -> tuple[BaseGeometry
     if kind not in ("Polygon", "Rectangle", "Spline"):
         notes[f"annotations of type {kind!r} left out"] += 1
         return None
-    polygon = ring_polygon(points)
+    polygon = ring_polygon(closed_spline(points) if kind == "Spline" else points)
     if polygon is None:
         notes[TOO_FEW] += 1
         return None
@@ -137,12 +174,19 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
         losses.update(_class_losses(item, color))
         for geometry, shape in pieces(item, split_points=False):
             _add(annotations, item, geometry, shape)
-    groups = ET.SubElement(root, "AnnotationGroups")
-    for name, color in colors.items():
-        group = {"Name": printable(name), "PartOfGroup": NO_GROUP, "Color": to_hex(color)}
-        ET.SubElement(ET.SubElement(groups, "Group", group), "Attributes")
+    _add_groups(root, colors)
     write_xml(path, root)
     return losses
+
+
+def _add_groups(root: ET.Element, colors: Mapping[str, int]) -> None:
+    """Add a group for each class, in that of the class above it if there is one; names are whole, so they differ."""
+    groups = ET.SubElement(root, "AnnotationGroups")
+    for name, color in colors.items():
+        above = name.rpartition(": ")[0]
+        inside = printable(above) if above in colors else NO_GROUP
+        group = {"Name": printable(name), "PartOfGroup": inside, "Color": to_hex(color)}
+        ET.SubElement(ET.SubElement(groups, "Group", group), "Attributes")
 
 
 def _class_losses(item: Annotation, color: int | None) -> list[str]:
@@ -196,8 +240,10 @@ FORMAT: Final = Format(
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
-    rule="class = group, `None` is no class; each annotation has a colour of its own. A hole is written as a cut: the "
+    rule="class = group, `None` is no class; a group in a group is a class below the other's (`Tumor: Nest`), and is "
+    "written as one. Each annotation has a colour of its own. A hole is written as a cut: the "
     "ring goes to the hole and back along the same line, so every program fills the same area; read back as a hole, "
-    "vertex for vertex. Splines are read as polygons through their points. Decimal commas are read.",
-    source="public readers and writers (CAMELYON, dlup)",
+    "vertex for vertex. Splines are read as polygons along the curve that ASAP draws, within 0.1 px. Decimal commas "
+    "are read.",
+    source="ASAP's source; public readers and writers (CAMELYON, dlup)",
 )

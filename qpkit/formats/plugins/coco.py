@@ -38,6 +38,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "name",
     "id",
     *ONLY_QUPATH,
+    "metadata",
     "no shape",
     "line",
     "points",
@@ -70,6 +71,7 @@ FIELDS: Final = Fields(
 
 _OWN_FIELDS: Final = frozenset(("id", "image_id", "category_id", "segmentation", "bbox", "area", CROWD, SCORE))
 _NO_SUPER: Final = ("", "none")
+NAMELESS_CATEGORIES: Final = "categories without a name called by their id"
 EMPTY_CATEGORIES: Final = "categories without annotations left out"
 
 
@@ -82,6 +84,7 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise FormatError(f"{path}: not COCO (no list of annotations)")
+    _require_ids(record, path)
     classes = {c.get("id"): _category(c) for c in objects_in(record, "categories", str(path))}
     images = {i.get("id"): _image(i, str(path)) for i in objects_in(record, "images", str(path))}
     above = {c.get("id"): str(c.get("supercategory") or "") for c in objects_in(record, "categories", str(path))}
@@ -99,6 +102,8 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
             objects[owner].append(_annotation(item, geometry, classes[category], above[category], where))
     used = {item.get("category_id") for item in objects_in(record, "annotations", str(path))}
     for_all = unread_json(record, FIELDS) + Counter({EMPTY_CATEGORIES: len(classes.keys() - used)})
+    categories = objects_in(record, "categories", str(path))
+    for_all[NAMELESS_CATEGORIES] += sum(_is_nameless(one) and one.get("id") in used for one in categories)
     notes[next(iter(images), None)].update(for_all)
     # What the user says of the image comes first only where there is one that it can be said of.
     alone = len(images) == 1
@@ -110,11 +115,24 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     ]
 
 
+def _require_ids(record: Mapping[str, Any], path: Path) -> None:
+    for table, keys in (("images", ("id",)), ("categories", ("id",)), ("annotations", ("image_id", "category_id"))):
+        for index, one in enumerate(objects_in(record, table, str(path))):
+            for key in keys:
+                if isinstance(one.get(key), list | dict):
+                    raise FormatError(f"{path}: {table} {index}: its {key} is neither a number nor a text")
+
+
 def _category(record: Mapping[str, Any]) -> PathClass | None:
     color = record.get("color")
+    name = f"Category {record.get('id')}" if _is_nameless(record) else str(record["name"])
     if isinstance(color, list) and len(color) == 3 and all(isinstance(n, int) and 0 <= n <= 255 for n in color):
-        return read_class(str(record.get("name")), argb(*color))
-    return read_class(str(record.get("name")), parse_color(color) if isinstance(color, str) else None)
+        return read_class(name, argb(*color))
+    return read_class(name, parse_color(color) if isinstance(color, str) else None)
+
+
+def _is_nameless(record: Mapping[str, Any]) -> bool:
+    return record.get("name") is None or not str(record["name"]).strip()
 
 
 def _image(record: Mapping[str, Any], where: str) -> ImageFacts:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +28,8 @@ from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_los
 from qpkit.formats.shared.class_names import RESERVED, UNCLASSIFIED, read_class
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import ANY, Fields, unread_json
+from qpkit.formats.shared.item_fields import other_values, written_values
+from qpkit.formats.shared.item_slots import SAME_NAMES, Slot, read_slots, write_item
 from qpkit.formats.shared.json_files import finite, objects_in, read_json, write_json
 from qpkit.formats.shared.other_values import as_metadata
 from qpkit.formats.shared.outlines import (
@@ -47,6 +48,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "class colour",
     "own colour",
     *ONLY_QUPATH,
+    "blank metadata",
     "no shape",
     "many points",
     "mixed shapes",
@@ -61,6 +63,7 @@ NO_PIXEL: Final = "brush masks without a pixel left out"
 NO_ANNOTATION: Final = "brush masks without an annotation left out"
 NOBODYS: Final = "pixels of brush masks that are no annotation's left out"
 STRANGE_SLOT: Final = "annotations of slots that the item does not list left out"
+NO_CLASS: Final = "annotations without the name of a class"
 _NO_UUID: Final = "ids that are no UUID left out"
 _SPLIT: Final = "objects of several lines split into one for each line"
 
@@ -105,7 +108,6 @@ MORE_SHAPES: Final = "second shapes of annotations left out"
 
 _SHAPES: Final = ("polygon", "complex_polygon", "ellipse", "line", "keypoint", "bounding_box", "mask", "raster_layer")
 _OWN_FIELDS: Final = frozenset(("name", "text", "slot_names", *_SHAPES))
-_PEOPLE: Final = ("annotators", "reviewers")
 
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
@@ -118,7 +120,7 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise FormatError(f"{path}: not Darwin JSON (no list of annotations)")
-    slots, item_name = _slots(record, image)
+    slots, item_name = read_slots(record, image)
     notes: list[Counter[str]] = [Counter() for _ in slots]
     notes[0].update(unread_json(record, FIELDS))
     notes[0][ITEM_NAME] += item_name is not None and not any(item_name in str(slot.image.name) for slot in slots)
@@ -128,53 +130,18 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     for index, item in enumerate(items):
         where = f"{path}: annotation {index}"
         if "raster_layer" in item:
-            notes[0][LAYER_FIELDS] += len(as_metadata(_other_fields(item)).keys() - {"id"})
+            notes[0][LAYER_FIELDS] += len(as_metadata(other_values(_other_fields(item))).keys() - {"id"})
             continue
         for place in _places(item, slots, notes):
             mask = masks.get((place, str(item.get("id"))))
             made = _mask(mask, notes[place]) if "mask" in item else _shape(item, where, notes[place])
             if made is not None:
-                objects[place].append(_annotation(item, made, where))
+                objects[place].append(_annotation(item, made, where, notes[place]))
     drawn = zip(objects, slots, notes, strict=True)
     return [Drawing(objects=tuple(found), image=slot.image, notes=+said) for found, slot, said in drawn]
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """One image of an item."""
-
-    name: object
-    image: ImageFacts
-
-
-def _slots(record: Mapping[str, Any], image: ImageFacts) -> tuple[list[_Slot], str | None]:
-    """The images of an item, and its name; what the user says of the image comes first only where there is one."""
-    item = record.get("item") or record.get("image") or {}
-    item = item if isinstance(item, dict) else {}
-    name = item.get("name", item.get("filename"))
-    listed_ = item.get("slots")
-    found = [slot for slot in listed_ if isinstance(slot, dict)] if isinstance(listed_, list) else []
-    if len(found) < 2:
-        sized = found[0] if found else item
-        facts = ImageFacts.stated(name, sized.get("width"), sized.get("height"))
-        return [_Slot(sized.get("slot_name"), image.filled(facts))], None
-    several = [
-        _Slot(slot.get("slot_name"), ImageFacts.stated(own, slot.get("width"), slot.get("height")).filled(image))
-        for slot, own in zip(found, _slot_names(found, name), strict=True)
-    ]
-    return several, str(name) if name else None
-
-
-def _slot_names(slots: Sequence[Mapping[str, Any]], item_name: object) -> list[str]:
-    """Call each image by its file, or by the item and the slot where two would be called the same."""
-    sources = [slot.get("source_files") for slot in slots]
-    files = [s[0].get("file_name") if isinstance(s, list) and s and isinstance(s[0], dict) else None for s in sources]
-    if len({file for file in files if isinstance(file, str)}) == len(slots):
-        return [str(file) for file in files]
-    return [f"{item_name} {slot.get('slot_name')}" for slot in slots]
-
-
-def _places(item: Mapping[str, Any], slots: Sequence[_Slot], notes: Sequence[Counter[str]]) -> list[int]:
+def _places(item: Mapping[str, Any], slots: Sequence[Slot], notes: Sequence[Counter[str]]) -> list[int]:
     """In which slots an annotation lies; without a name of one it is the first."""
     names = item.get("slot_names")
     if len(slots) == 1 or not isinstance(names, list) or not names:
@@ -185,7 +152,7 @@ def _places(item: Mapping[str, Any], slots: Sequence[_Slot], notes: Sequence[Cou
 
 
 def _masks(
-    items: Sequence[Mapping[str, Any]], slots: Sequence[_Slot], path: Path, notes: Sequence[Counter[str]]
+    items: Sequence[Mapping[str, Any]], slots: Sequence[Slot], path: Path, notes: Sequence[Counter[str]]
 ) -> dict[tuple[int, str], BaseGeometry]:
     """Trace the raster layers: the area of each mask by slot and id of its annotation."""
     masks: dict[tuple[int, str], BaseGeometry] = {}
@@ -196,7 +163,7 @@ def _masks(
             continue
         where = f"{path}: annotation {index}"
         ids = layer.get("mask_annotation_ids_mapping") if isinstance(layer, dict) else None
-        if not isinstance(ids, dict):
+        if not isinstance(ids, dict) or not all(isinstance(number, int) for number in ids.values()):
             raise FormatError(f"{where}: its raster layer says of no number which annotation it is")
         for place in _places(item, slots, [Counter() for _ in notes]):
             width, height = slots[place].image.size("a brush mask")
@@ -213,35 +180,26 @@ def _mask(area: BaseGeometry | None, notes: Counter[str]) -> _Made | None:
     return None if area is None else (area, area_shape(area))
 
 
-def _annotation(item: Mapping[str, Any], made: _Made, where: str) -> Annotation:
+def _annotation(item: Mapping[str, Any], made: _Made, where: str, notes: Counter[str]) -> Annotation:
     name, text = item.get("name"), item.get("text")
     if not isinstance(name, str):
         raise FormatError(f"{where}: its name, the class, is {name!r}")
     written = text.get("text") if isinstance(text, dict) else None
+    notes[NO_CLASS] += not name.strip()
     return Annotation(
         geometry=made[0],
         shape=made[1],
         path_class=read_class(name, None),
         id=_uuid(item.get("id")),
         name=written if isinstance(written, str) else None,
-        metadata=as_metadata(_other_fields(item)),
+        metadata=as_metadata(other_values(_other_fields(item))),
     )
 
 
-def _other_fields(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What an annotation has beyond shape, class, text and slots; a property's name is its key."""
-    for key, value in item.items():
-        if key == "properties" and isinstance(value, list):
-            for number, one in enumerate(value):
-                record = one if isinstance(one, dict) else {"value": one}
-                yield str(record.get("name", f"property {number + 1}")), record.get("value")
-                yield from ((f"{record.get('name')}: {k}", v) for k, v in record.items() if k not in ("name", "value"))
-        elif key == "instance_id" and isinstance(value, dict):
-            yield from ((key if k == "value" else f"{key}.{k}", v) for k, v in value.items())
-        elif key in _PEOPLE and isinstance(value, list):
-            yield key, [" ".join(map(str, one.values())) if isinstance(one, dict) else one for one in value]
-        elif key not in _OWN_FIELDS and not (key == "id" and _uuid(value)):
-            yield key, value
+def _other_fields(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an annotation has beyond shape, class, text and slots."""
+    is_own = {"id"} if _uuid(item.get("id")) else set()
+    return {key: value for key, value in item.items() if key not in _OWN_FIELDS | is_own}
 
 
 def _uuid(text: object) -> str | None:
@@ -280,7 +238,8 @@ def _paths(area: Any, where: str) -> list[Points]:
         raise FormatError(f"{where}: its polygon is not an object")
     paths = area.get("paths", area.get("path"))
     if isinstance(paths, list) and paths and isinstance(paths[0], dict):
-        paths = [paths, *(area.get("additional_paths") or [])]
+        more = area.get("additional_paths") or []
+        paths = [paths, *more] if isinstance(more, list) else None
     if not isinstance(paths, list):
         raise FormatError(f"{where}: its polygon has no paths")
     return [_path(path, where) for path in paths]
@@ -328,27 +287,31 @@ def _ellipse(record: Any, where: str, notes: Counter[str]) -> _Made | None:
 
 
 def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
-    """Write one image's objects as Darwin JSON 2.0; returns what was lost."""
-    (drawing,) = drawings
-    losses = count_losses(drawing.objects, CANNOT_HOLD)
-    annotations = []
-    for item in drawing.objects:
-        shapes = _written(item)
-        losses[RESERVED] += item.class_name == UNCLASSIFIED
-        losses[_SPLIT] += len(shapes) > 1 and item.geometry.geom_type == "MultiLineString"
-        losses[_NO_UUID] += item.id is not None and _uuid(item.id) != item.id
-        for shape in shapes:
-            record: dict[str, Any] = {"name": item.class_name or UNCLASSIFIED, "slot_names": ["0"], "properties": []}
-            if _uuid(item.id) is not None and len(shapes) == 1:
-                record["id"] = item.id
-            if item.name is not None:
-                record["text"] = {"text": item.name}
-            annotations.append(record | shape)
-    image = drawing.image
-    slot = {"type": "image", "slot_name": "0", "width": image.width, "height": image.height}
-    item_ = {"name": image.name or path.stem, "path": "/", "slots": [{k: v for k, v in slot.items() if v is not None}]}
-    write_json(path, {"version": "2.0", "item": item_, "annotations": annotations})
+    """Write objects as Darwin JSON 2.0, one item with a slot for each image; returns what was lost."""
+    losses = count_losses((item for drawing in drawings for item in drawing.objects), CANNOT_HOLD)
+    item, nameless = write_item([drawing.image for drawing in drawings], path.stem)
+    losses[SAME_NAMES] += nameless
+    annotations = [
+        record
+        for drawing, slot in zip(drawings, item["slots"], strict=True)
+        for found in drawing.objects
+        for record in _records(found, slot["slot_name"], losses)
+    ]
+    write_json(path, {"version": "2.0", "item": item, "annotations": annotations})
     return +losses
+
+
+def _records(item: Annotation, slot_name: str, losses: Counter[str]) -> list[dict[str, Any]]:
+    shapes = _written(item)
+    losses[RESERVED] += item.class_name == UNCLASSIFIED
+    losses[_SPLIT] += len(shapes) > 1 and item.geometry.geom_type == "MultiLineString"
+    losses[_NO_UUID] += item.id is not None and _uuid(item.id) != item.id
+    record = {"name": item.class_name or UNCLASSIFIED, "slot_names": [slot_name], **written_values(item.metadata)}
+    if _uuid(item.id) is not None and len(shapes) == 1:
+        record["id"] = item.id
+    if item.name is not None:
+        record["text"] = {"text": item.name}
+    return [record | shape for shape in shapes]
 
 
 def _written(item: Annotation) -> list[dict[str, Any]]:
@@ -393,8 +356,12 @@ FORMAT: Final = Format(
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
+    several=True,
+    one_in_folders=True,
     rule="paths by the even-odd rule: holes and parts are exact. Brush masks (`raster_layer`) are read as areas along "
-    "pixel edges. Each slot of an item is an image. Properties, instance ids and other fields of an "
-    "annotation are metadata. Version 1.0 is read too. Class colours are not in the file.",
+    "pixel edges, and written as paths along them. Each slot of an item is an image: one file with several images is "
+    "an item with a slot for each, in a folder each image is an item. Properties, instance ids and other fields of an "
+    "annotation are metadata; metadata is written as properties, `instance_id` and `attributes`. Version 1.0 is read "
+    "too. Class colours are not in the file.",
     source="V7's reference of Darwin JSON 2.0",
 )

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import (
     EMPTY_LAYERS,
     NAMELESS,
@@ -32,19 +32,26 @@ from qpkit.formats.shared.class_names import (
     to_bgr,
     written_class,
 )
+from qpkit.formats.shared.comments import read_comments, write_comments
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.negative_regions import NEGATIVE_LINES, TEXTS, NegativeRegion, with_holes
-from qpkit.formats.shared.other_values import DESCRIPTION, as_metadata
 from qpkit.formats.shared.outlines import TOO_FEW, Points, boxed, open_ring, pieces, ring_polygon
-from qpkit.formats.shared.xml_files import points_of, read_xml, write_xml
+from qpkit.formats.shared.xml_files import points_of, printable, read_xml, write_xml
 
 ROOT: Final = "Annotations"
 
 _ENDING: Final = ".annotations"
 
 CANNOT_HOLD: Final = cannot_hold(
-    "odd class name", "no class colour", "own colour", "opacity", "name", *NOT_IN_XML, "many points"
+    "odd class name",
+    "no class colour",
+    "own colour",
+    "opacity",
+    "name",
+    *NOT_IN_XML,
+    "metadata but comments",
+    "many points",
 )
 
 ROUNDED: Final = "objects rounded to whole px"
@@ -97,7 +104,7 @@ def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[tuple[_Fo
         made = _region(element, f"{where}, region {number_}", notes)
         if made is None:
             continue
-        said = _comments(element)
+        said = read_comments([comment.attrib for comment in element.iterfind("Comments/Comment")])
         if element.get("NegativeROA") == "1" and isinstance(made[0], shapely.Polygon):
             negatives.append(NegativeRegion(made[0], areas))
             notes[TEXTS] += bool(said)
@@ -108,17 +115,6 @@ def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[tuple[_Fo
         comments.append(said)
     cut = zip(with_holes(found, negatives, notes), comments, strict=True)
     return [(item, said) for item, said in cut if not item[0].is_empty]
-
-
-def _comments(region: ET.Element) -> dict[str, str]:
-    """What was said of a region as metadata: QuPath's description, and who said it when."""
-    comments = region.findall("Comments/Comment")
-    bodies = [comment.get("Body") or "" for comment in comments]
-    said = [(DESCRIPTION, "\n".join(body for body in bodies if body.strip()))]
-    for number_, comment in enumerate(comments, start=1):
-        name = "comment" if len(comments) == 1 else f"comment {number_}"
-        said += [(f"{name}: {key}", comment.get(key) or "") for key in ("Author", "CreatedTime", "ModifiedTime")]
-    return as_metadata(said)
 
 
 def _region(element: ET.Element, where: str, notes: Counter[str]) -> _Found | None:
@@ -154,8 +150,12 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
         boxes = [geometry.envelope if shape == "ellipse" else geometry for geometry, shape in made]
         coordinates = shapely.get_coordinates(boxes)
         losses[ROUNDED] += not np.array_equal(coordinates, np.round(coordinates))
+        comments = write_comments(item.metadata)
         for geometry, shape in made:
-            _add(layers[item.path_class], geometry, shape, losses)
+            region = _add(layers[item.path_class], geometry, shape, losses)
+            if region is not None and comments:
+                holder = ET.SubElement(region, "Comments")
+                holder.extend(ET.Element("Comment", comment) for comment in comments)
     losses[RESERVED] += sum(item.class_name == UNCLASSIFIED for item in drawing.objects)
     write_xml(path, root)
     return +losses
@@ -167,35 +167,40 @@ def _new_layer(root: ET.Element, path_class: PathClass | None) -> ET.Element:
     return ET.SubElement(layer, "Regions")
 
 
-def _add(layer: ET.Element, geometry: BaseGeometry, shape: RoiShape, losses: Counter[str]) -> None:
+def _add(layer: ET.Element, geometry: BaseGeometry, shape: RoiShape, losses: Counter[str]) -> ET.Element | None:
+    """Add a shape; gives its region, None if rounding left nothing of it."""
     if not isinstance(geometry, shapely.Polygon):
         kind = {"points": "Pin", "line": "Ruler"}.get(shape, "Polygon")
-        _add_region(layer, kind, np.round(shapely.get_coordinates(geometry)), open_line=shape == "polyline")
-        return
+        return _add_region(layer, kind, np.round(shapely.get_coordinates(geometry)), open_line=shape == "polyline")
     if shape in ("rectangle", "ellipse"):
         corners = np.round(np.array(geometry.bounds, dtype=np.float64).reshape(2, 2))
         if (np.ptp(corners, axis=0) > 0).all():
-            _add_region(layer, shape.capitalize(), corners)
-        else:
-            losses[VANISHED] += 1
-        return
-    for index, ring in enumerate((geometry.exterior, *geometry.interiors)):
-        polygon = ring_polygon(np.round(np.asarray(ring.coords)[:, :2], 0))
-        if polygon is not None:
-            _add_region(layer, "Polygon", open_ring(polygon), negative=index > 0)
-            continue
+            return _add_region(layer, shape.capitalize(), corners)
         losses[VANISHED] += 1
-        if index == 0:
-            return
+        return None
+    outline, *holes = (_rounded(ring) for ring in (geometry.exterior, *geometry.interiors))
+    losses[VANISHED] += 1 if outline is None else holes.count(None)
+    if outline is None:
+        return None
+    region = _add_region(layer, "Polygon", open_ring(outline))
+    for hole in holes:
+        if hole is not None:
+            _add_region(layer, "Polygon", open_ring(hole), negative=True)
+    return region
+
+
+def _rounded(ring: shapely.LinearRing) -> shapely.Polygon | None:
+    return ring_polygon(np.round(np.asarray(ring.coords)[:, :2], 0))
 
 
 def _add_region(
     layer: ET.Element, kind: str, points: Points, *, open_line: bool = False, negative: bool = False
-) -> None:
+) -> ET.Element:
     region = ET.SubElement(layer, "Region", Type=kind, HasEndcaps="01"[open_line], NegativeROA="01"[negative])
     vertices = ET.SubElement(region, "Vertices")
     for x, y in points.tolist():
         ET.SubElement(vertices, "V", X=str(int(x)), Y=str(int(y)))
+    return region
 
 
 def _recognises(root: ET.Element, path: Path) -> bool:
@@ -218,8 +223,8 @@ FORMAT: Final = Format(
     write=write,
     cannot_hold=CANNOT_HOLD,
     rule="whole px. Class = layer; one without a name is called Layer 2 or whichever it is. Comments of a region are "
-    "the description that QuPath shows, who wrote them and when is metadata. A negative region is a hole of the last "
-    "region before it that covers it, else of the smallest behind it; one that crosses outlines is cut out of all of "
-    "them and counted.",
+    "the description that QuPath shows, who wrote them and when is metadata; both are written back as comments. A "
+    "negative region is a hole of the last region before it that covers it, else of the smallest behind it; one that "
+    "crosses outlines is cut out of all of them and counted.",
     source="public readers and writers (dlup)",
 )

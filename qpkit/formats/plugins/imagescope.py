@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, PathClass, RoiShape
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import (
     EMPTY_LAYERS,
     NAMELESS,
@@ -40,7 +40,7 @@ from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.negative_regions import NEGATIVE_LINES, TEXTS, NegativeRegion, with_holes
 from qpkit.formats.shared.other_values import as_metadata
 from qpkit.formats.shared.outlines import TOO_FEW, Points, boxed, open_ring, pieces
-from qpkit.formats.shared.xml_files import as_text, number, points_of, read_xml, write_xml
+from qpkit.formats.shared.xml_files import as_text, number, points_of, printable, read_xml, write_xml, xml_metadata
 
 ROOT: Final = "Annotations"
 
@@ -51,6 +51,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "opacity",
     "blank name",
     *NOT_IN_XML,
+    "odd metadata",
     instead={"polyline": "lines of more than two points left out (ImageScope would close them)"},
 )
 
@@ -85,15 +86,25 @@ FIELDS: Final = Fields(
 _UNWRITTEN: Final = ("", "Description")
 """Names of a layer's attribute before somebody writes one."""
 
-_Named = tuple[BaseGeometry, RoiShape, str | None, dict[str, str]]
+LAYER: Final = "layer: "
+"""Before the keys of metadata that are a layer's attributes, not the region's own."""
+
+_Attributes = list[tuple[str, str]]
+"""Names and texts, in order; a name may come twice."""
+
+_Named = tuple[BaseGeometry, RoiShape, str | None, _Attributes]
 """A region: its shape, its text and its attributes."""
+
+_LayerOf = tuple[PathClass | None, tuple[tuple[str, str], ...]]
+"""What objects of one layer have in common: class and attributes."""
 
 
 def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     """Read an ImageScope file.
 
     The layer's name is the class, else the text of its attribute, else its number; a region's text is its name, other
-    attributes are metadata. MicronsPerPixel becomes the image's mpp if nothing else says it.
+    attributes are metadata, those of its layer with `LAYER` before their names. MicronsPerPixel becomes the image's
+    mpp if nothing else says it.
 
     Raises:
         FormatError: Not XML, not ImageScope's, or a coordinate that is no number.
@@ -110,7 +121,7 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
         notes[NAMELESS] += bool(found) and not (layer.get("Name") or "").strip()
         notes[EMPTY_LAYERS] += layer.find(".//Region") is None
         for geometry, shape, text, said in found:
-            metadata = as_metadata([*said.items(), *attributes.items()])
+            metadata = as_metadata([*said, *((f"{LAYER}{key}", value) for key, value in attributes)])
             objects.append(
                 Annotation(
                     geometry=geometry, shape=shape, path_class=path_class, name=text, color=own, metadata=metadata
@@ -122,10 +133,10 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
     return [Drawing(objects=tuple(objects), image=known, notes=+notes)]
 
 
-def _layer_name(layer: ET.Element, number_: int) -> tuple[str, dict[str, str]]:
+def _layer_name(layer: ET.Element, number_: int) -> tuple[str, _Attributes]:
     """What ImageScope shows for a layer, and its other attributes."""
     name = layer.get("Name") or ""
-    attributes: dict[str, str] = {}
+    attributes: _Attributes = []
     for element in layer.iterfind("Attributes/Attribute"):
         key, value = element.get("Name") or "", element.get("Value") or ""
         # The text may have been written over the attribute's name.
@@ -135,13 +146,13 @@ def _layer_name(layer: ET.Element, number_: int) -> tuple[str, dict[str, str]]:
         if not name.strip() and key == "Description" and text.strip():
             name = text
         elif text.strip():
-            attributes[key] = text
+            attributes.append((key, text))
     return name if name.strip() else f"Layer {number_}", attributes
 
 
 def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[_Named]:
     found: list[tuple[BaseGeometry, RoiShape]] = []
-    texts: list[tuple[str | None, dict[str, str]]] = []
+    texts: list[tuple[str | None, _Attributes]] = []
     negatives: list[tuple[NegativeRegion, str | None]] = []
     numbers: dict[str | None, int] = {}
     headers = {e.get("Id"): e.get("Name") for e in layer.iterfind("Regions/RegionAttributeHeaders/AttributeHeader")}
@@ -164,13 +175,13 @@ def _layer(layer: ET.Element, where: str, notes: Counter[str]) -> list[_Named]:
     return [(geometry, shape, *said) for (geometry, shape), said in cut if not geometry.is_empty]
 
 
-def _attributes(region: ET.Element, headers: Mapping[str | None, str | None]) -> dict[str, str]:
+def _attributes(region: ET.Element, headers: Mapping[str | None, str | None]) -> _Attributes:
     """Attributes of a region by their names, which may stand in the headers of the layer."""
-    found = {}
+    found = []
     for element in region.iterfind("Attributes/Attribute"):
         name, id_ = element.get("Name") or "", element.get("Id")
         if (element.get("Value") or "").strip() or name.strip() not in _UNWRITTEN:
-            found[name or headers.get(id_) or f"Attribute {id_}"] = element.get("Value") or name
+            found.append((name or headers.get(id_) or f"Attribute {id_}", element.get("Value") or name))
     return found
 
 
@@ -191,49 +202,66 @@ def _region(element: ET.Element, where: str, notes: Counter[str]) -> tuple[BaseG
 
 
 def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
-    """Write one image's objects, a layer for each class; returns what was lost."""
+    """Write one image's objects, a layer for each class and attributes of a layer; returns what was lost."""
     (drawing,) = drawings
     root = ET.Element(ROOT, MicronsPerPixel="" if drawing.image.mpp is None else as_text(drawing.image.mpp))
-    layers: dict[PathClass | None, ET.Element] = {}
+    layers: dict[_LayerOf, ET.Element] = {}
     numbers = count(1)
     for item in drawing.objects:
-        if item.path_class not in layers:
-            layers[item.path_class] = _new_layer(root, item.path_class, len(layers) + 1)
+        attributes, layer_attributes = _split(item.metadata)
+        key = (item.path_class, layer_attributes)
+        if key not in layers:
+            layers[key] = _new_layer(root, key, len(layers) + 1)
         for geometry, shape in pieces(item, split_points=False):
             if shape != "polyline":
-                _add(layers[item.path_class], item, geometry, shape, numbers)
+                region = _add(layers[key], item, geometry, shape, numbers)
+                _add_attributes(region, layers[key], attributes)
     write_xml(path, root)
     losses = count_losses(drawing.objects, CANNOT_HOLD)
     losses[RESERVED] += sum(item.class_name == UNCLASSIFIED for item in drawing.objects)
     return +losses
 
 
-def _new_layer(root: ET.Element, path_class: PathClass | None, number_: int) -> ET.Element:
+def _split(metadata: Mapping[str, str]) -> tuple[_Attributes, tuple[tuple[str, str], ...]]:
+    """What of metadata is the region's, and what is its layer's."""
+    texts = xml_metadata(metadata).items()
+    of_layer = tuple((key.removeprefix(LAYER), text) for key, text in texts if key.startswith(LAYER) and key != LAYER)
+    return [(key, text) for key, text in texts if key == LAYER or not key.startswith(LAYER)], of_layer
+
+
+def _new_layer(root: ET.Element, of: _LayerOf, number_: int) -> ET.Element:
+    path_class, attributes = of
     name = printable(written_class(path_class))
     layer = ET.SubElement(root, "Annotation", Id=str(number_), Name=name, ReadOnly="0", Type="4", Visible="1")
     layer.set("LineColor", to_bgr(color_of(path_class)))
-    ET.SubElement(layer, "Attributes")
+    holder = ET.SubElement(layer, "Attributes")
+    for id_, (key, text) in enumerate(attributes):
+        ET.SubElement(holder, "Attribute", Name=key, Id=str(id_), Value=text)
     ET.SubElement(ET.SubElement(layer, "Regions"), "RegionAttributeHeaders")
     ET.SubElement(layer, "Plots")
     return layer
 
 
-def _add(layer: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape, numbers: count[int]) -> None:
+def _add(
+    layer: ET.Element, item: Annotation, geometry: BaseGeometry, shape: RoiShape, numbers: count[int]
+) -> ET.Element:
+    """Add a shape and its holes; gives its region."""
     owner = next(numbers)
     if shape == "ellipse":
         x, y, x2, y2 = geometry.bounds
         points = np.array([(x, y), (x2, y2)])
     else:
         points = open_ring(geometry) if isinstance(geometry, shapely.Polygon) else shapely.get_coordinates(geometry)
-    _add_region(layer, owner, _TYPE.get(shape, _OUTLINE), points, text=printable(item.name or ""))
+    region = _add_region(layer, owner, _TYPE.get(shape, _OUTLINE), points, text=printable(item.name or ""))
     for hole in geometry.interiors if isinstance(geometry, shapely.Polygon) else ():
         ring = open_ring(shapely.Polygon(hole))
         _add_region(layer, next(numbers), _OUTLINE, ring, text="", inside=owner)
+    return region
 
 
 def _add_region(
     layer: ET.Element, number_: int, kind: str, points: Points, *, text: str, inside: int | None = None
-) -> None:
+) -> ET.Element:
     regions = layer.find("Regions")
     assert regions is not None
     region = ET.SubElement(regions, "Region", Id=str(number_), Type=kind, Zoom="1", Text=text, Analyze="1")
@@ -244,6 +272,20 @@ def _add_region(
     vertices = ET.SubElement(region, "Vertices")
     for x, y in points.tolist():
         ET.SubElement(vertices, "Vertex", X=as_text(x), Y=as_text(y), Z="0")
+    return region
+
+
+def _add_attributes(region: ET.Element, layer: ET.Element, attributes: _Attributes) -> None:
+    """Add attributes of a region, each with the Id of its column in the layer's table of regions."""
+    holder, headers = region.find("Attributes"), layer.find("Regions/RegionAttributeHeaders")
+    assert holder is not None
+    assert headers is not None
+    ids = {header.get("Name"): header.get("Id", "") for header in headers}
+    for name, text in attributes:
+        if name not in ids:
+            ids[name] = str(len(ids) + 1)
+            ET.SubElement(headers, "AttributeHeader", Id=ids[name], Name=name, ColumnWidth="-1")
+        ET.SubElement(holder, "Attribute", Name=name, Id=ids[name], Value=text)
 
 
 def _recognises(root: ET.Element, _: Path) -> bool:
@@ -264,7 +306,7 @@ FORMAT: Final = Format(
     write=write,
     cannot_hold=CANNOT_HOLD,
     rule="class = layer; one without a name is called by the text of its attribute, else Layer 2 or whichever it is. "
-    "Name = text of the region, metadata = its other attributes and the layer's. "
+    "Name = text of the region, metadata = its attributes and, as `layer: NAME`, the layer's; both are written back. "
     'Holes are `NegativeROA="1"` regions that name theirs as '
     "`InputRegionId`; without it as in HALO. `LineColor` is blue-green-red.",
     source="public readers and writers",

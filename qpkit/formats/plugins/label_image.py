@@ -42,6 +42,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "name",
     "id",
     *ONLY_QUPATH,
+    "metadata",
     instead=dict.fromkeys(
         ("no shape", "line", "points"), "objects without an area (lines, points, empty ones) left out"
     ),

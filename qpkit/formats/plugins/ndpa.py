@@ -27,7 +27,7 @@ from qpkit.core.geometry import ellipse
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses, printable
+from qpkit.formats.shared.cannot_hold import NOT_IN_XML, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import (
     NO_COLOR,
     RESERVED,
@@ -41,7 +41,7 @@ from qpkit.formats.shared.class_names import (
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.fields import Fields, unread_xml
 from qpkit.formats.shared.outlines import CUT, TOO_FEW, Points, cut_open, join_cuts, open_ring, pieces, ring_polygon
-from qpkit.formats.shared.xml_files import number, read_xml, write_xml
+from qpkit.formats.shared.xml_files import number, printable, read_xml, write_xml
 
 ROOT: Final = "annotations"
 
@@ -52,6 +52,7 @@ CANNOT_HOLD: Final = cannot_hold(
     "opacity",
     "blank name",
     *NOT_IN_XML,
+    "metadata",
     "many points",
     "ellipse",
     instead={"holes": "holes written as cuts in the outline"},
@@ -78,12 +79,12 @@ class _Frame:
         Raises:
             ConfigError: Something is not known.
         """
-        if image.width is None or image.height is None or image.mpp is None or image.centre_nm is None:
+        size = image.pixel_size or (PixelSize(image.mpp, image.mpp) if image.mpp else None)
+        if image.width is None or image.height is None or size is None or image.centre_nm is None:
             raise ConfigError(
-                "an .ndpa counts nanometres from the centre of the glass: give the slide with --image SLIDE.ndpi, or "
-                "--size WxH, --mpp and --offset-nm X,Y (hamamatsu.XOffsetFromSlideCentre and Y)"
+                "an .ndpa counts nanometres from the centre of the glass: give --image SLIDE.ndpi, or --size WxH, "
+                "--mpp (or --mpp-xy) and --offset-nm X,Y (hamamatsu.XOffsetFromSlideCentre and Y)"
             )
-        size = image.pixel_size or PixelSize(image.mpp, image.mpp)
         return cls(image.width, image.height, (size.x * _NM_PER_UM, size.y * _NM_PER_UM), image.centre_nm)
 
     def to_px(self, nm: Points) -> Points:
@@ -256,7 +257,7 @@ FORMAT: Final = Format(
     fields=FIELDS,
     needs_centre=True,
     rule="nanometres from the centre of the glass: needs the slide (`--image`), or `--size`, `--mpp` and "
-    "`--offset-nm`. Class = title, name = details; without a title the colour is "
-    "the object's own. Holes as in ASAP. Rounded to whole nm.",
+    "`--offset-nm`; um/px along x and along y are taken each for itself (`--mpp-xy`). Class = title, name = details; "
+    "without a title the colour is the object's own. Holes as in ASAP. Rounded to whole nm.",
     source="public readers and writers; OpenSlide's `hamamatsu.*`",
 )

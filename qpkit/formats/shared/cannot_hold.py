@@ -7,7 +7,6 @@ silence, and the list is the same in the code, on the command line and in docs/f
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -16,21 +15,18 @@ import shapely
 
 from qpkit.core.annotation import Annotation, Plane
 from qpkit.core.geometry import is_ellipse, is_rectangle, polygons_of
+from qpkit.formats.shared.comments import comment_metadata
 from qpkit.formats.shared.outlines import is_box
+from qpkit.formats.shared.xml_files import printable, xml_metadata
 
-ONLY_QUPATH: Final = (
-    "type", "measurements", "metadata", "plane", "lock", "hierarchy", "nucleus", "missing core",
-)  # fmt: skip
+ONLY_QUPATH: Final = ("type", "measurements", "plane", "lock", "hierarchy", "nucleus", "missing core")
 """What hardly any other program's files hold."""
 
 NOT_IN_XML: Final = ("control characters", "id", *ONLY_QUPATH, "no shape", "parts", "mixed shapes")
-"""What the XML files of other viewers do not hold."""
+"""What the XML files of other viewers do not hold; what they hold of metadata differs."""
 
 CannotHold = Mapping[str, str]
 """What a format cannot hold, with what happens to it instead."""
-
-_BAD_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
-"""What XML cannot hold, and the carriage return, which it turns into a line feed."""
 
 
 def cannot_hold(*features: str, instead: CannotHold | None = None) -> CannotHold:
@@ -56,11 +52,6 @@ def features_of(item: Annotation) -> list[str]:
     return [feature for feature, (_, has) in _FEATURES.items() if has(item)]
 
 
-def printable(text: str) -> str:
-    """Take out the characters that XML 1.0 cannot hold."""
-    return _BAD_XML.sub("", text)
-
-
 def _has_odd_class_name(item: Annotation) -> bool:
     """Whether the class's names would be others, read from one text again."""
     names = [part.strip() for part in str(item.path_class).split(":") if part.strip()]
@@ -76,7 +67,12 @@ def _has_color_beside_class(item: Annotation) -> bool:
 
 
 def _has_control_characters(item: Annotation) -> bool:
-    return _BAD_XML.search(f"{item.name or ''}{item.class_name or ''}") is not None
+    texts = f"{item.name or ''}{item.class_name or ''}"
+    return printable(texts) != texts
+
+
+def _has_odd_metadata(item: Annotation) -> bool:
+    return xml_metadata(item.metadata) != item.metadata
 
 
 def _colors(item: Annotation) -> list[int]:
@@ -131,6 +127,9 @@ _FEATURES: Final[Mapping[str, tuple[str, Callable[[Annotation], bool]]]] = {
     "measurements": ("measurements left out", lambda o: bool(o.measurements)),
     "not finite measurements": ("measurements that are not finite left out", lambda o: not all(_finite(o))),
     "metadata": ("metadata left out", lambda o: bool(o.metadata)),
+    "metadata but comments": ("metadata but comments left out", lambda o: comment_metadata(o.metadata) != o.metadata),
+    "blank metadata": ("metadata without a text left out", lambda o: "" in o.metadata.values()),
+    "odd metadata": ("blank metadata and such with control characters left out", _has_odd_metadata),
     "plane": ("planes (z, t, channel) left out", lambda o: o.plane != Plane()),
     "lock": ("locks left out", lambda o: o.locked),
     "hierarchy": ("places in the hierarchy left out", lambda o: o.parent is not None),

@@ -15,9 +15,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation, Kind, Plane, RoiShape
-from qpkit.formats.shared.cannot_hold import printable
 from qpkit.formats.shared.class_names import parse_color, read_class, to_hex
 from qpkit.formats.shared.outlines import area_shape
+from qpkit.formats.shared.xml_files import printable
 
 OWN: Final = ("class", "kind", "shape")
 """A table with these columns is one that we wrote."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 from xml.parsers import expat
 
 import numpy as np
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 
 from qpkit.errors import FormatError, ProjectError
 from qpkit.files import replace_file
+
+_BAD: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
+"""What XML cannot hold, and the carriage return, which it turns into a line feed."""
 
 
 class _Begun(Exception):  # a signal, not an error
@@ -80,6 +85,20 @@ def write_xml(path: Path, root: ET.Element) -> None:
     """
     ET.indent(root)
     replace_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def printable(text: str) -> str:
+    """Take out the characters that XML 1.0 cannot hold."""
+    return _BAD.sub("", text)
+
+
+def xml_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Pick the metadata that attributes of XML can hold: printable, with a key and a text that is not blank."""
+    return {
+        key: text
+        for key, text in metadata.items()
+        if key and text.strip() and printable(key) == key and printable(text) == text
+    }
 
 
 def number(text: str | None, where: str) -> float:

@@ -164,7 +164,8 @@ def _choices(settings: ConvertSettings, notes: Counter[str]) -> Choices:
 
 def _facts(settings: ConvertSettings) -> ImageFacts:
     width, height = settings.size or (None, None)
-    stated = ImageFacts(width=width, height=height, mpp=settings.mpp, centre_nm=settings.centre_nm)
+    mpp = settings.mpp if settings.mpp_xy is None else settings.mpp_xy.mean
+    stated = ImageFacts(width=width, height=height, mpp=mpp, pixel_size=settings.mpp_xy, centre_nm=settings.centre_nm)
     return stated if settings.image is None else stated.filled(slide_facts(settings.image))
 
 
@@ -217,7 +218,7 @@ def _into_files(
     require_free(target, marker=INFO_NAME, overwrite=settings.overwrite)
     losses: Counter[str] = Counter()
     with new_folder(target, marker=INFO_NAME, overwrite=settings.overwrite) as folder:
-        if output.several:
+        if output.several and not output.one_in_folders:
             names = [f"annotations{output.suffixes[0]}"] * len(drawings)
             losses += output.write(folder / names[0], drawings, choices)
         else:

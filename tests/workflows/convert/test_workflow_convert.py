@@ -16,6 +16,7 @@ from qupath_files import comparable
 from qpkit.cli import main
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.geometry import mend
+from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.formats.registry import named
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
@@ -110,6 +111,40 @@ def test_a_project_becomes_one_coco_and_a_folder_of_others(study: Path, tmp_path
     convert(study, tmp_path / "one.annotations", ConvertSettings(entries=(entries[0].name,)))
     with pytest.raises(ProjectError, match="no entry 'nobody'"):
         convert(study, tmp_path / "two.annotations", ConvertSettings(entries=("nobody",)))
+
+
+def test_images_of_one_darwin_item_come_into_the_entries_of_their_names(study: Path, tmp_path: Path) -> None:
+    entries = open_project(study).entries
+    convert(study, tmp_path / "case.json", ConvertSettings(target_format="darwin"))
+    item = json.loads((tmp_path / "case.json").read_text())["item"]
+    assert [slot["source_files"][0]["file_name"] for slot in item["slots"]] == [e.name for e in entries]
+    report = convert(tmp_path / "case.json", study, ConvertSettings())
+    assert [i.target for i in report.images] == [f"{open_project(study).path}: {e.name}" for e in entries]
+    assert report.losses[THERE] == sum(sum(i.objects.values()) for i in report.images)
+    convert(study, tmp_path / "folder", ConvertSettings(target_format="darwin"))
+    assert len(list((tmp_path / "folder").glob("*.json"))) == len(entries) + 1  # and convert.json
+
+
+def test_um_per_px_of_each_axis_are_stated_once(source: Path, tmp_path: Path) -> None:
+    stated = {"size": (200, 100), "centre_nm": (0.0, 0.0), "mpp_xy": PixelSize(0.25, 0.5)}
+    convert(source, tmp_path / "a.ndpa", settings(mpp=None, **stated))
+    convert(tmp_path / "a.ndpa", tmp_path / "b.geojson", settings(mpp=None, **stated))
+    assert [o.geometry.bounds for o in read_geojson(tmp_path / "b.geojson")] == [o.geometry.bounds for o in OBJECTS]
+    convert(tmp_path / "a.ndpa", tmp_path / "c.geojson", settings())
+    assert read_geojson(tmp_path / "c.geojson")[0].geometry.bounds == (10, -30, 60, 50)
+    with pytest.raises(ConfigError, match="exclude each other"):
+        settings(mpp=0.25, mpp_xy=PixelSize(0.25, 0.5))
+
+
+@pytest.mark.parametrize("said", ["0.25", "0.25,0", "0.25,nan", "a,b"])
+def test_bad_um_per_px_are_one_clear_line(
+    source: Path, tmp_path: Path, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "convert", source, tmp_path / "a.ndpa", "--size", "9x9", "--mpp-xy", said)
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"--mpp-xy '{said}': has to be" in err
+    assert len(err) < 200
+    assert not (tmp_path / "a.ndpa").exists()
 
 
 def test_objects_come_into_the_entry_of_their_image_once(study: Path, tmp_path: Path) -> None:
