@@ -39,6 +39,7 @@ from qpkit.files import new_folder
 from qpkit.rounds.pseudo_labels.ledger import summed
 from qpkit.rounds.pseudo_labels.play import RoundsReport, pseudo_label_rounds
 from qpkit.rounds.pseudo_labels.settings import RoundsFile, resolved
+from qpkit.workflows.evaluate.result import Evaluation
 
 TESTED = qpkit.SlideSettings(where={"Split": "test"})
 RECIPE = "unet-resnet18"
@@ -138,15 +139,18 @@ def rounds(tiles: Path, truth: Path | None, out: Path, common: list[str]) -> Rou
 
 def scored(run: Path, project: Path, labels: Path) -> Score:
     """Dice of each class inside the regions of the test slides, and their mean."""
-    read = qpkit.read_label_map(labels)
+    names = [item.name for item in qpkit.read_label_map(labels).classes]
+    found = evaluated(run, project, labels)
+    dice = {name: mean(float(slide.scores[name].dice or 0) for slide in found.slides) for name in names}
+    return {**dice, "mean": mean(dice.values())}
+
+
+def evaluated(run: Path, project: Path, labels: Path) -> Evaluation:
+    """What a run's predictions of the regions of the test slides are worth."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "predictions"
         qpkit.predict(run, [project], out, qpkit.PredictSettings(within="Region*"), slides=TESTED)
-        found = qpkit.evaluate(out, [project], labels=read, slides=TESTED)
-    dice = {
-        item.name: mean(float(slide.scores[item.name].dice or 0) for slide in found.slides) for item in read.classes
-    }
-    return {**dice, "mean": mean(dice.values())}
+        return qpkit.evaluate(out, [project], labels=qpkit.read_label_map(labels), slides=TESTED)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
