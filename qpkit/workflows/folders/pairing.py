@@ -182,8 +182,14 @@ def _by_key(found: Sequence[_Found], role: Role) -> dict[str, Path]:
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    """Every picture below, in order; not what is hidden, and not what qpkit made."""
-    for place, below, names in os.walk(folder):
+    """Every picture below, in order, also in linked folders; not what is hidden, and not what qpkit made."""
+    seen: set[Path] = set()
+    for place, below, names in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        if here in seen:  # a link in a circle, or two to one folder
+            below.clear()
+            continue
+        seen.add(here)
         below[:] = sorted(name for name in below if not name.startswith((".", "__")) and ".partial-" not in name)
         if set(names) & set(_MADE_BY_QPKIT):
             below.clear()

@@ -94,3 +94,13 @@ def test_two_files_of_one_name_and_folders_without_pairs_are_refused(tmp_path: P
         find_pairs(tmp_path / "images/..", images="images/*.png", masks="no/*.png")
     with pytest.raises(ProjectError, match="no such folder"):
         find_pairs(tmp_path / "nothing")
+
+
+def test_linked_folders_are_read_and_circles_end(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    touch(there, "rgb/a.png", "drawn/a.png")
+    here.mkdir()
+    for link, target in (("images", there / "rgb"), ("masks", there / "drawn"), ("circle", here)):
+        (here / link).symlink_to(target, target_is_directory=True)
+    (pair,) = find_pairs(here).pairs
+    assert (pair.image, pair.mask) == (here / "images/a.png", here / "masks/a.png")
