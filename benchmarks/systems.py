@@ -109,7 +109,8 @@ def prepare(options: argparse.Namespace) -> None:
 def evaluated(run: Path, options: argparse.Namespace) -> Evaluation:
     """Predict and score the test images."""
     if options.labels is None:
-        return qpkit.evaluate(run, [options.source])
+        scores = run.with_name(f"{run.name}-evaluation")
+        return qpkit.evaluate(run, [options.source], out=scores, overwrite=True)
     out = run.with_name(f"{run.name}-predictions")
     settings = qpkit.PredictSettings(within=options.within)
     qpkit.predict(run, [options.source], out, settings, slides=TESTED, overwrite=True)
