@@ -7,7 +7,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-UNKNOWN: Final = "0+unknown"
+UNKNOWN: Final = "0.0.0"
 """Said where qpkit was never installed, or from sources that do not tell (`fallback_version` in pyproject.toml)."""
 
 
