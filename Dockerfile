@@ -17,8 +17,8 @@ RUN /opt/qpkit/bin/python samples/make_samples.py /tmp/study && /opt/qpkit/bin/p
 FROM python:3.11-slim
 COPY --from=build /opt/qpkit /opt/qpkit
 ENV PATH="/opt/qpkit/bin:$PATH" HOME=/tmp
-RUN useradd --create-home pathologist
-USER pathologist
+RUN useradd --uid 1000 --create-home pathologist
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["qpkit"]
 CMD ["--help"]

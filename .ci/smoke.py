@@ -52,9 +52,9 @@ def play_without_training() -> None:
     play("split", "tiles", "--by", "patient:Patient", "--metadata", "study", "--folds", "2")
     play("preview", "tiles", "-o", "preview.html")
     play("measure", "study", says="Tumor")
-    play("convert", "study", "-o", "converted", "--to", "geojson")
-    play("convert", "study", "-o", "masks", "--to", "label-image", "--labels", labels)
-    play("doctor", "converted")
+    play("convert", "study", "converted", "--to", "geojson")
+    play("convert", "study", "masks", "--to", "labels", "--labels", labels)
+    play("doctor", str(next(Path("converted").glob("*.geojson"), "converted")))
     predict_truth(Path("study"), Path("predictions"), read_label_map(Path(labels)))
     play("evaluate", "predictions", "study", "-o", "evaluation", says="Dice")
     play("import-predictions", "predictions", "study", "--min-area-um2", "100", "--simplify-um", "0.5")
@@ -64,7 +64,6 @@ def play_without_training() -> None:
     play("recipes", says="unet-resnet18")
     if not HAS_TORCH:
         play("train", "tiles", "-o", "run", code=1, says="pip install 'qpkit[train]'")
-        play("predict", "run", "study", "-o", "other", code=1, says="pip install 'qpkit[train]'")
 
 
 def play_training() -> None:
