@@ -1,7 +1,7 @@
 """Says what is wrong with what a wheel and an sdist hold: python .ci/contents.py dist/*.whl dist/*.tar.gz.
 
-All files of the two packages that git tracks have to be in both; the wheel has nothing else, and no samples or tests are
-in either.
+All files of the two packages that git tracks have to be in both. The wheel has nothing else, and no samples or tests
+are in either.
 """
 
 from __future__ import annotations

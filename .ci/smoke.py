@@ -27,7 +27,7 @@ COMMAND = Path(sys.executable).with_name("qpkit")
 
 
 def play(*arguments: str, code: int = 0, says: str = "") -> None:
-    """Run `qpkit` with arguments; end with what it said unless it ends with `code` and says `says`, without a traceback."""
+    """Run `qpkit` with arguments; exit with what it said unless it ends with `code`, says `says`, and no traceback."""
     start = time.perf_counter()
     # The code page of a Windows console has no letters for tables.
     environment = {**os.environ, "PYTHONUTF8": "1"}

@@ -1,6 +1,4 @@
-"""The version of qpkit: that of the git tag it was installed from; the package, its outputs and the command line read it
-here.
-"""
+"""The version of qpkit, which git's tags state; the package, its outputs and the command line read it here."""
 
 from __future__ import annotations
 

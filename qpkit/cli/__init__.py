@@ -13,7 +13,6 @@ import typer
 from qpkit.cli.shared.console import fail
 from qpkit.cli.shared.verbs import VerbGroup
 from qpkit.errors import INTERRUPTED, QpkitError
-from qpkit.version import __version__
 
 _INTERRUPTED = 130
 _LAUNCHED = "TORCHELASTIC_RUN_ID"
@@ -32,6 +31,8 @@ app = typer.Typer(
 
 def _version(show: bool) -> None:
     if show:
+        from qpkit.version import __version__
+
         typer.echo(f"qpkit {__version__}")
         raise typer.Exit
 
