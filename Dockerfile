@@ -16,6 +16,7 @@ RUN /opt/qpkit/bin/python samples/make_samples.py /tmp/study && /opt/qpkit/bin/p
 
 FROM python:3.11-slim
 COPY --from=build /opt/qpkit /opt/qpkit
+# Caches are written to HOME, by whatever user the container is started as (--user).
 ENV PATH="/opt/qpkit/bin:$PATH" HOME=/tmp
 RUN useradd --uid 1000 --create-home pathologist
 USER 1000

@@ -130,6 +130,7 @@ def test_the_driver(said: str | Exception, state: str, found: str, monkeypatch: 
         return subprocess.CompletedProcess(asked, 0, said, "")
 
     monkeypatch.setattr(subprocess, "run", answer)
+    monkeypatch.setattr(sys, "platform", "linux")
     check = driver_check()
     assert check.state == state and found in check.found
     assert check.state == "ok" or check.advice

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from qpkit.cores import available_cores
-from qpkit.report.values.checks import Check
+from qpkit.report.values.checks import Check, State
 
 _GIB: Final = 1 << 30
 
@@ -77,7 +78,7 @@ def _temporary_check() -> Check:
     return _folder_check("temporary", folder, advice, "broken")
 
 
-def _folder_check(name: str, folder: Path, advice: str, if_closed: str) -> Check:
+def _folder_check(name: str, folder: Path, advice: str, if_closed: State) -> Check:
     try:
         path = folder.resolve(strict=True)
         with tempfile.TemporaryFile(dir=path):
@@ -85,7 +86,7 @@ def _folder_check(name: str, folder: Path, advice: str, if_closed: str) -> Check
         free = shutil.disk_usage(path).free
     except OSError as err:
         found = f"{folder}: cannot be written ({err.strerror})"
-        return Check(name, "broken" if if_closed == "broken" else "warning", found, advice)
+        return Check(name, if_closed, found, advice)
     found = f"{path}: {free / _GIB:.0f} GiB free"
     if free < _LITTLE_DISK:
         return Check(name, "warning", found, "tiles and predictions of slides take gigabytes: make room")
@@ -94,6 +95,8 @@ def _folder_check(name: str, folder: Path, advice: str, if_closed: str) -> Check
 
 def driver_check() -> Check:
     """NVIDIA's driver and the GPUs it knows, by its own tool."""
+    if sys.platform == "darwin":
+        return Check("GPU driver", "ok", "part of macOS")
     asked = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
     try:
         said = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_SECONDS, check=True)
