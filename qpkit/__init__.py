@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Final
 
-from qpkit.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from qpkit.api.evaluate import evaluate as evaluate
     from qpkit.api.export import export as export
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from qpkit.rounds.simulate.settings import SimulateSettings as SimulateSettings
     from qpkit.rounds.simulate.simulate import simulate as simulate
     from qpkit.slides import open_slide as open_slide
+    from qpkit.version import __version__ as __version__
     from qpkit.workflows.compare.compare import compare as compare
     from qpkit.workflows.compare.merge import MergeSettings as MergeSettings
     from qpkit.workflows.compare.merge import merge as merge
@@ -168,6 +167,10 @@ def __getattr__(name: str) -> object:
     Raises:
         MissingExtraError: It needs an extra that is not installed.
     """
+    if name == "__version__":
+        from qpkit.version import __version__
+
+        return __version__
     if name not in _HOMES:
         raise AttributeError(f"module 'qpkit' has no attribute {name!r}")
     home = _HOMES[name]

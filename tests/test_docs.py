@@ -18,7 +18,13 @@ from qpkit.core.labels import parse_label_map
 from shared_data import DOCS, ROOT
 
 TABLES: dict[str, Any] = runpy.run_path(str(DOCS / "make_tables.py"))
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "groovy/README.md", *sorted(DOCS.glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "groovy/README.md",
+    *sorted((ROOT / ".github").glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+)
 
 CONTRACTS = ("class", "background", "ignore", "unannotated", "unlisted", "regions", "ignored")
 """Keys of a labels.toml that docs/contracts.md explains."""

@@ -13,23 +13,26 @@ import typer
 from qpkit.cli.shared.console import fail
 from qpkit.cli.shared.verbs import VerbGroup
 from qpkit.errors import INTERRUPTED, QpkitError
-from qpkit.version import __version__
 
 _INTERRUPTED = 130
 _LAUNCHED = "TORCHELASTIC_RUN_ID"
 """In the environment of processes that torchrun, or --devices, started."""
 
+_REASON = 100
+"""Characters of the reason why a package cannot be imported."""
+
 app = typer.Typer(
     cls=VerbGroup,
     help="From QuPath annotations to a trained segmentation model and back, without QuPath or Java.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
 def _version(show: bool) -> None:
     if show:
+        from qpkit.version import __version__
+
         typer.echo(f"qpkit {__version__}")
         raise typer.Exit
 
@@ -66,6 +69,10 @@ def main(args: list[str] | None = None) -> None:
         fail(INTERRUPTED)
     except QpkitError as err:
         fail(str(err))
+    except ImportError as err:
+        if (err.name or "").startswith("qpkit"):  # our own mistake
+            raise
+        fail(f"{err.name or 'a package'} cannot be imported ({str(err)[:_REASON]}); see what is broken: qpkit doctor")
     except MemoryError as err:
         fail(f"out of memory ({err}); choose smaller tiles or batches")
     except OSError as err:

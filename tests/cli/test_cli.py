@@ -43,6 +43,28 @@ def test_version_and_help_end_with_0(capsys: pytest.CaptureFixture[str]) -> None
     assert all(verb in out for verb in ("export", "train", "predict", "import-predictions", "evaluate", "info"))
 
 
+@pytest.mark.parametrize("name", ["shapely", None])
+def test_a_package_that_cannot_be_imported_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    def broken(*_: object) -> None:
+        raise ImportError("DLL load failed " * 30, name=name)
+
+    monkeypatch.setattr("qpkit.cli.app", broken)
+    code, _, err = run(capsys, "info", "x")
+    assert code == 1 and err.count("\n") == 1 and len(err) < 200
+    assert (name or "a package") in err and "qpkit doctor" in err
+
+
+def test_shells_can_complete_commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_QPKIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "qpkit imp")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit):
+        app([], prog_name="qpkit")
+    assert sorted(capsys.readouterr().out.split()) == ["import-predictions", "import-tiles"]
+
+
 def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "export")[0] == 2
     assert run(capsys, "export", "x", "-o", "y", "--tile-sise", "3")[0] == 2

@@ -110,15 +110,15 @@ def _plain_lines(verb: str) -> Callable[[int, int, str], None]:
     return update
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table; numbers stand right."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int | None = None) -> None:
+    """Print a table, at most `width` characters wide; numbers stand right."""
     grid = Table(title=Text(title), title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
         grid.add_column(Text(name), justify="right" if numeric else "left")
     for row in rows:
         grid.add_row(*(Text(_cell(value)) for value in row))
-    out().print(grid)
+    out().print(grid, width=width)
 
 
 def table_of(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""qpkit doctor: what is wrong with a project or a GeoJSON file, and for which QuPath; mends it with --fix."""
+"""qpkit doctor: what is wrong with a project, a GeoJSON file or this installation; mends the first two with --fix."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import typer
 
 from qpkit.cli.shared.console import say, say_all, table
 from qpkit.cli.shared.doctor_findings import doctor_project, require_no_project_options
+from qpkit.cli.shared.installation import doctor_installation
 from qpkit.errors import ConfigError
 from qpkit.workflows.doctor.geojson import GeoJsonDiagnosis, GeoJsonFix, RuleFinding, diagnose_geojson, fix_geojson
 from qpkit.workflows.doctor.project import DoctorSettings
 
 
 def command(
-    path: Path = typer.Argument(..., help="QuPath project, or GeoJSON (.geojson, .json, also .gz or .zip)."),
+    path: Path | None = typer.Argument(
+        None, help="QuPath project, or GeoJSON (.geojson, .json, also .gz or .zip); without it, this installation."
+    ),
     fix: bool = typer.Option(
         False,
         "--fix",
@@ -30,7 +33,7 @@ def command(
     overwrite: bool = typer.Option(False, "--overwrite", help="GeoJSON: replace the copy if it is there already."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Examine a QuPath project, or a GeoJSON file; nothing is changed without --fix.
+    """Examine a QuPath project, a GeoJSON file or this installation; nothing is changed without --fix.
 
     Project: missing and moved images, unreadable data and whether a backup helps, wrong, empty, double and
     out-of-image objects, overlaps of classes, class names that differ by a hair, missing um/px. Errors need somebody,
@@ -38,9 +41,16 @@ def command(
 
     GeoJSON: which QuPath from 0.3 to 0.7 would refuse it and why, and what they change without a word.
 
-    Exit code 1 if there are errors (with --fix: if any are left), or if a QuPath refuses the GeoJSON file (with --fix:
-    if it could not be read to its end). Warnings and notes do not count.
+    Without a path: versions, packages, OpenSlide, GPU and driver, memory, cores, write access, encoders in the cache.
+
+    Exit code 1 if there are errors (with --fix: if any are left), if a QuPath refuses the GeoJSON file (with --fix: if
+    it could not be read to its end), or if something is broken that qpkit needs. Warnings and notes do not count.
     """
+    if path is None:
+        if fix or out is not None or overwrite or settings != DoctorSettings():
+            raise typer.BadParameter("name the project or the GeoJSON file that the options are about")
+        doctor_installation(as_json=as_json)
+        return
     if out is not None and not fix:
         raise typer.BadParameter("-o names the mended copy; add --fix")
     if path.suffix == ".qpproj" or path.is_dir():
