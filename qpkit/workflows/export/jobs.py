@@ -112,7 +112,8 @@ def run_slide(job: SlideJob, root: Path, tick: Ticker | None) -> SlideResult:
             tick_slide(job, tick)
         return done
     trial = root / _TRIALS / f"{job.stem}-{uuid.uuid4().hex}"
-    trial.mkdir(parents=True)
+    trial.parent.mkdir(exist_ok=True)  # not `root`: where that is gone, the export has been finished by another process
+    trial.mkdir()
     try:
         export = SlideExport(job.item, job.grid, job.labels, job.settings)
         report = export.run(trial, job.stem, tick or _no_tick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,9 +12,10 @@ import msgspec
 
 from qpkit.core.annotation import PathClass
 from qpkit.dataset.manifest import INFO_NAME
+from qpkit.errors import OutputError
 from qpkit.files import one_at_a_time, settle_shared, shared_folder
 from qpkit.progress import OnProgress, Ticker, no_progress
-from qpkit.workflows.export.jobs import finished, run_slides
+from qpkit.workflows.export.jobs import finished, forget_progress, run_slides
 from qpkit.workflows.export.plan import plan_export
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.tiles import ExportReport, finish_export
@@ -71,20 +72,27 @@ def export_shard(
     plan = plan_export(inputs, settings, classes)
     mine = plan.jobs[number - 1 :: count]
     names = tuple(job.item.source.name for job in mine)
+    done_before = ShardReport(slides=names, failed=dict(broken), done=len(plan.jobs), total=len(plan.jobs))
     if _job_of(out) == plan.job:
-        return ShardReport(slides=names, failed=dict(broken), done=len(plan.jobs), total=len(plan.jobs))
-    with shared_folder(out, marker=INFO_NAME, overwrite=overwrite, job=plan.job) as root:
-        tick = Ticker(sum(len(job.grid) for job in mine), on_progress)
-        results = run_slides(mine, root, workers=workers, tick=tick)
-        failed = {**broken, **{result.name: result.failure for result in results if result.failure}}
-        with one_at_a_time(root):
-            if _job_of(out) == plan.job:  # another job was the last one
-                return ShardReport(slides=names, failed=failed, done=len(plan.jobs), total=len(plan.jobs))
-            complete = [result for job in plan.jobs if (result := finished(job, root)) is not None]
-            whole = None
-            if len(complete) == len(plan.jobs):
-                whole = finish_export(plan, complete, root, out, broken=broken, start=start)
-                settle_shared(root, out)
+        return done_before
+    try:
+        with shared_folder(out, marker=INFO_NAME, overwrite=overwrite, job=plan.job) as root:
+            tick = Ticker(sum(len(job.grid) for job in mine), on_progress)
+            results = run_slides(mine, root, workers=workers, tick=tick)
+            failed = {**broken, **{result.name: result.failure for result in results if result.failure}}
+            with one_at_a_time(root):
+                if _job_of(out) == plan.job:  # another job was the last one
+                    return replace(done_before, failed=failed)
+                complete = [result for job in plan.jobs if (result := finished(job, root)) is not None]
+                whole = None
+                if len(complete) == len(plan.jobs):
+                    whole = finish_export(plan, complete, root, out, broken=broken, start=start)
+                    settle_shared(root, out)
+                    forget_progress(out)  # last: who comes late finds the slides done, or the folder gone
+    except OutputError:
+        if _job_of(out) == plan.job:  # and while this one wrote
+            return done_before
+        raise
     return ShardReport(slides=names, failed=failed, done=len(complete), total=len(plan.jobs), whole=whole)
 
 

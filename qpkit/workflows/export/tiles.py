@@ -94,7 +94,9 @@ def export_tiles(
             results = run_slides(plan.jobs, root, workers=workers, tick=tick)
         else:
             results = run_slides_on_cluster(plan.jobs, root, address=scheduler, tick=tick)
-        return finish_export(plan, results, root, out, broken=broken, start=start)
+        report = finish_export(plan, results, root, out, broken=broken, start=start)
+        forget_progress(root)
+        return report
 
 
 def finish_export(
@@ -145,7 +147,6 @@ def finish_export(
         seconds=time.perf_counter() - start,
     )
     write_tile_set(root, records, _info(report, plan, exported, out.resolve()))
-    forget_progress(root)
     return report
 
 

@@ -18,12 +18,15 @@ import tifffile
 
 from command_line import run as qpkit
 from qpkit.errors import ConfigError
+from qpkit.files import settle_shared
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
+from qpkit_train.inference.plan import plan_predictions
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.report import PredictReport
 from qpkit_train.inference.settings import PredictSettings, parse_devices
 from qpkit_train.inference.sharing.claims import claimed
+from qpkit_train.inference.sharing.work import Worker
 from shared_data import ROOT
 
 pytestmark = [
@@ -140,6 +143,34 @@ def test_the_same_command_side_by_side_shares_the_slides(slides: list[SlideSourc
         assert child.returncode == 0 or "there is something already" in text, text
     assert rasters(tmp_path / "out") == rasters(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def test_a_process_that_comes_late_leaves_nothing_behind(
+    model: Path, slides: list[SlideSource], tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It claims a slide just before the folder gets its name, or looks for one just after."""
+    late = Worker(plan_predictions(model, slides, SETTINGS), tmp_path, on_tiles=lambda *_: None)
+
+    def settle_while_another_looks(root: Path, out: Path) -> None:
+        late._root = root
+        assert late.slide(0)
+        with claimed(root, late._plan.stems[0]):
+            settle_shared(root, out)
+            with pytest.raises(FileNotFoundError):
+                late.slide(1)
+            with pytest.raises(FileNotFoundError):
+                late._predicted(1, late._model, Claimed(), None).send(None)
+
+    monkeypatch.setattr("qpkit_train.inference.predict.settle_shared", settle_while_another_looks)
+    predict(model, slides, tmp_path / "out", SETTINGS)
+    assert rasters(tmp_path / "out") == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+class Claimed:
+    """What a process that lost its folder still holds."""
+
+    token = "late"
 
 
 @pytest.fixture

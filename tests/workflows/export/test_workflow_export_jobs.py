@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from command_line import run
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, FormatError
+from qpkit.workflows.export import shard
+from qpkit.workflows.export.jobs import SlideJob, SlideResult
 from qpkit.workflows.export.settings import ExportSettings
+from qpkit.workflows.export.shard import ShardReport, export_shard
 from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 
@@ -131,3 +136,24 @@ def test_an_export_of_slides_none_of_which_opens_is_an_error(study: Path, tmp_pa
     assert not (tmp_path / "out").exists()
     with pytest.raises(FormatError, match=r"patient_A\.tif"):
         slide_inputs([study])
+
+
+def test_a_job_that_another_overtakes_leaves_nothing_behind(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finishes the folder while this one is about to write its first slide."""
+    how = (slide_inputs([study]), tmp_path / "out", SETTINGS, (1, 1))
+    true_run = shard.run_slides
+
+    def overtaken(jobs: Sequence[SlideJob], root: Path, **more: Any) -> Iterator[SlideResult]:
+        monkeypatch.setattr(shard, "run_slides", true_run)
+        seen.append(export_shard(*how, classes=project_classes([study])))
+        return true_run(jobs, root, **more)
+
+    seen: list[ShardReport] = []
+    monkeypatch.setattr(shard, "run_slides", overtaken)
+    seen.append(export_shard(*how, classes=project_classes([study])))
+    assert [(one.done, one.total, one.whole is None) for one in seen] == [(4, 4, False), (4, 4, True)]
+    export(study, tmp_path / "whole")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "study", "whole"]

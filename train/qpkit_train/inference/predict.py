@@ -29,6 +29,7 @@ from qpkit.slides import SlideSource
 from qpkit_train.inference.plan import Plan, plan_predictions
 from qpkit_train.inference.report import PredictReport, finished_in, predictions_of, report_on, write_report
 from qpkit_train.inference.settings import PredictSettings
+from qpkit_train.inference.sharing.claims import forget_claims
 from qpkit_train.inference.sharing.crew import work_on_devices
 from qpkit_train.inference.sharing.finished import Finished, finished_slide, forget_failures, forget_finished
 from qpkit_train.inference.sharing.unfinished import forget_process, is_done, unfinished_folder
@@ -104,12 +105,15 @@ def predict(
 
 
 def _settle(plan: Plan, root: Path, out: Path, report: PredictReport, found: Sequence[Finished]) -> None:
-    """Finish the folder in which all slides are done."""
+    """Finish the folder in which all slides are done.
+
+    What the work needed goes last: a process that comes late finds the slides done, or the folder gone, never a folder
+    whose slides seem to be undone.
+    """
     write_report(plan, root, report, found)
-    forget_finished(root)
-    forget_trials(root)
-    forget_process(root)
     settle_shared(root, out)
+    for forget in (forget_finished, forget_claims, forget_trials, forget_process):
+        forget(out)
 
 
 class _Announcing:

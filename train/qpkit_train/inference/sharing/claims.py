@@ -27,6 +27,7 @@ STALE: Final = 120.0
 """Seconds after which a lock that nobody touches is dead."""
 
 _ENDING: Final = ".lock"
+_CLOCK: Final = ".clock-"
 
 
 class LostClaimError(OutputError):
@@ -91,6 +92,12 @@ def others_work(folder: Path) -> bool:
     return any(not _is_dead(path) for path in folder.glob(f"*{_ENDING}"))
 
 
+def forget_claims(folder: Path) -> None:
+    """Remove every lock, a living process's too, once all slides are done."""
+    for path in (*folder.glob(f"*{_ENDING}"), *folder.glob(f"{_CLOCK}*")):
+        path.unlink(missing_ok=True)
+
+
 def _take(path: Path) -> str | None:
     """Make a lock, in the place of a dead one if need be; gives its token, or None where it is another's."""
     token = uuid.uuid4().hex
@@ -134,7 +141,7 @@ def _lines(path: Path) -> list[str]:
 
 def _age(path: Path) -> float:
     """Seconds since a lock was touched, by the clock of the drive; 0 where that cannot be told."""
-    clock = path.with_name(f".clock-{uuid.uuid4().hex}")
+    clock = path.with_name(f"{_CLOCK}{uuid.uuid4().hex}")
     try:
         touched = path.stat().st_mtime
         clock.touch()

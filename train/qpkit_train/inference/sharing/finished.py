@@ -102,7 +102,7 @@ def has_finished(root: Path) -> bool:
 def forget_finished(root: Path) -> None:
     """Remove the notes: all slides are done."""
     for path in _notes(root):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _notes(root: Path) -> list[Path]:

@@ -184,7 +184,8 @@ class Worker:
         trials = self._root / _TRIALS / plan.stems[number]
         earlier = max(trials.glob(f"*/{_JOURNAL}"), key=lambda path: path.stat().st_size, default=None)
         trial = trials / claim.token
-        trial.mkdir(parents=True)
+        for folder in (trials.parent, trials, trial):  # not the root: where it is gone, another process finished it
+            folder.mkdir(exist_ok=True)
         try:
             with open_source(source) as slide, Journal(trial / _JOURNAL, earlier) as journal:
                 job = self._job(number, slide, trial)
