@@ -208,7 +208,7 @@ def read_strips(path: Path, *, rows: int, dtype: str = "uint8") -> Iterator[tupl
 
 @contextlib.contextmanager
 def window_reader(path: Path) -> Iterator[Callable[[int, int, int, int], NDArray[np.uint8]]]:
-    """Give a function that reads windows of a raster: (x, y, w, h) inside it, to (bands, h, w) uint8.
+    """Give a function that reads windows of a raster: (x, y, w, h) inside it, to (bands, h, w) uint8; for one thread.
 
     Raises:
         FormatError: The file is damaged.

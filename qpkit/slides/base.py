@@ -37,7 +37,7 @@ class NotRgbError(FormatError):
 
 
 class SlideReader(Protocol):
-    """What the reader of a file format implements."""
+    """What the reader of a file format implements; threads share it."""
 
     info: SlideInfo
 

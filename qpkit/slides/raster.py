@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ from qpkit.slides.pixel_size import MAP_NOTE, UM_PER_TIFF_UNIT, with_pixel_size
 class RasterReader:
     """Reads windows of an 8-bit RGB, grey or palette picture, with alpha or without.
 
+    Threads may share it: GDAL's datasets know one thread at a time (rasterio's manual, "Concurrent processing"), so the
+    others wait.
+
     Args:
         path: The file.
         background: (red, green, blue) below transparent pixels.
@@ -36,7 +40,7 @@ class RasterReader:
     name: Final = "raster"
 
     def __init__(self, path: Path, *, background: tuple[int, int, int] = WHITE) -> None:
-        self._path, self._background = path, background
+        self._path, self._background, self._one_thread = path, background, threading.Lock()
         try:
             self._dataset = open_raster(path)
         except RasterioError as err:
@@ -80,7 +84,8 @@ class RasterReader:
         """Read a rectangle; transparent pixels become background. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, str(self._path))
         try:
-            pixels = self._dataset.read(window=Window(x, y, width, height))
+            with self._one_thread:
+                pixels = self._dataset.read(window=Window(x, y, width, height))
         except RasterioError as err:
             raise FormatError(f"{self._path}: pixels cannot be read ({err})") from err
         if self._palette is not None:

@@ -326,14 +326,24 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
-def test_threads_may_share_a_slide(large: Path) -> None:
-    reader = TiffReader(large)
-    whole = reader.read_level(0, x=0, y=0, width=700, height=500)
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("a.tif", "tiff"), ("a.tif", "openslide"), ("a.tif", "raster"), ("a.png", "raster"), ("a.jpg", "raster")],
+)
+def test_threads_may_share_a_slide(large: Path, name: str, reader: str) -> None:
+    path = large.with_name(name)
+    if name == "a.tif":
+        large.rename(path)
+    else:
+        Image.fromarray(tissue()).save(path)
+    slide = open_slide(path, reader=reader)
+    assert slide.reader.name == reader
+    whole = slide.reader.read_level(0, x=0, y=0, width=700, height=500)
     places = [(x, y) for y in range(0, 400, 37) for x in range(0, 600, 53)] * 4
 
     def matches(place: tuple[int, int]) -> bool:
         x, y = place
-        read = reader.read_level(0, x=x, y=y, width=97, height=91)
+        read = slide.reader.read_level(0, x=x, y=y, width=97, height=91)
         return np.array_equal(read, whole[y : y + 91, x : x + 97])
 
     with ThreadPoolExecutor(8) as pool:
