@@ -104,12 +104,13 @@ def predict_into_project(
         QpkitError: As `predict`; or the import could not work, which is said before anything is predicted.
     """
     with extra("train"):
+        from qpkit_train.inference.running.ensemble import with_members
         from qpkit_train.inference.running.opening import card_of
         from qpkit_train.inference.settings import PredictSettings
 
     opened, settings, imports = open_project(project), settings or PredictSettings(), imports or ImportSettings()
     inputs = slide_inputs([opened.path], slides)
-    require_importable(inputs, card_of(Path(run), settings).labels, opened, imports)
+    require_importable(inputs, card_of(*with_members(Path(run), settings)).labels, opened, imports)
     with SlideImporter(opened, imports) as importer:
         report = predict_inputs(
             Path(run),
@@ -141,7 +142,9 @@ def predict_inputs(
     """Predict slides, where `settings.within` says so only inside their annotations."""
     with extra("train"):
         from qpkit_train.inference.predict import predict as predict_sources
+        from qpkit_train.inference.running.ensemble import with_members
 
+    run, settings = with_members(run, settings)
     within = None if settings.within is None else areas_within(inputs, settings.within)
     report = predict_sources(
         run,

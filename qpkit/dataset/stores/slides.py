@@ -42,6 +42,8 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
         reader, series, to_bounds, steps, colors: How it was opened, as in SlideSource; steps as text.
         profiles_sha256: Of the files of ICC profiles that `colors` names, by path.
         metadata: Of the project's entry; empty in exports of earlier versions.
+        origin: Where its annotations are: the project, the GeoJSON file, or the folder of images and masks; "" in
+            exports of earlier versions.
     """
 
     name: str
@@ -59,6 +61,7 @@ class StreamedSlide(msgspec.Struct, kw_only=True):
     colors: Colors = AS_IN_FILE
     profiles_sha256: dict[str, str] = {}
     metadata: dict[str, str] = {}
+    origin: str = ""
 
 
 def path_beside(path: Path, out: Path) -> str:

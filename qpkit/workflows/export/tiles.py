@@ -219,6 +219,7 @@ def _slide_row(job: SlideJob, out: Path) -> StreamedSlide:
         colors=job.item.source.colors,
         profiles_sha256={str(file): sha256(file) for file in job.item.source.colors.files},
         metadata=dict(job.item.metadata),
+        origin=str(job.item.origin or ""),
     )
 
 

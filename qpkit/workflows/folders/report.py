@@ -115,7 +115,7 @@ def folder_info(plan: FolderPlan, report: FolderReport, out: Path) -> dict[str, 
         "settings": {**plan.settings.to_builtins(), "split": plan.split_by, "tile_size_px": plan.tile_size},
         "versions": versions(),
         "inputs": [_input_row(picture) for picture in plan.pictures],
-        "slides": [msgspec.to_builtins(_slide_row(picture, out)) for picture in plan.pictures],
+        "slides": [msgspec.to_builtins(_slide_row(picture, plan, out)) for picture in plan.pictures],
         "report": msgspec.to_builtins(told, str_keys=True),
     }
 
@@ -132,7 +132,7 @@ def _input_row(picture: Picture) -> dict[str, str]:
     }
 
 
-def _slide_row(picture: Picture, out: Path) -> StreamedSlide:
+def _slide_row(picture: Picture, plan: FolderPlan, out: Path) -> StreamedSlide:
     path = picture.pair.image.resolve()
     return StreamedSlide(
         name=picture.name,
@@ -142,4 +142,5 @@ def _slide_row(picture: Picture, out: Path) -> StreamedSlide:
         mpp=picture.mpp,
         width=picture.width,
         height=picture.height,
+        origin=str(plan.folder.resolve()),
     )

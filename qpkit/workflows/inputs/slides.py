@@ -46,6 +46,12 @@ class SlideInput:
             return self.entry.objects() if self.entry.has_data else []
         return [] if self.annotation_file is None else read_geojson(self.annotation_file)
 
+    @property
+    def origin(self) -> Path | None:
+        """The project or the GeoJSON file that its objects come from, absolute; None of a slide alone."""
+        file = self.annotation_file if self.entry is None else self.entry.files.project
+        return None if file is None else file.resolve()
+
     def hashes(self) -> dict[str, str]:
         """Tell the inputs apart: sha256 of the objects' file, a quick hash (size, both ends) of the slide's."""
         found = {"slide": self.source.path.name, "slide_quick_hash": quick_hash(self.source.path)}

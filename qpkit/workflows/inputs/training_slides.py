@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qpkit.dataset import read_tile_set
+from qpkit.dataset import TileSet, read_tile_set
 from qpkit.errors import ConfigError, FormatError, listed
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.workflows.inputs.slides import SlideInput
@@ -22,6 +22,24 @@ def splits_of_slides(tiles: Path) -> dict[str, set[str]]:
     for tile in read_tile_set(tiles).tiles:
         found[tile.slide].add(tile.split)
     return dict(found)
+
+
+def origins_of(tiles: TileSet) -> list[Path]:
+    """Where the annotations of a folder of tiles came from: projects, or a folder of images and masks.
+
+    Raises:
+        ConfigError: The tiles do not say it, or it is not there any more.
+    """
+    told = {str(row.get("origin") or "") for row in tiles.info.get("slides", [])}
+    found = [Path(text) for text in sorted(told)]
+    if not found or "" in told or any(path.suffix in (".geojson", ".json") for path in found):
+        raise ConfigError(
+            f"{tiles.root}: does not say in which project its annotations are; name it: ... {tiles.root.name} PROJECT"
+        )
+    gone = [str(path) for path in found if not path.exists()]
+    if gone:
+        raise ConfigError(f"{listed(gone)}: is not there any more; name the place: ... {tiles.root.name} PROJECT")
+    return found
 
 
 def training_notes(predictions: PredictionSet, slides: Sequence[SlidePrediction]) -> list[str]:

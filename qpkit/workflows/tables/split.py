@@ -183,7 +183,7 @@ def split_folds(
 
 
 def _known_metadata(tiles: TileSet, settings: SplitSettings, source: Path | None) -> Mapping[str, Mapping[str, str]]:
-    """Metadata by slide: of the source, or the patients that the table itself remembers.
+    """Metadata by slide: of the source, the patients of an earlier split, or what the export has written down.
 
     Raises:
         ConfigError: The rule needs metadata and there are none.
@@ -194,6 +194,9 @@ def _known_metadata(tiles: TileSet, settings: SplitSettings, source: Path | None
         patients = patients_of(tiles)
         key = settings.by.key
         return {t.slide: {key: patients[t.slide]} if t.slide in patients else {} for t in tiles.tiles}
+    told = metadata_of(tiles, None)
+    if any(settings.by.key in found for found in told.values()):
+        return told
     raise ConfigError(
         f"--by {settings.by}: the table does not know {settings.by.key!r}; add --metadata with the QuPath project or "
         "a CSV (first column the slide)"

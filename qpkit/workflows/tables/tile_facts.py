@@ -82,7 +82,8 @@ def metadata_of(tiles: TileSet, source: Path | None) -> dict[str, dict[str, str]
 
     Args:
         tiles: The table.
-        source: A QuPath project, or a CSV whose first column names slides or entry ids; None gives no metadata.
+        source: A QuPath project, or a CSV whose first column names slides or entry ids; None for what the
+            export has written down of the project's entries.
 
     Raises:
         ConfigError: A slide is not in it.
@@ -90,7 +91,8 @@ def metadata_of(tiles: TileSet, source: Path | None) -> dict[str, dict[str, str]
     """
     slides = {t.slide: t.entry for t in tiles.tiles}
     if source is None:
-        return {slide: {} for slide in slides}
+        told = {str(row["name"]): dict(row.get("metadata") or {}) for row in tiles.info.get("slides", [])}
+        return {slide: told.get(slide, {}) for slide in slides}
     known = _project_metadata(source) if is_project(source) else _csv_metadata(source)
     missing = [slide for slide, entry in slides.items() if slide not in known and entry not in known]
     if missing:
