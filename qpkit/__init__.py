@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from qpkit.qupath import write_geojson as write_geojson
     from qpkit.qupath.classifiers.settings import ClassifierSettings as ClassifierSettings
     from qpkit.qupath.geojson.checks.diagnosis import diagnose_geojson as diagnose_geojson
+    from qpkit.rounds.cross_validation.play import cross_validate as cross_validate
+    from qpkit.rounds.cross_validation.settings import CrossValidationSettings as CrossValidationSettings
     from qpkit.rounds.pseudo_labels.play import pseudo_label_rounds as pseudo_label_rounds
     from qpkit.rounds.pseudo_labels.settings import read_rounds as read_rounds
     from qpkit.rounds.simulate.settings import SimulateSettings as SimulateSettings
@@ -116,6 +118,8 @@ _HOMES: Final = {
         ),
         "qpkit.qupath.classifiers.settings": ("ClassifierSettings",),
         "qpkit.qupath.geojson.checks.diagnosis": ("diagnose_geojson",),
+        "qpkit.rounds.cross_validation.play": ("cross_validate",),
+        "qpkit.rounds.cross_validation.settings": ("CrossValidationSettings",),
         "qpkit.rounds.simulate.settings": ("SimulateSettings",),
         "qpkit.rounds.simulate.simulate": ("simulate",),
         "qpkit.rounds.pseudo_labels.play": ("pseudo_label_rounds",),

@@ -1,4 +1,4 @@
-"""qpkit cross-validate: a model for every fold, judged on slides it has not seen; compares recipes patient by patient."""
+"""qpkit cross-validate: trains a model for every fold, judges it on slides it has not seen, compares recipes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from qpkit.api.train import DEFAULT_RECIPE
 from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.cluster import parse_shard
 from qpkit.errors import ConfigError
+from qpkit.extras import extra
 from qpkit.rounds.cross_validation.page import number, with_ends
 from qpkit.rounds.cross_validation.play import CrossValidation, cross_validate
 from qpkit.rounds.cross_validation.settings import CrossValidationSettings
 from qpkit.slides import ReaderName
 from qpkit.workflows.inputs.settings import SlideSettings
+
+with extra("train"):
+    from qpkit_train.inference.settings import PredictSettings
 
 
 def command(
@@ -32,6 +36,7 @@ def command(
     out: Path = typer.Option(..., "-o", "--out", help="Folder to make, or to go on in."),
     *,
     settings: CrossValidationSettings,
+    prediction: PredictSettings,
     recipe: str = typer.Option(DEFAULT_RECIPE, help="Name of a shipped recipe (see: qpkit recipes) or a TOML file."),
     compare: str = typer.Option("", metavar="A,B,...", help="Several recipes on the same folds, compared in pairs."),
     setting: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. optim.lr=3e-4."),
@@ -49,6 +54,8 @@ def command(
     same command goes on where it was; any number of processes may run it at the same time, and share the folds.
     """
     start = time.perf_counter()
+    if prediction.others:
+        raise ConfigError("--with: each fold is judged by its own model; leave it out")
     names = [name.strip() for name in compare.split(",") if name.strip()]
     if names and recipe != DEFAULT_RECIPE:
         raise ConfigError("--compare names all recipes; leave out --recipe")
@@ -62,6 +69,7 @@ def command(
             overrides=setting,
             metadata=metadata,
             slides=SlideSettings(slide_mpp=slide_mpp, reader=reader),
+            prediction=prediction,
             shard=parse_shard(shard) if shard else None,
             on_progress=update,
         )
