@@ -19,8 +19,9 @@ from qpkit.cli.shared.flags import with_options
 
 _FOLDER: Final = Path(__file__).parents[1] / "verbs"
 
-_FIRST: Final = ("init", "run", "export", "import-tiles", "split", "stats", "preview", "train", "train-classifier", "recipes",
-                 "report", "predict", "export-model", "import-predictions", "evaluate", "review")  # fmt: skip
+_FIRST: Final = ("init", "run", "export", "import-tiles", "split", "stats", "preview", "train", "train-classifier",
+                 "recipes", "report", "predict", "export-model", "import-predictions", "evaluate",
+                 "review")  # fmt: skip
 """The loop, in its order; the others follow by name."""
 
 

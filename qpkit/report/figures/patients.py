@@ -43,8 +43,9 @@ def patients_png(panels: Mapping[str, Sequence[PatientColumn]], baselines: Mappi
         for at, column in enumerate(found):
             if column.mean is None:
                 continue
-            low, high = column.low or column.mean, column.high or column.mean
-            ends = [[column.mean - low], [high - column.mean]]
+            ends = None
+            if column.low is not None and column.high is not None:
+                ends = [[column.mean - column.low], [column.high - column.mean]]
             axes.errorbar([at + 0.12], [column.mean], yerr=ends, fmt="s", color="#c00000", capsize=4, markersize=5)
         if baselines.get(name) is not None:
             axes.axhline(float(baselines[name] or 0), color="#9a5b00", linestyle=":", linewidth=1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qpkit.errors import listed
 from qpkit.files import replace_file
 from qpkit.report.figures.patients import PatientColumn, patients_png
 from qpkit.report.pages.html import png_picture, render
@@ -19,13 +20,13 @@ def write_page(
 ) -> None:
     """Write cross-validation.html into the folder; it needs nothing beside it."""
     first = results[0]
-    patients = f"{len(first.patients)} {first.unit}{'s' if len(first.patients) > 1 else ''}"
+    unit = first.unit.lower()
     told = [line for result in results for line in result.notes]
     text = render(
         "cross_validation",
         title=f"Cross-validation: {', '.join(result.recipe for result in results)}",
-        subtitle=f"{patients}, {len(first.folds)} folds",
-        unit=first.unit,
+        subtitle=f"{len(first.patients)} {unit}(s), {len(first.folds)} folds",
+        unit=unit,
         notes=list(dict.fromkeys([*notes, *told])),
         scores=_scores(results),
         figure=png_picture(_figure(results)),
@@ -51,7 +52,7 @@ def _scores(results: Sequence[RecipeResult]) -> Table:
                     means["dice"].n,
                 ]
             )
-    unit = results[0].unit
+    unit = results[0].unit.lower()
     columns = ["recipe: class", f"Dice over {unit}s", "folds", "best baseline", "IoU", "precision", "recall"]
     return {"columns": [*columns, "lesion F1", f"{unit}s"], "rows": rows}
 
@@ -74,11 +75,15 @@ def _compared(pairs: Sequence[RecipeComparison]) -> Table | None:
 def _folds(results: Sequence[RecipeResult]) -> Table:
     names = results[0].classes
     rows = [
-        [f"{result.recipe} {fold}", *(number(found[name]["dice"]) for name in names if name in found)]
+        [
+            f"{result.recipe} {fold}",
+            listed(result.tested[fold]),
+            *(number(found[name]["dice"]) for name in names if name in found),
+        ]
         for result in results
         for fold, found in result.folds.items()
     ]
-    return {"columns": ["fold", *(f"Dice of {name}" for name in names)], "rows": rows}
+    return {"columns": ["fold", "tests", *(f"Dice of {name}" for name in names)], "rows": rows}
 
 
 def _figure(results: Sequence[RecipeResult]) -> bytes:

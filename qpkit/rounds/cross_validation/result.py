@@ -67,8 +67,9 @@ class RecipeResult:
             from the fold that tested the patient.
         means: By class, then metric: mean over patients with its bootstrap interval.
         folds: By fold ("fold-1"), class and metric: all pixels and lesions of the fold's test slides together.
+        tested: By fold: the slides that it tests.
         pooled: By class and metric: all pixels and lesions of all slides together.
-        baselines: By class: Dice of the best predictor that looks at nothing, on the same pixels.
+        baselines: By class: mean Dice over patients of the best predictor that looks at nothing.
         notes: What the user has to know.
     """
 
@@ -77,6 +78,7 @@ class RecipeResult:
     patients: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     means: Mapping[str, Mapping[str, Interval]]
     folds: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+    tested: Mapping[str, tuple[str, ...]]
     pooled: Mapping[str, Mapping[str, float | None]]
     baselines: Mapping[str, float | None]
     notes: tuple[str, ...]
@@ -127,7 +129,7 @@ def result_of(
     Raises:
         FormatError: One is missing or damaged.
     """
-    every = _read(whole)
+    every, each = _read(whole), {name: _read(path) for name, path in folds.items()}
     scopes = every.slides if unit == "slide" else every.groups[unit]
     patients = {scope.name: _scores(scope) for scope in scopes}
     pooled = _scores(every.pooled)
@@ -142,12 +144,10 @@ def result_of(
             }
             for name in pooled
         },
-        folds={name: _scores(_read(path).pooled) for name, path in folds.items()},
+        folds={name: _scores(found.pooled) for name, found in each.items()},
+        tested={name: tuple(slide.name for slide in found.slides) for name, found in each.items()},
         pooled=pooled,
-        baselines={
-            name: max((b.dice for b in found.values() if b.dice is not None), default=None)
-            for name, found in every.pooled.baselines.items()
-        },
+        baselines={name: _best_baseline(scopes, name) for name in every.pooled.baselines},
         notes=tuple(every.notes),
     )
 
@@ -205,6 +205,15 @@ def comparison_csv(comparisons: Sequence[RecipeComparison]) -> bytes:
                 [pair.recipe, pair.against, name, *ends, change.n, found.better, found.worse, _rounded(found.p)]
             )
     return csv_bytes(rows)
+
+
+def _best_baseline(scopes: Sequence[_Scope], name: str) -> float | None:
+    """The highest mean over patients of one and the same predictor."""
+    means = []
+    for predictor in scopes[0].baselines[name]:
+        known = [dice for scope in scopes if (dice := scope.baselines[name][predictor].dice) is not None]
+        means += [mean(known)] if known else []
+    return max(means, default=None)
 
 
 def _ends(result: RecipeResult, end: str) -> dict[str, dict[str, float | None]]:
