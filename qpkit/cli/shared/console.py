@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
+from rich.box import Box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,6 +27,12 @@ from rich.text import Text
 
 BROKEN = 2
 """Exit code of work that was done without some of its slides, because they cannot be read."""
+
+_RULE_BELOW_HEAD: Final = Box("    \n    \n ─  \n    \n    \n    \n    \n    \n")
+"""Lines of a table: one below the head, with a gap between columns."""
+
+_BETWEEN: Final = 2
+"""Characters between two columns of a table."""
 
 _LINE_SECONDS = 10.0
 """Between two plain progress lines when nobody watches."""
@@ -111,14 +119,44 @@ def _plain_lines(verb: str) -> Callable[[int, int, str], None]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int | None = None) -> None:
-    """Print a table, at most `width` characters wide; numbers stand right."""
-    grid = Table(title=Text(title), title_justify="left", title_style="bold")
-    for number, name in enumerate(columns):
-        numeric = bool(rows) and all(_is_number(row[number]) for row in rows)
-        grid.add_column(Text(name), justify="right" if numeric else "left")
-    for row in rows:
-        grid.add_row(*(Text(_cell(value)) for value in row))
-    out().print(grid, width=width)
+    """Print a table, at most `width` characters wide (that of the terminal); numbers stand right.
+
+    One that is wider is printed in parts, one below the other, each of which begins with the first column.
+    """
+    console = out()
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(cell_len(name), *(cell_len(row[i]) for row in cells), 0) for i, name in enumerate(columns)]
+    for number, part in enumerate(_parts(widths, width or console.width)):
+        shown = title if not number else f"{title} (continued)".strip()
+        grid = Table(
+            box=_RULE_BELOW_HEAD,
+            show_edge=False,
+            show_header=any(columns),
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for i in part:
+            numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
+            grid.add_column(Text(columns[i]), justify="right" if numeric else "left", overflow="fold")
+        for row in cells:
+            grid.add_row(*(Text(row[i]) for i in part))
+        if shown:
+            console.print(Text(shown, style="bold"))
+        console.print(grid, width=width)
+        console.print()
+
+
+def _parts(widths: Sequence[int], limit: int) -> list[list[int]]:
+    """Which columns stand side by side, so that no line is longer than `limit`, where one column allows it."""
+    parts: list[list[int]] = [[0]] if widths else []
+    room = limit - (widths[0] if widths else 0)
+    for i in range(1, len(widths)):
+        room -= widths[i] + _BETWEEN
+        if room < 0 and len(parts[-1]) > 1:
+            parts.append([0])
+            room = limit - widths[0] - widths[i] - _BETWEEN
+        parts[-1].append(i)
+    return parts
 
 
 def table_of(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -134,7 +172,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        return f"{value:.3g}" if abs(value) < 1e3 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
