@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import shapely
@@ -105,26 +107,20 @@ def info(tiles: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_killed_one_goes_on_and_jobs_share_the_folds(tiles: Path, tmp_path: Path, whole: CrossValidation) -> None:
-    def stop(done: int, total: int, text: str) -> None:
-        if text.startswith("2/3") and done:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        play(tiles, tmp_path / "killed", on_progress=stop)
-    assert not (tmp_path / "killed/scores.csv").exists()
-    assert play(tiles, tmp_path / "killed").missing == 0
-    assert scores(tmp_path / "killed") == scores(whole.root)
-    found = [play(tiles, tmp_path / "jobs", shard=(number, 2)) for number in (2, 1)]
-    assert [(part.missing, len(part.recipes)) for part in found] == [(2, 0), (0, 1)]
-    assert scores(tmp_path / "jobs") == scores(whole.root)
-
-
-def test_a_fold_that_another_process_has_is_left_to_it(tiles: Path, tmp_path: Path, whole: CrossValidation) -> None:
+def test_jobs_and_kills_share_the_folds(tiles: Path, tmp_path: Path, whole: CrossValidation) -> None:
+    """One job does a fold, one is killed in another that it had begun, one finds the third taken, and one ends it."""
     from qpkit_train.inference.sharing.claims import claimed
 
     out = tmp_path / "cv"
-    play(tiles, out, shard=(1, 3))
+    first = play(tiles, out, shard=(3, 3))
+    assert (first.missing, first.recipes) == (2, ()) and not (out / "scores.csv").exists()
+
+    def stop(done: int, total: int, text: str) -> None:
+        if text.startswith("1/3") and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(tiles, out, on_progress=stop)
     with claimed(out, "unet-resnet18-fold-2"):
         assert play(tiles, out).missing == 1
     assert play(tiles, out).missing == 0
@@ -141,12 +137,13 @@ def test_the_ensemble_is_the_mean_of_the_folds(tiles: Path, tmp_path: Path, whol
         assert (tmp_path / "one" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_recipes_are_compared_on_the_same_patients(tiles: Path, tmp_path: Path) -> None:
-    """A recipe beside a copy of itself: the same folds, no difference."""
+def test_recipes_are_compared_on_the_same_patients(tiles: Path, tmp_path: Path, whole: CrossValidation) -> None:
+    """A copy of the recipe is added: the same folds, no difference."""
     from qpkit_train.recipe.load import load_recipe
 
     recipe = load_recipe("unet-resnet18", NETWORK)
-    twin = type(recipe)(**{**{f: getattr(recipe, f) for f in recipe.__struct_fields__}, "name": "twin"})
+    twin = msgspec.structs.replace(recipe, name="twin")
+    shutil.copytree(whole.root, tmp_path / "cv")
     found = cross_validate(tiles, tmp_path / "cv", (recipe, twin), FOLDS)
     (pair,) = found.comparisons
     assert (pair.recipe, pair.against) == ("twin", "unet-resnet18")
@@ -158,7 +155,7 @@ def test_recipes_are_compared_on_the_same_patients(tiles: Path, tmp_path: Path) 
 
 def test_a_folder_of_images_and_masks(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for number in range(4):
+    for number in range(3):
         image = rng.integers(90, 230, (96, 128, 3), dtype=np.uint8)
         mask = np.zeros((96, 128), np.uint8)
         mask[20:60, 30 + 5 * number : 90] = 255
@@ -166,9 +163,9 @@ def test_a_folder_of_images_and_masks(tmp_path: Path) -> None:
             (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "set" / kind / f"p{number}.png")
     network = [word for setting in NETWORK for word in ("--set", setting)]
-    command = ["cross-validate", tmp_path / "set", "-o", tmp_path / "cv", "--folds", "4", "--recipe", "unet-resnet18"]
+    command = ["cross-validate", tmp_path / "set", "-o", tmp_path / "cv", "--folds", "3", "--recipe", "unet-resnet18"]
     assert run(*command, *network) == 0
-    assert len(read_predictions(tmp_path / "cv/unet-resnet18/predictions").slides) == 4
+    assert len(read_predictions(tmp_path / "cv/unet-resnet18/predictions").slides) == 3
     assert (tmp_path / "cv-tiles/tiles.parquet").is_file()
 
 

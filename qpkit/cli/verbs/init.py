@@ -31,7 +31,7 @@ def command(
     with progress("look") as update:
         found = look_at(place, on_progress=update)
     source = os.path.relpath(found.place.resolve(), out.resolve().parent)
-    if source.startswith(os.path.join("..", "..")):  # nothing that moves together
+    if Path(source).parts[:2] == ("..", ".."):  # nothing that moves together
         source = str(found.place.resolve())
     text = draft(found, name=out.name, source=source, out=out.stem, gpu=driver_check().state == "ok")
     replace_file(out, text.encode())

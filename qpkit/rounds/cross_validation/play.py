@@ -49,7 +49,7 @@ class CrossValidation:
 
     Args:
         root: Its folder.
-        recipes: Those whose folds are all done, in the order asked for.
+        recipes: Those whose folds are all done, in the order asked for; none while folds are missing.
         comparisons: Of every two of them.
         failed: (recipe and fold, reason) of what could not be trained, predicted or evaluated.
         missing: Folds that other processes still have to do; the last of them writes the tables.
@@ -120,10 +120,10 @@ def cross_validate(
     worker = _Worker(study, slides, judged, prediction)
     failed = worker.work(parts_of(list(study.folds()), shard), on_progress)
     with one_at_a_time(study.root):
-        done = [recipe for recipe in chosen if all(fold.is_done for fold in study.folds_of(recipe))]
-        results = tuple(worker.together(recipe, on_progress) for recipe in done)
-        pairs = compared(results, seed=judged.seed, resamples=judged.resamples)
         missing = sum(not fold.is_done for fold in study.folds()) - len(failed)
+        done = [recipe for recipe in chosen if all(fold.is_done for fold in study.folds_of(recipe))]
+        results = () if missing else tuple(worker.together(recipe, on_progress) for recipe in done)
+        pairs = compared(results, seed=judged.seed, resamples=judged.resamples)
         found = CrossValidation(
             root=study.root,
             recipes=results,
