@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Annotated, Final
 
 from qpkit.core.annotation import Annotation, PathClass, argb
@@ -14,6 +15,7 @@ from qpkit.errors import ConfigError, ProjectError, QpkitError, or_else
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, QpData
 from qpkit.settings import Flag, Settings, pairs_of
+from qpkit.workflows.inputs.slides import entries_where
 
 UNCLASSIFIED = ""
 """Selects objects without a class."""
@@ -160,6 +162,7 @@ def edit_objects(
     change: Change,
     *,
     entries: Sequence[str] = (),
+    where: Mapping[str, str] = MappingProxyType({}),
     dry_run: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> list[EntryEdit]:
@@ -170,6 +173,7 @@ def edit_objects(
         selection: Which objects.
         change: What becomes of them.
         entries: Only these entries, by name or id.
+        where: Only entries with these metadata; * and ? stand for any text.
         dry_run: Only count.
         on_progress: Called for each entry.
 
@@ -179,7 +183,7 @@ def edit_objects(
         ConfigError: No object of the chosen entries is selected, and its class, name, id or run is nowhere.
         FormatError: A file cannot be edited; entries before it are done, and it is named.
     """
-    chosen = project.chosen(entries)
+    chosen = entries_where(project.chosen(entries), where)
     if change.class_map:
         selection = replace(selection, classes=selection.classes or tuple(change.class_map))
     if change.move_to not in (None, ROOT) and not any(_has(entry, change.move_to or "") for entry in chosen):

@@ -34,7 +34,10 @@ from qpkit.workflows.inputs.server_arguments import arguments_of
 _BACKUPS: Final = (BACKUP_SUFFIX, ".backup", ".bkp")
 """Endings of qpkit's backups, and of QuPath's of projects and of data."""
 
-_REPORTS: Final = ("evaluation.json", "import.json", "convert.json", "compare.csv", "tiles.csv")
+_REPORTS: Final = (
+    "evaluation.json", "import.json", "convert.json", "cross-validation.json", "ensemble.json", "simulate.json",
+    "study.json", "compare.csv", "tiles.csv",
+)  # fmt: skip
 """What tells about the other folders that qpkit writes."""
 
 

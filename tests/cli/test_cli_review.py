@@ -61,3 +61,16 @@ def test_the_page_tells_slides_that_are_missing(
     assert run("review", project.path, "-o", tmp_path / "review.html") == 0
     assert "no picture" in capsys.readouterr().err
     assert "a.tif: x " in (tmp_path / "review.html").read_text()
+
+
+def test_verbs_take_entries_by_their_metadata(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the study, one patient is the test split."""
+    assert run("edit", study, "--all", "--lock", "--dry-run", "--where", "Split=test") == 0
+    assert capsys.readouterr().out.count("patient_") == 1
+    assert run("edit", study, "--all", "--lock", "--dry-run", "--where", "Split=tset") == 1
+    assert "did you mean 'test'" in capsys.readouterr().err
+    assert run("measure", study, "--where", "Split=test") == 0
+    out = capsys.readouterr().out
+    assert "patient_D.tif" in out and "patient_A.tif" not in out
+    assert run("doctor", study, "--where", "Split=test", "--json") in (0, 1)
+    assert "patient_A.tif" not in capsys.readouterr().out

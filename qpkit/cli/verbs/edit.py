@@ -11,12 +11,16 @@ from qpkit.cli.shared.console import progress, say, table, took
 from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.errors import ConfigError
 from qpkit.qupath import open_project
+from qpkit.settings import pairs_of
 from qpkit.workflows.edit import Change, Selection, edit_objects
 
 
 def command(
     project: Path = typer.Argument(..., help="QuPath project. Close it in QuPath first."),
     entry: list[str] = typer.Option([], help="Only this entry, by name or id (repeatable)."),
+    where: list[str] = typer.Option(
+        [], metavar="KEY=VALUE", help="Only entries with this metadata, such as Split=test (repeatable: all of it)."
+    ),
     *,
     selection: Selection,
     everything: bool = typer.Option(False, "--all", help="All objects."),
@@ -33,7 +37,9 @@ def command(
     if not dry_run:
         warn_of_stamps(opened)
     with progress("edit") as update:
-        done = edit_objects(opened, selection, change, entries=entry, dry_run=dry_run, on_progress=update)
+        done = edit_objects(
+            opened, selection, change, entries=entry, where=pairs_of(where), dry_run=dry_run, on_progress=update
+        )
     if not any(item.selected for item in done):
         say("note: no object fits; qpkit info shows the classes, upper and lower case count")
     title = "Would change" if dry_run else "Changed"

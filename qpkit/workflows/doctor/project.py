@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,7 +12,7 @@ from qpkit.errors import ProjectError, QpkitError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.qupath.project.images.relocation import Relocation, parse_relocation
-from qpkit.settings import Flag, Settings
+from qpkit.settings import Flag, Settings, pairs_of
 from qpkit.workflows.doctor.classes import (
     ClassUse,
     check_renames,
@@ -25,6 +25,7 @@ from qpkit.workflows.doctor.data import broken_project, data_findings, folder_fi
 from qpkit.workflows.doctor.findings import Finding, ProjectReport, Rename, check_kinds, in_order
 from qpkit.workflows.doctor.images import ImagePlaces, image_findings, image_places, stored_path
 from qpkit.workflows.doctor.objects import object_findings
+from qpkit.workflows.inputs.slides import entries_where
 
 
 def _relocations(texts: Sequence[str]) -> tuple[Relocation, ...]:
@@ -40,6 +41,8 @@ class DoctorSettings(Settings):
         search: Project: look for missing images below, by name and size in px (repeatable).
         rename: Project: --fix renames this class everywhere (repeatable).
         entries: Project: only these entries, by name or id (repeatable).
+        where: Project: only entries with this metadata, such as Split=test; * and ? stand for any text (repeatable: all
+            of it).
         only: Project: report and fix only this kind of finding, such as image-moved (repeatable); that a project does
             not open is always reported.
     """
@@ -48,6 +51,9 @@ class DoctorSettings(Settings):
     search: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = ()
     rename: Annotated[tuple[str, ...], Flag(name="--rename-class", metavar="OLD=NEW")] = ()
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
+    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
+        default_factory=dict
+    )
     only: Annotated[tuple[str, ...], Flag(metavar="KIND")] = ()
 
 
@@ -76,7 +82,7 @@ def examine_project(
     except QpkitError as err:
         broken = in_order(_only_told(broken_project(file, err), settings.only))
         return ProjectReport(path=file, version="", entries=0, objects=0, findings=broken, project=None)
-    entries = project.chosen(settings.entries)
+    entries = entries_where(project.chosen(settings.entries), settings.where)
     findings, objects = _findings(project, entries, settings, on_progress)
     return ProjectReport(
         path=project.path,

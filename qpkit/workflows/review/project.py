@@ -9,6 +9,7 @@ from qpkit.errors import ProjectError, or_else
 from qpkit.predictions.ledger import Ledger, read_ledgers
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Project
+from qpkit.workflows.inputs.slides import entries_where
 from qpkit.workflows.review.entry import gone_rows, review_entry
 from qpkit.workflows.review.result import Reviewed, ReviewReport, ReviewSettings
 
@@ -29,7 +30,7 @@ def review_project(
     start = time.perf_counter()
     ledgers, damaged = read_ledgers(project.path.parent)
     notes = [f"{text}: what reviewers deleted is not known" for text in damaged]
-    entries = project.chosen(settings.entries)
+    entries = entries_where(project.chosen(settings.entries), settings.where)
     rows: list[Reviewed] = []
     tick = Ticker(len(entries), on_progress)
     for entry in entries:

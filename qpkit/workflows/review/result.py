@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
-from qpkit.settings import Flag, Settings
+from qpkit.settings import Flag, Settings, pairs_of
 
 Outcome = Literal[
     "untouched", "accepted", "edited", "reclassified", "unsure", "split", "merged", "rejected",
@@ -36,10 +36,14 @@ class ReviewSettings(Settings):
     Args:
         runs: Only what this run imported, and what was drawn (repeatable).
         entries: Only this entry, by name or id (repeatable).
+        where: Only entries with this metadata, such as Split=test; * and ? stand for any text (repeatable: all of it).
     """
 
     runs: Annotated[tuple[str, ...], Flag(name="--run")] = ()
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
+    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

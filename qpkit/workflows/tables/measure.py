@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,7 +19,8 @@ from qpkit.ops.vectors.areas import class_areas, class_of, filled_area, united
 from qpkit.predictions import PredictionSet, read_predictions
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, QpData
-from qpkit.settings import Flag, Settings
+from qpkit.settings import Flag, Settings, pairs_of
+from qpkit.workflows.inputs.slides import entries_where
 from qpkit.workflows.tables.measured_rasters import places_of_raster
 from qpkit.workflows.tables.places import Measured, MeasureReport, Place, rows_of, sum_of, together
 
@@ -36,12 +37,16 @@ class MeasureSettings(Settings):
         region: Class of the annotations that are measured one by one, such as "Region*" (repeatable).
         patient: Metadata key that names the patient. Default: Patient, where an image has it.
         entries: Only this entry, by name or id (repeatable).
+        where: Only entries with this metadata, such as Split=test; * and ? stand for any text (repeatable: all of it).
     """
 
     what: Annotated[str, Flag(name="--of", metavar="annotations|predictions|DIR")] = ANNOTATIONS
     region: tuple[str, ...] = ("Region*",)
     patient: str = "Patient"
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
+    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
+        default_factory=dict
+    )
 
 
 def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgress = no_progress) -> MeasureReport:
@@ -65,7 +70,7 @@ def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgr
     of_patient: dict[str, list[Place]] = defaultdict(list)
     notes: list[str] = []
     unknown: list[str] = []
-    entries = project.chosen(settings.entries)
+    entries = entries_where(project.chosen(settings.entries), settings.where)
     tick = Ticker(len(entries), on_progress)
     for entry in entries:
         places = _places(entry, settings, rasters)
@@ -111,7 +116,7 @@ def write_measurements(project: Project, report: MeasureReport, settings: Measur
     """
     prefix = "" if settings.what == ANNOTATIONS else "Predicted "
     changed = 0
-    for entry in project.chosen(settings.entries):
+    for entry in entries_where(project.chosen(settings.entries), settings.where):
         own = [row for row in report.rows if row.level == "region" and row.slide == entry.name]
         if not own:
             continue
