@@ -34,6 +34,7 @@ from qpkit_train.augment.transforms.color import Color
 from qpkit_train.data.batches import TileReader
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.recipe.settings import AugmentConfig
+from qpkit_train.train_style import train_style
 from qpkit_train.run_folder.run import load_run
 
 NONE = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
@@ -49,6 +50,7 @@ WAYS: dict[str, Mapping[str, object]] = {
     "fourier": {**NONE, "style": 1, "style_p": 0.5, "style_way": '"fourier"'},
     "randstain": {**NONE, "style": 1, "style_p": 0.5, "style_way": '"randstain"'},
     "macenko from targets": {**NONE, "style": 1, "style_p": 0.5, "style_way": '"macenko"', "style_from": "TARGETS"},
+    "learned from targets": {**NONE, "style": 1, "style_p": 0.5, "style_way": '"network"', "style_from": "LEARNED"},
     "heavy and randstain": {**HEAVY, "style": 1, "style_p": 0.5, "style_way": '"randstain"'},
 }
 
@@ -130,7 +132,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     first: dict[str, float] = {}
     for way in options.ways.split(","):
         scores: list[dict[str, float]] = []
-        how = [f"augment.{name}={_said(value, options.targets)}" for name, value in WAYS[way].items()]
+        how = [f"augment.{name}={_said(value, options, tiles)}" for name, value in WAYS[way].items()]
         for seed in range(options.seeds):
             run = trained(
                 tiles.root, options.out / f"{way}-{seed}",
@@ -145,8 +147,15 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
             yield row(title, mean(each), "Dice", against="no augmentation of colour", ratio=mean(each) / first[name])
 
 
-def _said(value: object, targets: Path) -> object:
-    return f'"{targets}"' if value == "TARGETS" else value
+def _said(value: object, options: argparse.Namespace, tiles: TileSet) -> object:
+    if value == "TARGETS":
+        return f'"{options.targets}"'
+    if value != "LEARNED":
+        return value
+    learned = options.out / "learned-style"
+    if not learned.exists():
+        train_style(tiles.root, options.targets, learned)
+    return f'"{learned}"'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
