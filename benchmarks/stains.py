@@ -34,8 +34,8 @@ from qpkit_train.augment.transforms.color import Color
 from qpkit_train.data.batches import TileReader
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.recipe.settings import AugmentConfig
-from qpkit_train.train_style import train_style
 from qpkit_train.run_folder.run import load_run
+from qpkit_train.train_style import train_style
 
 NONE = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 HEAVY = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.5, "hue": 0.1, "stain": 0.4}
