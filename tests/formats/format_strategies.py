@@ -155,6 +155,8 @@ def left_of(item: Annotation, lost: Mapping[str, str]) -> list[Annotation]:
     parts = [part for part in parts if gone.get(part.geom_type) not in lost]
     if "polyline" in lost:
         parts = [part for part in parts if part.geom_type != "LineString" or len(part.coords) == 2]
+    if lost.get("holes") == "holes left out":  # some formats write them in another way
+        parts = [shapely.Polygon(p.exterior) if isinstance(p, shapely.Polygon) else p for p in parts]
     return [replace(kept, geometry=part, shape=_shape(part, item, lost)) for part in parts]
 
 
