@@ -49,6 +49,7 @@ class Format:
         recognises_file: path -> whether a file is one of it that is neither XML nor JSON; for those that share endings.
         ending_is_enough: Whether an ending that no other format has says the format; else the content is looked at.
         fields: Which fields of a file its reader reads; None where files have no named fields.
+        folder: Whether what is called a file here is a folder.
         several: Whether one file holds the objects of many images.
         one_in_folders: Whether each image gets a file of its own in a folder, although `several`.
         needs_centre: Whether it needs to know where the image lies on the glass.
@@ -71,6 +72,7 @@ class Format:
     recognises_file: Callable[[Path], bool] | None = None
     ending_is_enough: bool = True
     fields: Fields | None = None
+    folder: bool = False
     several: bool = False
     one_in_folders: bool = False
     needs_centre: bool = False

@@ -31,6 +31,8 @@ INFO_NAME: Final = "convert.json"
 """In every folder that convert makes: its files, and what was lost."""
 
 
+_FOLDER_ENDINGS: Final = tuple(suffix for item in ALL_FORMATS if item.folder for suffix in item.suffixes)
+
 PREDICTIONS: Final = "predictions"
 """What a folder of predictions is called; it is only read."""
 
@@ -150,12 +152,12 @@ def convert(
 
 def _read(source: Path, settings: ConvertSettings, facts: ImageFacts, choices: Choices) -> tuple[list[Drawing], str]:
     """Read a file, or all files of a folder that are of a known format; gives also what they are."""
-    if not source.is_dir():
+    if not source.is_dir() or source.name.lower().endswith(_FOLDER_ENDINGS):
         format_ = _format(source, settings.source_format, reading=True)
         return format_.read(source, facts, choices), format_.name
     endings = tuple(suffix for item in ALL_FORMATS for suffix in item.suffixes)
-    there = sorted(path for path in source.iterdir() if path.is_file() and path.name != INFO_NAME)
-    files = [path for path in there if path.name.lower().endswith(endings)]
+    there = [path for path in sorted(source.iterdir()) if path.name != INFO_NAME]
+    files = [p for p in there if p.name.lower().endswith(endings if p.is_file() else _FOLDER_ENDINGS)]
     if not files:
         raise ProjectError(f"{source}: neither a QuPath project nor files of annotations in this folder")
     drawings: list[Drawing] = []

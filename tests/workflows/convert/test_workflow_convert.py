@@ -405,10 +405,10 @@ def test_many_entries_of_one_name_get_files_of_their_own(study: Path, tmp_path: 
 def test_predictions_come_back_pixel_for_pixel_from_formats_of_pixels(tmp_path: Path, downsample: float) -> None:
     hd = pytest.importorskip("highdicom", reason="pip install 'qpkit[dicom]'")
     made = predictions_made_up(tmp_path / "made", downsample)
-    for name in ("labels", "dicom-seg", "dicom-ann"):
+    for name in ("labels", "dicom-seg", "dicom-ann", "ome-zarr"):
         report = convert(tmp_path / "made", tmp_path / name, ConvertSettings(target_format=name))
         assert (report.source_format, [i.image for i in report.images]) == (PREDICTIONS, ["a.svs", "empty.svs"])
-        assert report.losses.get(NO_FILE, 0) == (name != "labels")
+        assert report.losses.get(NO_FILE, 0) == name.startswith("dicom")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "labels" / "a.svs.png")), made)
     seg = hd.seg.segread(tmp_path / "dicom-seg" / "a.svs.dcm")
     for number in seg.segment_numbers:
@@ -417,9 +417,13 @@ def test_predictions_come_back_pixel_for_pixel_from_formats_of_pixels(tmp_path: 
         assert seg.get_segment_description(number).algorithm_type.value == "AUTOMATIC"
     groups = hd.ann.annread(tmp_path / "dicom-ann" / "a.svs.dcm").get_annotation_groups()
     assert {(g.label, g.algorithm_type.value) for g in groups} == {("Tumor", "AUTOMATIC"), ("Stroma", "AUTOMATIC")}
+    zarr = pytest.importorskip("zarr", reason="pip install 'qpkit[zarr]'")
+    assert np.array_equal(zarr.open_group(tmp_path / "ome-zarr" / "a.svs.ome.zarr", mode="r")["labels/classes/0"], made)
     # A folder that convert made is a source.
-    again = convert(tmp_path / "dicom-seg", tmp_path / "again", ConvertSettings(target_format="geojson"))
-    assert [i.image for i in again.images] == ["a.svs"]
+    for name, there in (("dicom-seg", ["a.svs"]), ("ome-zarr", ["a.svs", "empty.svs"])):
+        stated = ConvertSettings(target_format="geojson", mpp=0.25)
+        again = convert(tmp_path / name, tmp_path / f"again {name}", stated)
+        assert [i.image for i in again.images] == there
 
 
 def predictions_made_up(root: Path, downsample: float) -> np.ndarray:
