@@ -72,7 +72,7 @@ def test_a_new_format_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_names_and_places_are_given_once() -> None:
     assert [item.name for item in ALL_FORMATS] == [
         *("qpdata", "geojson", "asap", "imagescope", "halo", "ndpa", "coco", "darwin"),
-        *("gpkg", "parquet", "shapefile", "labels", "dicom-ann", "dicom-seg", "ome-zarr"),
+        *("gpkg", "parquet", "shapefile", "labels", "dicom-ann", "dicom-seg", "spatialdata", "ome-zarr"),
     ]
     assert [item for item in ALL_FORMATS if item in FORMATS] == list(FORMATS)
     for changed in ({"name": "new"}, {"order": 1}):

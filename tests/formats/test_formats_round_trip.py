@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import shapely
-from format_strategies import CLASSES, IMAGE, PLAIN, drawings, left_of
+from format_strategies import CLASSES, IMAGE, PLAIN, drawings, left_of, runnable
 from hypothesis import given, settings
 
 from qpkit.core.annotation import Annotation
@@ -23,7 +23,7 @@ from qpkit.formats.shared.dicom_slides import MADE_UP
 from qpkit.formats.shared.drawing import Choices, Drawing
 from qpkit.formats.shared.xml_files import printable
 
-VECTOR = [item for item in FORMATS if not item.needs_labels]
+VECTOR = runnable(item for item in FORMATS if not item.needs_labels)
 AS_POLYGONS = Choices(segmentation="polygon")
 
 
@@ -118,7 +118,7 @@ def _order(item: Annotation) -> tuple[str, str, str, str]:
     )
 
 
-@pytest.mark.parametrize("format_", FORMATS, ids=lambda item: item.name)
+@pytest.mark.parametrize("format_", runnable(FORMATS), ids=lambda item: item.name)
 def test_a_format_holds_metadata_or_counts_that_it_does_not(format_: Format, tmp_path: Path) -> None:
     item = Annotation(geometry=shapely.box(9, 9, 50, 50), path_class=CLASSES[1], metadata={"by\x00": "A", "odd": ""})
     choices = Choices(labels=default_label_map(CLASSES[1:2]), downsample=1.0, offset=(0.0, 0.0))
