@@ -13,7 +13,7 @@ import shapely
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.labels import LabelClass, LabelMap
-from qpkit.errors import ConfigError, FormatError, ProjectError
+from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.formats.plugins import ome_zarr
 from qpkit.formats.registry import FORMATS, format_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
@@ -116,6 +116,20 @@ def test_labels_of_qpkit_predict_are_read_too(tmp_path: Path) -> None:
     (found,) = ome_zarr.read(tmp_path / "a.ome.zarr", IMAGE, Choices())
     again = draw_labels(replace(DRAWING, objects=found.objects), Choices(labels=LABELS, downsample=4.0), what="").mask
     assert np.array_equal(again, mask)
+
+
+def test_a_slide_of_that_name_is_never_replaced(tmp_path: Path) -> None:
+    from qpkit.qupath import write_geojson
+    from qpkit.workflows.convert.convert import convert
+    from qpkit.workflows.convert.settings import ConvertSettings
+
+    slide = tmp_path / "slide.ome.zarr"
+    make_image(slide, np.zeros((3, 4, 4), np.uint8))
+    write_geojson(tmp_path / "a.geojson", DRAWING.objects)
+    stated = ConvertSettings(target_format="ome-zarr", size=(3000, 2500), mpp=0.25, overwrite=True)
+    with pytest.raises(OutputError, match="never replaced"):
+        convert(tmp_path / "a.geojson", slide, stated)
+    assert (slide / "0").is_dir()
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:

@@ -123,8 +123,7 @@ def _for_qupath(run: Path, project: Path, settings: ClassifierSettings, start: f
 
 
 def _for_bioimageio(run: Path, out: Path, publish: PublishSettings, start: float) -> None:
-    with extra("train"):
-        from qpkit_train.publishing.bioimageio import export_bioimageio
+    from qpkit.api.export_model import export_bioimageio
 
     if out.suffix.lower() != ".zip":
         raise ConfigError(f"{out}: a package of bioimage.io is a zip; its name has to end in .zip")
@@ -137,8 +136,7 @@ def _for_bioimageio(run: Path, out: Path, publish: PublishSettings, start: float
 
 
 def _for_huggingface(run: Path, out: Path, publish: PublishSettings, start: float, *, overwrite: bool) -> None:
-    with extra("train"):
-        from qpkit_train.publishing.hugging_face import export_hugging_face
+    from qpkit.api.export_model import export_hugging_face
 
     report = export_hugging_face(run, out, publish, overwrite=overwrite)
     say_all("note: ", report.notes)

@@ -58,7 +58,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     place = drawn.place
     unit = 1.0 if mpp is None else mpp
     try:
-        with new_folder(path, marker=MARKER, overwrite=True) as folder:
+        with new_folder(path, marker=MARKER) as folder:
             root = zarr.create_group(folder, zarr_format=3)
             root.attrs["ome"] = {"version": VERSION}
             group = root.create_group(GROUP)
@@ -203,6 +203,7 @@ FORMAT: Final = Format(
     write=write,
     cannot_hold=CANNOT_HOLD,
     needs_labels=True,
+    never_replaced="choose another name, or delete it: there may be a slide in it",
     rule="a folder with the group `labels` and in it the label image `classes`, in levels, with names and colours "
     "(`image-label`), drawn as a label image; its scale is um. Read are also 0.4 and a folder that is itself a label "
     "image (`qpkit predict --ome-zarr`); a class is the property `class`. Numbered objects are not read.",

@@ -93,7 +93,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
     with _quietly():
         store = library.SpatialData(**_elements(areas, drawn, drawing.image))
         store.attrs["qpkit"] = {"image": drawing.image.name, "um_per_px": drawing.image.mpp}
-        with new_folder(path, marker=MARKER, overwrite=True) as folder:
+        with new_folder(path, marker=MARKER) as folder:
             try:
                 store.write(folder / "made")
                 for item in (folder / "made").iterdir():
@@ -217,6 +217,7 @@ FORMAT: Final = Format(
     read=read,
     write=write,
     cannot_hold=CANNOT_HOLD,
+    never_replaced="choose another name, or delete it: there may be a slide in it",
     rule="areas are the shapes `annotations`, with a column for each measurement as in GeoParquet; with `--labels`, "
     "and of predictions, they are the label image `classes`, too, with a table of names and colours. The coordinate "
     "system `global` is level-0 px, `um` is um. Read are shapes of any store, in `global`.",

@@ -81,6 +81,8 @@ def draw_labels(drawing: Drawing, choices: Choices, *, what: str) -> DrawnLabels
         tile = Tile(col=0, row=0, x=0, y=top, width=columns, height=tall, downsample=downsample)
         mask[top : top + tall] = painting.draw(tile)
     losses = count_losses(drawing.objects, CANNOT_HOLD) + _audit_losses(painting, labels)
+    if drawing.downsample == downsample and not (x or y):
+        losses.pop(AS_PIXELS, None)  # they come from these very pixels
     return DrawnLabels(mask, labels, Place(x, y, downsample), losses)
 
 
