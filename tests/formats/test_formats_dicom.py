@@ -106,6 +106,7 @@ def test_a_segmentation_has_the_pixels_of_the_label_image(tmp_path: Path, downsa
     assert [float(v) for v in measures.PixelSpacing] == pytest.approx([0.25e-3 * downsample] * 2)
     (read,) = dicom_seg.read(tmp_path / "s.dcm", ImageFacts(), Choices())
     assert read.notes == {FROM_FILE: 1}
+    assert read.image.name == "slide.svs"
     put(dicom_seg, tmp_path / "again.dcm", *read.objects, downsample=downsample)
     again = hd.seg.segread(tmp_path / "again.dcm")
     assert np.array_equal(again.pixel_array, seg.pixel_array)

@@ -35,7 +35,7 @@ from qpkit.formats.shared.dicom_codes import (
     read_color,
     type_code,
 )
-from qpkit.formats.shared.dicom_slides import MAKER, highdicom, is_dicom, read_dataset, slide_of
+from qpkit.formats.shared.dicom_slides import MAKER, highdicom, is_dicom, read_dataset, slide_of, text_of, with_name
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.outlines import area_shape, is_box, open_ring, pieces
 
@@ -103,6 +103,7 @@ def write(path: Path, drawings: Sequence[Drawing], _: Choices) -> Counter[str]:
         series_instance_uid=hd.UID(),
         sop_instance_uid=hd.UID(),
         content_label="QUPATH",
+        content_description=text_of(drawing.image.name or "") or None,
         specific_character_set="ISO_IR 192",
         **MAKER,
     )
@@ -172,7 +173,7 @@ def read(path: Path, image: ImageFacts, _: Choices) -> list[Drawing]:
         objects = [item for group in found.get_annotation_groups() for item in _objects(group, notes)]
     except (ValueError, AttributeError, KeyError, IndexError, TypeError) as err:
         raise FormatError(f"{path}: damaged DICOM annotations ({err})") from err
-    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+    return [Drawing(objects=tuple(objects), image=with_name(image, dataset), notes=+notes)]
 
 
 def _objects(group: Any, notes: Counter[str]) -> Iterator[Annotation]:

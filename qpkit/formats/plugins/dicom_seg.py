@@ -33,7 +33,16 @@ from qpkit.formats.shared.dicom_codes import (
     read_color,
     type_code,
 )
-from qpkit.formats.shared.dicom_slides import MAKER, DicomSlide, highdicom, is_dicom, read_dataset, slide_of
+from qpkit.formats.shared.dicom_slides import (
+    MAKER,
+    DicomSlide,
+    highdicom,
+    is_dicom,
+    read_dataset,
+    slide_of,
+    text_of,
+    with_name,
+)
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.drawn_labels import CANNOT_HOLD, DrawnLabels, draw_labels
 from qpkit.formats.shared.label_place import PLACE_KEY, place_of, place_text
@@ -76,6 +85,7 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
         series_instance_uid=hd.UID(),
         sop_instance_uid=hd.UID(),
         content_label="QUPATH",
+        content_description=text_of(drawing.image.name or "") or None,
         tile_pixel_array=True,
         tile_size=(TILE_PX, TILE_PX),
         dimension_organization_type="TILED_SPARSE",
@@ -164,7 +174,7 @@ def read(path: Path, image: ImageFacts, choices: Choices) -> list[Drawing]:
                 objects.append(Annotation(geometry=moved, shape=area_shape(moved), path_class=path_class))
     except (ValueError, AttributeError, KeyError, IndexError, TypeError, RuntimeError) as err:
         raise FormatError(f"{path}: damaged DICOM segmentation ({err})") from err
-    return [Drawing(objects=tuple(objects), image=image, notes=+notes)]
+    return [Drawing(objects=tuple(objects), image=with_name(image, dataset), notes=+notes)]
 
 
 def _sized(path: Path, dataset: Any, image: ImageFacts, choices: Choices) -> Choices:

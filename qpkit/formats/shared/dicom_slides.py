@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,6 +103,13 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
         return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, NotImplementedError) as err:
         raise FormatError(f"{path}: not a DICOM file that can be read ({err})") from err
+
+
+def with_name(image: ImageFacts, dataset: Any) -> ImageFacts:
+    """Take the image's name from a file that qpkit wrote, where nobody said another one."""
+    name = dataset.get("ContentDescription")
+    is_ours = dataset.get("Manufacturer") == MAKER["manufacturer"]
+    return replace(image, name=str(name)) if image.name is None and is_ours and name else image
 
 
 def slide_of(image: ImageFacts) -> DicomSlide:

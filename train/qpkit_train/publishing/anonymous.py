@@ -34,7 +34,7 @@ def anonymous(run: Run) -> Run:
 
 def anonymous_file(file: RunFile) -> RunFile:
     """As `anonymous`, for run.json alone."""
-    tiles = {key: file.tiles[key] for key in _OF_TILES if key in file.tiles}
+    tiles: dict[str, Any] = {key: file.tiles[key] for key in _OF_TILES if key in file.tiles}
     if "colors" in file.tiles:
         tiles["colors"] = [_colors(shown) for shown in file.tiles["colors"]]
     return msgspec.structs.replace(
