@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qpkit.api.evaluate import evaluate as evaluate
     from qpkit.api.export import export as export
     from qpkit.api.export import export_shard as export_shard
+    from qpkit.api.export_model import export_bioimageio as export_bioimageio
+    from qpkit.api.export_model import export_hugging_face as export_hugging_face
     from qpkit.api.export_model import export_pixel_classifier as export_pixel_classifier
     from qpkit.api.import_predictions import import_predictions as import_predictions
     from qpkit.api.import_predictions import undo_import as undo_import
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from qpkit_train.encoder_look import encoder_look as encoder_look
     from qpkit_train.inference.prompts.settings import PromptSettings as PromptSettings
     from qpkit_train.inference.settings import PredictSettings as PredictSettings
+    from qpkit_train.publishing.settings import PublishSettings as PublishSettings
     from qpkit_train.recipe.load import load_recipe as load_recipe
     from qpkit_train.recipe.settings import Recipe as Recipe
     from qpkit_train.unsupervised.propose_settings import ProposeSettings as ProposeSettings
@@ -93,7 +96,7 @@ _HOMES: Final = {
     for home, names in {
         "qpkit.api.evaluate": ("evaluate",),
         "qpkit.api.export": ("export", "export_shard"),
-        "qpkit.api.export_model": ("export_pixel_classifier",),
+        "qpkit.api.export_model": ("export_bioimageio", "export_hugging_face", "export_pixel_classifier"),
         "qpkit.api.import_predictions": ("import_predictions", "undo_import"),
         "qpkit.api.import_tiles": ("import_tiles",),
         "qpkit.api.predict": ("predict", "predict_into_project"),
@@ -154,6 +157,7 @@ _HOMES: Final = {
         "qpkit_train.encoder_look": ("encoder_look",),
         "qpkit_train.inference.prompts.settings": ("PromptSettings",),
         "qpkit_train.inference.settings": ("PredictSettings",),
+        "qpkit_train.publishing.settings": ("PublishSettings",),
         "qpkit_train.recipe.load": ("load_recipe",),
         "qpkit_train.recipe.settings": ("Recipe",),
         "qpkit_train.unsupervised.propose_settings": ("ProposeSettings",),

@@ -1,10 +1,11 @@
-"""A trained model as a pixel classifier of QuPath: the network, checked in OpenCV, put into a project."""
+"""A trained model for other programs: QuPath's pixel classifier, a package of bioimage.io, a folder of Hugging Face."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qpkit.api.shared import AnyPath
 from qpkit.errors import ConfigError
@@ -13,6 +14,11 @@ from qpkit.qupath import open_project
 from qpkit.qupath.classifiers.in_project import put_pixel_classifier, require_name
 from qpkit.qupath.classifiers.pixel_classifier import IGNORE, PixelClassifier, classes_of_channels
 from qpkit.qupath.classifiers.settings import ClassifierSettings, is_file_name
+
+if TYPE_CHECKING:
+    from qpkit_train.publishing.bioimageio import BioimageioReport
+    from qpkit_train.publishing.hugging_face import HuggingFaceReport
+    from qpkit_train.publishing.settings import PublishSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +120,43 @@ def _differences(classifier: PixelClassifier) -> Iterator[str]:
     starred = [str(item) for item in classifier.classes if item != IGNORE and str(item).endswith("*")]
     if starred:
         yield f"QuPath makes no objects of {', '.join(starred)}, as of every class whose name ends in *"
+
+
+def export_bioimageio(run: AnyPath, path: AnyPath, settings: PublishSettings | None = None) -> BioimageioReport:
+    """Write a run's best model as a package of bioimage.io.
+
+    Args:
+        run: Run folder of `train`.
+        path: The zip to write.
+        settings: Licence, authors, title.
+
+    Raises:
+        MissingExtraError: torch, onnx, onnxruntime or bioimageio.spec is not installed.
+        QpkitError: As `qpkit_train.publishing.bioimageio.export_bioimageio` says.
+    """
+    with extra("train"):
+        from qpkit_train.publishing import bioimageio
+        from qpkit_train.publishing.settings import PublishSettings
+    return bioimageio.export_bioimageio(Path(run), Path(path), settings or PublishSettings())
+
+
+def export_hugging_face(
+    run: AnyPath, folder: AnyPath, settings: PublishSettings | None = None, *, overwrite: bool = False
+) -> HuggingFaceReport:
+    """Write a run's best model as a folder for huggingface.co, which `predict` takes, too.
+
+    Args:
+        run: Run folder of `train`.
+        folder: The folder to make.
+        settings: Licence, authors, title.
+        overwrite: Replace such a folder; anything else stays.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        QpkitError: As `qpkit_train.publishing.hugging_face.export_hugging_face` says.
+    """
+    with extra("train"):
+        from qpkit_train.publishing import hugging_face
+        from qpkit_train.publishing.settings import PublishSettings
+    how = settings or PublishSettings()
+    return hugging_face.export_hugging_face(Path(run), Path(folder), how, overwrite=overwrite)

@@ -43,7 +43,7 @@ def predict(
 
     Args:
         run: Run folder of `train`; or an .onnx file of qpkit export-model or a .toml file that describes another ONNX
-            model, which need no torch.
+            model, which need no torch; or a folder of export-model --for huggingface, or hf:OWNER/NAME.
         paths: QuPath projects or slide files.
         out: Folder to make: rasters and predictions.json.
         settings: How they are predicted.
@@ -60,10 +60,12 @@ def predict(
     """
     with extra("train"):
         from qpkit_train.inference.settings import PredictSettings
+        from qpkit_train.publishing.hub import local_model
 
+    model = local_model(Path(run))
     inputs = slide_inputs([Path(path) for path in paths], slides)
     return predict_inputs(
-        Path(run),
+        model,
         inputs,
         Path(out),
         settings or PredictSettings(),
@@ -107,13 +109,15 @@ def predict_into_project(
         from qpkit_train.inference.running.ensemble import with_members
         from qpkit_train.inference.running.opening import card_of
         from qpkit_train.inference.settings import PredictSettings
+        from qpkit_train.publishing.hub import local_model
 
+    model = local_model(Path(run))
     opened, settings, imports = open_project(project), settings or PredictSettings(), imports or ImportSettings()
     inputs = slide_inputs([opened.path], slides)
-    require_importable(inputs, card_of(*with_members(Path(run), settings)).labels, opened, imports)
+    require_importable(inputs, card_of(*with_members(model, settings)).labels, opened, imports)
     with SlideImporter(opened, imports) as importer:
         report = predict_inputs(
-            Path(run),
+            model,
             inputs,
             Path(out),
             settings,

@@ -67,6 +67,13 @@ def format_of(path: Path, formats: Sequence[Format], *, reading: bool) -> Format
             return _recognised(path, root, [(i, i.recognises_xml) for i in formats], f" (root <{root.tag}>)")
         if any(item.recognises_json is not None for item in fitting):
             return _recognised(path, read_json(path), [(i, i.recognises_json) for i in formats], "")
+        binary = [item for item in fitting if item.recognises_file is not None]
+        for item in binary:
+            if item.recognises_file is not None and item.recognises_file(path):
+                return item
+        if binary:
+            either = " or ".join(item.name for item in binary)
+            raise ConfigError(f"{path}: its content says no format; state it with --from {either}")
     if len(fitting) > 1:
         names = listed(item.name for item in fitting)
         raise ConfigError(f"{path}: the ending may be {names}; state which with {option} NAME")

@@ -17,6 +17,7 @@ from qpkit.core.annotation import Annotation, PathClass, Plane, argb
 from qpkit.core.labels import LabelClass, LabelMap, parse_label_map
 from qpkit.errors import ConfigError, FormatError, LabelError, ProjectError
 from qpkit.formats.plugins import label_image
+from qpkit.formats.shared import drawn_labels
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_place import ASSUMED, FROM_FILE, FROM_NAME, FROM_SIZE
 from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar
@@ -203,9 +204,9 @@ def test_what_a_label_image_cannot_hold_is_counted(tmp_path: Path) -> None:
         "locks left out": 1,
         "planes (z, t, channel) left out": 1,
         "objects without an area (lines, points, empty ones) left out": 1,
-        f"{label_image.UNLISTED} (other)": 1,
+        f"{drawn_labels.UNLISTED} (other)": 1,
         "objects on other planes than the first left out": 1,
-        label_image.AS_PIXELS: 2,
+        drawn_labels.AS_PIXELS: 2,
         "invalid shapes mended": 1,
     }
     with pytest.raises(ConfigError, match="--size"):

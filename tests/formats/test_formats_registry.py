@@ -72,7 +72,7 @@ def test_a_new_format_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_names_and_places_are_given_once() -> None:
     assert [item.name for item in ALL_FORMATS] == [
         *("qpdata", "geojson", "asap", "imagescope", "halo", "ndpa", "coco", "darwin"),
-        *("gpkg", "parquet", "shapefile", "labels"),
+        *("gpkg", "parquet", "shapefile", "labels", "dicom-ann", "dicom-seg", "spatialdata", "ome-zarr"),
     ]
     assert [item for item in ALL_FORMATS if item in FORMATS] == list(FORMATS)
     for changed in ({"name": "new"}, {"order": 1}):
@@ -85,4 +85,4 @@ def test_names_and_places_are_given_once() -> None:
 def test_a_format_that_shares_an_ending_knows_its_content(item: Format) -> None:
     others = {suffix for other in ALL_FORMATS if other is not item for suffix in other.suffixes}
     if others & set(item.suffixes) or not item.ending_is_enough:
-        assert item.recognises_xml is not None or item.recognises_json is not None
+        assert any((item.recognises_xml, item.recognises_json, item.recognises_file))

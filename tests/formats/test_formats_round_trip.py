@@ -10,26 +10,30 @@ from typing import Any
 
 import pytest
 import shapely
-from format_strategies import CLASSES, IMAGE, PLAIN, drawings, left_of
+from format_strategies import CLASSES, IMAGE, PLAIN, drawings, left_of, runnable
 from hypothesis import given, settings
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import default_label_map
-from qpkit.formats.format import Format
+from qpkit.formats.format import Format, NothingHeldError
 from qpkit.formats.plugins.shapefile import BESIDE, READ_BESIDE
 from qpkit.formats.registry import FORMATS, format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses, features_of
+from qpkit.formats.shared.dicom_slides import MADE_UP
 from qpkit.formats.shared.drawing import Choices, Drawing
 from qpkit.formats.shared.xml_files import printable
 
-VECTOR = [item for item in FORMATS if not item.needs_labels]
+VECTOR = runnable(item for item in FORMATS if not item.needs_labels)
 AS_POLYGONS = Choices(segmentation="polygon")
 
 
 def round_trip(format_: Format, objects: Sequence[Annotation]) -> tuple[Drawing, Counter[str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x{format_.suffixes[0]}"
-        losses = format_.write(path, [Drawing(objects=tuple(objects), image=IMAGE)], AS_POLYGONS)
+        try:
+            losses = format_.write(path, [Drawing(objects=tuple(objects), image=IMAGE)], AS_POLYGONS)
+        except NothingHeldError as err:
+            return Drawing(objects=()), err.losses
         (found,) = format_.read(path, IMAGE, AS_POLYGONS)
     return found, losses
 
@@ -92,7 +96,7 @@ def test_an_object_of_which_nothing_is_lost_comes_back_as_it_was(format_: Format
         if not set(features_of(replace(o, parent=None))) & set(format_.cannot_hold)
     ]
     found, losses = round_trip(format_, kept)
-    assert set(losses) <= {BESIDE}
+    assert set(losses) <= {BESIDE, MADE_UP}
     assert set(found.notes) <= {READ_BESIDE}
     both = zip(sorted(found.objects, key=_order), sorted(kept, key=_order), strict=True)
     for read, written in both:
@@ -114,7 +118,7 @@ def _order(item: Annotation) -> tuple[str, str, str, str]:
     )
 
 
-@pytest.mark.parametrize("format_", FORMATS, ids=lambda item: item.name)
+@pytest.mark.parametrize("format_", runnable(FORMATS), ids=lambda item: item.name)
 def test_a_format_holds_metadata_or_counts_that_it_does_not(format_: Format, tmp_path: Path) -> None:
     item = Annotation(geometry=shapely.box(9, 9, 50, 50), path_class=CLASSES[1], metadata={"by\x00": "A", "odd": ""})
     choices = Choices(labels=default_label_map(CLASSES[1:2]), downsample=1.0, offset=(0.0, 0.0))
@@ -147,7 +151,7 @@ def test_a_written_file_is_recognized_by_its_content(format_: Format, tmp_path: 
 @pytest.mark.parametrize("format_", VECTOR, ids=lambda item: item.name)
 def test_no_objects_make_a_file_that_reads_as_none(format_: Format) -> None:
     found, losses = round_trip(format_, [])
-    assert (found.objects, losses, dict(found.notes)) == ((), Counter(), {})
+    assert (found.objects, losses - Counter({MADE_UP: 1}), dict(found.notes)) == ((), Counter(), {})
 
 
 @pytest.mark.parametrize("name", [" ", "a ", " a", "  two  words "])

@@ -20,7 +20,9 @@ from qpkit.workflows.inputs.paths import is_project
 
 
 def command(
-    source: Path | None = typer.Argument(None, metavar="A", help="File of any format, folder of files, or project."),
+    source: Path | None = typer.Argument(
+        None, metavar="A", help="File of any format, folder of files, project, or predictions."
+    ),
     target: Path | None = typer.Argument(None, metavar="B", help="File, folder (for several images) or project."),
     *,
     settings: ConvertSettings,

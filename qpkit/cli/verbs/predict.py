@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 with extra("train"):
     from qpkit_train.inference.prompts.settings import PromptSettings
     from qpkit_train.inference.settings import PredictSettings, parse_devices
+    from qpkit_train.publishing.hub import local_model
 
 
 def command(
     run: Path = typer.Argument(
         ...,
-        help="Run folder of qpkit train, .onnx file of qpkit export-model, or .toml file about another ONNX model; "
+        help="Run folder of qpkit train, .onnx file or folder of qpkit export-model, hf:OWNER/NAME on huggingface.co, "
+        "or .toml file about another ONNX model; "
         "with --prompts also sam:FOLDER.",
     ),
     paths: list[Path] = typer.Argument(..., metavar="PROJECT|SLIDE...", help="QuPath projects or slide files."),
@@ -87,6 +89,7 @@ def command(
     # Before torch, whose import takes seconds; a part of an array job may find the others done.
     if part is None:
         require_free(out, marker=INFO_NAME, overwrite=overwrite)
+    run = local_model(run)
     if not run.exists():
         raise FormatError(f"{run}: there is no such run folder, .onnx or .toml file")
     with progress("predict") as update:

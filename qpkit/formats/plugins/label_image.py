@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,41 +18,24 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from shapely.affinity import affine_transform, translate
+from shapely.affinity import affine_transform
 
 from qpkit.core.annotation import Annotation, argb
 from qpkit.core.labels import LabelClass, LabelMap, label_colors
-from qpkit.core.tiles import Tile, level_size
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.files import replace_file
 from qpkit.formats.format import Format
-from qpkit.formats.shared.cannot_hold import ONLY_QUPATH, cannot_hold, count_losses
 from qpkit.formats.shared.class_names import read_class, rgb_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
+from qpkit.formats.shared.drawn_labels import CANNOT_HOLD, draw_labels
 from qpkit.formats.shared.label_pixels import TIFF_SUFFIXES, read_label_pixels
 from qpkit.formats.shared.label_place import PLACE_KEY, Place, place_of, place_text
 from qpkit.formats.shared.label_table import label_table_text, read_label_table, sidecar
 from qpkit.formats.shared.outlines import area_shape
-from qpkit.ops.masks.rasterize import Painting
 from qpkit.ops.vectors.vectorize import vectorize
 
-CANNOT_HOLD: Final = cannot_hold(
-    "own colour",
-    "name",
-    "id",
-    *ONLY_QUPATH,
-    "metadata",
-    instead=dict.fromkeys(
-        ("no shape", "line", "points"), "objects without an area (lines, points, empty ones) left out"
-    ),
-)
-
-AS_PIXELS: Final = "areas written as pixels; where they overlap the later class covers the earlier"
-UNLISTED: Final = "objects of a class that the labels do not name left out"
-AS_GROUND: Final = "regions and ignored areas kept only as background and ignore values"
 NUMBERED: Final = "palette entries without a name called by their number"
 
-_STRIP_PX: Final = 1024
 _NO_VALUE: Final = 0
 
 
@@ -200,38 +182,10 @@ def write(path: Path, drawings: Sequence[Drawing], choices: Choices) -> Counter[
         LabelError: An object's class is not in labels with unlisted = "error".
     """
     (drawing,) = drawings
-    labels = choices.labels
-    if labels is None:
-        raise ConfigError("a label image needs --labels: which class is drawn with which value")
-    width, height = drawing.image.size("a label image")
-    x, y = choices.offset or (0.0, 0.0)
-    downsample = choices.downsample or 1.0
-    columns, rows = level_size((width - x, height - y), downsample)
-    objects = [replace(item, geometry=translate(item.geometry, -x, -y)) for item in drawing.objects]
-    painting = Painting(objects, labels, downsample=downsample, mpp=drawing.image.mpp)
-    mask = np.zeros((rows, columns), dtype=np.uint8)
-    for top in range(0, rows, _STRIP_PX):
-        tall = min(_STRIP_PX, rows - top)
-        tile = Tile(col=0, row=0, x=0, y=top, width=columns, height=tall, downsample=downsample)
-        mask[top : top + tall] = painting.draw(tile)
-    _save(path, mask, labels, Place(x, y, downsample))
-    replace_file(sidecar(path), label_table_text(labels).encode())
-    return count_losses(drawing.objects, CANNOT_HOLD) + _audit_losses(painting, labels)
-
-
-def _audit_losses(painting: Painting, labels: LabelMap) -> Counter[str]:
-    ground = {*labels.regions, *labels.ignored}
-    drawn = painting.audit.drawn
-    losses = Counter({f"{UNLISTED} ({name})": count for name, count in painting.audit.unlisted.items()})
-    losses[AS_GROUND] = sum(count for name, count in drawn.items() if name in ground)
-    losses[AS_PIXELS] = sum(count for name, count in drawn.items() if name not in ground)
-    losses["objects on other planes than the first left out"] = painting.audit.other_plane
-    losses["objects outside the image left out"] = painting.audit.outside
-    losses["objects without a pixel at this resolution left out"] = sum(
-        small.objects for small in painting.audit.too_small.values()
-    )
-    losses["invalid shapes mended"] = painting.audit.mended
-    return +losses
+    drawn = draw_labels(drawing, choices, what="a label image")
+    _save(path, drawn.mask, drawn.labels, drawn.place)
+    replace_file(sidecar(path), label_table_text(drawn.labels).encode())
+    return drawn.losses
 
 
 def _save(path: Path, mask: NDArray[np.uint8], labels: LabelMap, place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Literal
 
 from qpkit.core.annotation import Annotation
@@ -27,6 +28,7 @@ class ImageFacts:
         pixel_size: The same along x and along y, where they are not one number.
         centre_nm: Where the image's centre lies from the slide's centre, (x, y) in nm (Hamamatsu's
             XOffsetFromSlideCentre and YOffsetFromSlideCentre).
+        dicom: The slide's file, or folder of files, if it is a DICOM slide: what is written may refer to it.
     """
 
     name: str | None = None
@@ -35,6 +37,7 @@ class ImageFacts:
     mpp: float | None = None
     pixel_size: PixelSize | None = None
     centre_nm: tuple[float, float] | None = None
+    dicom: Path | None = None
 
     @classmethod
     def stated(cls, name: object, width: object, height: object) -> ImageFacts:
@@ -71,11 +74,14 @@ class Drawing:
         objects: Slide frame; `parent` counts in this tuple.
         image: What is known about the image.
         notes: What the reader mended, skipped or could not tell: a sentence and how often.
+        downsample: Slide px per px of the raster that the objects were traced from; formats of pixels take it where
+            none is stated. None if there was none.
     """
 
     objects: tuple[Annotation, ...]
     image: ImageFacts = ImageFacts()
     notes: Mapping[str, int] = field(default_factory=Counter)
+    downsample: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,7 @@ def read_objects(
         FormatError: The file cannot be read, or its shapes have no finite coordinates.
         ProjectError: There is no such file.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ProjectError(f"{path}: there is no such file")
     geopandas_and_pyogrio()
     try:
@@ -171,12 +171,12 @@ def write_whole(path: Path, drawings: Sequence[Drawing], save: Callable[[Any, Pa
         MissingExtraError, OutputError: As for `write_table`.
     """
     (drawing,) = drawings
-    objects = _with_shapes(drawing.objects)
+    objects = with_shapes(drawing.objects)
     write_table(path, objects, columns_of(objects), save)
     return count_losses(drawing.objects, CANNOT_HOLD)
 
 
-def _with_shapes(objects: Sequence[Annotation]) -> list[Annotation]:
+def with_shapes(objects: Sequence[Annotation]) -> list[Annotation]:
     """Leave out objects without a shape; what was below one moves up to its parent."""
     kept = {index: number for number, index in enumerate(i for i, o in enumerate(objects) if not o.geometry.is_empty)}
 

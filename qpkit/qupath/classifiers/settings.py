@@ -20,10 +20,11 @@ class ClassifierSettings(Settings):
     """How a run becomes a pixel classifier of QuPath.
 
     Args:
-        name: With --for: what QuPath calls the classifier; the id of the run if left out.
-        input_px: With --for: height and width in px of what the network is given at a time, a multiple of 32.
-        padding_px: With --for: px of these that QuPath throws away on each side; an eighth of --input-px if left out.
-        overwrite: With --for: replace a classifier of this name.
+        name: With --for qupath: what QuPath calls the classifier; the id of the run if left out.
+        input_px: With --for qupath: height and width in px of what the network is given at a time, a multiple of 32.
+        padding_px: With --for qupath: px of these that QuPath throws away on each side; an eighth of --input-px if
+            left out.
+        overwrite: With --for: replace a classifier of this name, or a folder of --for huggingface.
     """
 
     name: str | None = None

@@ -12,7 +12,7 @@ from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, default_label_map
 from qpkit.errors import ConfigError, OutputError, ProjectError
 from qpkit.files import new_folder, pretty_json, require_free, safe_names
-from qpkit.formats.format import Format
+from qpkit.formats.format import Format, NothingHeldError
 from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
@@ -21,6 +21,7 @@ from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Project, open_project
 from qpkit.version import __version__
 from qpkit.workflows.convert.formats import ALL_FORMATS, PROJECT, PROJECT_CANNOT_HOLD
+from qpkit.workflows.convert.predictions import is_predictions, prediction_drawings
 from qpkit.workflows.convert.project import THERE, add_missing, entry_for, project_drawings, slide_facts
 from qpkit.workflows.convert.qupath_shapes import count_float_losses, split
 from qpkit.workflows.convert.settings import ConvertSettings
@@ -28,6 +29,18 @@ from qpkit.workflows.inputs.paths import is_project
 
 INFO_NAME: Final = "convert.json"
 """In every folder that convert makes: its files, and what was lost."""
+
+
+_FOLDER_ENDINGS: Final = tuple(suffix for item in ALL_FORMATS if item.folder for suffix in item.suffixes)
+
+PREDICTIONS: Final = "predictions"
+"""What a folder of predictions is called; it is only read."""
+
+NO_FILE: Final = "images without anything that the format can hold: no file made"
+"""What is lost, once an image."""
+
+NOT_MADE: Final = "no file"
+"""Where such an image's objects went."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +57,7 @@ class ConvertReport:
     """The result of a conversion.
 
     Args:
-        source_format, target_format: Names of formats; "project" for a project.
+        source_format, target_format: Names of formats; "project" and "predictions" for such folders.
         images: In order.
         losses: What the target cannot hold, and how many objects it concerns.
         notes: What the reader, also that of the labels, mended, left out or could not tell.
@@ -74,7 +87,8 @@ def convert(
     """Convert annotations.
 
     Args:
-        source: A file of any format, a folder of such files (each named like its image), or a project.
+        source: A file of any format, a folder of such files (each named like its image), a project, or a folder of
+            predictions.
         target: A file; a folder for several images; or a project, to whose entries the objects are added.
         settings: What the user stated.
         on_progress: Called for each image.
@@ -87,14 +101,21 @@ def convert(
     if not source.exists():
         raise ProjectError(f"{source}: there is no such file or folder")
     to_project = settings.target_format == PROJECT or (settings.target_format is None and is_project(target))
-    several = is_project(source)
+    several = is_project(source) or is_predictions(source)
+    if to_project and is_predictions(source):
+        raise ConfigError(f"{source}: predictions come into a project with: qpkit import-predictions {source} {target}")
     output = None if to_project else _format(target, settings.target_format, reading=False)
     if settings.entries and not several and (output is not None or len(settings.entries) > 1):
-        raise ConfigError("--entry chooses images of a project to convert, or the one image of a project to add to")
+        raise ConfigError(
+            "--entry chooses images of a project or predictions to convert, or the one image of a project to add to"
+        )
     label_notes: Counter[str] = Counter()
     choices = _choices(settings, label_notes)
     facts = _facts(settings)
-    if several:
+    if is_predictions(source):
+        drawings, labels = prediction_drawings(source, settings.entries, facts)
+        choices, origin = replace(choices, labels=choices.labels or labels), PREDICTIONS
+    elif several:
         drawings = project_drawings(
             open_project(source), settings.entries, facts, with_offsets=output is not None and output.needs_centre
         )
@@ -131,11 +152,12 @@ def convert(
 
 def _read(source: Path, settings: ConvertSettings, facts: ImageFacts, choices: Choices) -> tuple[list[Drawing], str]:
     """Read a file, or all files of a folder that are of a known format; gives also what they are."""
-    if not source.is_dir():
+    if not source.is_dir() or source.name.lower().endswith(_FOLDER_ENDINGS):
         format_ = _format(source, settings.source_format, reading=True)
         return format_.read(source, facts, choices), format_.name
     endings = tuple(suffix for item in ALL_FORMATS for suffix in item.suffixes)
-    files = sorted(path for path in source.iterdir() if path.is_file() and path.name.lower().endswith(endings))
+    there = [path for path in sorted(source.iterdir()) if path.name != INFO_NAME]
+    files = [p for p in there if p.name.lower().endswith(endings if p.is_file() else _FOLDER_ENDINGS)]
     if not files:
         raise ProjectError(f"{source}: neither a QuPath project nor files of annotations in this folder")
     drawings: list[Drawing] = []
@@ -224,12 +246,16 @@ def _into_files(
         else:
             stems = safe_names([drawing.image.name or "image" for drawing in drawings])
             names = [f"{stem}{output.suffixes[0]}" for stem in stems]
-            for name, drawing in zip(names, drawings, strict=True):
-                losses += output.write(folder / name, [drawing], choices)
+            for number, (name, drawing) in enumerate(zip(names, drawings, strict=True)):
+                try:
+                    losses += output.write(folder / name, [drawing], choices)
+                except NothingHeldError as err:
+                    losses += err.losses + Counter({NO_FILE: 1})
+                    names[number] = ""
                 tick(name)
-        record = {"qpkit": __version__, "to": output.name, "files": sorted(set(names)), "losses": dict(losses)}
+        record = {"qpkit": __version__, "to": output.name, "files": sorted({*names} - {""}), "losses": dict(losses)}
         (folder / INFO_NAME).write_bytes(pretty_json(record))
-    return [str(target / name) for name in names], losses
+    return [str(target / name) if name else NOT_MADE for name in names], losses
 
 
 def _check_free(target: Path, output: Format, *, overwrite: bool) -> None:

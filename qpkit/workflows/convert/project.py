@@ -15,6 +15,7 @@ import shapely
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError, listed
+from qpkit.formats.shared.dicom_slides import is_dicom
 from qpkit.formats.shared.drawing import Drawing, ImageFacts
 from qpkit.qupath import Entry, Project, QpData
 from qpkit.slides import open_slide
@@ -115,6 +116,10 @@ def _entry_drawing(entry: Entry, facts: ImageFacts, *, alone: bool, with_offsets
             image = image.filled(slide_facts(entry.image_path()))
         except QpkitError as err:
             raise ConfigError(f"entry {entry.name!r}: its place on the glass is not known ({err})") from err
+    if image.dicom is None and entry.server.builder is None:
+        with contextlib.suppress(QpkitError):  # where the slide is gone, no format has to know whether it was DICOM
+            path = entry.image_path()
+            image = replace(image, dicom=path if is_dicom(path) else None)
     notes = Counter({} if entry.has_data else {NO_ENTRY: 1})
     return Drawing(objects=tuple(entry.objects()), image=replace(image, name=entry.name), notes=notes)
 
@@ -134,6 +139,7 @@ def slide_facts(path: Path) -> ImageFacts:
         mpp=info.mpp,
         pixel_size=info.pixel_size,
         centre_nm=_hamamatsu_offset(path),
+        dicom=path if is_dicom(path) else None,
     )
 
 

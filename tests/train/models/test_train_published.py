@@ -109,7 +109,7 @@ def test_without_a_network_it_says_so_at_once_and_what_else_to_do(
         with pytest.raises(ConfigError, match=rf"some/repo of resnet18 .*{reason}.*none for random weights"):
             fetch("some/repo", "model.safetensors", revision=None, encoder="resnet18")
     assert time.monotonic() - started < 4
-    monkeypatch.setattr(published, "_unreachable", lambda: None)
+    monkeypatch.setattr(published, "unreachable", lambda: None)
     monkeypatch.setattr(hub, "hf_hub_download", lambda *_, **__: exec("raise OSError('gone\\nand more')"))
     with pytest.raises(ConfigError, match=r"\(OSError: gone\); with a file"):
         fetch("some/repo", "model.safetensors", revision=None, encoder="resnet18")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openslide
@@ -16,13 +18,16 @@ from qupath_files import comparable
 from qpkit.cli import main
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.geometry import mend
+from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.formats.registry import named
+from qpkit.formats.shared.dicom_slides import MADE_UP, slide_of
 from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_table import sidecar
+from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
 from qpkit.qupath import QpData, open_project, read_geojson, write_geojson
-from qpkit.workflows.convert.convert import INFO_NAME, convert
+from qpkit.workflows.convert.convert import INFO_NAME, NO_FILE, NOT_MADE, PREDICTIONS, convert
 from qpkit.workflows.convert.formats import ALL_FORMATS
 from qpkit.workflows.convert.project import THERE, slide_facts
 from qpkit.workflows.convert.qupath_shapes import split
@@ -33,7 +38,20 @@ OBJECTS = [
     Annotation(geometry=shapely.box(10, 10, 60, 50), shape="rectangle", path_class=TUMOR, name="one"),
     Annotation(geometry=shapely.Polygon([(0, 0), (9, 0), (5, 9)]), shape="polygon", path_class=TUMOR),
 ]
-FILES = ["asap", "imagescope", "halo", "ndpa", "coco", "darwin", "gpkg", "parquet", "shapefile", "geojson", "qpdata"]
+FILES = [
+    "asap",
+    "imagescope",
+    "halo",
+    "ndpa",
+    "coco",
+    "darwin",
+    "gpkg",
+    "parquet",
+    "shapefile",
+    "geojson",
+    "qpdata",
+    "dicom-ann",
+]
 FACTS = {"size": (200, 100), "mpp": 0.25, "centre_nm": (0.0, 0.0)}
 
 
@@ -72,7 +90,7 @@ def test_projects_of_qupath_with_every_kind_of_object_convert(
     assert len(report.images) == len(entries)
     assert (target / INFO_NAME).is_file()
     assert sum(sum(i.objects.values()) for i in report.images) == sum(len(e.objects()) for e in entries)
-    for number, file in enumerate({i.target for i in report.images}):
+    for number, file in enumerate({i.target for i in report.images} - {NOT_MADE}):
         back = settings(target_format="coco", segmentation="polygon")
         assert convert(Path(file), tmp_path / f"back {number}", back).images
 
@@ -381,3 +399,87 @@ def test_many_entries_of_one_name_get_files_of_their_own(study: Path, tmp_path: 
     file.write_text(json.dumps(record))
     report = convert(study, tmp_path / "out", ConvertSettings(target_format="gpkg"))
     assert len({i.target for i in report.images}) == len(record["images"])
+
+
+@pytest.mark.parametrize("downsample", [1.0, 2.0, 3.7])
+def test_predictions_come_back_pixel_for_pixel_from_formats_of_pixels(tmp_path: Path, downsample: float) -> None:
+    hd = pytest.importorskip("highdicom", reason="pip install 'qpkit[dicom]'")
+    made = predictions_made_up(tmp_path / "made", downsample)
+    for name in ("labels", "dicom-seg", "dicom-ann", "ome-zarr"):
+        report = convert(tmp_path / "made", tmp_path / name, ConvertSettings(target_format=name))
+        assert (report.source_format, [i.image for i in report.images]) == (PREDICTIONS, ["a.svs", "empty.svs"])
+        assert report.losses.get(NO_FILE, 0) == name.startswith("dicom")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "labels" / "a.svs.png")), made)
+    seg = hd.seg.segread(tmp_path / "dicom-seg" / "a.svs.dcm")
+    for number in seg.segment_numbers:
+        value = {"Tumor": 2, "Stroma": 5}[seg.get_segment_description(number).segment_label]
+        assert np.array_equal(seg.get_total_pixel_matrix(segment_numbers=[number])[..., 0], made == value)
+        assert seg.get_segment_description(number).algorithm_type.value == "AUTOMATIC"
+    groups = hd.ann.annread(tmp_path / "dicom-ann" / "a.svs.dcm").get_annotation_groups()
+    assert {(g.label, g.algorithm_type.value) for g in groups} == {("Tumor", "AUTOMATIC"), ("Stroma", "AUTOMATIC")}
+    zarr = pytest.importorskip("zarr", reason="pip install 'qpkit[zarr]'")
+    assert np.array_equal(zarr.open_group(tmp_path / "ome-zarr" / "a.svs.ome.zarr", mode="r")["labels/classes/0"], made)
+    # A folder that convert made is a source.
+    for name, there in (("dicom-seg", ["a.svs"]), ("ome-zarr", ["a.svs", "empty.svs"])):
+        stated = ConvertSettings(target_format="geojson", mpp=0.25)
+        again = convert(tmp_path / name, tmp_path / f"again {name}", stated)
+        assert [i.image for i in again.images] == there
+
+
+def predictions_made_up(root: Path, downsample: float) -> np.ndarray:
+    labels = LabelMap(
+        classes=(LabelClass("Tumor", 2, ("T", "NOS"), argb(255, 0, 0)), LabelClass("Stroma", 5, ("*",))), ignore=9
+    )
+    mask = np.kron(np.random.default_rng(0).choice([0, 0, 2, 5], (30, 40)).astype(np.uint8), np.ones((3, 3), np.uint8))
+    height, width = mask.shape
+    root.mkdir()
+    slides = []
+    for name, pixels in (("a.svs", mask), ("empty.svs", mask * 0)):
+        size = {"width": width, "height": height, "downsample": downsample, "mpp": 0.25 * downsample}
+        with create_raster(root / f"{name}.tif", **size) as raster:
+            raster.write(pixels, x=0, y=0)
+        size |= {"width": int(width * downsample), "height": int(height * downsample)}
+        slides.append(SlidePrediction(name=name, image="/gone.svs", labels=f"{name}.tif", **size))
+    write_predictions(PredictionSet(root=root, run="r1", model="unet", label_map=labels, slides=tuple(slides), info={}))
+    return mask
+
+
+def test_predictions_are_not_converted_into_a_project(study: Path, tmp_path: Path) -> None:
+    predictions_made_up(tmp_path / "made", 1.0)
+    with pytest.raises(ConfigError, match="qpkit import-predictions"):
+        convert(tmp_path / "made", study, ConvertSettings())
+    with pytest.raises(ConfigError, match=r"no slide b\.svs"):
+        convert(tmp_path / "made", tmp_path / "out", ConvertSettings(target_format="labels", entries=("b.svs",)))
+
+
+def test_annotations_of_a_dicom_slide_refer_to_it(shared: Path, tmp_path: Path) -> None:
+    hd = pytest.importorskip("highdicom", reason="pip install 'qpkit[dicom]'")
+    wsidicom = pytest.importorskip("wsidicom", reason="pip install wsidicom")
+    slide = shared / "data" / "slides" / "napari-wsi" / "CMU-1-Small-Region-dicom"
+    write_geojson(tmp_path / "a.geojson", OBJECTS)
+    for name, factor in (("dicom-ann", None), ("dicom-seg", 4.0)):
+        stated = ConvertSettings(target_format=name, image=slide, downsample=factor)
+        assert MADE_UP not in convert(tmp_path / "a.geojson", tmp_path / f"{name}.dcm", stated).losses
+    folder = tmp_path / "slide"
+    shutil.copytree(slide, folder)
+    shutil.copy(tmp_path / "dicom-ann.dcm", folder)
+    with wsidicom.WsiDicom.open(folder) as opened:
+        assert [group.label for item in opened.annotations for group in item.groups] == ["Tumor"]
+    source = slide_of(slide_facts(slide)).dataset
+    seg = hd.seg.segread(tmp_path / "dicom-seg.dcm")
+    assert (seg.FrameOfReferenceUID, seg.StudyInstanceUID) == (source.FrameOfReferenceUID, source.StudyInstanceUID)
+    middle = hd.spatial.ImageToReferenceTransformer(  # of the first pixel: 1.5 px from that of the slide's
+        *geometry_of(source)
+    )(np.array([[2.0, 2.0]]))
+    assert middle[0] == pytest.approx(geometry_of(seg)[0], abs=1e-6)
+
+
+def geometry_of(dataset: Any) -> tuple[Any, ...]:
+    """Position, orientation and pixel spacing as highdicom takes them."""
+    origin = dataset.TotalPixelMatrixOriginSequence[0]
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    return (
+        (float(origin.XOffsetInSlideCoordinateSystem), float(origin.YOffsetInSlideCoordinateSystem), 0.0),
+        tuple(float(value) for value in dataset.ImageOrientationSlide),
+        tuple(float(value) for value in measures.PixelSpacing),
+    )

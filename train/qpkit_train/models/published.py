@@ -154,7 +154,7 @@ def fetch(repo: str, filename: str, *, revision: str | None, encoder: str) -> Pa
     cached = hub.try_to_load_from_cache(repo, filename, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
-    reason = _unreachable()
+    reason = unreachable()
     cause: Exception | None = None
     if reason is None:
         try:
@@ -173,7 +173,7 @@ def fetch(repo: str, filename: str, *, revision: str | None, encoder: str) -> Pa
     ) from cause
 
 
-def _unreachable() -> str | None:
+def unreachable() -> str | None:
     """Say why huggingface.co cannot be reached, or None if it answers within a few seconds."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE_VALUES:
         return "HF_HUB_OFFLINE is set"

@@ -20,7 +20,6 @@ from qpkit_train.models.card import STRIDE
 from qpkit_train.models.published import encoder_part
 from qpkit_train.models.registry import build_model, build_untrained, encoder_depth, encoders_of, load_encoder
 from qpkit_train.recipe.settings import RUN_PREFIX, ModelConfig, Recipe, is_run
-from qpkit_train.run_folder.records import BEST_NAME
 from qpkit_train.run_folder.run import Run, load_run
 from qpkit_train.run_folder.weights import read_tensors
 
@@ -188,7 +187,7 @@ def _open(setting: str, name: str) -> Run:
 
 def _weights(run: Run) -> dict[str, Tensor]:
     try:
-        return read_tensors(run.root / BEST_NAME, run=run.id)
+        return read_tensors(run.root / run.weights, run=run.id)
     except FormatError as err:
         raise ConfigError(f"weights to start from: {err}") from err
 

@@ -36,6 +36,8 @@ from qpkit_train.schedule import Watch
 
 STATE_NAME: Final = "state.json"
 BEST_NAME: Final = "best.safetensors"
+PUBLISHED_NAME: Final = "model.safetensors"
+"""What the weights of the best epoch are called in a folder for huggingface.co."""
 FORMAT: Final = "qpkit run 1"
 
 _T = TypeVar("_T")

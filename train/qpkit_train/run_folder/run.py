@@ -16,7 +16,7 @@ from qpkit_train.models.card import ModelCard, stride_for
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.recipe.load import recipe_from_builtins
 from qpkit_train.recipe.settings import Recipe
-from qpkit_train.run_folder.records import BEST_NAME, RunFile, read_run_file, versions
+from qpkit_train.run_folder.records import BEST_NAME, PUBLISHED_NAME, RunFile, read_run_file, versions
 from qpkit_train.run_folder.weights import load_weights
 
 
@@ -106,17 +106,27 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Open a run folder to predict with it.
+    """Open a run folder, or what export-model --for huggingface made of one, to predict with it.
 
     Raises:
         FormatError: Not a run folder, damaged, of another version, or without a best epoch yet.
     """
     file = read_run_file(path)
-    if not (path / BEST_NAME).is_file():
+    weights = next((name for name in (BEST_NAME, PUBLISHED_NAME) if (path / name).is_file()), None)
+    if weights is None:
         raise FormatError(f"{path}: no {BEST_NAME} there; the training has not finished an epoch, go on with --resume")
     try:
         recipe = recipe_from_builtins(file.recipe, source=str(path / RUN_NAME))
         labels = label_map_from_builtins(file.labels)
     except (ConfigError, LabelError) as err:
         raise FormatError(f"{path / RUN_NAME}: {err}") from err
-    return Run(root=path, id=file.id, recipe=recipe, labels=labels, mpp=file.mpp, downsample=file.downsample, file=file)
+    return Run(
+        root=path,
+        id=file.id,
+        recipe=recipe,
+        labels=labels,
+        mpp=file.mpp,
+        downsample=file.downsample,
+        file=file,
+        weights=weights,
+    )

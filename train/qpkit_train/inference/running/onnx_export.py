@@ -74,21 +74,34 @@ def export_onnx(run_root: Path, path: Path) -> OnnxReport:
         ConfigError: The network has an operation that ONNX has not, or the two do not agree to 1e-4.
         OutputError: The file cannot be written.
     """
-    onnx, runtime = libraries()
     run = load_run(run_root)
+    content, difference = checked_onnx(run)
+    replace_file(path, content)
+    return OnnxReport(path=path, run=run.id, megabytes=round(len(content) / 1e6, 1), difference=difference)
+
+
+def checked_onnx(run: Run) -> tuple[bytes, float]:
+    """Make the ONNX file of a run's best model, and compare it with torch.
+
+    Returns:
+        The file, and the largest difference of a probability.
+
+    Raises:
+        FormatError, MissingExtraError, ConfigError: As for `export_onnx`.
+    """
+    onnx, runtime = libraries()
     whole = whole_network(run)
     card = run.card()
-    model = onnx.load_from_string(traced(whole, run_root, (2, card.channels, 2 * card.stride, 3 * card.stride)))
+    model = onnx.load_from_string(traced(whole, run.root, (2, card.channels, 2 * card.stride, 3 * card.stride)))
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, card_to_text(card)
     content = model.SerializeToString()
     difference = _difference(whole, content, runtime, card)
     if not difference <= TOLERANCE:
         raise ConfigError(
-            f"{run_root}: ONNX and torch differ by {difference:.1e}, more than {TOLERANCE:g}; not written"
+            f"{run.root}: ONNX and torch differ by {difference:.1e}, more than {TOLERANCE:g}; not written"
         )
-    replace_file(path, content)
-    return OnnxReport(path=path, run=run.id, megabytes=round(len(content) / 1e6, 1), difference=difference)
+    return content, difference
 
 
 def whole_network(run: Run) -> torch.nn.Module:

@@ -1,0 +1,1 @@
+"""A run's best model as packages that other programs read: a zip of bioimage.io, a folder of Hugging Face."""
