@@ -53,7 +53,7 @@ KINDS: Final = {
             "predict", ("OUT/run", "SOURCE", "-o", "OUT/predictions"), "predictions", "predictions.json", "--overwrite"
         ),
         Kind("import-predictions", ("OUT/predictions", "SOURCE")),
-        Kind("export-model", ("OUT/run", "-o", "OUT/model.onnx"), "model.onnx", again="--overwrite"),
+        Kind("export-model", ("OUT/run", "-o", "OUT/model.onnx"), "model.onnx"),
     )
 }
 """In the order in which they are done, whatever their order in the file."""
