@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from qpkit_train.publishing import hub
 from qpkit_train.publishing.anonymous import anonymous
 from qpkit_train.publishing.bioimageio import _identifiers, export_bioimageio
 from qpkit_train.publishing.hugging_face import export_hugging_face
+from qpkit_train.publishing.model_card import card_body, first_weights_of
 from qpkit_train.publishing.settings import PublishSettings
 from qpkit_train.run_folder.records import BEST_NAME, read_run_file, write_run_file
 from qpkit_train.run_folder.run import load_run
 from qpkit_train.run_folder.weights import save_tensors
+from shared_data import ROOT
 
 KEPT = Path(__file__).parents[2] / "kept" / "run"
 SAID = PublishSettings(license="CC-BY-4.0", authors=("A. Author", "B"))
@@ -195,3 +198,14 @@ def test_what_does_not_go_together_is_one_line(
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_card_says_what_the_encoder_began_with_and_not_where_that_lies(tmp_path: Path) -> None:
+    run = load_run(ROOT / "tests/kept/run")
+    for said, shown in (("none", "none"), ("imagenet", "imagenet"), ("/home/anna/w.pth", "not named here"),
+                        ("run:C:\\anna", "not named here")):  # fmt: skip
+        model = msgspec.structs.replace(run.recipe.model, encoder_weights=said)
+        known = replace(run, recipe=msgspec.structs.replace(run.recipe, model=model))
+        body = card_body(run, PublishSettings(), "", first_weights=first_weights_of(known))
+        assert f"first weights {'of a file or run that is ' if 'anna' in said else ''}{shown};" in body
+        assert "anna" not in body

@@ -53,16 +53,17 @@ def anonymous_file(file: RunFile) -> RunFile:
 def _recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     """The same network without the places that its first weights and its styles came from."""
     model, augment = dict(recipe.get("model", {})), dict(recipe.get("augment", {}))
-    if _is_place(str(model.get("encoder_weights", ""))):
-        model["encoder_weights"] = "none"
+    if "encoder_weights" in model:
+        model["encoder_weights"] = publishable(str(model["encoder_weights"]))
     model |= {"weights": ""} if "weights" in model else {}
     augment |= {"style_from": ""} if "style_from" in augment else {}
     own = {"source": recipe["source"] if recipe.get("source") == "qpkit" else ""} if "source" in recipe else {}
     return {**recipe, "model": model, "augment": augment, **own}
 
 
-def _is_place(weights: str) -> bool:
-    return ":" in weights or "/" in weights or "\\" in weights or "." in weights
+def publishable(weights: str) -> str:
+    """The name of published weights as it is; of a run or a file, which are places, "none"."""
+    return "none" if set(weights) & set(":/\\.") else weights
 
 
 def _colors(shown: dict[str, Any]) -> dict[str, Any]:

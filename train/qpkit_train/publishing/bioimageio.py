@@ -23,7 +23,7 @@ from qpkit_train.inference.running.onnx_export import checked_onnx, whole_networ
 from qpkit_train.inference.running.onnx_model import INPUT, OUTPUT
 from qpkit_train.models.card import ModelCard, require_no_clicks
 from qpkit_train.publishing.anonymous import anonymous
-from qpkit_train.publishing.model_card import card_body, channels_of, summary_of, title_of
+from qpkit_train.publishing.model_card import card_body, channels_of, first_weights_of, summary_of, title_of
 from qpkit_train.publishing.settings import PublishSettings
 from qpkit_train.run_folder.run import Run, load_run
 
@@ -74,7 +74,8 @@ def export_bioimageio(run_root: Path, path: Path, settings: PublishSettings) -> 
     """
     with extra("bioimageio"):
         import bioimageio.spec
-    run = anonymous(load_run(run_root))
+    known = load_run(run_root)
+    run = anonymous(known)
     card = run.card()
     require_no_clicks(card)
     if len(card.factors) > 1:
@@ -83,7 +84,9 @@ def export_bioimageio(run_root: Path, path: Path, settings: PublishSettings) -> 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "model.onnx").write_bytes(content)
-        (folder / "README.md").write_text(card_body(run, settings, _RUNNING), encoding="utf-8")
+        (folder / "README.md").write_text(
+            card_body(run, settings, _RUNNING, first_weights=first_weights_of(known)), encoding="utf-8"
+        )
         _write_test(folder, run, card)
         try:
             described = _described(folder, run, card, settings)

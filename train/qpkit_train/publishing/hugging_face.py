@@ -20,7 +20,7 @@ import torch
 from qpkit.errors import ConfigError
 from qpkit.files import new_folder, require_free
 from qpkit_train.publishing.anonymous import anonymous
-from qpkit_train.publishing.model_card import card_body, channels_of, title_of
+from qpkit_train.publishing.model_card import card_body, channels_of, first_weights_of, title_of
 from qpkit_train.publishing.settings import PublishSettings
 from qpkit_train.run_folder.records import PUBLISHED_NAME, write_run_file
 from qpkit_train.run_folder.run import Run, load_run
@@ -73,7 +73,8 @@ def export_hugging_face(
     require_free(folder, marker=PUBLISHED_NAME, overwrite=overwrite)
     if folder.resolve() == run_root.resolve():
         raise ConfigError(f"{folder}: is the run itself; choose another folder")
-    run = anonymous(load_run(run_root))
+    known = load_run(run_root)
+    run = anonymous(known)
     run.card()
     network = run.load_model()
     config = _config(network, run)
@@ -83,7 +84,7 @@ def export_hugging_face(
         (made / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_run_file(made, run.file)
         running = "`qpkit predict FOLDER SLIDE -o predictions` (or `hf:OWNER/NAME` instead of the folder) does slides."
-        card = card_body(run, settings, running + (_BUILDING if by_smp else ""))
+        card = card_body(run, settings, running + (_BUILDING if by_smp else ""), first_weights=first_weights_of(known))
         (made / CARD_NAME).write_text(_front_matter(run, settings, by_smp=by_smp) + card, encoding="utf-8")
         megabytes = round((made / PUBLISHED_NAME).stat().st_size / 1e6, 1)
     notes = [] if settings.license else ["no licence is stated, so nobody may use the model; say one with --license"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qpkit_train.publishing.anonymous import publishable
 from qpkit_train.publishing.settings import PublishSettings
 from qpkit_train.run_folder.run import Run
 
@@ -29,20 +30,27 @@ def summary_of(run: Run) -> str:
     return f"Semantic segmentation of histology slides at {scale_of(run)}: {names}."
 
 
-def card_body(run: Run, settings: PublishSettings, how_to_run: str) -> str:
+def first_weights_of(run: Run) -> str:
+    """What the encoder began with; files and runs are not named, as their names may tell of patients."""
+    said = run.recipe.model.encoder_weights
+    return said if said == publishable(said) else "of a file or run that is not named here"
+
+
+def card_body(run: Run, settings: PublishSettings, how_to_run: str, *, first_weights: str) -> str:
     """Write the card in Markdown, without front matter.
 
     Args:
-        run: The run.
+        run: The run, anonymous.
         settings: What people said.
         how_to_run: The section about running it, in Markdown.
+        first_weights: As `first_weights_of` says of the run that is not anonymous.
     """
     sections = (
         (f"# {title_of(run, settings)}", summary_of(run)),
         ("## Input and output", _input_and_output(run)),
         ("## How to run it", how_to_run),
         ("## Intended use", _USE),
-        ("## Training data", _data(run)),
+        ("## Training data", _data(run, first_weights)),
         ("## Validation", _metrics(run)),
         ("## Licence and authors", _rights(settings)),
     )
@@ -71,13 +79,13 @@ def _input_and_output(run: Run) -> str:
     return head + "\n".join(rows)
 
 
-def _data(run: Run) -> str:
+def _data(run: Run, first_weights: str) -> str:
     tiles = run.file.tiles
     lines = [
         f"- {tiles.get('train', 'unknown')} tiles for training and {tiles.get('val', 'unknown')} for validation, of "
         f"{run.file.tile_size_px} px; table with SHA-256 `{tiles.get('sha256', 'unknown')}`",
         f"- recipe `{run.recipe.name}`: {run.recipe.model.architecture}, encoder {run.recipe.model.encoder}, first "
-        f"weights {run.recipe.model.encoder_weights}; {run.file.epochs} epochs, seed {run.recipe.seed}",
+        f"weights {first_weights}; {run.file.epochs} epochs, seed {run.recipe.seed}",
         "- where the slides come from, who labelled them and how patients were split is not recorded in a run: add it",
     ]
     return "\n".join(lines)
