@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
 
-.PHONY: demo test lint samples clean
+.PHONY: demo test lint docs samples clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qpkit needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.12")'
@@ -20,6 +20,10 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 samples: .venv/.installed
 	rm -rf samples/study
@@ -37,4 +41,4 @@ demo: .venv/.installed
 	@echo "Look at $(DEMO)/evaluation/patient_D.tif.png, or open $(DEMO)/study/project.qpproj in QuPath."
 
 clean:
-	rm -rf build samples/study
+	rm -rf build site samples/study

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 import typer
 
+import qpkit
 from qpkit.cli import app
 from qpkit.cli.shared.verbs import verbs
 from qpkit.formats.tables import markdown_table
@@ -127,6 +128,77 @@ def _limits(parameter: Any) -> str:
     return "" if least is None else _bounds(Range(at_least=least, at_most=most), ())
 
 
+def names_markdown() -> str:
+    """Every public name of qpkit by itself: how it is called, and its docstring."""
+    return "\n\n".join(_name(name) for name in sorted(qpkit.__all__, key=str.lower) if not name.startswith("_"))
+
+
+def _name(name: str) -> str:
+    value = getattr(qpkit, name)
+    parts = [f"### {name}"]
+    if inspect.isclass(value) and issubclass(value, Settings | Section):
+        where = "[training.md](training.md#all-settings)" if issubclass(value, Section) else "[cli.md](cli.md)"
+        return "\n\n".join([*parts, _sections(value), f"Its fields: {where}."])
+    if not (inspect.isclass(value) and issubclass(value, Exception)):
+        parts.append(f"```python\n{_call(name, value)}\n```")
+    parts.append(_sections(value))
+    if inspect.isclass(value):
+        members = [(n, getattr(value, n)) for n in vars(value) if not n.startswith("_")]
+        shown = [(n, m) for n, m in members if (inspect.isroutine(m) or isinstance(m, property)) and inspect.getdoc(m)]
+        parts += ["\n".join(f"- `{_member(n, m)}`: {_first_line(m)}." for n, m in shown)] if shown else []
+    return "\n\n".join(parts)
+
+
+def _member(name: str, value: object) -> str:
+    return name if isinstance(value, property) else name + "()"
+
+
+def _call(name: str, value: Callable[..., object]) -> str:
+    """How a name is called; on several lines if one is too long."""
+    signature = inspect.signature(value)
+    parts = [_parameter(part) for part in signature.parameters.values()]
+    kinds = [part.kind for part in signature.parameters.values()]
+    if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        parts.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    gives = "" if inspect.isclass(value) else f" -> {signature.return_annotation}"
+    line = f"{name}({', '.join(parts)}){gives}"
+    if len(line) <= 100:
+        return line
+    return f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){gives}"
+
+
+def _parameter(part: inspect.Parameter) -> str:
+    kind = "" if part.annotation is part.empty else f": {part.annotation}"
+    value: Any = part.default
+    if callable(value) and value is not part.empty:
+        shown = value.__name__
+    elif isinstance(value, Settings):
+        shown = f"{type(value).__name__}()"
+    else:
+        shown = repr(value)
+    stars = {part.VAR_POSITIONAL: "*", part.VAR_KEYWORD: "**"}.get(part.kind, "")
+    return stars + part.name + kind + ("" if part.default is part.empty else f" = {shown}")
+
+
+def _sections(value: object) -> str:
+    """A docstring with its arguments, result and errors as lists."""
+    out: list[str] = []
+    section = ""
+    for line in (inspect.getdoc(value) or "").splitlines():
+        if line in ("Args:", "Returns:", "Yields:", "Raises:"):
+            section = line
+            out += [f"**{line[:-1]}**", ""]
+        elif section in ("Args:", "Raises:") and re.match(r"    \S+: ", line):
+            item, _, text = line.strip().partition(": ")
+            out.append(f"- `{item}`: {_plain(text)}")
+        elif section in ("Args:", "Raises:") and line.startswith("     "):
+            out.append(f"  {_plain(line.strip())}")
+        else:
+            section = section if not line or line.startswith(" ") else ""
+            out.append(_plain(line.strip()))
+    return "\n".join(out)
+
+
 def recipes_markdown() -> str:
     """Table of the recipes that come with qpkit."""
     recipes = [load_recipe(name) for name in list_recipes()]
@@ -217,7 +289,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _first_line(kind: type) -> str:
+def _first_line(kind: object) -> str:
     return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ").removesuffix(".")
 
 
@@ -246,6 +318,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "commands": functools.partial(verbs_markdown, "docs/cli.md"),
     "commands of this page": functools.partial(verbs_markdown, ""),
     **{f"options of {verb}": functools.partial(options_markdown, verb) for verb in verbs()},
+    "public names": names_markdown,
     "recipes": recipes_markdown,
     "published transformers": transformers_markdown,
     "augmentations": augmentations_markdown,

@@ -111,7 +111,7 @@ class Emitter:
 
     def keep(self, row: int) -> int:
         """Write a value of the tape, or a reference to it if it is there already; gives its handle."""
-        self._work([row])
+        self._work([Kept(row)])  # also where an edit takes it out of its own place
         return int(self._new[self.tape.link[row]])
 
     def define(self) -> int:

@@ -316,3 +316,21 @@ def test_after_an_edit_the_objects_are_read_when_they_are_asked_for(
     assert [*data.counts().items()] == [*expected.items()]
     again = QpData.parse(data.to_bytes(), source="again")
     assert [comparable(item) for item in data.objects()] == [comparable(item) for item in again.objects()]
+
+
+@pytest.mark.parametrize("after", [("B", "A"), ("C", "A"), ("B", "C")])
+def test_classes_of_a_file_may_change_places(after: tuple[str, str]) -> None:
+    """The file describes a class where it is first used, so that place may get another class before it is written."""
+    renamed = dict(zip("AB", after, strict=True))
+    boxes = [shapely.box(x, 0, x + 1, 1) for x in range(4)]
+    classes = [PathClass((name,)) for name in "AABB"]
+    objects = [Annotation(geometry=box, path_class=kind) for box, kind in zip(boxes, classes, strict=True)]
+    data = new_qpdata(image_type="BRIGHTFIELD_H_E", objects=objects)
+    data.update(
+        {
+            number: dataclasses.replace(item, path_class=PathClass((renamed[item.class_name or ""],)))
+            for number, item in enumerate(data.objects())
+        }
+    )
+    again = QpData.parse(data.to_bytes(), source="written")
+    assert [item.class_name for item in again.objects()] == [renamed[name] for name in "AABB"]
