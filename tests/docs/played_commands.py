@@ -56,6 +56,7 @@ def put_folders() -> None:
     put_pictures("data", patients)
     Path("data/dataset.toml").write_text("mpp = 2\n[classes]\nTumor = 1\n", encoding="utf-8")
     Path("patients.csv").write_text("file,patient\n" + "".join(f"{name},{name[:2]}\n" for name in patients))
+    Path("short.toml").write_text('[study]\nsource = "data"\nout = "made"\n[import-tiles]\n', encoding="utf-8")
     put_pictures("numbered", patients)
     put_pictures("tcga", [f"TCGA-A{number}-A0SK_x" for number in (1, 2, 3)])
     put_pictures("split-by-name", ["train_1", "testA_2", "testB_3"])
@@ -105,13 +106,15 @@ def adapted(words: list[str], text: str) -> list[str]:
 
 def settings_of(words: list[str]) -> list[str]:
     """Settings that make a training short, and its network small where the command does not choose one."""
-    if words[0] not in ("train", "train-classifier", "rounds", "simulate") or "--example" in words:
+    if words[0] not in ("train", "train-classifier", "rounds", "simulate", "cross-validate") or "--example" in words:
         return []
     if "--resume" in words and Path(words[words.index("-o") + 1]).exists():
         return []
     settings = [*SHORT]
     if not any("model.encoder_weights" in word for word in words):
         settings.append("model.encoder_weights=none")
+    if words[0] == "cross-validate":
+        return [word for setting in (*settings, *TINY) for word in ("--set", setting)]
     recipe = words[words.index("--recipe") + 1] if "--recipe" in words else "unet-resnet34"
     if recipe.startswith("unet-") and words[0] != "train-classifier" and "model." not in "".join(words[1:]):
         settings += [*TINY] if "--compare" not in words and "--prompts" not in words else []
