@@ -75,6 +75,7 @@ ADDED: Final = {
     "qpkit pretrain project": "--mpp 2 --tile-px 128",
     "qpkit propose project.qpproj --method": "--mpp 4",
     "unsegarmanet": "--epochs 1",
+    "-o predictions": "--tile-size 256 --halo 16",
     "qpkit predict run project": "--where Split=test",
     "--with fold-2": "--within Region*",
     "qpkit train-style ": "--steps 2",

@@ -24,9 +24,8 @@ REGION = qpkit.Annotation(geometry=shapely.box(900, 600, 1700, 1400), path_class
 POINT = qpkit.Annotation(geometry=shapely.MultiPoint([(1300, 1000)]), shape="points", path_class=make_samples.TUMOR)
 
 
-def prepare(study: Path, folder: Path) -> None:
-    """Put a study and what is made of it into a folder, which becomes the working directory."""
-    os.chdir(folder)
+def prepare(study: Path) -> None:
+    """Put a study and what is made of it into the working directory."""
     shutil.copytree(study, "study")
     shutil.copy("study/labels.toml", "labels.toml")
     for entry in qpkit.open_project("study").entries:

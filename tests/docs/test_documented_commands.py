@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -35,11 +36,11 @@ def is_only_parsed(command: Command) -> bool:
 @pytest.fixture(scope="module")
 def prepared(made_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the study and with what earlier pages would have made of it; do not write into it."""
-    before, threads = Path.cwd(), torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for a busy core make tiny networks slow
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(made_study, folder)
-    os.chdir(before)
+    with contextlib.chdir(folder):
+        prepare(made_study)
     yield folder
     torch.set_num_threads(threads)
 
