@@ -115,7 +115,7 @@ ONLY_PARSED: Final[dict[str, str]] = {
     "qpkit train tiles -o run --set model.architecture=vit": "needs the weights of UNI, a large network",
     "qpkit export-model run --for bioimageio": "bioimageio.spec leaves files open, which fails a test; "
     "tests/train/publishing runs it",
-    "qpkit convert project.qpproj out --to spatialdata": "needs spatialdata, whose pandas is older than ours",
+    "qpkit convert study/project.qpproj out --to spatialdata": "needs spatialdata, whose pandas is older than ours",
     "qpkit predict hf:OWNER/NAME": "needs huggingface.co; tests/train/publishing makes up an answer",
     "qpkit predict sam:FOLDER": "needs the weights of SAM; tests/train/inference makes up small ones",
 }
