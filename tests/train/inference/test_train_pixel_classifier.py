@@ -210,8 +210,8 @@ def refused(arguments: tuple[object, ...], project: Path, capsys: pytest.Capture
 def test_what_does_not_go_together_is_refused(run: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "goes with a project" in refused((run, "--for", "qupath"), project, capsys)
     assert "without -o" in refused((run, "--for", "qupath", project, "-o", "x.onnx"), project, capsys)
-    assert "go with --for qupath" in refused((run, project), project, capsys)
-    assert "go with --for qupath" in refused((run, "-o", "x.onnx", "--name", "a"), project, capsys)
+    assert "with --for qupath" in refused((run, project), project, capsys)
+    assert "with --for qupath" in refused((run, "-o", "x.onnx", "--name", "a"), project, capsys)
     assert "say -o model.onnx" in refused((run,), project, capsys)
     assert "multiple of 32" in refused((run, "--for", "qupath", project, "--input-px", "100"), project, capsys)
     assert "no such project" in refused((run, "--for", "qupath", project.parent / "no.qpproj"), project, capsys)
