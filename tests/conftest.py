@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,16 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def composed(shared: Path) -> Path:
     return shared / "data" / "projects" / "composed-train"
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Threads that wait for a busy core make tiny networks ten times slower; without torch the module is skipped."""
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from qpkit.workflows.imports.settings import ImportSettings
 from qpkit.workflows.inputs.label_maps import read_label_map
 
 pytestmark = [
+    pytest.mark.usefixtures("one_torch_thread"),
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
 ]
@@ -50,16 +50,6 @@ TIMES = (
     "speed",
     "device_busy",
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for a busy core make tiny networks ten times slower."""
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def files_of(root: Path) -> dict[str, bytes]:

@@ -7,7 +7,6 @@ import functools
 import importlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,12 @@ def is_only_parsed(command: Command) -> bool:
 
 
 @pytest.fixture(scope="module")
-def prepared(made_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def prepared(one_torch_thread: None, made_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the study and with what earlier pages would have made of it; do not write into it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for a busy core make tiny networks slow
     folder = tmp_path_factory.mktemp("prepared")
     with contextlib.chdir(folder):
         prepare(made_study)
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,10 @@ from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit.workflows.project import write_metadata
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 
 LABELS = LabelMap(classes=(LabelClass("Stroma", 1, ("Stroma",)), LabelClass("Tumor", 2, ("Tumor",))))
 NETWORK = (
@@ -39,15 +41,6 @@ NETWORK = (
 )  # fmt: skip
 FOLDS = CrossValidationSettings(by=SplitRule("patient", "Patient"), folds=3)
 PATIENTS = ("a", "a", "b", "c")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +102,7 @@ def info(tiles: Path) -> dict[str, Any]:
 
 def test_jobs_and_kills_share_the_folds(tiles: Path, tmp_path: Path, whole: CrossValidation) -> None:
     """One job does a fold, one is killed in another that it had begun, one finds the third taken, and one ends it."""
-    from qpkit_train.inference.sharing.claims import claimed
+    from qpkit.claims import claimed
 
     out = tmp_path / "cv"
     first = play(tiles, out, shard=(3, 3))

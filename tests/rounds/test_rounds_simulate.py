@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,10 @@ from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit.workflows.suggest.candidates import TextureLook
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 
 SIDE = 64
 """Of a square, px: 32 um."""
@@ -47,16 +49,6 @@ NETWORK = (
     "data.batch_size=2", "data.crop_px=0", "data.workers=0", "model.encoder_depth=3", "model.encoder_weights=none",
     "model.options.decoder_channels=[16,8,8]", "optim.epochs=2", "precision=32-true",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for a busy core make tiny networks ten times slower."""
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def region(left: float, top: float, right: float, bottom: float, name: str = "Region*") -> Annotation:

@@ -17,6 +17,7 @@ from qpkit.api.evaluate import evaluate
 from qpkit.api.import_tiles import tiles_of
 from qpkit.api.shared import AnyPath, path_of
 from qpkit.api.train import DEFAULT_RECIPE, train
+from qpkit.claims import claimed
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, QpkitError, listed
 from qpkit.extras import extra
@@ -172,9 +173,6 @@ class _Worker:
 
     def work(self, folds: Sequence[Fold], on_progress: OnProgress) -> list[tuple[str, str]]:
         """Do those of the folds that no other living process has; gives (fold, reason) of those that failed."""
-        with extra("train"):
-            from qpkit_train.inference.sharing.claims import claimed
-
         failed = []
         for number, fold in enumerate(folds, start=1):
 

@@ -116,7 +116,7 @@ def _of_project(found: Found, gpu: bool) -> dict[str, list[Line]]:
     sections["import-predictions"] = [
         Line(
             "",
-            why="Into the project, which is backed up first; close it in QuPath. Undo: qpkit import-predictions --undo",
+            why="Into the project, which is backed up first; close it in QuPath. Taken out again by --undo RUN.",
         ),
         Line("min-area-um2", 100, "smaller polygons are left out", is_set=False),
     ]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qpkit import claims
+from qpkit.claims import LostClaimError, claimed, others_work
 from qpkit.core.tiles import TileGrid
 from qpkit.errors import OutputError
-from qpkit_train.inference.sharing import claims
-from qpkit_train.inference.sharing.claims import LostClaimError, claimed, others_work
 from qpkit_train.inference.sharing.journal import Entry, Journal
 from qpkit_train.models.card import Answer
 

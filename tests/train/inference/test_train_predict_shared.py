@@ -17,6 +17,7 @@ import pytest
 import tifffile
 
 from command_line import run as qpkit
+from qpkit.claims import claimed
 from qpkit.errors import ConfigError
 from qpkit.files import settle_shared
 from qpkit.predictions import read_predictions
@@ -25,7 +26,6 @@ from qpkit_train.inference.plan import plan_predictions
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.report import PredictReport
 from qpkit_train.inference.settings import PredictSettings, parse_devices
-from qpkit_train.inference.sharing.claims import claimed
 from qpkit_train.inference.sharing.work import Worker
 from shared_data import ROOT
 

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
+from qpkit.claims import forget_claims
 from qpkit.cluster import run_on_cluster
 from qpkit.core.annotation import Annotation
 from qpkit.files import one_at_a_time, settle_shared
@@ -29,7 +30,6 @@ from qpkit.slides import SlideSource
 from qpkit_train.inference.plan import Plan, plan_predictions
 from qpkit_train.inference.report import PredictReport, finished_in, predictions_of, report_on, write_report
 from qpkit_train.inference.settings import PredictSettings
-from qpkit_train.inference.sharing.claims import forget_claims
 from qpkit_train.inference.sharing.crew import work_on_devices
 from qpkit_train.inference.sharing.finished import Finished, finished_slide, forget_failures, forget_finished
 from qpkit_train.inference.sharing.unfinished import forget_process, is_done, unfinished_folder

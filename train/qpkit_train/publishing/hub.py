@@ -46,7 +46,7 @@ def _fetched(name: str) -> Path:
     reason = unreachable()
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(_FILES), local_files_only=reason is not None))
-    except Exception as err:
+    except Exception as err:  # the hub's, httpx's and OS errors: all mean the same to the user
         said = reason or f"{type(err).__name__}: {str(err).splitlines()[0] if str(err) else 'no reason given'}"
         raise ConfigError(
             f"{PREFIX}{name} cannot be fetched ({said[:90]}); download it elsewhere and give the folder: "

@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
+from qpkit.claims import others_work
 from qpkit.files import is_gone, shared_folder, this_process
 from qpkit.predictions.store import INFO_NAME
-from qpkit_train.inference.sharing.claims import others_work
 from qpkit_train.inference.sharing.finished import has_finished
 from qpkit_train.inference.sharing.work import has_journals
 

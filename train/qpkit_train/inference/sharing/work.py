@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from qpkit.claims import Claim, LostClaimError, claimed, wait_a_little
 from qpkit.errors import ConfigError, MissingExtraError, OutputError, QpkitError
 from qpkit.predictions.ome_zarr import write_ome_zarr
 from qpkit.progress import OnProgress
@@ -20,7 +21,6 @@ from qpkit.slides import Slide, open_source
 from qpkit_train.inference.pixels.tile_choice import TileChoice
 from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.running.opening import open_model
-from qpkit_train.inference.sharing.claims import Claim, LostClaimError, claimed, wait_a_little
 from qpkit_train.inference.sharing.finished import Finished, finished_slide, note_finished
 from qpkit_train.inference.sharing.journal import Journal
 from qpkit_train.inference.slide import SlidePredictor, Steps, finished, tile_grid

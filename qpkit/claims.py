@@ -1,9 +1,9 @@
-"""Who works on which slide of a folder that several processes share: a lock file for each slide.
+"""Who works on which part (a slide, a fold) of a folder that several processes share: a lock file for each part.
 
 A lock holds its machine and process. It is dead if that process is of this machine and gone, or if nobody has touched
-the lock for two minutes: whoever works on a slide touches it every few seconds. Ages are those of the drive's own
+the lock for two minutes: whoever works on a part touches it every few seconds. Ages are those of the drive's own
 clock, so clocks of machines need not agree. A process that slept for longer finds that its lock is another's and gives
-up the slide.
+up the part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CLOCK: Final = ".clock-"
 
 
 class LostClaimError(OutputError):
-    """Another process took the slide over, as this one seemed dead."""
+    """Another process took the part over, as this one seemed dead."""
 
 
 class Claim:
@@ -50,10 +50,10 @@ class Claim:
     def require(self) -> None:
         """Raise LostClaimError unless the lock is still this one's."""
         if _token_in(self._path) != self.token:
-            raise LostClaimError(f"{self._path}: another process took this slide over, as this one seemed dead")
+            raise LostClaimError(f"{self._path}: another process took this part over, as this one seemed dead")
 
     def release(self) -> None:
-        """Let others have the slide."""
+        """Let others have the part."""
         self._released.set()
         self._thread.join()
         if _token_in(self._path) == self.token:
@@ -67,11 +67,11 @@ class Claim:
 
 @contextlib.contextmanager
 def claimed(folder: Path, stem: str) -> Iterator[Claim | None]:
-    """Claim a slide for a block; gives None where a living process has it.
+    """Claim a part for a block; gives None where a living process has it.
 
     Args:
         folder: That all processes share.
-        stem: How the slide's files begin.
+        stem: Names the part; its files begin so.
 
     Raises:
         OSError: The folder is gone or cannot be written.
@@ -88,12 +88,12 @@ def claimed(folder: Path, stem: str) -> Iterator[Claim | None]:
 
 
 def others_work(folder: Path) -> bool:
-    """Whether a living process has a slide of a folder."""
+    """Whether a living process has a part of a folder."""
     return any(not _is_dead(path) for path in folder.glob(f"*{_ENDING}"))
 
 
 def forget_claims(folder: Path) -> None:
-    """Remove every lock, a living process's too, once all slides are done."""
+    """Remove every lock, a living process's too, once all parts are done."""
     for path in (*folder.glob(f"*{_ENDING}"), *folder.glob(f"{_CLOCK}*")):
         path.unlink(missing_ok=True)
 
@@ -153,5 +153,5 @@ def _age(path: Path) -> float:
 
 
 def wait_a_little() -> None:
-    """Between two looks at a slide that another process has."""
+    """Between two looks at a part that another process has."""
     time.sleep(BEAT / 10)
