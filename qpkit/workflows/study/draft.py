@@ -128,6 +128,7 @@ def _of_folder(found: Found, gpu: bool) -> dict[str, list[Line]]:
         Line("mpp", found.mpps[0] or 0.5, "um per px of the images", is_set=found.mpps[0] is not None),
         Line("tile-size", 512, "px; larger images are cut", is_set=False),
         Line("classes", ["Tumor=1"], "what the values of the masks mean (docs/folders.md)", is_set=False),
+        Line("instances", "Nucleus", "instead of classes: each number in a mask is one object", is_set=False),
         Line("group-pattern", "^([^_]+)", "images of one patient, by the start of their names", is_set=False),
     ]
     return {
