@@ -15,7 +15,7 @@ Without --small and without --weights imagenet all start from random weights, al
 Scores are those of all pixels of the test images inside annotated regions, the mean over the seeds (lowest to highest);
 lesions are found at an overlap of 10 %. "best baseline" is the best of the predictors that look at nothing
 (evaluation.md); Dice is set against its Dice. Parameters, seconds a step and the peak memory are those of the training,
-which runs in a process of its own.
+which runs in a process of its own; memory is that of the GPU where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
+import torch
 from measuring import Result, Row, alone, row, show, timed
 
 import qpkit
@@ -51,8 +52,9 @@ SMALL = {
 
 
 def segmenting() -> list[str]:
-    """The shipped recipes that answer for every pixel."""
-    return [name for name in list_recipes() if not load_recipe(name).classifies_tiles]
+    """The shipped recipes that answer for every pixel of an image that nobody clicked on."""
+    loaded = {name: load_recipe(name) for name in list_recipes()}
+    return [name for name, recipe in loaded.items() if not recipe.classifies_tiles and not recipe.model.click_px]
 
 
 def overrides(name: str, options: argparse.Namespace, seed: int) -> list[str]:
@@ -159,7 +161,8 @@ def one(name: str, seed: int, options: argparse.Namespace) -> None:
     """Train in this process, and print what it took."""
     found = timed(lambda: train(name, options, seed))
     said = json.loads((run_of(name, options, seed) / "run.json").read_text())
-    extra = {"parameters": said["parameters"]["all"], "s/step": said["seconds_per_step"], "MB": found["peak_mb"]}
+    extra = {"parameters": said["parameters"]["all"], "s/step": said["seconds_per_step"]}
+    extra["MB"] = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else found["peak_mb"]
     print(json.dumps({**found, **extra}))
 
 

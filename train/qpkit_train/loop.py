@@ -44,7 +44,7 @@ from qpkit_train.machine.processes import (
     ranks,
     whole_batch,
 )
-from qpkit_train.machine.seeding import seeded
+from qpkit_train.machine.seeding import same_bits, seeded
 from qpkit_train.models.averaging import WeightAverage
 from qpkit_train.models.forward import Network, forward, forward_levels, padded_targets
 from qpkit_train.models.registry import encoders_of
@@ -113,7 +113,8 @@ def fit(
                 claim_folder(run_root, file, resume=resume)
                 for note in (*found.notes, *data.notes):
                     on_note(note)
-        with cleared_on_failure(run_root), enough_memory(recipe, fabric.device):
+        bits = same_bits(recipe.deterministic, fabric.device)
+        with cleared_on_failure(run_root), enough_memory(recipe, fabric.device), bits:
             state = records.read_state(run_root, run=file.id) if resume else None
             if state is not None:
                 note = prolonging_note(run_root, file, state, int(file.sampler["batches"]))

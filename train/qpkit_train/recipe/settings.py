@@ -347,6 +347,7 @@ class Recipe(Section, frozen=True, kw_only=True):
         positive: For a tile classifier: names of the classes that make a tile positive; empty for any class.
         precision: "auto" takes what the device is fast at; otherwise as Lightning Fabric names it.
         compile: Run the network through torch.compile: slow to start, then faster on most GPUs.
+        deterministic: On a GPU, only computations that give the same bits each time; slower. A CPU has no others.
         seed: Of everything random.
     """
 
@@ -366,6 +367,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     plan: PlanConfig = PlanConfig()
     precision: Precision = "auto"
     compile: bool = False
+    deterministic: bool = False
     seed: Annotated[int, Range(at_least=0)] = 0
 
     def faults(self) -> Iterator[str]:

@@ -178,6 +178,8 @@ def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence
         for name in added:
             if getattr(own, name) == getattr(type(own)(), name):
                 del tables[section][name]
+    if not recipe.deterministic:  # as before it could be asked for
+        del tables["deterministic"]
     del tables["plan"]  # what it came to stands in the settings that it decided
     parts = [tables, label_map_to_builtins(labels), tiles_sha256, *([colors] if colors else [])]
     identity = msgspec.json.encode(parts)
