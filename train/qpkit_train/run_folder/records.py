@@ -27,6 +27,7 @@ import msgspec
 from qpkit.core.labels import LabelMap, label_map_to_builtins
 from qpkit.errors import FormatError, listed
 from qpkit.files import RUN_NAME, is_gone, pretty_json, replace_file
+from qpkit.version import __version__
 from qpkit_train.appearance import Appearance
 from qpkit_train.data.normalization import Normalization
 from qpkit_train.recipe.load import FORMER_NAMES
@@ -57,7 +58,7 @@ _ADDED: Final = {
 }  # fmt: skip
 """Settings that came later, by section: a run that leaves them at their defaults keeps its id."""
 
-_PACKAGES: Final = ("qpkit", "torch", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy")
+_PACKAGES: Final = ("torch", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy")
 
 
 class RunFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -188,7 +189,7 @@ def run_id(recipe: Recipe, labels: LabelMap, tiles_sha256: str, colors: Sequence
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide what a training gives."""
-    found = {}
+    found = {"qpkit": __version__}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qpkit.errors import FormatError
 from qpkit.extras import extra
 from qpkit.files import quick_hash
+from qpkit.version import __version__
 from qpkit_train.clicks.discs import Click
 from qpkit_train.data.one_object import OBJECT_LABELS
 from qpkit_train.machine.devices import device_name, pick_device
@@ -93,4 +94,4 @@ class Sam:
 def _versions() -> dict[str, str]:
     from importlib import metadata
 
-    return {package: metadata.version(package) for package in ("qpkit", "torch", "transformers")}
+    return {"qpkit": __version__} | {package: metadata.version(package) for package in ("torch", "transformers")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from qpkit.errors import ConfigError, FormatError
 from qpkit.extras import extra
+from qpkit.version import __version__
 from qpkit_train.inference.pixels.uncertainty import entropy_bytes
 from qpkit_train.models.card import LEVELS, Answer, ModelCard
 
@@ -58,8 +58,14 @@ def _providers(there: Sequence[str], device: str | None) -> list[Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that run ONNX files."""
-    return {package: metadata.version(package) for package in ("qpkit", "onnxruntime", "numpy")}
+    """Of the packages that run ONNX files; asked of the modules, as onnxruntime-gpu gives onnxruntime, too.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+    """
+    with extra("onnx"):
+        import onnxruntime
+    return {"qpkit": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
 
 
 class SessionModel(ABC):
