@@ -21,11 +21,12 @@ def symmetric_matrix(ends: NDArray[Any], weights: NDArray[Any], size: int, devic
     """
     pairs = torch.from_numpy(ends).long().T
     values = torch.from_numpy(weights).float().repeat(2)
-    whole = torch.sparse_coo_tensor(
-        torch.cat([pairs, pairs.flip(0)], dim=1), values, (size, size), check_invariants=False
-    )
+    places = torch.cat([pairs, pairs.flip(0)], dim=1)
     with warnings.catch_warnings():
+        # Said by torch 2.11 even where check_invariants is given.
+        warnings.filterwarnings("ignore", message="Sparse invariant checks")
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        whole = torch.sparse_coo_tensor(places, values, (size, size), check_invariants=False)
         return whole.coalesce().to(device).to_sparse_csr()
 
 
