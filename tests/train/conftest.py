@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,30 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 def _one_thread() -> None:
     """Threads that wait for a busy core make tiny networks ten times slower."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test computes on the CPU, whatever else there is: for what holds to the bit, or nearly, on one device.
+
+    Processes that it starts, and fixtures of its module, do as they like.
+    """
+    _hide_all_but_the_cpu(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_on_cpu() -> Iterator[None]:
+    """All tests of a module compute on the CPU, and so do the processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        _hide_all_but_the_cpu(patch)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+
+
+def _hide_all_but_the_cpu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setattr(torch.cuda, "device_count", lambda: 0)
+    patch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def test_a_run_says_what_it_is_and_its_recipe_is_still_the_same_run() -> None:
     assert run.load_model()(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("model", ["run", "model.onnx"])
 def test_a_model_predicts_what_it_predicted(model: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
@@ -61,6 +62,7 @@ def test_a_model_predicts_what_it_predicted(model: str, tmp_path: Path) -> None:
         assert differs.mean() < 0.001  # other processors add in another order
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_a_training_that_was_stopped_goes_on_to_where_the_finished_one_came(tmp_path: Path) -> None:
     tiles, run = tmp_path / "tiles", tmp_path / "run"
     shutil.copytree(KEPT / "tiles", tiles)

@@ -63,6 +63,7 @@ def test_the_tiles_shown_are_the_ones_with_the_highest_and_lowest_loss(make_tile
         assert by_key[item.tile.key] == item.loss
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_what_is_shown_of_a_tile_is_its_pixels_its_mask_and_what_the_model_says(
     make_tiles: MakeTiles, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def rasters(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         return labels.read(1), probabilities.read()
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_the_file_gives_the_runs_rasters_without_torch(run: Path, slide: Path, tmp_path: Path) -> None:
     report = export_onnx(run, tmp_path / "model.onnx")
     assert report.difference <= TOLERANCE and report.megabytes > 0.1

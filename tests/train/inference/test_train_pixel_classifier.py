@@ -134,6 +134,7 @@ def both(run: Path, classifier: Path, path: Path, pixels: Rgb, out: Path) -> tup
     return np.array([0, 1, 3])[qupath.labels(pixels)], expected, top[1] - top[0] <= 1
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_what_qupath_makes_of_it_is_what_qpkit_predicts(
     run: Path, project: Path, slide: Rgb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +160,7 @@ def test_what_qupath_makes_of_it_is_what_qpkit_predicts(
     assert "was there already" in capsys.readouterr().err.replace("\n", " ") and files_of(project.parent) == after
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_real_tissue_has_the_same_labels(run: Path, project: Path, shared: Path, tmp_path: Path) -> None:
     path = shared / "data/slides/openslide-testdata/CMU-1-Small-Region.svs"
     pixels = np.ascontiguousarray(tifffile.imread(path)[:1024, :1280])

@@ -79,6 +79,7 @@ def test_a_slide_is_predicted_with_the_surroundings_that_training_saw(
     assert np.mean(agree) > 0.9
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_onnx_predicts_the_slide_as_the_run_does(
     trained: tuple[TileSet, Path], made_study: Path, tmp_path: Path
 ) -> None:

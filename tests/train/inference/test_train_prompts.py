@@ -108,6 +108,7 @@ def test_points_become_the_objects_that_they_are_on(
     assert {o.id for o in open_project(study).entries[0].objects()} == before
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_an_onnx_file_finds_the_same_objects(run: Path, study: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
     pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from qpkit.errors import ConfigError
 from qpkit_train import loop
 from qpkit_train.loop import fit
+from qpkit_train.machine.devices import pick_device
 from tests.train.tiny_tiles import MakeTiles, tiny_recipe
 
 
@@ -33,7 +34,8 @@ def test_out_of_memory_names_the_settings_to_lower(
         raise error
 
     monkeypatch.setattr(loop.Training, "step", full)
-    with pytest.raises(ConfigError, match=r"out of memory on cpu.*data\.batch_size \(now 4;.*data\.crop_px"):
+    here = pick_device().type
+    with pytest.raises(ConfigError, match=rf"out of memory on {here}.*data\.batch_size \(now 4;.*data\.crop_px"):
         fit(make_tiles(), tmp_path / "run", tiny_recipe())
 
 
@@ -84,6 +86,7 @@ def test_tensorboard_has_every_step_once_also_after_an_interruption(
     assert {"step/learning rate", "epoch/mean_dice", "dice/Lesion"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_a_compiled_network_learns_the_same(
     make_tiles: MakeTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

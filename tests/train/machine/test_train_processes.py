@@ -29,6 +29,9 @@ from qpkit_train.run_folder.start import run_file
 from qpkit_train.run_folder.weights import load_weights
 from tests.train.tiny_tiles import TINY, MakeTiles, square_mask, tiny_recipe, write_tiles
 
+# --devices 2 takes two GPUs where there is one.
+pytestmark = pytest.mark.usefixtures("module_on_cpu")
+
 NO_BATCH_NORM = ('model.encoder="vgg11"', "model.options.decoder_use_norm=false")
 """MiniBatch norms of few pixels make more of the order in which floats are added up, step by step."""
 AUGMENTED = (
