@@ -62,7 +62,7 @@ def test_predict_feeds_the_network_the_bits_that_training_fed_it(
     predictor.answer(batch.images.movedim(1, -1).contiguous().numpy(), halo=0, probabilities=False)
     assert len(fed) == 2 and torch.equal(fed[0], fed[1])
     if grey == "true":
-        spread = fed[0] * torch.tensor(training.normalization.deviation).view(1, 3, 1, 1)
+        spread = fed[0] * fed[0].new_tensor(training.normalization.deviation).view(1, 3, 1, 1)
         assert torch.allclose(spread[:, 0] - spread[:, 1], spread[:1, 0, :1, :1] - spread[:1, 1, :1, :1], atol=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_onnx_gives_the_probabilities_of_the_run(make_tiles: MakeTiles, tmp_path
     fit(make_tiles(), tmp_path / "run", tiny_recipe(f"data.normalization={name}", f"data.greyscale={grey}"))
     export_onnx(tmp_path / "run", tmp_path / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    models = Predictor(load_run(tmp_path / "run")), OnnxModel(tmp_path / "model.onnx")
+    models = Predictor(load_run(tmp_path / "run"), device="cpu"), OnnxModel(tmp_path / "model.onnx", device="cpu")
     ours, theirs = (model.answer(pixels, halo=0, probabilities=True).probabilities for model in models)
     assert ours is not None and theirs is not None
     assert abs(ours.astype(int) - theirs).max() <= 1

@@ -130,15 +130,15 @@ def test_a_class_that_is_nowhere_as_likely_as_it_has_to_be_is_named(
     run: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with a model that was trained for too few steps, here one that is never surer than 200 / 255."""
-    real = Predictor.answer
+    real = Predictor.answer_there
 
-    def unsure(self: Predictor, pixels: NDArray[np.uint8], **how: Any) -> Answer:
+    def unsure(self: Predictor, pixels: Any, **how: Any) -> Answer:
         found = real(self, pixels, **how)
         if found.probabilities is None:
             return found
-        return found._replace(probabilities=np.minimum(found.probabilities, 200))
+        return found._replace(probabilities=found.probabilities.clamp(max=200))
 
-    monkeypatch.setattr(Predictor, "answer", unsure)
+    monkeypatch.setattr(Predictor, "answer_there", unsure)
     for probability, names in ((0.0, []), (0.7, []), (0.8, ["Lesion"])):
         source = SlideSource(name="s", path=slide, mpp=0.25)
         report = predict(

@@ -67,13 +67,15 @@ def test_one_answer_costs_what_it_costs_to_the_bit() -> None:
 def test_a_step_costs_the_weighed_losses_of_all_answers(make_tiles: MakeTiles, tmp_path: Path) -> None:
     there = training(make_tiles(), tmp_path / "run")
     batch = next(iter(there.read_ahead(there.batches_of(0))))
+    images, targets = there._on_device(batch)
     there.begin_learning()
     with torch.no_grad():
         mean, deviation = (
-            torch.tensor(v).view(1, 3, 1, 1) for v in (there.normalization.mean, there.normalization.deviation)
+            torch.tensor(v, device=images.device).view(1, 3, 1, 1)
+            for v in (there.normalization.mean, there.normalization.deviation)
         )
-        answers = there.network((batch.images.float() / 255 - mean) / deviation)
-    target = batch.targets.long()
+        answers = there.network((images.float() / 255 - mean) / deviation)
+    target = targets.long()
     losses = [
         float(there.loss(answer, target[:, 2**i // 2 :: 2**i, 2**i // 2 :: 2**i])) for i, answer in enumerate(answers)
     ]
@@ -88,7 +90,7 @@ def test_all_answers_are_learned_and_one_is_measured_kept_and_resumed(make_tiles
     run = load_run(tmp_path / "run")
     for name, value in run.load_model().state_dict().items():
         if "heads" in name or "head" in name:
-            assert not torch.equal(value, before[name]), name
+            assert not torch.equal(value, before[name].cpu()), name
     whole = fit(tiles, tmp_path / "whole", recipe("optim.epochs=2", "optim.schedule=constant"))
     fit(tiles, tmp_path / "two", recipe("optim.schedule=constant"))
     longer = fit(tiles, tmp_path / "two", recipe("optim.epochs=2", "optim.schedule=constant"), resume=True)

@@ -43,7 +43,7 @@ FREEZE = "model.freeze_encoder=true"
 def test_a_frozen_encoder_keeps_every_bit_and_everything_else_learns(make_tiles: MakeTiles, tmp_path: Path) -> None:
     """MiniBatch norms' running statistics and counters included."""
     tiles, recipe = make_tiles(), tiny_recipe(FREEZE)
-    before = {k: v.clone() for k, v in training(tiles, tmp_path / "x", recipe).network.state_dict().items()}
+    before = {k: v.cpu().clone() for k, v in training(tiles, tmp_path / "x", recipe).network.state_dict().items()}
     fit(tiles, tmp_path / "run", recipe)
     after = load_file(tmp_path / "run" / "last-0002.safetensors")
     encoder = [name for name in before if name.startswith("encoder.")]
