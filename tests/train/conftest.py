@@ -11,6 +11,9 @@ import pytest
 import torch
 from tiny_tiles import MakeTiles, square_mask, write_tiles
 
+from qpkit_train.machine.devices import pick_device
+from qpkit_train.machine.seeding import same_bits
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -35,6 +38,13 @@ def module_on_cpu() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _hide_all_but_the_cpu(patch)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+
+
+@pytest.fixture
+def same_bits_each_time() -> Iterator[None]:
+    """A GPU computes only what gives the same bits each time, as with `deterministic`: for laws about bits."""
+    with same_bits(True, pick_device()):
         yield
 
 

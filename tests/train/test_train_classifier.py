@@ -129,6 +129,7 @@ def test_predictors_that_have_not_looked_score_what_their_definition_says() -> N
     assert {item.auc for item in found.values()} == {0.5}
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_a_classifier_resumes_bit_for_bit(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles, recipe = make_tiles(), classifier("optim.epochs=3", "data.crop_px=48")
 

@@ -99,6 +99,7 @@ def test_training_leaves_a_run_folder_that_says_everything(make_tiles: MakeTiles
     assert not report.notes
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_a_fixed_seed_gives_fixed_losses(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles = make_tiles()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -128,6 +129,7 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(
     assert all(torch.equal(best[name], best_cut[name]) for name in best)
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_what_the_best_epoch_came_to_survives_a_resume_after_it(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles, recipe = make_tiles(), tiny_recipe("optim.epochs=2", "early_stopping.min_delta=2.0")
     fit(tiles, tmp_path / "whole", recipe)
@@ -149,6 +151,7 @@ def test_a_run_killed_before_its_first_epoch_starts_anew(make_tiles: MakeTiles, 
     assert fit(tiles, tmp_path / "run", tiny_recipe(), resume=True).epochs == 2
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_a_run_killed_between_two_files_resumes_from_the_epoch_before(
     make_tiles: MakeTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +335,7 @@ def test_the_loop_finds_sparse_bright_squares(tmp_path: Path) -> None:
     assert dice > 0.8
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_hard_negatives_change_the_training_and_survive_a_resume(make_tiles: MakeTiles, tmp_path: Path) -> None:
     """Resume is exact with the errors of the epoch before, and they make a difference."""
     tiles = make_tiles()
@@ -359,6 +363,7 @@ def test_multi_label_masks_are_refused_in_one_line(make_tiles: MakeTiles, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_averaged_weights_and_added_gradients_survive_a_resume(make_tiles: MakeTiles, tmp_path: Path) -> None:
     tiles = make_tiles()
     recipe = tiny_recipe("optim.epochs=3", "optim.ema=0.9", "optim.accumulate=2", 'loss.terms="ce+lovasz"')

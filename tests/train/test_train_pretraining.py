@@ -81,6 +81,7 @@ def test_the_rank_counts_directions() -> None:
 
 
 @pytest.mark.parametrize("method", ["lejepa", "masked"])
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_an_interruption_changes_no_bit_and_trainings_start_from_the_encoder(
     make_tiles: MakeTiles, tmp_path: Path, method: Method
 ) -> None:

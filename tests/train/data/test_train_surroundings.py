@@ -154,6 +154,7 @@ def test_beside_the_slide_surroundings_are_white(sets: dict[str, TileSet]) -> No
     assert (wide[:24] == 255).all() and (wide[:, :24] == 255).all()
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_files_shards_and_slides_train_the_same_model_with_surroundings(
     sets: dict[str, TileSet], tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_tile_classifier_sees_the_surroundings(make_tiles: MakeTiles, tmp_path
         assert not torch.allclose(network(pixels), network(other))
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_a_training_with_surroundings_is_resumed_with_the_same_bits(make_tiles: MakeTiles, tmp_path: Path) -> None:
     recipe = tiny_recipe(*HOOKNET, "augment.rotate=20", "augment.elastic_px=4", "augment.noise=0.05", "data.crop_px=32")
 

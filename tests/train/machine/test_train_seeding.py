@@ -24,8 +24,8 @@ def test_torch_is_asked_for_the_same_bits_in_the_block_alone(wanted: bool, devic
 
 def test_what_cannot_be_computed_to_the_same_bits_is_named() -> None:
     before = torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(ConfigError, match=r"^cumsum_cuda_kernel does not .* deterministic=false$"), same_bits(True, GPU):
-        raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set it")
+    with pytest.raises(ConfigError, match=r"^cumsum_cuda does not .*deterministic=false$"), same_bits(True, GPU):
+        raise RuntimeError("cumsum_cuda does not have a deterministic implementation, but you set it")
     with pytest.raises(RuntimeError, match="shapes"), same_bits(True, GPU):
         raise RuntimeError("shapes do not match")
     assert torch.are_deterministic_algorithms_enabled() is before

@@ -44,6 +44,7 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_with_weight_0_a_training_is_the_supervised_one_bit_by_bit(tiles: Path, tmp_path: Path) -> None:
     fit(tiles, tmp_path / "plain", tiny_recipe("optim.steps_per_epoch=2"))
     fit(tiles, tmp_path / "zero", tiny_recipe(*SEMI, "semi.weight=0"))
@@ -55,6 +56,7 @@ def test_with_weight_0_a_training_is_the_supervised_one_bit_by_bit(tiles: Path, 
     assert run_id(tiny_recipe(), LABELS, "x") == run_id(tiny_recipe("semi.weight=0"), LABELS, "x")
 
 
+@pytest.mark.usefixtures("same_bits_each_time")
 def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
