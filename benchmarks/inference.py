@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ from qpkit.cores import available_cores
 from qpkit.progress import no_progress
 from qpkit.slides import SlideSource, open_slide, open_source
 from qpkit_train.data.normalization import named_normalization
+from qpkit_train.inference.pipeline import first_readers
+from qpkit_train.inference.pixels.reading_processes import ReadingProcesses
 from qpkit_train.inference.predicted import PredictedSlide
 from qpkit_train.inference.running.gpu_stream import GpuStream
 from qpkit_train.inference.running.graphs import Graphs
@@ -46,7 +48,7 @@ from qpkit_train.inference.running.together import Together
 from qpkit_train.inference.running.torch_model import Predictor
 from qpkit_train.inference.settings import PredictSettings
 from qpkit_train.inference.slide import SlidePredictor
-from qpkit_train.models.card import Answer, Model, ModelCard
+from qpkit_train.models.card import Answer, Model, ModelCard, on_device
 from qpkit_train.models.registry import build_untrained
 from qpkit_train.recipe.load import load_recipe
 
@@ -205,10 +207,17 @@ def _encoded(tile: NDArray[np.uint8]) -> bytes:
 
 def predicted(source: SlideSource, settings: PredictSettings, model: Model) -> PredictedSlide:
     """Predict a slide into a folder that is removed."""
+    processes = None if on_device(model) is None else reading_processes()
     with tempfile.TemporaryDirectory() as folder, open_source(source) as slide:
         return SlidePredictor(
-            CARD, source, slide, Path(folder), "s", settings, np.zeros(2, np.uint8)
+            CARD, source, slide, Path(folder), "s", settings, np.zeros(2, np.uint8), processes=processes
         ).run_with(model, no_progress)  # fmt: skip
+
+
+@cache
+def reading_processes() -> ReadingProcesses:
+    """Those that `qpkit predict` has beside a device."""
+    return ReadingProcesses(first_readers(None))
 
 
 def read_alone(source: SlideSource, settings: PredictSettings, readers: int) -> float:

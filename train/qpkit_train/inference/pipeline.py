@@ -102,6 +102,11 @@ class StageTimes:
         return max(busy, key=lambda stage: busy[stage])
 
 
+def first_readers(readers: int | None) -> int:
+    """Threads that read at first; `readers` where that is said."""
+    return readers or max(2, available_cores() // _FIRST_SHARE)
+
+
 def run_stages(
     batches: Sequence[Sequence[_Item]],
     stages: Stages[_Item, _Answer],
@@ -124,8 +129,7 @@ def run_stages(
     writing = _Writer(stages.write)
     device = _Device(stages, writing, on_batch)
     try:
-        first = reading.most if readers is not None else max(2, reading.most // _FIRST_SHARE)
-        reading.resize(first)
+        reading.resize(first_readers(readers))
         adding = _Adding(reading) if readers is None else None
         before = time.perf_counter()
         for number, items in enumerate(batches):

@@ -147,9 +147,11 @@ def _work(
     elif devices:
         work_on_devices(plan, root, mine, devices, on_tiles)
     else:
-        Worker(plan, root, on_tiles=on_tiles).slides(mine)
+        with Worker(plan, root, on_tiles=on_tiles) as worker:
+            worker.slides(mine)
 
 
 def _slide_of_cluster(number: int, plan: Plan, root: Path) -> None:
     """What a worker of a cluster does; what came out lies in `root`."""
-    Worker(plan, root, on_tiles=lambda *said: None).slide(number, wait=True)
+    with Worker(plan, root, on_tiles=lambda *said: None) as worker:
+        worker.slide(number, wait=True)

@@ -22,6 +22,7 @@ from qpkit_train.inference.pixels.area import Area
 from qpkit_train.inference.pixels.blend import neighbourhood
 from qpkit_train.inference.pixels.rasters import SlideRasters
 from qpkit_train.inference.pixels.reading import TileReader
+from qpkit_train.inference.pixels.reading_processes import ReadingProcesses
 from qpkit_train.inference.pixels.tile_choice import TileChoice, choose_tiles
 from qpkit_train.inference.pixels.writers import open_writers
 from qpkit_train.inference.predicted import PredictedSlide, Speed
@@ -76,6 +77,7 @@ class SlidePredictor:
         settings: How it is predicted.
         limits: (classes,) uint8, as `threshold_levels` gives them.
         within: Annotations inside which it is predicted; None for all of it.
+        processes: Read its tiles for this one, where there are some.
 
     Raises:
         FormatError: Its um/px is not known, or finer ones would be needed.
@@ -91,12 +93,13 @@ class SlidePredictor:
         settings: PredictSettings,
         limits: NDArray[np.uint8],
         within: Sequence[Annotation] | None = None,
+        processes: ReadingProcesses | None = None,
     ) -> None:
         self.card, self.source, self.slide, self.root, self.stem = card, source, slide, root, stem
         self.info = slide.info
         self.grid = tile_grid(card, source.name, slide.info, settings)
         self.mpp = None if self.info.mpp is None else self.info.mpp * self.grid.downsample
-        self.settings, self.limits = settings, limits
+        self.settings, self.limits, self._processes = settings, limits, processes
         self.area = None if within is None else Area(within, self.grid, self.info)
 
     def described(self) -> SlidePrediction:
@@ -166,7 +169,12 @@ class SlidePredictor:
             tell(0)
             appearance = appearance_in(self.card)
             reader = TileReader(
-                self.source, self.slide, answers.broken, factors=self.card.factors, measures=appearance is not None
+                self.source,
+                self.slide,
+                answers.broken,
+                factors=self.card.factors,
+                measures=appearance is not None,
+                processes=self._processes,
             )
             try:
                 stages = stages_of(

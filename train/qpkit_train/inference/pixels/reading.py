@@ -14,6 +14,7 @@ from qpkit.errors import FormatError, QpkitError
 from qpkit.slides import Slide, SlideSource, open_source
 from qpkit_train.appearance import look_of
 from qpkit_train.data.surroundings import sample_of
+from qpkit_train.inference.pixels.reading_processes import ReadingProcesses
 
 _CANNOT_BE_READ = (FormatError, OSError)
 
@@ -30,6 +31,7 @@ class TileReader:
         broken: Tiles that an earlier process found broken.
         factors: How many times their surroundings the images of a sample show, 1 first.
         measures: Whether the looks of tiles are wanted.
+        processes: Read tiles for this one, where there are some.
 
     Attributes:
         broken: Why tiles could not be read, by (col, row).
@@ -44,9 +46,10 @@ class TileReader:
         *,
         factors: Sequence[int] = (1,),
         measures: bool = False,
+        processes: ReadingProcesses | None = None,
     ) -> None:
         self._source, self._given, self._slide, self._measures = source, slide, slide, measures
-        self._factors = tuple(factors)
+        self._factors, self._processes = tuple(factors), processes
         self._users: Counter[Slide] = Counter()
         self._lock = threading.Lock()
         self.broken = dict(broken)
@@ -66,6 +69,10 @@ class TileReader:
         return pixels
 
     def _read(self, tile: Tile) -> NDArray[np.uint8]:
+        if self._processes is not None:
+            found = self._processes.read(self._source, tile, self._factors)
+            if found is not None:
+                return found
         with self._lock:
             slide = self._slide
             self._users[slide] += 1

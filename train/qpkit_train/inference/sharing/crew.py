@@ -65,8 +65,8 @@ def _member(
 ) -> None:
     """What one process does."""
     try:
-        worker = Worker(plan, root, device=device, threads=threads, on_tiles=lambda *said: pipe.send(said))
-        worker.slides(numbers)
+        with Worker(plan, root, device=device, threads=threads, on_tiles=lambda *said: pipe.send(said)) as worker:
+            worker.slides(numbers)
         pipe.send(None)
     except QpkitError as err:
         pipe.send(err)

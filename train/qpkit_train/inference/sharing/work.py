@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from qpkit.claims import Claim, LostClaimError, claimed, wait_a_little
 from qpkit.errors import ConfigError, MissingExtraError, OutputError, QpkitError
 from qpkit.predictions.ome_zarr import write_ome_zarr
 from qpkit.progress import OnProgress
 from qpkit.slides import Slide, open_source
+from qpkit_train.inference.pipeline import first_readers
+from qpkit_train.inference.pixels.reading_processes import ReadingProcesses
 from qpkit_train.inference.pixels.tile_choice import TileChoice
 from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.running.opening import open_model
 from qpkit_train.inference.sharing.finished import Finished, finished_slide, note_finished
 from qpkit_train.inference.sharing.journal import Journal
 from qpkit_train.inference.slide import SlidePredictor, Steps, finished, tile_grid
-from qpkit_train.models.card import Model
+from qpkit_train.models.card import Model, on_device
 
 OnTiles = Callable[[int, int, int], None]
 """Called with the number of a slide, how many of its tiles with tissue are done, and how many there are."""
@@ -66,7 +68,7 @@ def _tiles_of(plan: Plan, number: int) -> int:
 
 
 class Worker:
-    """Predicts slides of a plan with a model of its own, which is opened when it is needed.
+    """Predicts slides of a plan with a model of its own, which is opened when it is needed; a context manager.
 
     Args:
         plan: The plan.
@@ -81,11 +83,22 @@ class Worker:
     ) -> None:
         self._plan, self._root, self._on_tiles = plan, root, on_tiles
         self._device, self._threads = device, threads
+        self._processes: ReadingProcesses | None = None
 
     @cached_property
     def _model(self) -> Model:
         plan = self._plan
-        return open_model(plan.run_root, plan.settings, device=self._device, threads=self._threads)
+        model = open_model(plan.run_root, plan.settings, device=self._device, threads=self._threads)
+        if on_device(model) is not None:
+            self._processes = ReadingProcesses(first_readers(plan.settings.readers))
+        return model
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._processes is not None:
+            self._processes.close()
 
     def slides(self, numbers: Iterable[int]) -> None:
         """Predict slides, but for those that other living processes have.
@@ -158,7 +171,8 @@ class Worker:
     def _job(self, number: int, slide: Slide, folder: Path) -> SlidePredictor:
         plan, source = self._plan, self._plan.sources[number]
         area = None if plan.areas is None else plan.areas[source.name]
-        return SlidePredictor(plan.card, source, slide, folder, plan.stems[number], plan.settings, plan.limits, area)
+        stem, processes = plan.stems[number], self._processes
+        return SlidePredictor(plan.card, source, slide, folder, stem, plan.settings, plan.limits, area, processes)
 
     def _claim(self, number: int, choice: Future[TileChoice | None] | None = None) -> Steps[bool]:
         """Predict a slide, if no other process has it; see `SlidePredictor.steps`."""
