@@ -71,9 +71,9 @@ class _Process:
     def __init__(self) -> None:
         self._line, other = socket.socketpair()
         command = [sys.executable, "-m", __name__, str(other.fileno())]
-        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        none = subprocess.DEVNULL
         with other:
-            self._process = subprocess.Popen(command, pass_fds=[other.fileno()], **quiet)
+            self._process = subprocess.Popen(command, pass_fds=[other.fileno()], stdin=none, stdout=none, stderr=none)
         self._is_ready = False
 
     def is_ready(self) -> bool:
