@@ -86,6 +86,13 @@ def test_few_threads_read_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None
     assert [len(ReadingProcesses(threads)._all) for threads in (2, 4)] == [0, 0]
 
 
+def test_they_end_with_who_asked(processes: ReadingProcesses) -> None:
+    come_up(processes)
+    for process in processes._all:
+        process._line.close()  # as where this process is killed
+        assert process._process.wait(30) == 0
+
+
 def test_one_that_died_is_not_missed(sources: list[SlideSource], processes: ReadingProcesses) -> None:
     come_up(processes)
     for process in processes._all:
