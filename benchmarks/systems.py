@@ -119,12 +119,21 @@ def evaluated(run: Path, options: argparse.Namespace) -> Evaluation:
     return qpkit.evaluate(out, [options.source], labels=qpkit.read_label_map(options.labels), slides=TESTED)
 
 
+def trained(name: str, seed: int, options: argparse.Namespace) -> Result:
+    """Train in a process of its own, and say what that took; of a training that was cut off, the memory is too low."""
+    kept = run_of(name, options, seed).with_suffix(".measured.json")
+    if not kept.exists():
+        kept.write_text(json.dumps(alone(__file__, name, str(seed), *sys.argv[1:])))
+    found: Result = json.loads(kept.read_text())
+    return found
+
+
 def measure(name: str, options: argparse.Namespace) -> Iterator[Row]:
     """All rows of a recipe."""
     trainings: list[Result] = []
     results: list[Evaluation] = []
     for seed in range(options.seeds):
-        trainings.append(alone(__file__, name, str(seed), *sys.argv[1:]))
+        trainings.append(trained(name, seed, options))
         results.append(evaluated(run_of(name, options, seed), options))
     scopes = [result.pooled for result in results]
     for class_name in results[0].names:

@@ -35,6 +35,19 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
+@pytest.mark.parametrize("there", ["onnxruntime-gpu", "onnxruntime"])
+def test_a_package_with_the_same_module_is_as_good(monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    def version(package: str) -> str:
+        if package not in (there, "onnx"):
+            raise metadata.PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(packages, "requirements", lambda: {"onnx": ("onnx", "onnxruntime"), "tsne": ("scikit-learn",)})
+    found = by_name(package_checks())
+    assert (found["extras"].found, found["other extras"].found) == ("onnx", "tsne")
+
+
 def test_the_packages_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = requirements()

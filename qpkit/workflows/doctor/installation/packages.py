@@ -21,6 +21,12 @@ _MODULES: Final = {
 }
 """How a package is imported, where that is not its name with _ for -."""
 
+_SAME: Final = {
+    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml"),
+    "opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
+}
+"""Packages that bring the same module, by the one that qpkit asks for."""
+
 _REQUIREMENT: Final = re.compile(r"(?P<name>[\w.-]+)(?P<of>\[[^]]*\])?[^;]*(;.*extra == [\"'](?P<extra>[\w-]+)[\"'])?")
 
 _DEVELOPERS: Final = "dev"
@@ -93,6 +99,10 @@ def _extra_checks(extras: dict[str, tuple[str, ...]]) -> Iterator[Check]:
 
 
 def _is_installed(package: str) -> bool:
+    return any(_has_version(each) for each in (package, *_SAME.get(package, ())))
+
+
+def _has_version(package: str) -> bool:
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:
