@@ -46,7 +46,7 @@ class ReadingProcesses:
         self._free = deque(self._all)
 
     def read(self, source: SlideSource, tile: Tile, factors: Sequence[int]) -> NDArray[np.uint8] | None:
-        """Have one of them do `sample_of`: (h, w, 3 k) uint8, halo included; None where none is free or it could not."""
+        """Have one of them do `sample_of`: (h, w, 3 k) uint8 with halo; None where none is free, or it could not."""
         try:
             process = self._free.popleft()
         except IndexError:
