@@ -15,7 +15,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning_fabric.strategies import DDPStrategy
 
 from qpkit.errors import ConfigError
-from qpkit_train.machine.processes import ranks
+from qpkit_train.machine.processes import leave, ranks
 from qpkit_train.recipe.settings import Precision, Recipe
 
 
@@ -40,7 +40,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
             plugins=TorchElasticEnvironment(),
         )
         fabric.launch()
-        atexit.register(torch.distributed.destroy_process_group)
+        atexit.register(leave)
         return fabric
 
 
