@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +17,10 @@ from PIL import Image
 from command_line import run
 from qpkit.cli.shared.study import study_of
 from qpkit.errors import ConfigError, FormatError
+from qpkit.qupath.project.opening import open_project
 from qpkit.workflows.study.draft import draft
 from qpkit.workflows.study.look import Found
+from qpkit.workflows.study.source import changed, state_of
 
 PROJECT = """
 [study]
@@ -106,6 +109,53 @@ def test_a_step_that_is_made_anew_is_not_done_until_it_is(study: Path, played: A
     study.write_text(PROJECT.replace("mpp = 0.5", "mpp = 1"))
     assert [call[0] for call in played(study, train=1)] == ["export", "train"]
     assert [call[0] for call in played(study)] == ["train", "evaluate", "predict"]
+
+
+def test_what_was_saved_since_the_tiles_were_made_is_named(
+    tmp_path: Path, made_study: Path, played: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not what the study itself imports; and what somebody saved before that import stays named."""
+    shutil.copytree(made_study, tmp_path / "project")
+    (tmp_path / "study.toml").write_text(
+        '[study]\nsource = "project"\nout = "made"\n[export]\n[predict]\n[import-predictions]\n'
+    )
+
+    def draw(*numbers: int) -> list[str]:
+        entries = [open_project(tmp_path / "project").entries[number] for number in numbers]
+        for entry in entries:
+            entry.replace_objects(remove=[str(entry.objects()[0].id)], add=())
+        return [f"{entry.name} (entry {entry.id})" for entry in entries]
+
+    def told() -> str:
+        assert played(tmp_path / "study.toml") == []
+        return "".join(line for line in capsys.readouterr().err.splitlines() if line.startswith("note: "))
+
+    faked = subprocess.run
+
+    def importing(command: list[str], **options: Any) -> Any:
+        if command[3] == "import-predictions":
+            draw(0, 1)
+        return faked(command, **options)
+
+    monkeypatch.setattr("qpkit.cli.shared.study.subprocess.run", importing)
+    assert [call[0] for call in played(tmp_path / "study.toml", predict=1)] == ["export", "predict"]
+    (drawn,) = draw(1)
+    assert len(played(tmp_path / "study.toml")) == 2
+    assert f"were made: {drawn};" in told()
+    (tmp_path / "made/source.json").write_text("{}")  # a study of before
+    assert told() == ""
+
+
+def test_new_files_of_a_folder_are_named_but_not_what_the_study_makes_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "made").mkdir()
+    before = state_of(tmp_path, out=tmp_path / "made")
+    (tmp_path / "made/tile.png").touch()
+    assert state_of(tmp_path, out=tmp_path / "made") == before and list(before) == ["a.png"]
+    (tmp_path / "b.png").touch()
+    (tmp_path / "a.png").write_bytes(b"12")
+    assert changed(before, state_of(tmp_path, out=tmp_path / "made")) == ["a.png", "b.png"]
+    assert state_of(tmp_path / "none.qpproj", out=tmp_path) == {}
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,27 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from qpkit.cli.shared.console import say
 from qpkit.cli.shared.verbs import VerbGroup
-from qpkit.errors import OutputError
+from qpkit.errors import OutputError, listed
 from qpkit.files import pretty_json, replace_file
+from qpkit.workflows.study.source import changed, state_of, with_own_changes
 from qpkit.workflows.study.steps import Study, read_study
+
+_Record = TypeVar("_Record")
 
 RECORD_NAME: Final = "study.json"
 """In the folder of what a study makes: the commands that are finished."""
+
+SOURCE_NAME: Final = "source.json"
+"""Beside it: how the source was when tiles were made of it."""
+
+TILES: Final = "tiles"
+"""What the first step makes: a study sees the source as it was then."""
 
 _PARTLY: Final = 2
 """Exit code of work that is only partly done."""
@@ -56,7 +65,10 @@ def run_study(study: Study) -> int:
         study.out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(f"{study.out}: cannot be made ({err.strerror or err})") from err
-    done = _done(study, _read(record))
+    done = _done(study, _read(record, dict[str, tuple[str, ...]]))
+    made_of = _read(study.out / SOURCE_NAME, dict[str, str])
+    if made_of and any(step.kind.makes == TILES and step.kind.verb in done for step in study.steps):
+        _note_changes(made_of, state_of(study.source, out=study.out))
     is_partial = False
     for number, step in enumerate(study.steps, start=1):
         said = f"step {number} of {len(study.steps)}: {step}"
@@ -67,11 +79,18 @@ def run_study(study: Study) -> int:
         replace_file(record, pretty_json(done))
         again = [step.kind.again] if step.kind.again and step.made is not None and step.made.exists() else []
         command = [sys.executable, "-m", "qpkit", *step.command, *again]
+        before = state_of(study.source, out=study.out)
         code = subprocess.run(command, cwd=study.file.parent, check=False).returncode
-        if code and not (code == _PARTLY and step.is_made):
+        is_partial = is_partial or code == _PARTLY
+        is_wrong = bool(code) and not (code == _PARTLY and step.is_made)
+        if step.made is None:
+            made_of = with_own_changes(made_of, before, state_of(study.source, out=study.out))
+        elif step.kind.makes == TILES and not is_wrong:
+            made_of = before
+        replace_file(study.out / SOURCE_NAME, pretty_json(made_of))
+        if is_wrong:
             say(f"qpkit {step.kind.verb} did not end well; once that is mended, the same command goes on here")
             return code
-        is_partial = is_partial or bool(code)
         done[step.kind.verb] = step.command
         replace_file(record, pretty_json(done))
     return _PARTLY if is_partial else 0
@@ -90,11 +109,19 @@ def _done(study: Study, ended: Mapping[str, tuple[str, ...]]) -> dict[str, tuple
     return done
 
 
-def _read(record: Path) -> dict[str, tuple[str, ...]]:
-    """The commands that have ended well, by verb."""
+def _note_changes(made_of: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if news := changed(made_of, now):
+        say(
+            f"note: saved, added or taken out since the tiles of this study were made: {listed(news)}; the tiles are "
+            "those of before (for the next round choose another out)"
+        )
+
+
+def _read(record: Path, kind: type[_Record]) -> _Record:
+    """A record of an earlier run, empty if there was none."""
     try:
-        return msgspec.json.decode(record.read_bytes(), type=dict[str, tuple[str, ...]])
+        return msgspec.json.decode(record.read_bytes(), type=kind)
     except FileNotFoundError:
-        return {}
+        return kind()
     except (OSError, msgspec.DecodeError) as err:
         raise OutputError(f"{record}: cannot be read ({err}); remove it, and all steps are done again") from err

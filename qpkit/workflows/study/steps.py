@@ -91,11 +91,13 @@ class Study:
 
     Args:
         file: It.
+        source: Project or folder that it is made of.
         out: Folder of everything that is made.
         steps: In their order.
     """
 
     file: Path
+    source: Path
     out: Path
     steps: tuple[Step, ...]
 
@@ -146,7 +148,8 @@ def read_study(file: Path, options_of: Callable[[str], Mapping[str, Sequence[str
         steps.append(Step(kind, (kind.verb, *arguments, *options), made))
     if not steps:
         raise ConfigError(f"{place}: has no step; {or_else('', list(KINDS))}")
-    return Study(place, place.parent / head["out"], tuple(steps))
+    source, out = (place.parent / head[key] for key in ("source", "out"))
+    return Study(place, source, out, tuple(steps))
 
 
 def _options(where: str, section: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> Iterator[str]:
