@@ -52,6 +52,7 @@ from qpkit_train.optimizer import optimizer_of
 from qpkit_train.planning.plan import check_memory, planned
 from qpkit_train.prompting import Prompting
 from qpkit_train.recipe.settings import Recipe
+from qpkit_train.recipe.unused import unused_settings
 from qpkit_train.run_folder import journal, records, weights
 from qpkit_train.run_folder.fit_report import FitReport
 from qpkit_train.run_folder.initial_network import check_answers, initial_network, resumed_network
@@ -103,15 +104,16 @@ def fit(
             check_batch(recipe.data.batch_size)
             tile_set = read_tile_set(tiles_root)
             found = planned(tile_set, recipe)
+            notes = [*unused_settings(recipe), *found.notes]
             recipe = found.recipe
             if found.plan is not None:
                 check_memory(found.plan, device_memory(fabric.device), device_name(fabric.device))
             data = training_tiles_of(tile_set, recipe)
-            file = run_file(tile_set, recipe, data, fabric.device, plan=found.record(), notes=found.notes)
+            file = run_file(tile_set, recipe, data, fabric.device, plan=found.record(), notes=notes)
             file = of_the_run_there(run_root, file, resume=resume)
             if rank() == 0:
                 claim_folder(run_root, file, resume=resume)
-                for note in (*found.notes, *data.notes):
+                for note in (*notes, *data.notes):
                     on_note(note)
         bits = same_bits(recipe.deterministic, fabric.device)
         with cleared_on_failure(run_root), enough_memory(recipe, fabric.device), bits:

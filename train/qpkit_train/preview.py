@@ -22,6 +22,7 @@ from qpkit_train.data.one_object import tile_reader
 from qpkit_train.data.training_tiles import TrainingTiles, training_tiles_of
 from qpkit_train.planning.plan import planned
 from qpkit_train.recipe.settings import Recipe
+from qpkit_train.recipe.unused import unused_settings
 
 
 def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions: int) -> AugmentedBatches:
@@ -82,7 +83,7 @@ def augmented_batches(tiles_root: Path, recipe: Recipe, *, count: int, versions:
         settings=on,
         off=off,
         sampler=data.sampler.describe(),
-        notes=data.notes,
+        notes=(*unused_settings(recipe), *data.notes),
     )
 
 
