@@ -21,12 +21,25 @@ import msgspec
 
 from qpkit.errors import OutputError
 
+AnyPath = str | os.PathLike[str]
+"""What public functions take for a path."""
+
 RUN_NAME: Final = "run.json"
 """In every folder of a training."""
 
 _SAMPLE_BYTES: Final = 1 << 20
 _JOB: Final = ".job"
 """In an unfinished folder: machine and job that it is of."""
+
+
+def path_of(path: AnyPath | None) -> Path | None:
+    """Give a path that may be missing as a Path."""
+    return None if path is None else Path(path)
+
+
+def paths_of(paths: AnyPath | Sequence[AnyPath]) -> list[Path]:
+    """Give paths, or the one there is, as a list."""
+    return [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -10,13 +10,15 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from qpkit.errors import ConfigError, listed
 
@@ -122,31 +124,70 @@ class Field:
         if not isinstance(said, str | list):
             return said
         parse = self.flag.parse or getattr(self.kind, "parse", None)
-        if parse is not None:
-            return parse(said)
-        if self.kind is Path and isinstance(said, str):
-            return Path(said)
+        is_text = isinstance(said, str) or all(isinstance(part, str) for part in said)
+        if parse is not None and is_text:
+            return parse([said] if self.flag.many and isinstance(said, str) else said)
         return tuple(said) if isinstance(said, list) else said
 
-    def as_float(self, value: Any) -> Any:
-        """Turn whole numbers into floats where floats are asked for; everything else stays."""
-        if self.kind is float and type(value) is int and is_number(value):
-            return float(value)
-        parts = typing.get_args(self.kind)
-        if isinstance(value, tuple) and float in parts and set(parts) <= {float, ...}:
-            return tuple(float(part) if type(part) is int and is_number(part) else part for part in value)
+    def taken(self, value: Any) -> Any:
+        """Turn what stands in Python into the kind that is asked for, where that is plain; else it stays.
+
+        Text for what is no text is read as on the command line, one name is a list of one, text is a path, 4 is 4.0.
+
+        Raises:
+            ConfigError: A text cannot be read.
+        """
+        if isinstance(value, str) and typing.get_origin(self.kind) is not Literal and self.kind is not str:
+            value = self.read(value)
+        origin, parts = typing.get_origin(self.kind), set(typing.get_args(self.kind))
+        if isinstance(value, str) and origin in (tuple, Sequence):
+            value = (value,)
+        if isinstance(value, list) and origin is tuple:
+            value = tuple(value)
+        if self.kind in _PLAIN:
+            return _as_plain(value, self.kind)
+        for plain in _PLAIN:
+            if isinstance(value, tuple) and plain in parts and parts <= {plain, ...}:
+                return tuple(_as_plain(part, plain) for part in value)
         return value
+
+    def has_other_kind(self, value: Any) -> bool:
+        """Say whether a value is plainly not of the kind that is asked for."""
+        asked = typing.get_origin(self.kind) or self.kind
+        return value is not None and isinstance(asked, type) and not _is_a(value, asked)
 
     def fault(self, value: Any) -> str:
         """Say what is wrong with a value; "" if nothing is."""
         if value is None:
             return ""
-        if self.range is not None and not (isinstance(value, int | float) and self.range.holds(value)):
+        if self.range is not None and not (_is_a(value, float) and self.range.holds(value)):
             return f"has to be {self.range}"
+        if self.has_other_kind(value):
+            asked = typing.get_origin(self.kind) or self.kind
+            return f"has to be {_KINDS.get(asked, f'a {asked.__name__}')}"
         if self.choices and value not in self.choices:
             names = [str(choice) for choice in self.choices]
             return f"has to be {' or '.join(names) if len(names) < 3 else 'one of ' + ', '.join(names)}"
         return ""
+
+
+_PLAIN: Final = (Path, float, int)
+_KINDS: Final = {Path: "a path", float: "a number", int: "a whole number", str: "text", bool: "True or False"}
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """isinstance, for which a whole number is a float and True is no number."""
+    if kind in (float, int):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _as_plain(value: Any, kind: Any) -> Any:
+    """Turn text into a path, and numbers (of NumPy, too) into those of Python; what is none of it stays."""
+    if kind is Path:
+        return Path(value) if isinstance(value, str | os.PathLike) else value
+    is_one = isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
+    return kind(value) if is_one and is_number(value) else value
 
 
 class Settings:
@@ -161,13 +202,13 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields_of(type(self)):
             # 4 and 4.0 are one setting: what is hashed and written must not tell them apart.
-            object.__setattr__(self, field.name, field.as_float(getattr(self, field.name)))
+            object.__setattr__(self, field.name, field.taken(getattr(self, field.name)))
+        values = [(field, getattr(self, field.name)) for field in fields_of(type(self))]
         faults = [
-            f"{field.option} {repr(value)[:60]}: {fault}"
-            for field in fields_of(type(self))
-            if (fault := field.fault(value := getattr(self, field.name)))
+            f"{field.option} {repr(value)[:60]}: {fault}" for field, value in values if (fault := field.fault(value))
         ]
-        faults += self.faults()
+        if not any(field.has_other_kind(value) for field, value in values):
+            faults += self.faults()
         if faults:
             raise ConfigError(listed(faults, joint="; "))
 
@@ -258,6 +299,11 @@ def _arguments(text: str) -> Iterator[tuple[str, str]]:
         if match is None:
             return
         names, words = tuple(match[1].split(", ")), [match[2]]
+
+
+def words_of(said: str | Sequence[str]) -> list[str]:
+    """Give texts, or the one there is, as a list."""
+    return [said] if isinstance(said, str) else list(said)
 
 
 def pairs_of(texts: Sequence[str]) -> dict[str, str]:

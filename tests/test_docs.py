@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -15,6 +16,7 @@ import qpkit.core.label_file as label_map_module
 from qpkit.cli import app
 from qpkit.cli.shared.verbs import verbs
 from qpkit.core.labels import parse_label_map
+from qpkit.files import paths_of
 from shared_data import DOCS, ROOT
 
 TABLES: dict[str, Any] = runpy.run_path(str(DOCS / "make_tables.py"))
@@ -68,6 +70,16 @@ def test_every_public_name_is_there_and_on_the_page() -> None:
     with pytest.raises(AttributeError, match="no attribute"):
         _ = qpkit.nothing
     assert set(qpkit.__all__) <= set(dir(qpkit))
+
+
+def test_every_public_function_takes_text_for_a_path_and_one_path_for_several() -> None:
+    functions = {name: getattr(qpkit, name) for name in qpkit.__all__ if inspect.isfunction(getattr(qpkit, name))}
+    for name, function in functions.items():
+        for parameter in inspect.signature(function).parameters.values():
+            asked = str(parameter.annotation)
+            assert not re.search(r"\bPath\b", asked), f"{name}({parameter.name}: {asked})"
+            assert "Sequence[AnyPath]" not in asked or asked.startswith("AnyPath | "), f"{name}({parameter.name})"
+    assert paths_of("a") == paths_of(Path("a")) == paths_of(["a"]) == [Path("a")]
 
 
 @pytest.mark.parametrize("name", TABLES["TABLES"])

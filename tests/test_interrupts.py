@@ -64,7 +64,11 @@ def test_what_the_dead_have_left_is_taken_up_or_removed(tmp_path: Path) -> None:
 def interrupted(code: str, *, after: str) -> tuple[int, str, float]:
     """Run a program, press Ctrl-C when it has said `after`; gives exit code, errors, and how long it took then."""
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().strip() == after
@@ -98,3 +102,18 @@ def test_ctrl_c_while_the_program_is_still_imported_is_one_line() -> None:
     )
     status, said, _ = interrupted(code, after="importing")
     assert (status, said) == (1, f"qpkit: {INTERRUPTED}\n")
+
+
+def test_a_script_that_put_it_into_the_background_is_obeyed() -> None:
+    code = (
+        "import os, signal\nfrom qpkit.cli.shared.interrupt import watch_interrupts\nwatch_interrupts()\n"
+        "os.kill(os.getpid(), signal.SIGINT)\nprint('went on')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from qpkit.api.import_tiles import is_folder_of_pictures
 from qpkit.api.predict import predict_inputs
-from qpkit.api.shared import AnyPath, opened_predictions, path_of
+from qpkit.api.shared import opened_predictions
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileSet, read_tile_set
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
 from qpkit.extras import extra
-from qpkit.files import require_free
+from qpkit.files import AnyPath, path_of, paths_of, require_free
 from qpkit.predictions import read_predictions
 from qpkit.predictions.store import INFO_NAME as PREDICTIONS
 from qpkit.progress import OnProgress, no_progress
@@ -41,7 +41,7 @@ _NO_RUN: Final = "--threshold: {} is no run, and labels that are there stay; giv
 
 def evaluate(
     predictions: AnyPath,
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Sequence[AnyPath],
     settings: EvaluateSettings | None = None,
     *,
     slides: SlideSettings = ALL_SLIDES,
@@ -80,7 +80,7 @@ def evaluate(
         QpkitError: As `qpkit.workflows.evaluate.predictions.evaluate` says.
     """
     notes: tuple[str, ...] = ()
-    folder, places, target = Path(predictions), [Path(path) for path in paths], path_of(out)
+    folder, places, target = Path(predictions), paths_of(paths), path_of(out)
     if instances is not None:
         _refuse_with_instances(
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qpkit.api.shared import AnyPath, path_of
+from qpkit.files import AnyPath, path_of, paths_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport
@@ -16,7 +16,7 @@ from qpkit.workflows.inputs.slides import project_classes, slide_inputs
 
 
 def export(
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Sequence[AnyPath],
     out: AnyPath,
     settings: ExportSettings | None = None,
     *,
@@ -47,7 +47,7 @@ def export(
         QpkitError: As `qpkit.workflows.export.tiles.export_tiles` and `slide_inputs` say.
     """
     broken: dict[str, str] = {}
-    places = [Path(path) for path in paths]
+    places = paths_of(paths)
     inputs = slide_inputs(places, slides, annotations=path_of(annotations), broken=broken)
     return export_tiles(
         inputs,
@@ -63,7 +63,7 @@ def export(
 
 
 def export_shard(
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Sequence[AnyPath],
     out: AnyPath,
     settings: ExportSettings | None = None,
     *,
@@ -84,7 +84,7 @@ def export_shard(
         QpkitError: As `export`.
     """
     broken: dict[str, str] = {}
-    places = [Path(path) for path in paths]
+    places = paths_of(paths)
     inputs = slide_inputs(places, slides, annotations=path_of(annotations), broken=broken)
     return export_part(
         inputs,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpkit.api.shared import AnyPath
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
+from qpkit.files import AnyPath
 from qpkit.qupath import open_project
 from qpkit.qupath.classifiers.in_project import put_pixel_classifier, require_name
 from qpkit.qupath.classifiers.pixel_classifier import IGNORE, PixelClassifier, classes_of_channels

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qpkit.api.shared import AnyPath, opened_predictions, path_of
+from qpkit.api.shared import opened_predictions
 from qpkit.core.labels import LabelMap
+from qpkit.files import AnyPath, path_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import open_project
 from qpkit.workflows.imports.geojson import predictions_to_geojson

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from qpkit.api.shared import AnyPath, path_of
 from qpkit.dataset.manifest import INFO_NAME, require_tile_set
 from qpkit.errors import OutputError
+from qpkit.files import AnyPath, path_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.folders.pairing import holds_pictures
 from qpkit.workflows.folders.plan import plan_import

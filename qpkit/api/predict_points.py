@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpkit.api.shared import AnyPath
 from qpkit.extras import extra
+from qpkit.files import AnyPath, paths_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.inputs.points import points_of_slides
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
@@ -34,7 +34,7 @@ class AnsweredPoints:
 
 def predict_points(
     run: AnyPath,
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Sequence[AnyPath],
     out: AnyPath,
     settings: PromptSettings | None = None,
     *,
@@ -64,7 +64,7 @@ def predict_points(
         from qpkit_train.inference.prompts.predict import predict_points as predict_sources
         from qpkit_train.inference.prompts.settings import PromptSettings
 
-    points = points_of_slides(slide_inputs([Path(path) for path in paths], slides))
+    points = points_of_slides(slide_inputs(paths_of(paths), slides))
     report = predict_sources(
         Path(run),
         [item.source for item in points.inputs],

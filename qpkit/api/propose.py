@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qpkit.api.shared import AnyPath
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import is_proposal, is_untouched, run_of
 from qpkit.dataset import read_tile_set
 from qpkit.dataset.manifest import INFO_NAME as TILES
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.extras import extra
-from qpkit.files import csv_bytes
+from qpkit.files import AnyPath, csv_bytes, paths_of
 from qpkit.predictions import PredictionSet, read_predictions
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Project, open_project
@@ -58,7 +57,7 @@ class ProposeReport:
 
 
 def propose(
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Sequence[AnyPath],
     out: AnyPath,
     settings: ProposeSettings | None = None,
     *,
@@ -90,7 +89,7 @@ def propose(
         from qpkit_train.unsupervised.propose import propose as divide
         from qpkit_train.unsupervised.propose_settings import DEFAULT_PROPOSE
 
-    how, places, folder = settings or DEFAULT_PROPOSE, [Path(path) for path in paths], Path(out)
+    how, places, folder = settings or DEFAULT_PROPOSE, paths_of(paths), Path(out)
     if (places[0] / TILES).is_file():
         if len(places) > 1:
             raise ConfigError(f"{places[1]}: one folder of tiles at a time; or name projects and slides alone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,6 @@ from qpkit.qupath import open_project
 from qpkit.workflows.inputs.label_images import masks_as_predictions
 from qpkit.workflows.inputs.numbered_images import instances_as_predictions
 from qpkit.workflows.inputs.paths import is_project
-
-AnyPath = str | os.PathLike[str]
-
-
-def path_of(path: AnyPath | None) -> Path | None:
-    """Give a path that may be missing as a Path."""
-    return None if path is None else Path(path)
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qpkit.api.import_tiles import tiles_of
-from qpkit.api.shared import AnyPath
 from qpkit.errors import ConfigError
 from qpkit.extras import extra
-from qpkit.files import require_run_folder
+from qpkit.files import AnyPath, require_run_folder
 from qpkit.progress import OnProgress, no_progress
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed
+from qpkit.files import AnyPath
 from qpkit.slides.base import NotRgbError, Slide, SlideReader, SlideSource
 from qpkit.slides.colors import AS_IN_FILE, EMBEDDED, Colors, read_profile
 from qpkit.slides.icc import IccTransform, icc_transform
@@ -26,7 +26,7 @@ _ZARR_NAMES: Final = (".zgroup", ".zattrs", "zarr.json")
 
 
 def open_slide(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     *,
     mpp: float | None = None,
     reader: str = "auto",

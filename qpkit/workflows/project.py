@@ -15,6 +15,7 @@ from PIL import Image
 
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError, ProjectError, QpkitError, listed
+from qpkit.files import AnyPath, paths_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Project, add_image, create_project
 from qpkit.qupath.project.edits import set_metadata
@@ -107,7 +108,7 @@ def new_project_of(
 
 def add_images(
     project: Project,
-    images: Sequence[Path],
+    images: AnyPath | Sequence[AnyPath],
     settings: ImageSettings = PLAIN_IMAGES,
     *,
     on_progress: OnProgress = no_progress,
@@ -125,7 +126,7 @@ def add_images(
         ProjectError: A file is missing, or the project changed in the meantime.
     """
     there = {_same(path) for path in _paths_of(project)}
-    wanted = _different(images)
+    wanted = _different(paths_of(images))
     ready, refused = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
     added = _added(project, ready, settings)
     return AddReport(added, tuple(image for image in wanted if _same(image) in there), refused)

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given
@@ -79,6 +80,47 @@ def test_texts_are_read_and_values_taken_as_they_are() -> None:
         ExportSettings(mpp="fine")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no 'tile'"):
         ExportSettings.of(tile=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "value"),
+    [
+        (ExportSettings, {"context": "1,4"}, (1, 4)),
+        (ExportSettings, {"tile_size": np.int64(256)}, 256),
+        (ExportSettings, {"mpp": np.float32(0.5)}, 0.5),
+        (ExportSettings, {"fractions": [8, 1, 1]}, (8.0, 1.0, 1.0)),
+        (ConvertSettings, {"labels": "labels.toml"}, Path("labels.toml")),
+        (ConvertSettings, {"entries": "P4 test.svs"}, ("P4 test.svs",)),
+        (DoctorSettings, {"search": "slides"}, (Path("slides"),)),
+        (DoctorSettings, {"search": ["slides", Path("more")]}, (Path("slides"), Path("more"))),
+        (SlideSettings, {"where": "Split=test"}, {"Split": "test"}),
+        (Selection, {"classes": "Tumor"}, ("Tumor",)),
+    ],
+)
+def test_python_may_say_what_the_command_line_says(kind: type[Settings], said: dict[str, Any], value: Any) -> None:
+    (name,) = said
+    for made in (kind(**said), kind.of(**said)):
+        found = getattr(made, name)
+        assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "complaint"),
+    [
+        (ExportSettings, {"labels": 3}, "--labels 3: has to be a LabelMap"),
+        (ExportSettings, {"split": {}}, "--split {}: has to be a SplitRule"),
+        (ConvertSettings, {"image": 3}, "--image 3: has to be a path"),
+        (ConvertSettings, {"entries": 3}, "--entry 3: has to be a tuple"),
+        (SlideSettings, {"where": 3}, "--where 3: has to be a Mapping"),
+        (ImportSettings, {"append": "no"}, "--append 'no': has to be True or False"),
+        (ExportSettings, {"mpp": True}, "--mpp True: has to be a positive number"),
+        (ExportSettings, {"tile_size": 256.5}, "--tile-size 256.5: has to be a whole number"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_line(kind: type[Settings], said: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind(**said)
+    assert str(caught.value).startswith(complaint)
 
 
 def test_whole_numbers_and_floats_are_written_as_one() -> None:

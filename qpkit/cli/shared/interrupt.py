@@ -22,8 +22,11 @@ def watch_interrupts() -> None:
 
     Python answers signals between two of its own steps; a union of a million polygons is one step. A thread waits for
     the signal (which the system writes into a pipe, whatever Python does) and then for the answer. Called once, by the
-    program's entry: a process that is used by others keeps its own handling.
+    program's entry: a process that is used by others keeps its own handling, and so does one that a script put into the
+    background, where shells have Ctrl-C ignored.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     answered = threading.Event()

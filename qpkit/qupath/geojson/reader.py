@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError
+from qpkit.files import AnyPath
 from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.features import PASSED_OVER, FeatureReader, OnRecords, features_of
 from qpkit.qupath.geojson.source import Document, open_documents
@@ -27,7 +27,7 @@ NOT_UTF8: Final = "text that is no UTF-8, read as Windows-1252"
 log = logging.getLogger(__name__)
 
 
-def read_geojson(path: os.PathLike[str] | str) -> list[Annotation]:
+def read_geojson(path: AnyPath) -> list[Annotation]:
     """Read the objects of a .geojson, .json, gzipped or zipped file.
 
     Accepted are a FeatureCollection, a Feature, an array of them, or bare geometries, also as the lenient JSON that
@@ -50,7 +50,7 @@ def read_geojson(path: os.PathLike[str] | str) -> list[Annotation]:
 
 
 def iter_geojson(
-    path: os.PathLike[str] | str, *, notes: Counter[str] | None = None, on_records: OnRecords | None = None
+    path: AnyPath, *, notes: Counter[str] | None = None, on_records: OnRecords | None = None
 ) -> Iterator[Annotation]:
     """Read the objects of a file one after the other, in memory that does not grow with the file.
 
@@ -64,9 +64,7 @@ def iter_geojson(
         yield from batch
 
 
-def _batches(
-    path: os.PathLike[str] | str, notes: Counter[str], on_records: OnRecords | None = None
-) -> Iterator[list[Annotation]]:
+def _batches(path: AnyPath, notes: Counter[str], on_records: OnRecords | None = None) -> Iterator[list[Annotation]]:
     reader = FeatureReader(notes, on_records)
     for document in open_documents(path):
         count, passed = 0, notes[PASSED_OVER]

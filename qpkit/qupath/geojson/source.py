@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from qpkit.errors import FormatError, ProjectError
+from qpkit.files import AnyPath
 
 CHUNK_BYTES: Final = 1 << 17
 """What is decoded from such a piece stays in the processor's cache: twice as fast as pieces of 512 kB or more."""
@@ -44,7 +44,7 @@ class Document:
     chunks: Iterator[bytes]
 
 
-def container_of(path: os.PathLike[str] | str) -> Container:
+def container_of(path: AnyPath) -> Container:
     """Say what a file is by its first bytes.
 
     Raises:
@@ -55,7 +55,7 @@ def container_of(path: os.PathLike[str] | str) -> Container:
     return "zip" if start in _ZIP else "gzip" if start.startswith(_GZIP) else "plain"
 
 
-def open_documents(path: os.PathLike[str] | str) -> Iterator[Document]:
+def open_documents(path: AnyPath) -> Iterator[Document]:
     """Give the JSON texts of a file, each to be read before the next; in bounded memory also from a zip bomb.
 
     Of a zip, these are the members that end in .geojson or .json (also gzipped), in its order.

@@ -22,6 +22,7 @@ import orjson
 
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.errors import FormatError, OutputError
+from qpkit.files import AnyPath
 from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.geometry_writer import SafeShape, safe_shapes
 from qpkit.qupath.geojson.properties import parse_uuid
@@ -53,9 +54,7 @@ class GeoJsonReport:
     left_out: int
 
 
-def write_geojson(
-    path: os.PathLike[str] | str, objects: Iterable[Annotation], *, are_valid: bool = False
-) -> GeoJsonReport:
+def write_geojson(path: AnyPath, objects: Iterable[Annotation], *, are_valid: bool = False) -> GeoJsonReport:
     """Write objects flat, as QuPath imports them.
 
     Coordinates have two decimals; measurements only finite numbers; absent things are left out, never null; text is
@@ -87,7 +86,7 @@ class GeoJsonWriter:
     old file, if there is one, is as it was.
     """
 
-    def __init__(self, path: os.PathLike[str] | str, *, are_valid: bool = False) -> None:
+    def __init__(self, path: AnyPath, *, are_valid: bool = False) -> None:
         self._path, self._are_valid = Path(path), are_valid
         if self._path.suffix.lower() == ".zip":
             raise OutputError(f"{self._path}: a zip is read, but not written; end the name in .geojson or .geojson.gz")

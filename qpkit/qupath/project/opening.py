@@ -5,7 +5,6 @@ Source: qupath.lib.projects.DefaultProject, v0.2.3 to v0.7.0.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.errors import FormatError, ProjectError, UnsupportedVersionError, listed
+from qpkit.files import AnyPath
 from qpkit.qupath.project.backend import chosen_backend
 from qpkit.qupath.project.class_list import read_classes
 from qpkit.qupath.project.entry_files import EntryFiles, Stamp
@@ -22,7 +22,7 @@ from qpkit.qupath.project.project import Entry, Project
 _REFUSED: Final = ("v0.2.0-m1", "v0.2.0-m2")
 
 
-def open_project(path: os.PathLike[str] | str) -> Project:
+def open_project(path: AnyPath) -> Project:
     """Open a project; within `use_backend("paquo")` its objects go through a real QuPath.
 
     Args:

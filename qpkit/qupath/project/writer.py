@@ -5,7 +5,6 @@ Source: files written by qupath.lib.projects.DefaultProject (v0.5.1) and what th
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import OutputError, ProjectError
-from qpkit.files import pretty_json, replace_file
+from qpkit.files import AnyPath, pretty_json, replace_file
 from qpkit.qupath.project.class_list import add_classes
 from qpkit.qupath.project.edits import write_project
 from qpkit.qupath.project.entry_update import project_entry_id, write_new_data
@@ -42,7 +41,7 @@ _STAINS: Final[Mapping[str, str]] = {
 
 
 def create_project(
-    folder: os.PathLike[str] | str, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass] = ()
+    folder: AnyPath, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass] = ()
 ) -> Project:
     """Make an empty project.
 
@@ -87,7 +86,7 @@ def require_no_project(folder: Path) -> None:
 
 def add_image(
     project: Project,
-    image: os.PathLike[str] | str,
+    image: AnyPath,
     *,
     width: int,
     height: int,

@@ -13,7 +13,6 @@ import contextlib
 import gzip
 import itertools
 import logging
-import os
 import struct
 import zlib
 from collections import Counter
@@ -26,6 +25,7 @@ import msgspec
 from qpkit.core.annotation import Annotation, Kind, PathClass
 from qpkit.core.lazy_annotations import ids_of
 from qpkit.errors import FormatError, ProjectError, listed
+from qpkit.files import AnyPath
 from qpkit.memory import gc_paused, give_back
 from qpkit.qupath.java import values as javavalues
 from qpkit.qupath.java.emitter import Edits, Emitter, Kept
@@ -406,7 +406,7 @@ def _counted(size_block: StreamValue, change: int) -> bytes:
     return block(data[:-4] + struct.pack(">i", struct.unpack(">i", data[-4:])[0] + change))
 
 
-def read_qpdata(path: os.PathLike[str] | str) -> QpData:
+def read_qpdata(path: AnyPath) -> QpData:
     """Read a .qpdata file; one that ends in .gz is unpacked.
 
     Raises:

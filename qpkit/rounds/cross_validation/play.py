@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from qpkit.api.evaluate import evaluate
 from qpkit.api.import_tiles import tiles_of
-from qpkit.api.shared import AnyPath, path_of
 from qpkit.api.train import DEFAULT_RECIPE, train
 from qpkit.claims import claimed
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, QpkitError, listed
 from qpkit.extras import extra
-from qpkit.files import one_at_a_time, replace_file
+from qpkit.files import AnyPath, one_at_a_time, path_of, paths_of, replace_file
 from qpkit.progress import OnProgress, no_progress
 from qpkit.rounds.cross_validation.result import (
     RecipeComparison,
@@ -70,10 +69,10 @@ class CrossValidation:
 def cross_validate(
     tiles: AnyPath,
     out: AnyPath,
-    recipes: Sequence[Recipe | str] = (DEFAULT_RECIPE,),
+    recipes: Recipe | str | Sequence[Recipe | str] = (DEFAULT_RECIPE,),
     settings: CrossValidationSettings | None = None,
     *,
-    places: Sequence[AnyPath] = (),
+    places: AnyPath | Sequence[AnyPath] = (),
     overrides: Sequence[str] = (),
     metadata: AnyPath | None = None,
     slides: SlideSettings = ALL_SLIDES,
@@ -114,7 +113,7 @@ def cross_validate(
         raise ConfigError("--entry and --where do not go with folds: every slide of the tiles is tested once")
     chosen = _recipes(recipes, overrides)
     place, made = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
-    where = tuple(Path(each) for each in places) or tuple(origins_of(read_tile_set(place)))
+    where = tuple(paths_of(places)) or tuple(origins_of(read_tile_set(place)))
     study = Study(Path(out), place, chosen, settings, where)
     notes = [*(made.notes if made is not None else ()), *open_study(study, metadata=path_of(metadata))]
     judged = replace(judged, patient=judged.patient or settings.patient)
@@ -141,7 +140,7 @@ def cross_validate(
     return found
 
 
-def _recipes(recipes: Sequence[Recipe | str], overrides: Sequence[str]) -> tuple[Recipe, ...]:
+def _recipes(recipes: Recipe | str | Sequence[Recipe | str], overrides: Sequence[str]) -> tuple[Recipe, ...]:
     """Load recipes that are named.
 
     Raises:
@@ -150,6 +149,7 @@ def _recipes(recipes: Sequence[Recipe | str], overrides: Sequence[str]) -> tuple
     with extra("train"):
         from qpkit_train.recipe.load import load_recipe
 
+    recipes = recipes if isinstance(recipes, Sequence) and not isinstance(recipes, str) else [recipes]
     if overrides and any(not isinstance(recipe, str) for recipe in recipes):
         raise ConfigError("overrides change recipes that are named; change the recipe itself")
     found = tuple(load_recipe(recipe, overrides) if isinstance(recipe, str) else recipe for recipe in recipes)

@@ -11,6 +11,7 @@ import msgspec
 
 from qpkit.errors import ConfigError, listed, or_else
 from qpkit.extras import extra
+from qpkit.files import AnyPath
 from qpkit.rounds.pseudo_labels.selection import Rule
 from qpkit.settings import FRACTION, Range, bounds_of
 
@@ -105,7 +106,7 @@ def shipped_text(name: str) -> str:
     return (_SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def read_rounds(path: Path, overrides: Sequence[str] = ()) -> RoundsSettings:
+def read_rounds(path: AnyPath, overrides: Sequence[str] = ()) -> RoundsSettings:
     """Read a rounds.toml and the recipes that it names.
 
     Args:
@@ -116,6 +117,7 @@ def read_rounds(path: Path, overrides: Sequence[str] = ()) -> RoundsSettings:
         ConfigError: It is not there, no TOML, or has faults: all that msgspec lets pass in one message.
         MissingExtraError: torch is not installed.
     """
+    path = Path(path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         file = msgspec.convert(tables, RoundsFile)

@@ -15,7 +15,7 @@ import msgspec
 from qpkit.api.train import DEFAULT_RECIPE
 from qpkit.errors import ConfigError, OutputError
 from qpkit.extras import extra
-from qpkit.files import pretty_json, replace_file
+from qpkit.files import AnyPath, pretty_json, replace_file
 from qpkit.progress import OnProgress, no_progress
 from qpkit.rounds.simulate.play import Player
 from qpkit.rounds.simulate.result import Score, Simulation, baselines_of, points_of, scores_csv
@@ -38,8 +38,8 @@ _PROLONGING: Final = ("rounds", "strategies", "seeds")
 
 
 def simulate(
-    project: Path,
-    out: Path,
+    project: AnyPath,
+    out: AnyPath,
     settings: SimulateSettings,
     export: ExportSettings,
     *,
@@ -68,6 +68,7 @@ def simulate(
         OutputError: `out` holds something else, or a simulation of other settings, slides or versions.
         QpkitError: As the verbs of which a round is made.
     """
+    project, out = Path(project), Path(out)
     start = time.perf_counter()
     with extra("train"):
         from qpkit_train.recipe.load import load_recipe

@@ -16,7 +16,7 @@ from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap
 from qpkit.core.review import is_mark
 from qpkit.errors import ConfigError, ProjectError, listed
-from qpkit.files import new_folder
+from qpkit.files import AnyPath, new_folder
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_indices
 from qpkit.ops.scores.consensus import Rule, consensus_table, pattern_count, patterns_of
 from qpkit.ops.vectors.sweep import trace
@@ -24,7 +24,7 @@ from qpkit.ops.vectors.vectorize import Outlines, outlines_of
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.qupath.project.copying import copy_project, drop_backups
-from qpkit.settings import Range
+from qpkit.settings import Range, words_of
 from qpkit.workflows.compare.compare import downsample_of, item_of, strips_of
 from qpkit.workflows.compare.readers import Reader, common_label_map, readers_of
 from qpkit.workflows.compare.settings import CompareSettings
@@ -74,7 +74,7 @@ class MergeReport:
 
 def merge(
     sources: Sequence[str],
-    out: Path,
+    out: AnyPath,
     settings: MergeSettings,
     *,
     labels: LabelMap | None = None,
@@ -97,6 +97,7 @@ def merge(
         ProjectError: A model is among them, or a slide has no um per px.
         OutputError: The folder is there already.
     """
+    out = Path(out)
     base, readers = _opened(sources, settings)
     if any(reader.predictions is not None for reader in readers):
         raise ProjectError("predictions cannot be merged; import them into a project, and let somebody review them")
@@ -139,6 +140,7 @@ def _objects_of(
 
 def _opened(sources: Sequence[str], settings: MergeSettings) -> tuple[Project, list[Reader]]:
     """The project that is copied, and its readers, whose slides are called as there."""
+    sources = words_of(sources)
     folder = Path(sources[0])
     if len(sources) > 1 or not (folder / NAME).is_file():
         readers = readers_of(sources, settings)

@@ -18,6 +18,7 @@ from qpkit.ops.masks.rasterize import Painting
 from qpkit.predictions import PredictionSet, SlidePrediction, read_predictions
 from qpkit.predictions.store import read_window
 from qpkit.qupath import open_project
+from qpkit.settings import words_of
 from qpkit.workflows.compare.settings import CompareSettings
 from qpkit.workflows.evaluate.truth import ground_truth
 from qpkit.workflows.inputs.paths import is_project
@@ -99,6 +100,7 @@ def readers_of(sources: Sequence[str], settings: CompareSettings) -> list[Reader
         ConfigError: There are fewer than two readers, or two of one name.
         ProjectError, FormatError: One cannot be opened.
     """
+    sources = words_of(sources)
     if settings.by is not None and len(sources) != 1:
         raise ConfigError(f"--by {settings.by}: names the readers of one project; give one project, not {len(sources)}")
     if settings.by is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from qpkit.core.annotation import PathClass
 from qpkit.core.labels import LabelMap, default_label_map
 from qpkit.errors import ConfigError, OutputError, ProjectError
-from qpkit.files import new_folder, pretty_json, require_free, safe_names
+from qpkit.files import AnyPath, new_folder, pretty_json, require_free, safe_names
 from qpkit.formats.format import Format, NothingHeldError
 from qpkit.formats.registry import format_of, named
 from qpkit.formats.shared.cannot_hold import count_losses
@@ -82,7 +82,7 @@ class ConvertReport:
 
 
 def convert(
-    source: Path, target: Path, settings: ConvertSettings, *, on_progress: OnProgress = no_progress
+    source: AnyPath, target: AnyPath, settings: ConvertSettings, *, on_progress: OnProgress = no_progress
 ) -> ConvertReport:
     """Convert annotations.
 
@@ -98,6 +98,7 @@ def convert(
         FormatError, ProjectError, LabelError: The source cannot be read.
         OutputError: The target is there already, or cannot be written. Nothing is left half-written.
     """
+    source, target = Path(source), Path(target)
     if not source.exists():
         raise ProjectError(f"{source}: there is no such file or folder")
     to_project = settings.target_format == PROJECT or (settings.target_format is None and is_project(target))

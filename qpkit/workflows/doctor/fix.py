@@ -10,6 +10,7 @@ from typing import Final
 
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.errors import FormatError, GeometryError
+from qpkit.files import AnyPath
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, QpData, open_project
 from qpkit.qupath.project.backups import put_back
@@ -60,7 +61,7 @@ def no_plan(plan: Sequence[Finding]) -> None:
 
 
 def fix_project(
-    path: Path,
+    path: AnyPath,
     settings: DoctorSettings = DEFAULT_SETTINGS,
     *,
     on_plan: Callable[[Sequence[Finding]], None] = no_plan,

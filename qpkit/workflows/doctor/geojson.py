@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import FormatError, GeometryError, OutputError
+from qpkit.files import AnyPath
 from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.checks.diagnosis import GeoJsonDiagnosis, RuleFinding, Verdict, diagnose_geojson
 from qpkit.qupath.geojson.checks.features import check_wrapper
@@ -82,7 +83,7 @@ def default_output(path: Path) -> Path:
     return path.with_name(name + ".fixed.geojson")
 
 
-def fix_geojson(path: Path, out: Path | None = None, *, overwrite: bool = False) -> GeoJsonFix:
+def fix_geojson(path: AnyPath, out: AnyPath | None = None, *, overwrite: bool = False) -> GeoJsonFix:
     """Write a copy in the dialect that every QuPath from 0.3 to 0.7 imports; the input is never touched.
 
     Args:
@@ -95,7 +96,8 @@ def fix_geojson(path: Path, out: Path | None = None, *, overwrite: bool = False)
         ProjectError: There is no such file.
         FormatError: There is nothing in the file that can be read.
     """
-    target = default_output(path) if out is None else out
+    path = Path(path)
+    target = default_output(path) if out is None else Path(out)
     if target.exists() and path.exists() and target.samefile(path):
         raise OutputError(f"{target}: that is the file to be mended; choose another name")
     if target.exists() and not overwrite:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from qpkit.errors import ProjectError, QpkitError
+from qpkit.files import AnyPath
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.qupath.project.images.relocation import Relocation, parse_relocation
@@ -61,7 +62,7 @@ DEFAULT_SETTINGS: Final = DoctorSettings()
 
 
 def examine_project(
-    path: Path, settings: DoctorSettings = DEFAULT_SETTINGS, *, on_progress: OnProgress = no_progress
+    path: AnyPath, settings: DoctorSettings = DEFAULT_SETTINGS, *, on_progress: OnProgress = no_progress
 ) -> ProjectReport:
     """Examine a project: its file, images, data, objects and classes. Nothing is written.
 
@@ -74,6 +75,7 @@ def examine_project(
         ProjectError: There is no project, no such entry, or no folder to search in.
         ConfigError: An unknown kind, or a rename that is none.
     """
+    path = Path(path)
     check_kinds(settings.only)
     check_renames(settings.rename)
     file = project_file(path)

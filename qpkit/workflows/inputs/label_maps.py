@@ -8,16 +8,17 @@ from pathlib import Path
 from qpkit.core.label_rules import THE_REST, UNCLASSIFIED
 from qpkit.core.labels import LabelMap, parse_label_map
 from qpkit.errors import LabelError, listed, or_else
+from qpkit.files import AnyPath
 from qpkit.formats.shipped_labels import labels_file
 
 
-def read_label_map(path: Path) -> LabelMap:
+def read_label_map(path: AnyPath) -> LabelMap:
     """Read a labels.toml, or one that comes with qpkit, by name.
 
     Raises:
         LabelError: The file is missing, not TOML, or has faults; the message names the file.
     """
-    path = labels_file(path)
+    path = labels_file(Path(path))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:

@@ -10,7 +10,7 @@ from pathlib import Path
 from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.tiles import SlideInfo
 from qpkit.errors import ConfigError, FormatError, ProjectError, listed, or_else
-from qpkit.files import quick_hash, sha256
+from qpkit.files import AnyPath, path_of, paths_of, quick_hash, sha256
 from qpkit.qupath import Entry, open_project, read_geojson
 from qpkit.slides import AS_IN_FILE, SlideSource, open_source
 from qpkit.workflows.inputs.entry_view import entry_source, with_icc
@@ -68,10 +68,10 @@ class SlideInput:
 
 
 def slide_inputs(
-    paths: Sequence[Path],
+    paths: AnyPath | Sequence[AnyPath],
     settings: SlideSettings = ALL_SLIDES,
     *,
-    annotations: Path | None = None,
+    annotations: AnyPath | None = None,
     broken: dict[str, str] | None = None,
 ) -> list[SlideInput]:
     """List the slides behind projects and slide files; each is opened once to see that it can be.
@@ -87,6 +87,7 @@ def slide_inputs(
         FormatError: A file cannot be read (with `broken`: none can).
         ConfigError: A slide has no ICC profile by which it is to be shown.
     """
+    paths = paths_of(paths)
     places = projects_or_slides(paths)
     if settings.chooses_entries and not any(map(is_project, places)):
         raise ConfigError("--entry and --where go with a QuPath project; there is none")
@@ -100,7 +101,7 @@ def slide_inputs(
             sources = [*entries_where(open_project(path).chosen(settings.entries), settings.where)]
         for source in sources:
             try:
-                inputs.append(_input(source, settings, annotations))
+                inputs.append(_input(source, settings, path_of(annotations)))
             except _UnreadableError as err:
                 if broken is None:
                     raise

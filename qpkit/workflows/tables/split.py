@@ -17,6 +17,7 @@ from qpkit.dataset.resplit import NewSplit, resplit_beside, resplit_in_place
 from qpkit.dataset.splits import SplitRule, draw_splits
 from qpkit.dataset.stratify import Amounts, Numbers, Parts, plain_folds, stratified, unevenness
 from qpkit.errors import ConfigError, OutputError, listed
+from qpkit.files import AnyPath, path_of
 from qpkit.workflows.tables.split_settings import SplitSettings
 from qpkit.workflows.tables.tile_facts import (
     context_of,
@@ -87,11 +88,11 @@ class _Draw:
 
 
 def split_tiles(
-    root: Path,
+    root: AnyPath,
     settings: SplitSettings,
     *,
-    metadata: Path | None = None,
-    out: Path | None = None,
+    metadata: AnyPath | None = None,
+    out: AnyPath | None = None,
     overwrite: bool = False,
 ) -> SplitReport:
     """Share out the tiles of an export folder anew.
@@ -109,6 +110,7 @@ def split_tiles(
             nnU-Net data set that would be changed in place.
         OutputError: The folder cannot be written, or holds something else.
     """
+    root, metadata, out = Path(root), path_of(metadata), path_of(out)
     tiles = read_filled_table(root)
     in_place = out is None or out.resolve() == root.resolve()
     if in_place and tiles.info.get("store") == "nnunet":

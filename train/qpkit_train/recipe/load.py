@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.errors import ConfigError, listed, or_else
-from qpkit.settings import choices_of
+from qpkit.settings import choices_of, words_of
 from qpkit_train.recipe.rules import recipe_faults
 from qpkit_train.recipe.settings import PLANNED, Recipe
 
@@ -39,7 +39,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: No such recipe, not TOML, or unknown or wrong settings: all of them in one message.
     """
     tables = read_recipe_file(name_or_path)
-    faults = [fault for text in overrides if (fault := _override(tables, text))]
+    faults = [fault for text in words_of(overrides) if (fault := _override(tables, text))]
     return _parse(tables, source=str(_find(name_or_path)), overrides=overrides, faults=faults)
 
 
@@ -68,7 +68,7 @@ def recipe_from_builtins(tables: Mapping[str, Any], *, source: str, overrides: S
         ConfigError: Unknown or wrong settings, all in one message that starts with `source`.
     """
     own = copy.deepcopy(dict(tables))
-    faults = [fault for text in overrides if (fault := _override(own, text))]
+    faults = [fault for text in words_of(overrides) if (fault := _override(own, text))]
     return _parse(own, source=source, overrides=overrides, faults=faults)
 
 
@@ -120,7 +120,7 @@ def _parse(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str], 
         faults = list(recipe_faults(recipe))
         if not faults:
             return recipe
-    said = {text.partition("=")[0].strip() for text in overrides}
+    said = {text.partition("=")[0].strip() for text in words_of(overrides)}
     own = [f"--set {fault}" for fault in faults if _about(fault) in said]
     others = [fault for fault in faults if _about(fault) not in said]
     raise ConfigError(listed(own + ([f"{source}: {others[0]}", *others[1:]] if others else []), joint="; "))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from qpkit.errors import FormatError
+from qpkit.files import AnyPath
 from qpkit.memory import gc_paused
 from qpkit.qupath.geojson.checks import rules as rules
 from qpkit.qupath.geojson.checks.features import FeatureCheck, check_wrapper
@@ -80,7 +80,7 @@ class GeoJsonDiagnosis:
         return all(verdict.accepted for verdict in self.verdicts)
 
 
-def diagnose_geojson(path: os.PathLike[str] | str) -> GeoJsonDiagnosis:
+def diagnose_geojson(path: AnyPath) -> GeoJsonDiagnosis:
     """Say which QuPath versions would refuse a file and why, and what they would silently change.
 
     A damaged file is no error here, but a finding. The memory it takes grows only with the number of ids.
