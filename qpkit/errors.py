@@ -73,6 +73,11 @@ class MissingExtraError(QpkitError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
+def about(name: str, reason: str) -> str:
+    """Put a name before what is said of it; errors of files begin with the name already."""
+    return reason if reason.startswith((f"{name}:", f"{name!r}:")) else f"{name}: {reason}"
+
+
 def listed(items: Iterable[object], *, joint: str = ", ", most: int = 6) -> str:
     """Name things in a message: "a, b and 7 more", "none" of none.
 

@@ -12,7 +12,7 @@ from qpkit.api.predict import predict_inputs
 from qpkit.api.shared import opened_predictions
 from qpkit.core.labels import LabelMap
 from qpkit.dataset import TileSet, read_tile_set
-from qpkit.errors import ConfigError, FormatError, ProjectError, listed
+from qpkit.errors import ConfigError, FormatError, ProjectError, about, listed
 from qpkit.extras import extra
 from qpkit.files import AnyPath, path_of, paths_of, require_free
 from qpkit.predictions import read_predictions
@@ -288,5 +288,5 @@ def _predicted(
     report = predict_inputs(run, slides, folder, how, overwrite=overwrite, on_progress=on_progress)
     if report.missing:
         raise ConfigError(f"{folder}: another process predicts {report.missing} slide(s); evaluate when it is done")
-    skipped = [f"skipped {name}: {reason}" for name, reason in report.skipped]
+    skipped = [f"skipped {about(name, reason)}" for name, reason in report.skipped]
     return folder, (*skipped, *report.notes, f"predictions on {report.device} in {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ DEFAULT_RECIPE: Final = "unet-resnet34"
 def train(
     tiles: AnyPath,
     out: AnyPath,
-    recipe: Recipe | str = DEFAULT_RECIPE,
+    recipe: Recipe | AnyPath = DEFAULT_RECIPE,
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
@@ -48,7 +49,7 @@ def train(
         from qpkit_train.loop import fit
         from qpkit_train.recipe.load import load_recipe
 
-    if not isinstance(recipe, str):
+    if not isinstance(recipe, str | os.PathLike):
         if overrides:
             raise ConfigError("overrides change a recipe that is named; change the recipe itself")
         chosen = recipe

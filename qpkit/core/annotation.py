@@ -34,7 +34,7 @@ class PathClass:
     """A class as QuPath knows it; "Tumor: Positive" has two names.
 
     Args:
-        names: From the base class to the most derived one; at least one, none blank.
+        names: From the base class to the most derived one; at least one, none blank. Text is taken as `parse` does.
         color: Signed 32-bit ARGB as QuPath stores it, or None where the file has none.
     """
 
@@ -42,6 +42,8 @@ class PathClass:
     color: int | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.names, str):  # else its letters would be the names
+            object.__setattr__(self, "names", PathClass.parse(self.names).names)
         if not self.names or not all(name.strip() for name in self.names):
             raise ValueError(f"a class needs names that are not blank, got {self.names!r}")
 

@@ -27,7 +27,7 @@ from qpkit.core.provenance import (
 )
 from qpkit.core.shape_columns import ShapeColumns
 from qpkit.core.tiles import SlideInfo, Tile, TileGrid, downsample_for
-from qpkit.errors import ConfigError, LabelError
+from qpkit.errors import ConfigError, LabelError, about
 from strategies import shapes, stars
 
 
@@ -240,3 +240,15 @@ def test_an_id_is_the_uuid_of_run_slide_class_and_shape(drawn: list[shapely.Geom
     expected = [str(uuid.uuid5(namespace, text)) for text in texts]
     columns = ShapeColumns.taken_from(np.array(drawn, object))
     assert prediction_ids("run", "slide", ["Tumor"] * len(drawn), columns) == expected
+
+
+def test_a_name_is_said_once_before_what_is_said_of_it() -> None:
+    assert about("a.tif", "a.tif: is damaged") == "a.tif: is damaged" == about("a.tif", "is damaged")
+    assert about("a", "ab: is damaged") == "a: ab: is damaged"
+
+
+def test_a_class_of_text_is_not_one_of_its_letters() -> None:
+    assert PathClass("Tumor") == PathClass(("Tumor",))  # type: ignore[arg-type]
+    assert PathClass("Tumor: Positive", 3) == PathClass.parse("Tumor: Positive", 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not blank"):
+        PathClass(" : ")  # type: ignore[arg-type]

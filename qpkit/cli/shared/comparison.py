@@ -11,6 +11,7 @@ import typer
 
 from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.cli.shared.trainer import measured_on, report_after_training
+from qpkit.errors import about
 from qpkit.extras import extra
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def run_comparison(tiles: Path, names: Sequence[str], out: Path, setting: Sequen
     say(f"table: {out / 'compare.csv'}, figure: {out / 'compare.png'} ({took(start)})")
     if report.failed:
         for name, reason in report.failed:
-            say(f"not trained: {name}: {reason}")
+            say(f"not trained: {about(name, reason)}")
         raise typer.Exit(2)
 
 

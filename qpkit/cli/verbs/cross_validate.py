@@ -11,7 +11,7 @@ import typer
 from qpkit.api.train import DEFAULT_RECIPE
 from qpkit.cli.shared.console import progress, say, say_all, table, took
 from qpkit.cluster import parse_shard
-from qpkit.errors import ConfigError
+from qpkit.errors import ConfigError, about
 from qpkit.extras import extra
 from qpkit.rounds.cross_validation.page import number, with_ends
 from qpkit.rounds.cross_validation.play import CrossValidation, cross_validate
@@ -75,7 +75,7 @@ def command(
         )
     _show(result)
     for name, reason in result.failed:
-        say(f"failed: {name}: {reason}")
+        say(f"failed: {about(name, reason)}")
     if result.missing:
         say(f"{result.missing} fold(s) are left to other processes; the last one writes the tables ({took(start)})")
     else:

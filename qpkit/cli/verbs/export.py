@@ -12,7 +12,7 @@ import typer
 from qpkit.api.export import export, export_shard
 from qpkit.cli.shared.console import BROKEN, progress, say, say_all, table, table_of, took
 from qpkit.cluster import parse_shard
-from qpkit.errors import ConfigError, listed
+from qpkit.errors import ConfigError, about, listed
 from qpkit.ops.masks.pixel_counts import PixelCounts
 from qpkit.report.rule_table import COLUMNS, rule_rows
 from qpkit.workflows.export.settings import ExportSettings
@@ -72,7 +72,7 @@ def _show_part(report: ShardReport, out: Path, start: float) -> None:
         _show(report.whole, out, start)
         return
     for name, reason in report.failed.items():
-        say(f"note: LEFT OUT, cannot be read: {name}: {reason}")
+        say(f"note: LEFT OUT, cannot be read: {about(name, reason)}")
     if report.done == report.total:
         say(f"all {report.total} slides are in {out} already ({took(start)})")
     else:
@@ -120,7 +120,7 @@ def _resolution(mpp: float | None) -> str:
 
 def _remarks(report: ExportReport) -> list[str]:
     """Everything that was not drawn or decided by a default, in words."""
-    remarks = [f"LEFT OUT, cannot be read: {name}: {reason}" for name, reason in report.failed.items()]
+    remarks = [f"LEFT OUT, cannot be read: {about(name, reason)}" for name, reason in report.failed.items()]
     remarks += report.notes
     if report.skipped:
         remarks.append(f"{len(report.skipped)} slide(s) without annotations left out: {listed(report.skipped)}")

@@ -9,7 +9,7 @@ import typer
 
 from qpkit.cli.shared.console import progress, say, say_all
 from qpkit.cli.shared.study import study_of
-from qpkit.errors import OutputError
+from qpkit.errors import OutputError, about
 from qpkit.files import replace_file
 from qpkit.workflows.doctor.installation.machine import driver_check
 from qpkit.workflows.study.draft import draft
@@ -47,5 +47,5 @@ def _show(found: Found) -> None:
     say(f"{found.images} {what} in {found.place}, {found.annotated} of them annotated")
     if found.classes:
         say("annotations: " + ", ".join(f"{name} {count:,}" for name, count in found.classes.items()))
-    say_all("cannot be read: ", [f"{name}: {reason}" for name, reason in found.broken.items()])
+    say_all("cannot be read: ", [about(name, reason) for name, reason in found.broken.items()])
     say_all("note: ", found.notes)

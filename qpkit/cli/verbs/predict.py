@@ -15,7 +15,7 @@ from qpkit.cli.shared.imports import show_imports
 from qpkit.cli.shared.points import answer_points, require_alone
 from qpkit.cli.shared.stamps import warn_of_stamps
 from qpkit.cluster import parse_shard
-from qpkit.errors import ConfigError, FormatError, listed
+from qpkit.errors import ConfigError, FormatError, about, listed
 from qpkit.extras import extra
 from qpkit.files import require_free
 from qpkit.predictions.store import INFO_NAME
@@ -132,7 +132,7 @@ def _show_imported(imported: ImportedSlides, project: Path, out: Path, start: fl
         say(f"the last slide was in the project {imported.seconds_after:.1f} s after its rasters were whole")
     if imported.failed:
         names = listed(name for name, _ in imported.failed)
-        say_all("not imported: ", (f"{name}: {reason}" for name, reason in imported.failed))
+        say_all("not imported: ", (about(name, reason) for name, reason in imported.failed))
         raise ConfigError(f"not in the project: {names}; try again with: qpkit import-predictions {out} {project}")
 
 
@@ -151,7 +151,7 @@ def _show(report: PredictReport, out: Path, start: float) -> None:
         say(f"background below these probabilities: {limits}")
     say_all("note: ", report.notes)
     for name, reason in report.skipped:
-        say(f"skipped {name}: {reason}")
+        say(f"skipped {about(name, reason)}")
     busy = f"{took(start)}, device busy {report.device_busy:.0%}"
     if report.missing:
         done = report.total - report.missing

@@ -41,7 +41,7 @@ _STAINS: Final[Mapping[str, str]] = {
 
 
 def create_project(
-    folder: AnyPath, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass] = ()
+    folder: AnyPath, *, version: str = "0.5.1", timestamp_ms: int = 0, classes: Sequence[PathClass | str] = ()
 ) -> Project:
     """Make an empty project.
 
@@ -49,12 +49,12 @@ def create_project(
         folder: Made if it is missing.
         version: The QuPath version that it says it is of.
         timestamp_ms: Creation time since 1970; given, so that the output is the same every time.
-        classes: The class list.
+        classes: The class list; a class without a colour may be its name.
 
     Raises:
         OutputError: There is a project already.
     """
-    folder = Path(folder)
+    folder, listed = Path(folder), [PathClass.parse(one) if isinstance(one, str) else one for one in classes]
     require_no_project(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.absolute() / "project.qpproj"
@@ -68,7 +68,7 @@ def create_project(
         "images": [],
     }
     replace_file(file, pretty_json(record))
-    add_classes(file.parent, classes)
+    add_classes(file.parent, listed)
     return open_project(file)
 
 

@@ -21,6 +21,7 @@ from qpkit.dataset.record import TileRecord
 from qpkit.errors import ConfigError, FormatError, ProjectError
 from qpkit.files import replace_file
 from qpkit.progress import Ticker
+from qpkit.spawned import without_script
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import SlideExport, SlideReport
 from qpkit.workflows.inputs.slides import SlideInput
@@ -72,7 +73,8 @@ def run_slides(jobs: Sequence[SlideJob], root: Path, *, workers: int, tick: Tick
     # Not forked: that copies the locks of threads, but not the threads that would open them.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            waiting = [pool.submit(run_slide, job, root, None) for job in jobs]
+            with without_script():
+                waiting = [pool.submit(run_slide, job, root, None) for job in jobs]
             for job, future in zip(jobs, waiting, strict=True):
                 result = future.result()
                 tick_slide(job, tick)

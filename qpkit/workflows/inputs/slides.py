@@ -107,7 +107,8 @@ def slide_inputs(
                     raise
                 failed[source.name] = str(err)
     if failed and not inputs:
-        raise FormatError(f"no slide can be read ({listed(failed)}); the first: {next(iter(failed.values()))}")
+        first = next(iter(failed.values()))
+        raise FormatError(f"no slide can be read ({listed(failed)}); the first: {first}" if len(failed) > 1 else first)
     if broken is not None:
         broken.update(failed)
     if not inputs:

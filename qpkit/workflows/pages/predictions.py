@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from qpkit.core.annotation import Annotation
 from qpkit.core.labels import label_colors
-from qpkit.errors import ProjectError, listed
+from qpkit.errors import ProjectError, about, listed
 from qpkit.files import replace_file
 from qpkit.predictions import PredictionSet, SlidePrediction
 from qpkit.predictions.store import read_window
@@ -155,7 +155,7 @@ def _notes(predictions: PredictionSet, told: Told, project: Project | None, entr
         for slide in told.slides
         if slide.broken
     ]
-    notes += [f"skipped {name}: {reason}" for name, reason in told.skipped]
+    notes += [f"skipped {about(name, reason)}" for name, reason in told.skipped]
     elsewhere = [slide.name for slide in predictions.slides if slide.name not in entries]
     if project is not None and elsewhere:
         notes.append(f"not in {project.path.parent.name}, so without regions: {listed(elsewhere)}")

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from qpkit.errors import about
 from qpkit.workflows.evaluate.settings import PATIENT_KEY
 from qpkit.workflows.study.look import Found
 
@@ -76,7 +77,7 @@ def _head(found: Found, name: str) -> list[str]:
         lines.append("Annotations: " + ", ".join(f"{name} {count:,}" for name, count in found.classes.items()) + ".")
     if found.metadata:
         lines.append("Metadata of all of them: " + ", ".join(_told(found, key) for key in found.metadata) + ".")
-    lines += [f"Cannot be read: {name}: {reason}" for name, reason in found.broken.items()]
+    lines += [f"Cannot be read: {about(name, reason)}" for name, reason in found.broken.items()]
     return lines + list(found.notes)
 
 

@@ -412,3 +412,8 @@ def test_random_damage_of_a_project_ends_in_a_format_error_or_a_reading(project_
 def test_entries_travel_to_other_processes(project_copy: Copy) -> None:
     target = pickle.loads(pickle.dumps(open_project(project_copy("v0.5.1")))).entries[0]
     assert len(target.objects()) == 24
+
+
+def test_classes_of_a_new_project_may_be_names(tmp_path: Path) -> None:
+    made = create_project(tmp_path / "p", classes=["Tumor: High grade", PathClass(("Stroma",), -5)])
+    assert [str(one) for one in made.classes] == ["Tumor: High grade", "Stroma"]

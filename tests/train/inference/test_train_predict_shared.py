@@ -102,6 +102,21 @@ def test_several_devices_make_what_one_makes(model: Path, slides: list[SlideSour
     assert seen[-1][0] == seen[-1][1] == 4 * 20
 
 
+def test_a_script_is_not_run_again_in_the_processes_of_devices(
+    model: Path, slides: list[SlideSource], tmp_path: Path
+) -> None:
+    """One without `if __name__ == "__main__":`."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import qpkit\nprint('here')\n"
+        "how = qpkit.SlideSettings(slide_mpp=0.5)\n"
+        f"report = qpkit.predict({str(model)!r}, {str(slides[0].path)!r}, 'out', devices=['cpu', 'cpu'], slides=how)\n"
+        "print(len(report.slides))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "here\n1\n"), done.stderr
+
+
 def test_a_device_that_is_not_there_is_named(model: Path, slides: list[SlideSource], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--devices 97"):
         predict(model, slides, tmp_path / "out", SETTINGS, devices=("97",))

@@ -45,6 +45,18 @@ def test_several_workers_write_what_one_writes(study: Path, tmp_path: Path) -> N
         export(study, tmp_path / "none", workers=0)
 
 
+def test_a_script_is_not_run_again_in_its_workers(study: Path, tmp_path: Path) -> None:
+    """One without `if __name__ == "__main__":`."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import qpkit\nprint('here')\n"
+        f"how = qpkit.ExportSettings(mpp={SETTINGS.mpp}, tile_size={SETTINGS.tile_size})\n"
+        f"print(qpkit.export({str(study)!r}, {str(tmp_path / 'out')!r}, how, workers=2).failed)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "here\n{}\n"), done.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 needs a POSIX system")
 def test_a_killed_export_goes_on_where_it_was(study: Path, tmp_path: Path) -> None:
     export(study, tmp_path / "whole")

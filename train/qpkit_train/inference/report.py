@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from qpkit.errors import FormatError, listed
+from qpkit.errors import FormatError, about, listed
 from qpkit.predictions import PredictionSet, read_predictions, write_predictions
 from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.predicted import PredictedSlide
@@ -88,7 +88,7 @@ def report_on(
     slides = tuple(item.report for item in told if item.report is not None)
     skipped = tuple((item.name, item.failure) for item in told if item.failure)
     if not missing and not slides:
-        reasons = listed((f"{name}: {reason}" for name, reason in skipped), joint="; ", most=3)
+        reasons = listed((about(name, reason) for name, reason in skipped), joint="; ", most=3)
         raise FormatError(f"{plan.run_root}: nothing could be predicted: {reasons}")
     seconds = time.perf_counter() - started
     now = [item.report for i in mine if i not in before and (item := found[i]) is not None and item.report is not None]

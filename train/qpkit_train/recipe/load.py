@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from qpkit.errors import ConfigError, listed, or_else
+from qpkit.files import AnyPath
 from qpkit.settings import choices_of, words_of
 from qpkit_train.recipe.rules import recipe_faults
 from qpkit_train.recipe.settings import PLANNED, Recipe
@@ -28,7 +30,7 @@ def list_recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: AnyPath, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides.
 
     Args:
@@ -43,7 +45,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     return _parse(tables, source=str(_find(name_or_path)), overrides=overrides, faults=faults)
 
 
-def read_recipe_file(name_or_path: str) -> dict[str, Any]:
+def read_recipe_file(name_or_path: AnyPath) -> dict[str, Any]:
     """Read the tables of a recipe as its file has them, for `load_recipe`.
 
     Raises:
@@ -72,7 +74,8 @@ def recipe_from_builtins(tables: Mapping[str, Any], *, source: str, overrides: S
     return _parse(own, source=source, overrides=overrides, faults=faults)
 
 
-def _find(name_or_path: str) -> Path:
+def _find(name_or_path: AnyPath) -> Path:
+    name_or_path = os.fspath(name_or_path)
     if name_or_path in list_recipes():
         return RECIPES / f"{name_or_path}.toml"
     path = Path(name_or_path)

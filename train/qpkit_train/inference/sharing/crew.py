@@ -10,6 +10,7 @@ from typing import Any
 
 from qpkit.cores import available_cores
 from qpkit.errors import ConfigError, QpkitError
+from qpkit.spawned import without_script
 from qpkit_train.inference.plan import Plan
 from qpkit_train.inference.sharing.work import OnTiles, Worker
 
@@ -29,7 +30,8 @@ def work_on_devices(plan: Plan, root: Path, numbers: Sequence[int], devices: Seq
         for device in devices:
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_member, args=(plan, root, numbers, device, threads, theirs), daemon=True)
-            process.start()
+            with without_script():
+                process.start()
             theirs.close()  # so that its end is noticed here
             members[ours] = process
         _listen(members, on_tiles)
