@@ -319,3 +319,7 @@ def pairs_of(texts: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"{text!r}: has to be KEY=VALUE")
         found[key.strip()] = value.strip()
     return found
+
+
+Where = typing.Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")]
+"""Metadata that entries of a project have to have."""

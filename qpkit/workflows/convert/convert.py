@@ -26,6 +26,7 @@ from qpkit.workflows.convert.project import THERE, add_missing, entry_for, proje
 from qpkit.workflows.convert.qupath_shapes import count_float_losses, split
 from qpkit.workflows.convert.settings import ConvertSettings
 from qpkit.workflows.inputs.paths import is_project
+from qpkit.workflows.inputs.slides import entries_where
 
 INFO_NAME: Final = "convert.json"
 """In every folder that convert makes: its files, and what was lost."""
@@ -110,6 +111,8 @@ def convert(
         raise ConfigError(
             "--entry chooses images of a project or predictions to convert, or the one image of a project to add to"
         )
+    if settings.where and not is_project(source):
+        raise ConfigError("--where chooses entries of a project to convert by their metadata")
     label_notes: Counter[str] = Counter()
     choices = _choices(settings, label_notes)
     facts = _facts(settings)
@@ -117,9 +120,10 @@ def convert(
         drawings, labels = prediction_drawings(source, settings.entries, facts)
         choices, origin = replace(choices, labels=choices.labels or labels), PREDICTIONS
     elif several:
-        drawings = project_drawings(
-            open_project(source), settings.entries, facts, with_offsets=output is not None and output.needs_centre
-        )
+        entries = entries_where(open_project(source).chosen(settings.entries), settings.where)
+        if not entries:
+            raise ProjectError(f"{source}: the project has no entries; there are none to convert")
+        drawings = project_drawings(entries, facts, with_offsets=output is not None and output.needs_centre)
         origin = PROJECT
     else:
         drawings, origin = _read(source, settings, facts, choices)

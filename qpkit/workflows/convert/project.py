@@ -81,24 +81,15 @@ def _identity(item: Annotation) -> tuple[object, ...]:
     return shapely.normalize(outline).wkb, item.kind, item.class_name, item.name, item.plane
 
 
-def project_drawings(
-    project: Project, wanted: Sequence[str], facts: ImageFacts, *, with_offsets: bool
-) -> list[Drawing]:
+def project_drawings(entries: Sequence[Entry], facts: ImageFacts, *, with_offsets: bool) -> list[Drawing]:
     """Read the objects of a project's entries.
 
     Args:
-        project: Where from.
-        wanted: Only these entries, by name or id; all if empty.
+        entries: They.
         facts: What the user said; it fills what the project does not say, and for a single entry comes first.
         with_offsets: Look into the slides for their places on the glass (for formats that need them).
-
-    Raises:
-        ProjectError: An entry does not exist, or there is none.
     """
-    chosen = project.chosen(wanted)
-    if not chosen:
-        raise ProjectError(f"{project.path}: the project has no entries; there are none to convert")
-    return [_entry_drawing(entry, facts, alone=len(chosen) == 1, with_offsets=with_offsets) for entry in chosen]
+    return [_entry_drawing(entry, facts, alone=len(entries) == 1, with_offsets=with_offsets) for entry in entries]
 
 
 def _entry_drawing(entry: Entry, facts: ImageFacts, *, alone: bool, with_offsets: bool) -> Drawing:

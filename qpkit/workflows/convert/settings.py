@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from qpkit.core.pixel_size import PixelSize
 from qpkit.errors import ConfigError
 from qpkit.formats.shared.drawing import Segmentation
-from qpkit.settings import Flag, Range, Settings
+from qpkit.settings import Flag, Range, Settings, Where
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -63,6 +63,7 @@ class ConvertSettings(Settings):
         instances: Each number of a label image is one object: the class of all of them, or a CSV or TSV of numbers and
             classes (such as the instances/SLIDE.csv of an export).
         entries: Only this entry of the project (name or id; repeatable); of a project as target the one to add to.
+        where: Only entries with this metadata, such as Split=test; * and ? stand for any text (repeatable: all of it).
         segmentation: COCO: auto, polygon or rle.
         overwrite: Replace files and folders that convert made (never .qpdata, never objects).
     """
@@ -79,6 +80,7 @@ class ConvertSettings(Settings):
     labels: Path | None = None
     instances: Annotated[str | None, Flag(metavar="CLASS|TABLE")] = None
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
+    where: Where = field(default_factory=dict)
     segmentation: Segmentation = "auto"
     overwrite: bool = False
 

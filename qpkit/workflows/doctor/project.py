@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,7 +13,7 @@ from qpkit.files import AnyPath
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import Entry, Project, open_project
 from qpkit.qupath.project.images.relocation import Relocation, parse_relocation
-from qpkit.settings import Flag, Settings, pairs_of
+from qpkit.settings import Flag, Settings, Where
 from qpkit.workflows.doctor.classes import (
     ClassUse,
     check_renames,
@@ -52,9 +52,7 @@ class DoctorSettings(Settings):
     search: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = ()
     rename: Annotated[tuple[str, ...], Flag(name="--rename-class", metavar="OLD=NEW")] = ()
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
-    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
-        default_factory=dict
-    )
+    where: Where = field(default_factory=dict)
     only: Annotated[tuple[str, ...], Flag(metavar="KIND")] = ()
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from qpkit.settings import Flag, Range, Settings, pairs_of
+from qpkit.settings import Flag, Range, Settings, Where
 from qpkit.slides import ReaderName
 
 NO_PROFILE: Final = "none"
@@ -27,9 +26,7 @@ class SlideSettings(Settings):
     """
 
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
-    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
-        default_factory=dict
-    )
+    where: Where = field(default_factory=dict)
     slide_mpp: Annotated[float | None, Range(above=0)] = None
     reader: ReaderName = "auto"
     icc: Annotated[str | None, Flag(metavar="none|embedded|PATH")] = None

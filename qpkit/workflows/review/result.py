@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 from shapely.geometry.base import BaseGeometry
 
 from qpkit.core.annotation import Annotation
-from qpkit.settings import Flag, Settings, pairs_of
+from qpkit.settings import Flag, Settings, Where
 
 Outcome = Literal[
     "untouched", "accepted", "edited", "reclassified", "unsure", "split", "merged", "rejected",
@@ -41,9 +41,7 @@ class ReviewSettings(Settings):
 
     runs: Annotated[tuple[str, ...], Flag(name="--run")] = ()
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
-    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
-        default_factory=dict
-    )
+    where: Where = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

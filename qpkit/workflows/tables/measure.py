@@ -19,7 +19,7 @@ from qpkit.ops.vectors.areas import class_areas, class_of, filled_area, united
 from qpkit.predictions import PredictionSet, read_predictions
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.qupath import Entry, Project, QpData
-from qpkit.settings import Flag, Settings, pairs_of
+from qpkit.settings import Flag, Settings, Where
 from qpkit.workflows.inputs.slides import entries_where
 from qpkit.workflows.tables.measured_rasters import places_of_raster
 from qpkit.workflows.tables.places import Measured, MeasureReport, Place, rows_of, sum_of, together
@@ -44,9 +44,7 @@ class MeasureSettings(Settings):
     region: tuple[str, ...] = ("Region*",)
     patient: str = "Patient"
     entries: Annotated[tuple[str, ...], Flag(name="--entry")] = ()
-    where: Annotated[Mapping[str, str], Flag(parse=pairs_of, many=True, metavar="KEY=VALUE")] = field(
-        default_factory=dict
-    )
+    where: Where = field(default_factory=dict)
 
 
 def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgress = no_progress) -> MeasureReport:

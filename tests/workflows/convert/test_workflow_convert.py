@@ -236,6 +236,20 @@ def test_objects_of_no_entry_or_another_size_are_refused(study: Path, source: Pa
     assert any(o.name == "one" for o in open_project(study).entries[1].objects())
 
 
+def test_entries_are_chosen_by_their_metadata(study: Path, source: Path, tmp_path: Path) -> None:
+    project = open_project(study)
+    wanted = [entry.name for entry in project.entries if entry.metadata["Split"] == "train"]
+    report = convert(study, tmp_path / "out", ConvertSettings(target_format="asap", where={"Split": "tr*"}))
+    assert [image.image for image in report.images] == wanted and 1 < len(wanted) < len(project.entries)
+    one = ConvertSettings(target_format="asap", entries=(wanted[0],), where={"Split": "train"})
+    assert [image.image for image in convert(study, tmp_path / "one.xml", one).images] == wanted[:1]
+    with pytest.raises(ProjectError, match="--where Split=x"):
+        convert(study, tmp_path / "x", ConvertSettings(target_format="asap", where={"Split": "x"}))
+    with pytest.raises(ConfigError, match="--where chooses"):
+        convert(source, study, ConvertSettings(where={"Split": "train"}))
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_hierarchy_survives_in_qpdata(tmp_path: Path) -> None:
     mixed = shapely.GeometryCollection([shapely.Point(1, 1), shapely.box(0, 0, 2, 2)])
     objects = [
