@@ -190,7 +190,7 @@ class QpData:
             ready = self._identified(objects, gone=())
             self._edit(lambda edits: edits.add(ready, parent=number, nested=nested), count=len(ready))
 
-    def remove(self, ids: Collection[str | int]) -> int:
+    def remove(self, ids: Collection[str | int] | str) -> int:
         """Remove exactly these objects (ids, or positions in `objects()`); what was below one takes its place.
 
         Returns:
@@ -201,7 +201,7 @@ class QpData:
         """
         return self.replace(remove=ids, add=())
 
-    def replace(self, *, remove: Collection[str | int], add: Sequence[Annotation], verify: bool = False) -> int:
+    def replace(self, *, remove: Collection[str | int] | str, add: Sequence[Annotation], verify: bool = False) -> int:
         """Remove objects and add others flat under the root, in one step; see `remove` and `add`.
 
         Args:
@@ -215,6 +215,7 @@ class QpData:
         Raises:
             FormatError: As for those, or another object is not what it was.
         """
+        remove = [remove] if isinstance(remove, str) else remove  # else its letters would be ids that are not there
         numbers = {self._number(key) for key in remove if isinstance(key, int) or key in self._by_id()}
         self._require_no_core(numbers, "removed")
         ready = self._identified(add, gone=numbers)
