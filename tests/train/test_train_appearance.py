@@ -15,7 +15,7 @@ from tiny_tiles import MakeTiles, tiny_recipe
 
 from qpkit.predictions import read_predictions
 from qpkit.slides import SlideSource
-from qpkit_train.appearance import FEATURES, Appearance, appearance_of, look_of
+from qpkit_train.appearance import FEATURES, Appearance, appearance_of, look_in_parts, look_of
 from qpkit_train.inference.predict import predict
 from qpkit_train.inference.running.onnx_export import export_onnx
 from qpkit_train.inference.settings import PredictSettings
@@ -88,6 +88,42 @@ def test_structures_of_twice_the_size_are_noticed_and_those_of_one_are_not() -> 
     assert smaller < 0.75 and larger > 1.5
     older = without_size(made)
     assert older.odd_size(look) is None and np.isfinite(older.distance(look))
+
+
+def islands(seed: int) -> NDArray[np.uint8]:
+    """1024 px of glass with soft structures on pieces some 100 px wide."""
+    soft = np.tile(blobs(seed, zoom=2), (4, 4, 1))
+    shape = gaussian_filter(np.random.default_rng(seed).standard_normal((1024, 1024)), 40)
+    return np.where((shape > 0)[..., np.newaxis], soft, 245).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [64, 100, 128])
+def test_the_training_slides_are_near_themselves_whatever_the_tiles_that_are_predicted(side: int) -> None:
+    """The middle of a large tile has another contrast than small training tiles: glass is next to tissue in it."""
+    looks = {f"slide {number}": looks_of(islands(number), side, by=side) for number in range(3)}
+    made = appearance_of(looks, [1.0], side=side)
+    assert made is not None and made.side == side
+    for size in (256, 512):
+        measured, whole = (np.mean(looks_of(islands(0), size, by=by), axis=0) for by in (side, 0))
+        assert made.distance(measured) < 1.5 and made.odd_size(measured) is None
+        assert made.distance(measured) < made.distance(whole)
+
+
+def looks_of(picture: NDArray[np.uint8], size: int, *, by: int) -> list[NDArray[np.float64]]:
+    """Of the tiles of a picture."""
+    places = [(y, x) for y in range(0, len(picture) - size + 1, size) for x in range(0, len(picture) - size + 1, size)]
+    found = [look_in_parts(picture[y : y + size, x : x + size], by) for y, x in places]
+    return [look for look in found if look is not None]
+
+
+def test_parts_of_a_tile_are_the_tile_where_it_is_as_small_as_they() -> None:
+    tile = islands(1)[:96, :96]
+    whole = look_of(tile)
+    for side in (96, 200, 256, 0):
+        assert np.array_equal(look_in_parts(tile, side), whole)  # type: ignore[arg-type]
+    narrow = look_in_parts(islands(1)[:32, :200], 64)  # at the edge of a slide
+    assert narrow is not None and np.isfinite(narrow).all()
+    assert look_in_parts(np.full((256, 256, 3), 240, np.uint8), 64) is None
 
 
 def without_size(appearance: Appearance) -> Appearance:

@@ -65,6 +65,33 @@ def look_of(pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     return np.concatenate([tissue.mean(axis=1), tissue.std(axis=1), texture])
 
 
+def look_in_parts(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float64] | None:
+    """Measure a tile by parts as large as the training tiles: in larger ones glass, contrast and structures are others.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB.
+        side: px, as `Appearance.side` has it; 0 and what is no smaller than the part that `look_of` takes measures the
+            whole tile.
+
+    Returns:
+        (10,) the mean of the FEATURES of parts with tissue, spread evenly over the tile, which together have no more px
+        than `look_of` takes; None without tissue.
+    """
+    height, width = pixels.shape[:2]
+    if not 0 < side < _SIDE or max(height, width) <= side:
+        return look_of(pixels)
+    rows, columns = (_starts(length, side) for length in (height, width))
+    looks = [look_of(pixels[y : y + side, x : x + side]) for y in rows for x in columns]
+    shown = [look for look in looks if look is not None]
+    return np.mean(shown, axis=0) if shown else None
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where parts of a length begin, each in the middle of its share."""
+    count = max(1, min(_SIDE // side, length // side))
+    return [max(0, round((i + 0.5) * length / count - side / 2)) for i in range(count)]
+
+
 def _size_of_structures(density: NDArray[np.float32]) -> float:
     """The length in px over which a density changes by its standard deviation; 1 of what is even or too small."""
     if min(density.shape) < _LEAST_SIDE:
@@ -84,12 +111,14 @@ class Appearance(msgspec.Struct, frozen=True, kw_only=True):
         fractions: Of the labelled pixels of each slide's tiles, by class; empty in runs of earlier versions.
         within: Covariance of the FEATURES of tiles around their slide's mean.
         downsamples: The smallest and the largest at which the slides were read.
+        side: Side of the tiles, px, by which slides are measured, too (see `look_in_parts`); 0 of earlier versions.
     """
 
     slides: dict[str, list[float]]
     within: list[list[float]]
     downsamples: tuple[float, float] = (1.0, 1.0)
     fractions: dict[str, dict[str, float]] = {}
+    side: int = 0
 
     def distance(self, look: NDArray[np.float64]) -> float:
         """Mahalanobis distance of (10,) FEATURES from all slides, by those that were measured of these."""
@@ -160,6 +189,8 @@ def appearance_of(
     looks: Mapping[str, Sequence[NDArray[np.float64]]],
     downsamples: Sequence[float],
     pixels: Mapping[str, Mapping[str, int]] | None = None,
+    *,
+    side: int = 0,
 ) -> Appearance | None:
     """Sum up the looks of tiles, by slide; None if no slide has any.
 
@@ -167,6 +198,7 @@ def appearance_of(
         looks: FEATURES of tiles by slide.
         downsamples: At which they were read.
         pixels: Labelled ones of all tiles, by slide and class.
+        side: Of the tiles, px.
     """
     tiles = {name: np.array(found) for name, found in looks.items() if len(found)}
     if not tiles:
@@ -181,4 +213,5 @@ def appearance_of(
             for slide, counts in (pixels or {}).items()
             if sum(counts.values())
         },
+        side=side,
     )

@@ -151,14 +151,14 @@ def test_the_command_names_what_is_broken_and_ends_with_2(folder: Path, capsys: 
 def test_a_killed_process_of_several_is_said(folder: Path) -> None:
     """By its parent, in one line."""
     code = f"""
-import os, signal, sys; sys.path[:0] = {sys.path!r}
+import sys; sys.path[:0] = {sys.path!r}
+import dying
 from qpkit_train.inference.sharing import crew
 
-def _member(*given): os.kill(os.getpid(), signal.SIGKILL)
-crew._member = _member
-if __name__ == "__main__":
-    crew.work_on_devices(None, None, [], ("cpu", "cpu"), print)
+crew._member = dying.member
+crew.work_on_devices(None, None, [], ("cpu", "cpu"), print)
 """
+    (folder / "dying.py").write_text("import os, signal\ndef member(*given): os.kill(os.getpid(), signal.SIGKILL)\n")
     (folder / "main.py").write_text(code)
     done = subprocess.run(
         [sys.executable, folder / "main.py"], capture_output=True, text=True, check=False, timeout=120

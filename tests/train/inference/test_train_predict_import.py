@@ -119,7 +119,7 @@ def test_a_slide_that_cannot_be_put_there_loses_no_prediction(
     monkeypatch.setattr(as_they_come, "import_predictions", fails_once)
     assert qpkit("predict", model, study, "-o", tmp_path / "out", *HOW, "--import") == 1
     said = capsys.readouterr().err
-    assert "not imported: b.tif: b.tif: changed in QuPath meanwhile" in said
+    assert "not imported: b.tif: changed in QuPath meanwhile" in said
     assert f"not in the project: b.tif; try again with: qpkit import-predictions {tmp_path / 'out'} {study}" in said
     assert len(read_predictions(tmp_path / "out").slides) == 3
     assert [len(found) > 1 for found in objects(study)] == [True, False, True]

@@ -42,4 +42,4 @@ def measured_appearance(reader: TileReader, tiles: Sequence[TileRecord], names: 
         slide: {name: sum(tile.pixels.get(value, 0) for tile in own) for value, name in names.items()}
         for slide, own in of_slide.items()
     }
-    return appearance_of(looks, [tile.downsample for tile in tiles], pixels)
+    return appearance_of(looks, [tile.downsample for tile in tiles], pixels, side=reader.tile_size)

@@ -173,7 +173,7 @@ class SlidePredictor:
                 self.slide,
                 answers.broken,
                 factors=self.card.factors,
-                measures=appearance is not None,
+                looks_by=None if appearance is None else appearance.side,
                 processes=self._processes,
             )
             try:

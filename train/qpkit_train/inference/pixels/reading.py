@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, QpkitError
 from qpkit.slides import Slide, SlideSource, open_source
-from qpkit_train.appearance import look_of
+from qpkit_train.appearance import look_in_parts
 from qpkit_train.data.surroundings import sample_of
 from qpkit_train.inference.pixels.reading_processes import ReadingProcesses
 
@@ -30,7 +30,8 @@ class TileReader:
         slide: The slide, opened; it stays open.
         broken: Tiles that an earlier process found broken.
         factors: How many times their surroundings the images of a sample show, 1 first.
-        measures: Whether the looks of tiles are wanted.
+        looks_by: Side of the parts by which the looks of tiles are measured, px (see `look_in_parts`); None where
+            they are not wanted.
         processes: Read tiles for this one, where there are some.
 
     Attributes:
@@ -45,10 +46,10 @@ class TileReader:
         broken: Mapping[tuple[int, int], str],
         *,
         factors: Sequence[int] = (1,),
-        measures: bool = False,
+        looks_by: int | None = None,
         processes: ReadingProcesses | None = None,
     ) -> None:
-        self._source, self._given, self._slide, self._measures = source, slide, slide, measures
+        self._source, self._given, self._slide, self._looks_by = source, slide, slide, looks_by
         self._factors, self._processes = tuple(factors), processes
         self._users: Counter[Slide] = Counter()
         self._lock = threading.Lock()
@@ -62,8 +63,9 @@ class TileReader:
             FormatError: The slide itself can no longer be opened.
         """
         pixels = self._read(tile)
-        if self._measures:
-            look = look_of(pixels[tile.halo : tile.halo + tile.height, tile.halo : tile.halo + tile.width, :3])
+        if self._looks_by is not None:
+            own = pixels[tile.halo : tile.halo + tile.height, tile.halo : tile.halo + tile.width, :3]
+            look = look_in_parts(own, self._looks_by)
             if look is not None:  # white is no tissue: neither are broken tiles
                 self.looks[tile.col, tile.row] = look
         return pixels
