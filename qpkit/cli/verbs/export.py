@@ -147,6 +147,10 @@ def _remarks(report: ExportReport) -> list[str]:
                 "unreviewed prediction(s) not drawn (what they cover is unknown)",
             ),
             (
+                slide.rejected_elsewhere,
+                "deleted prediction(s) teach nothing: they lie in no region; draw Reviewed* around what was seen",
+            ),
+            (
                 slide.recognised_by_name,
                 "prediction(s) without metadata recognised by id and name (edits of their shapes cannot be seen)",
             ),

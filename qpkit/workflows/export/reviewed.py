@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
@@ -116,6 +117,9 @@ class Origins:
         labels: Of the export.
         downsample: Slide px per tile px.
         plane, pixel_rule: As for Painting.
+
+    Attributes:
+        rejected_elsewhere: Deleted predictions outside of all regions: what is there instead nobody has said.
     """
 
     def __init__(
@@ -138,9 +142,10 @@ class Origins:
             for own in (found.human, found.proposed)
         )  # fmt: skip
         self._has_proposals = bool(found.proposed)
-        self._rejected = Painting(
-            _rejected(item, plane), _REJECTED, downsample=downsample, plane=plane, pixel_rule=pixel_rule
-        )
+        rejected = _rejected(item, plane)
+        regions = shapely.union_all(areas_of([one.geometry for one in found.draw if one.class_name in labels.regions]))
+        self.rejected_elsewhere = sum(not one.geometry.intersects(regions) for one in rejected)
+        self._rejected = Painting(rejected, _REJECTED, downsample=downsample, plane=plane, pixel_rule=pixel_rule)
 
     def count(self, tile: Tile, mask: NDArray[np.uint8]) -> dict[str, int]:
         """Pixels by where their label comes from.

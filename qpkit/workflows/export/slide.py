@@ -61,6 +61,7 @@ class SlideReport:
         tissue_fraction, pen_fraction, dark_fraction: Of the slide, as the thumbnail shows it, 0..1.
         tissue_picture: Path of the picture that shows it, relative to the table.
         seconds: Wall time.
+        rejected_elsewhere: With --reviewed deleted predictions outside of all regions, from which nothing is learned.
         labels_from: With --reviewed pixels of the kept tiles by where their labels come from, as TileRecord.origins.
     """
 
@@ -86,6 +87,7 @@ class SlideReport:
     tissue_picture: str
     seconds: float
     labels_from: Mapping[str, int] = field(default_factory=dict)
+    rejected_elsewhere: int = 0
 
 
 class SlideExport:
@@ -117,10 +119,12 @@ class SlideExport:
         self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
         self._origins: Origins | PredictedOrigins | None = None
         self._labels_from: Counter[str] = Counter()
+        self._rejected_elsewhere = 0
         if settings.reviewed:
             self._origins = Origins(
                 found, item, labels, downsample=grid.downsample, plane=grid.plane, pixel_rule=settings.pixel_rule
             )
+            self._rejected_elsewhere = self._origins.rejected_elsewhere
         elif settings.with_predictions:
             self._origins = PredictedOrigins(
                 self._annotations, lambda some: self._paint(labels, grid.downsample, some), labels.ignore
@@ -191,6 +195,7 @@ class SlideExport:
             dark_fraction=round(float(glass.found.dark.mean()), 4),
             tissue_picture=picture,
             labels_from=self._labels_from,
+            rejected_elsewhere=self._rejected_elsewhere,
             seconds=time.perf_counter() - start,
         )
 

@@ -138,6 +138,7 @@ def test_a_round_is_counted_and_learned_from_exactly(project: Project, tmp_path:
     labelled = int((expected() != IGNORE).sum())
     rejected = int(PREDICTED["rejected"].area)
     assert report.slides[0].labels_from == {"human": people, "reviewed": labelled - people, "rejected": rejected}
+    assert report.slides[0].rejected_elsewhere == 1  # "outside rejected"
     tiles = read_tile_set(tmp_path / "tiles").tiles
     assert sum(tile.origins["rejected"] for tile in tiles) == rejected
     total = tile_stats(tmp_path / "tiles").total
