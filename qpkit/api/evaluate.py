@@ -119,7 +119,7 @@ def evaluate(
             overwrite=overwrite,
             on_progress=on_progress,
         )
-    inputs = slide_inputs(places, slides, annotations=path_of(annotations))
+    inputs = slide_inputs(places, slides, annotations=annotations)
     if from_masks and prediction is not None:
         raise ConfigError("--threshold goes with a run, and --from-masks takes label images as they are")
     if from_masks and labels is None:

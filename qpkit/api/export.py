@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qpkit.files import AnyPath, path_of, paths_of
+from qpkit.files import AnyPath, paths_of
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.shard import ShardReport
@@ -48,7 +48,7 @@ def export(
     """
     broken: dict[str, str] = {}
     places = paths_of(paths)
-    inputs = slide_inputs(places, slides, annotations=path_of(annotations), broken=broken)
+    inputs = slide_inputs(places, slides, annotations=annotations, broken=broken)
     return export_tiles(
         inputs,
         Path(out),
@@ -85,7 +85,7 @@ def export_shard(
     """
     broken: dict[str, str] = {}
     places = paths_of(paths)
-    inputs = slide_inputs(places, slides, annotations=path_of(annotations), broken=broken)
+    inputs = slide_inputs(places, slides, annotations=annotations, broken=broken)
     return export_part(
         inputs,
         Path(out),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpkit.extras import extra
-from qpkit.files import AnyPath, paths_of
+from qpkit.files import AnyPath
 from qpkit.progress import OnProgress, no_progress
 from qpkit.qupath import open_project
 from qpkit.workflows.imports.as_they_come import ImportedSlides, SlideImporter, require_importable
@@ -63,7 +63,7 @@ def predict(
         from qpkit_train.publishing.hub import local_model
 
     model = local_model(Path(run))
-    inputs = slide_inputs(paths_of(paths), slides)
+    inputs = slide_inputs(paths, slides)
     return predict_inputs(
         model,
         inputs,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpkit.extras import extra
-from qpkit.files import AnyPath, paths_of
+from qpkit.files import AnyPath
 from qpkit.progress import OnProgress, no_progress
 from qpkit.workflows.inputs.points import points_of_slides
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
@@ -64,7 +64,7 @@ def predict_points(
         from qpkit_train.inference.prompts.predict import predict_points as predict_sources
         from qpkit_train.inference.prompts.settings import PromptSettings
 
-    points = points_of_slides(slide_inputs(paths_of(paths), slides))
+    points = points_of_slides(slide_inputs(paths, slides))
     report = predict_sources(
         Path(run),
         [item.source for item in points.inputs],

@@ -61,7 +61,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def play(tiles: Path, out: Path, **how: Any) -> CrossValidation:
-    return cross_validate(tiles, out, ("unet-resnet18",), FOLDS, overrides=NETWORK, **how)
+    return cross_validate(tiles, out, "unet-resnet18", FOLDS, overrides=NETWORK, **how)
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,8 @@ def run_study(study: Study) -> int:
         replace_file(record, pretty_json(done))
         again = [step.kind.again] if step.kind.again and step.made is not None and step.made.exists() else []
         command = [sys.executable, "-m", "qpkit", *step.command, *again]
-        before = state_of(study.source, out=study.out)
+        sees_source = step.made is None or step.kind.makes == TILES
+        before = state_of(study.source, out=study.out) if sees_source else {}
         code = subprocess.run(command, cwd=study.file.parent, check=False).returncode
         is_partial = is_partial or code == _PARTLY
         is_wrong = bool(code) and not (code == _PARTLY and step.is_made)
@@ -87,7 +88,8 @@ def run_study(study: Study) -> int:
             made_of = with_own_changes(made_of, before, state_of(study.source, out=study.out))
         elif step.kind.makes == TILES and not is_wrong:
             made_of = before
-        replace_file(study.out / SOURCE_NAME, pretty_json(made_of))
+        if sees_source:
+            replace_file(study.out / SOURCE_NAME, pretty_json(made_of))
         if is_wrong:
             say(f"qpkit {step.kind.verb} did not end well; once that is mended, the same command goes on here")
             return code

@@ -54,7 +54,7 @@ def create_project(
     Raises:
         OutputError: There is a project already.
     """
-    folder, listed = Path(folder), [PathClass.parse(one) if isinstance(one, str) else one for one in classes]
+    folder, named = Path(folder), [PathClass.parse(one) if isinstance(one, str) else one for one in classes]
     require_no_project(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.absolute() / "project.qpproj"
@@ -68,7 +68,7 @@ def create_project(
         "images": [],
     }
     replace_file(file, pretty_json(record))
-    add_classes(file.parent, listed)
+    add_classes(file.parent, named)
     return open_project(file)
 
 

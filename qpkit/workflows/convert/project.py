@@ -85,7 +85,7 @@ def project_drawings(entries: Sequence[Entry], facts: ImageFacts, *, with_offset
     """Read the objects of a project's entries.
 
     Args:
-        entries: They.
+        entries: Whose objects, all of them.
         facts: What the user said; it fills what the project does not say, and for a single entry comes first.
         with_offsets: Look into the slides for their places on the glass (for formats that need them).
     """

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from tiny_tiles import MakeTiles
 
+import qpkit
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError
 from qpkit.settings import bounds_of
@@ -61,6 +62,14 @@ def test_every_shipped_recipe_trains(name: str, make_tiles: MakeTiles, tmp_path:
     first, last = (initial_network(recipe, ("a", "b", "c")[: 2 if recipe.classifies_tiles else 3]).network.state_dict(),
                    load_run(tmp_path / "run").load_model().state_dict())  # fmt: skip
     assert first.keys() == last.keys()
+
+
+def test_a_recipe_may_be_a_path_and_a_single_override_text(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('name = "own"\n')
+    assert load_recipe(file, "optim.epochs=3") == load_recipe(str(file), ["optim.epochs=3"])
+    with pytest.raises(ConfigError, match=r"own\.toml: no such recipe"):
+        qpkit.train("tiles", tmp_path / "run", tmp_path / "not" / "own.toml")
 
 
 def test_recipes_hold_the_published_values() -> None:

@@ -98,7 +98,7 @@ def test_what_was_handed_out_comes_back(tmp_path: Path, blind: bool) -> None:
     shown = {entry.name for copy in copies for entry in copy.entries}
     assert shown == ({"Slide 1", "Slide 2", "Slide 3"} if blind else {"a.tif", "b.tif", "c.tif"})
     assert {entry.metadata["qpkit reader"] for entry in copies[0].entries} == {"A"}
-    merged = merge([str(tmp_path / "out")], tmp_path / "merged", MERGE).project
+    merged = merge(str(tmp_path / "out"), str(tmp_path / "merged"), MERGE).project
     assert [entry.name for entry in merged.entries] == ["a.tif", "b.tif", "c.tif"]
     result = found([f"before={project.path}", f"after={merged.path}"])
     assert row(result, "Tumor").dice == 1.0
