@@ -127,6 +127,7 @@ def test_what_was_saved_since_the_tiles_were_made_is_named(
         return [f"{entry.name} (entry {entry.id})" for entry in entries]
 
     def told() -> str:
+        capsys.readouterr()  # what earlier calls said
         assert played(tmp_path / "study.toml") == []
         return "".join(line for line in capsys.readouterr().err.splitlines() if line.startswith("note: "))
 

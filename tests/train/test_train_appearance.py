@@ -154,9 +154,10 @@ def test_a_run_keeps_it_and_predictions_say_how_far_they_are(make_tiles: MakeTil
     fit(make_tiles(), tmp_path / "run", tiny_recipe("optim.epochs=1"))
     file = load_run(tmp_path / "run").file
     assert file.appearance is not None and list(file.appearance.slides) == ["slide-train"]
-    assert file.appearance.downsamples == (2.0, 2.0)
+    assert (file.appearance.downsamples, file.appearance.side) == ((2.0, 2.0), 64)
     export_onnx(tmp_path / "run", tmp_path / "model.onnx")
     pixels = np.concatenate([tissue(1, side=128), 255 - tissue(1, side=128)])
+    pixels[:, 64:] = 245  # glass, which is beside tissue in larger tiles
     tifffile.imwrite(tmp_path / "s.tif", pixels, tile=(64, 64), photometric="rgb")
     how = PredictSettings(tile_px=64, halo_px=32, only_tissue=False)
     source = SlideSource(name="s", path=tmp_path / "s.tif", mpp=0.5)
@@ -170,5 +171,7 @@ def test_a_run_keeps_it_and_predictions_say_how_far_they_are(make_tiles: MakeTil
         assert info["slides"][0]["distance"] == msgspec.to_builtins(slide.distance, str_keys=True)
         found.append(slide.distance)
     assert found[0] == found[1]
+    (larger,) = predict(tmp_path / "run", [source], tmp_path / "larger", replace(how, tile_px=128)).slides
+    assert larger.distance is not None and larger.distance.slide == pytest.approx(found[0].slide, abs=0.01)
     assert not replace(found[0], slide=2.9).is_far and replace(found[0], slide=3.1).is_far
     assert not replace(found[0], slide=3.1, training=(1.0, 4.0)).is_far
