@@ -147,7 +147,11 @@ def _remarks(report: ExportReport) -> list[str]:
                 "unreviewed prediction(s) not drawn (what they cover is unknown)",
             ),
             (
-                slide.rejected_elsewhere,
+                slide.removed_background,
+                "prediction(s) deleted or cut back: background there, outside regions too (--removed ignore: unknown)",
+            ),
+            (
+                slide.rejected_unlearned,
                 "deleted prediction(s) teach nothing: they lie in no region; draw Reviewed* around what was seen",
             ),
             (

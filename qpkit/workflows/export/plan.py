@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from qpkit.core.annotation import Annotation, PathClass, Plane
+from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap, default_label_map, label_map_to_builtins, with_colors
 from qpkit.core.tiles import SlideInfo, TileGrid, downsample_for
@@ -18,6 +18,7 @@ from qpkit.errors import ConfigError, LabelError, ProjectError, listed
 from qpkit.files import safe_names
 from qpkit.slides.base import require_plane
 from qpkit.workflows.export.jobs import SlideJob
+from qpkit.workflows.export.removed import changes, removed_of
 from qpkit.workflows.export.reviewed import ledger_hashes, reviewed_labels
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import objects_of
@@ -62,12 +63,16 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
     """
     if settings.downsample is None:
         require_mpp(inputs)
-    used, skipped, in_use = _survey(inputs, settings)
+    annotated, in_use = _survey(inputs, settings)
+    labels = _label_map(in_use, settings, classes)
+    used = [
+        item for item, says in zip(inputs, annotated, strict=True) if says or _has_background(item, labels, settings)
+    ]
+    skipped = [item.source.name for item in inputs if item not in used]
     _check_sources(used, settings)
     if settings.labels is not None:
         there = {item.class_name for one in used for item in one.objects() if item.class_name}
         require_known_classes(settings.labels, there | {str(item) for item in classes})
-    labels = _label_map(in_use, settings, classes)
     _require_drawn(labels, in_use)
     _check_um(labels, used)
     # The coarsest slide decides: finer tiles would have to enlarge it.
@@ -95,23 +100,25 @@ def _job_hash(jobs: Sequence[SlideJob]) -> str:
     return hashlib.sha256(msgspec.json.encode([facts, versions()], order="deterministic")).hexdigest()
 
 
-def _survey(
-    inputs: Sequence[SlideInput], settings: ExportSettings
-) -> tuple[list[SlideInput], list[str], dict[str, PathClass]]:
-    """Slides with annotations, names of those without (what nobody annotated is not a negative), classes in use."""
-    used, skipped, in_use = [], [], dict[str, PathClass]()
+def _survey(inputs: Sequence[SlideInput], settings: ExportSettings) -> tuple[list[bool], dict[str, PathClass]]:
+    """Whether each slide has annotations (what nobody annotated is not a negative), and the classes in use."""
+    annotated, in_use = [], dict[str, PathClass]()
     for item in inputs:
         annotations = objects_of(item, settings).draw
         in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and _is_drawn(a, settings)}
-        if annotations:
-            used.append(item)
-        else:
-            skipped.append(item.source.name)
-    if not used:
+        annotated.append(bool(annotations))
+    if not any(annotated):
         raise ProjectError(
             f"none of {len(inputs)} slides has an annotation; annotate in QuPath and save, or pass --annotations"
         )
-    return used, skipped, in_use
+    return annotated, in_use
+
+
+def _has_background(item: SlideInput, labels: LabelMap, settings: ExportSettings) -> bool:
+    """Whether reviewers have removed something from a slide without annotations that is background now."""
+    if not settings.reviewed or settings.removed != "background":
+        return False
+    return any(removed_of(row, labels) is not None for row in changes(item, settings.plane))
 
 
 def _is_drawn(item: Annotation, settings: ExportSettings) -> bool:
@@ -134,7 +141,7 @@ def _check_sources(inputs: Sequence[SlideInput], settings: ExportSettings) -> No
     """Find out before the work whether every slide has the metadata and the tissue mask that it needs."""
     for item in inputs:
         # These calls are made for their errors.
-        require_plane(Plane(z=settings.z, t=settings.t), item.info, item.source.name)
+        require_plane(settings.plane, item.info, item.source.name)
         settings.split.group_of(item.source.name, item.metadata)
         settings.split.named_split(item.source.name, item.metadata)
         if settings.tissue.by == "mask":
@@ -179,5 +186,5 @@ def _grid(info: SlideInfo, mpp: float | None, settings: ExportSettings) -> TileG
         tile_size=settings.tile_size,
         overlap=settings.overlap,
         downsample=downsample,
-        plane=Plane(z=settings.z, t=settings.t),
+        plane=settings.plane,
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from qpkit.core.annotation import Annotation, PathClass, Plane
@@ -25,9 +24,9 @@ from qpkit.ops.masks.paint_order import on_plane
 from qpkit.ops.masks.pixel_rule import PixelRule
 from qpkit.ops.masks.rasterize import Painting
 from qpkit.ops.scores.shape_fates import areas_of
-from qpkit.predictions.ledger import FOLDER, read_ledgers
+from qpkit.predictions.ledger import FOLDER
 from qpkit.workflows.inputs.slides import SlideInput
-from qpkit.workflows.review.entry import review_entry, reviewed_area
+from qpkit.workflows.review.entry import reviewed_area
 
 _REGION: Final = "Region*"
 _REJECTED: Final = LabelMap(classes=(LabelClass("rejected", 1, ("rejected",)),))
@@ -101,7 +100,7 @@ def reviewed_labels(labels: LabelMap) -> LabelMap:
 
 
 def ledger_hashes(item: SlideInput) -> dict[str, str]:
-    """Tell ledgers apart: they decide what was rejected."""
+    """Tell ledgers apart: they decide what was removed."""
     if item.entry is None:
         return {}
     folder = item.entry.project_path.parent / FOLDER
@@ -114,18 +113,17 @@ class Origins:
     Args:
         found: Of `reviewed_objects`.
         item: The slide.
+        rejected: Its deleted predictions, as they were.
         labels: Of the export.
         downsample: Slide px per tile px.
         plane, pixel_rule: As for Painting.
-
-    Attributes:
-        rejected_elsewhere: Deleted predictions outside of all regions: what is there instead nobody has said.
     """
 
     def __init__(
         self,
         found: ReviewedObjects,
         item: SlideInput,
+        rejected: Sequence[Annotation],
         labels: LabelMap,
         *,
         downsample: float,
@@ -142,9 +140,6 @@ class Origins:
             for own in (found.human, found.proposed)
         )  # fmt: skip
         self._has_proposals = bool(found.proposed)
-        rejected = _rejected(item, plane)
-        regions = shapely.union_all(areas_of([one.geometry for one in found.draw if one.class_name in labels.regions]))
-        self.rejected_elsewhere = sum(not one.geometry.intersects(regions) for one in rejected)
         self._rejected = Painting(rejected, _REJECTED, downsample=downsample, plane=plane, pixel_rule=pixel_rule)
 
     def count(self, tile: Tile, mask: NDArray[np.uint8]) -> dict[str, int]:
@@ -169,13 +164,3 @@ class Origins:
             proposed = labelled & ~drawn & (self._proposed.draw(tile, unannotated="ignore") != self._labels.ignore)
             counts["proposed"] = int(proposed.sum())
         return counts
-
-
-def _rejected(item: SlideInput, plane: Plane) -> list[Annotation]:
-    """The shapes of predictions that reviewers deleted."""
-    if item.entry is None:
-        return []
-    ledgers, _ = read_ledgers(item.entry.project_path.parent)
-    rows = review_entry(item.entry, ledgers).rows if ledgers else []
-    shapes = [row.then for row in rows if row.outcome == "rejected" and row.then is not None]
-    return [Annotation(geometry=shape, path_class=PathClass(("rejected",)), plane=plane) for shape in shapes]

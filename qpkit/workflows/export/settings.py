@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from qpkit.core.annotation import Plane
 from qpkit.core.labels import LabelMap, Unannotated
 from qpkit.dataset.splits import FRACTIONS, SplitRule, parse_fractions
 from qpkit.dataset.stores.layers import INSTANCES, ImageFormat, context_layer
@@ -54,6 +55,8 @@ class ExportSettings(Settings):
         with_predictions: Draw what qpkit imported into the project, too.
         reviewed: Learn from a review of imported predictions: inside Reviewed* regions what is there is truth, what was
             deleted is background; all else that nobody labelled is unknown.
+        removed: background or ignore: with --reviewed, what becomes of predictions that were deleted, cut back or made
+            another class outside of all regions. It takes a label map of a single class; with several it is ignore.
         pixel_rule: centre (unbiased), or qupath: as QuPath's own exporter draws.
         context: 1,4: also show 4 times the surroundings of every tile (2,4,8 ...).
         store: files, shards (WebDataset tar), none (slides are read in training) or nnunet.
@@ -75,6 +78,7 @@ class ExportSettings(Settings):
     seed: Annotated[int, Range(at_least=0)] = 0
     with_predictions: bool = False
     reviewed: bool = False
+    removed: Unannotated = "background"
     pixel_rule: PixelRule = "centre"
     context: Annotated[tuple[int, ...], Flag(parse=parse_context, shown="1")] = (1,)
     store: StoreKind = "files"
@@ -89,6 +93,8 @@ class ExportSettings(Settings):
         yield from self._context_faults()
         if self.reviewed and self.with_predictions:
             yield "--reviewed and --with-predictions exclude each other; give one"
+        if self.removed != "background" and not self.reviewed:
+            yield "--removed: only --reviewed looks at what reviewers removed; give it, too"
         if self.reviewed and self.unannotated == "background":
             yield "--reviewed: what nobody looked at is unknown; leave out --unannotated background"
         if self.store == "nnunet" and self.labels and self.labels.masks == "multi-label":
@@ -115,6 +121,11 @@ class ExportSettings(Settings):
         shown = tuple(context_layer(layer, factor) for factor in self.context for layer in ("image", "mask"))
         return (*shown, INSTANCES) if self.labels and self.labels.instances else shown
 
+    @property
+    def plane(self) -> Plane:
+        """Which objects are drawn."""
+        return Plane(z=self.z, t=self.t)
+
     def to_builtins(self) -> dict[str, Any]:
         """Plain values for export.json (the label map stands there by itself)."""
         return {
@@ -135,5 +146,5 @@ class ExportSettings(Settings):
             "z": self.z,
             "t": self.t,
             # Only where it is used: exports of before keep their hashes.
-            **({"reviewed": True} if self.reviewed else {}),
+            **({"reviewed": True, "removed": self.removed} if self.reviewed else {}),
         }

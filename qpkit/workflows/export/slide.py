@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qpkit.core.annotation import Annotation, Plane
+from qpkit.core.annotation import Annotation
 from qpkit.core.labels import LabelMap
 from qpkit.core.provenance import drawn_by_people, is_looked_at, is_prediction, is_recognised_by_name, is_undecided
 from qpkit.core.review import is_mark, is_unsure
@@ -31,6 +31,7 @@ from qpkit.ops.tissue import rgb_std
 from qpkit.report.figures.tissue import save_tissue_picture
 from qpkit.slides import Slide, open_source
 from qpkit.workflows.export.predicted import PredictedOrigins
+from qpkit.workflows.export.removed import Removed, changes, with_removed
 from qpkit.workflows.export.reviewed import Origins, ReviewedObjects, reviewed_objects
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.inputs.slides import SlideInput
@@ -61,7 +62,9 @@ class SlideReport:
         tissue_fraction, pen_fraction, dark_fraction: Of the slide, as the thumbnail shows it, 0..1.
         tissue_picture: Path of the picture that shows it, relative to the table.
         seconds: Wall time.
-        rejected_elsewhere: With --reviewed deleted predictions outside of all regions, from which nothing is learned.
+        removed_background: With --reviewed predictions of which something was removed outside all regions and is
+            background there.
+        rejected_unlearned: With --reviewed deleted predictions outside all regions, from which nothing is learned.
         labels_from: With --reviewed pixels of the kept tiles by where their labels come from, as TileRecord.origins.
     """
 
@@ -87,7 +90,8 @@ class SlideReport:
     tissue_picture: str
     seconds: float
     labels_from: Mapping[str, int] = field(default_factory=dict)
-    rejected_elsewhere: int = 0
+    removed_background: int = 0
+    rejected_unlearned: int = 0
 
 
 class SlideExport:
@@ -110,6 +114,10 @@ class SlideExport:
         self._item, self._grid, self._settings = item, grid, settings
         self._objects = item.objects()
         found = objects_of(item, settings)
+        self._removed: Removed | None = None
+        if settings.reviewed:
+            rows, is_background = changes(item, grid.plane), settings.removed == "background"
+            found, self._removed = with_removed(found, rows, labels, grid.plane, is_background=is_background)
         self._annotations, self._unreviewed = found.draw, found.unknown
         truth = [o for o in self._annotations if is_prediction(o) and not (settings.reviewed and is_unsure(o))]
         self._reviewed = 0 if settings.with_predictions else len(truth)
@@ -119,12 +127,11 @@ class SlideExport:
         self._painting = [self._paint(labels, grid.downsample * factor) for factor in settings.context]
         self._origins: Origins | PredictedOrigins | None = None
         self._labels_from: Counter[str] = Counter()
-        self._rejected_elsewhere = 0
-        if settings.reviewed:
+        if self._removed is not None:
             self._origins = Origins(
-                found, item, labels, downsample=grid.downsample, plane=grid.plane, pixel_rule=settings.pixel_rule
-            )
-            self._rejected_elsewhere = self._origins.rejected_elsewhere
+                found, item, self._removed.rejected, labels,
+                downsample=grid.downsample, plane=grid.plane, pixel_rule=settings.pixel_rule,
+            )  # fmt: skip
         elif settings.with_predictions:
             self._origins = PredictedOrigins(
                 self._annotations, lambda some: self._paint(labels, grid.downsample, some), labels.ignore
@@ -195,7 +202,8 @@ class SlideExport:
             dark_fraction=round(float(glass.found.dark.mean()), 4),
             tissue_picture=picture,
             labels_from=self._labels_from,
-            rejected_elsewhere=self._rejected_elsewhere,
+            removed_background=self._removed.background if self._removed else 0,
+            rejected_unlearned=self._removed.unlearned if self._removed else 0,
             seconds=time.perf_counter() - start,
         )
 
@@ -315,7 +323,7 @@ def objects_of(item: SlideInput, settings: ExportSettings) -> ReviewedObjects:
     """What `drawable` gives of a slide's objects; with --reviewed, what the review makes of them."""
     objects = item.objects()
     if settings.reviewed:
-        return reviewed_objects(_looked_at(objects, settings), item, Plane(z=settings.z, t=settings.t))
+        return reviewed_objects(_looked_at(objects, settings), item, settings.plane)
     draw, unknown = drawable(objects, settings)
     return ReviewedObjects(draw=draw, unknown=unknown, human=draw, proposed=[])
 

@@ -15,7 +15,7 @@ from small_project import CLASSES, HEIGHT, WIDTH, small_project
 
 from command_line import run
 from qpkit.core.annotation import Annotation, PathClass
-from qpkit.core.labels import default_label_map
+from qpkit.core.labels import LabelClass, LabelMap, default_label_map
 from qpkit.core.review import REVIEW_KEY, REVIEWED_CLASS, UNSURE_CLASS
 from qpkit.dataset.manifest import read_tile_set
 from qpkit.errors import ConfigError
@@ -36,6 +36,8 @@ from qpkit.workflows.tables.stats import tile_stats
 
 TUMOR, STROMA, IGNORE = 1, 2, 255
 SETTINGS = ExportSettings(downsample=1, tile_size=64, tissue=TissueRule(by="none"), reviewed=True)
+
+ONE_CLASS = replace(SETTINGS, labels=LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),)))
 
 
 def box(column: int, row: int, width: int = 40, height: int = 30) -> shapely.Polygon:
@@ -138,13 +140,88 @@ def test_a_round_is_counted_and_learned_from_exactly(project: Project, tmp_path:
     labelled = int((expected() != IGNORE).sum())
     rejected = int(PREDICTED["rejected"].area)
     assert report.slides[0].labels_from == {"human": people, "reviewed": labelled - people, "rejected": rejected}
-    assert report.slides[0].rejected_elsewhere == 1  # "outside rejected"
+    assert report.slides[0].rejected_unlearned == 1  # "outside rejected"
     tiles = read_tile_set(tmp_path / "tiles").tiles
     assert sum(tile.origins["rejected"] for tile in tiles) == rejected
     total = tile_stats(tmp_path / "tiles").total
     assert total.reviewed == (labelled - people) / labelled
     preview_tiles(tmp_path / "tiles", tmp_path / "page.html")
     assert "labels from a review" in (tmp_path / "page.html").read_text()
+
+
+def test_what_is_deleted_outside_of_regions_is_background_where_there_is_one_class(
+    project: Project, tmp_path: Path
+) -> None:
+    act(project)
+    opened = open_project(project.path)
+    ignoring = replace(ONE_CLASS, removed="ignore")
+    assert ignoring.to_builtins() != ONE_CLASS.to_builtins()  # of which hashes are made
+    unknown = export(opened, tmp_path / "unknown", ignoring)
+    told = export(opened, tmp_path / "told", ONE_CLASS)
+    shape = PREDICTED["outside rejected"]
+    left, top, right, bottom = map(int, shape.bounds)
+    before, after = whole_mask(tmp_path / "unknown"), whole_mask(tmp_path / "told")
+    assert (before[top:bottom, left:right] == IGNORE).all()
+    before[top:bottom, left:right] = 0
+    assert np.array_equal(before, after)
+    counts = [(r.slides[0].removed_background, r.slides[0].rejected_unlearned) for r in (unknown, told)]
+    assert counts == [(0, 1), (1, 0)]
+    assert told.slides[0].labels_from["rejected"] == unknown.slides[0].labels_from["rejected"] + shape.area
+
+
+def test_what_is_cut_off_or_made_another_class_is_background_where_there_is_one_class(
+    project: Project, tmp_path: Path
+) -> None:
+    entry = project.entries[0]
+    there = {name: next(o for o in entry.objects() if o.geometry.equals(shape)) for name, shape in PREDICTED.items()}
+    cut, moved, other = (there[name] for name in ("outside", "outside accepted", "outside rejected"))
+    changed = [
+        replace(cut, geometry=box(10, 160, 30)),
+        replace(moved, geometry=box(66, 160, 44)),
+        replace(other, path_class=CLASSES[1]),
+    ]
+    entry.replace_objects(remove={str(one.id) for one in (cut, moved, other)}, add=changed)
+    report = export(open_project(project.path), tmp_path / "tiles", ONE_CLASS)
+    mask = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
+    for columns, value in (((10, 40), 1), ((40, 50), 0), ((60, 66), 0), ((66, 110), 1), ((110, 150), 0)):
+        mask[160:190, slice(*columns)] = value
+    assert np.array_equal(whole_mask(tmp_path / "tiles"), mask)
+    assert report.slides[0].removed_background == 3
+    assert report.slides[0].labels_from["rejected"] == 0  # nothing was deleted
+
+
+def test_a_deleted_prediction_says_nothing_of_others_on_top_of_it(project: Project, tmp_path: Path) -> None:
+    entry, there = project.entries[0], PREDICTED["outside"]
+    twice = predict_truth(project.path, tmp_path / "again", default_label_map(CLASSES), entries=(1,), run="run-2")
+    import_predictions(twice, project, ImportSettings(append=True))
+    opened = open_project(project.path)
+    objects = opened.entries[0].objects()
+    of_both = [o for o in objects if o.geometry.equals(there)]
+    assert len(of_both) == 2
+    entry.replace_objects(remove={str(of_both[0].id)}, add=[Annotation(geometry=box(200, 200), path_class=CLASSES[0])])
+    export(open_project(project.path), tmp_path / "tiles", ONE_CLASS)
+    assert int((whole_mask(tmp_path / "tiles") != IGNORE).sum()) == 40 * 30
+
+
+def test_a_slide_of_which_all_was_deleted_teaches_background(tmp_path: Path) -> None:
+    truth = [[Annotation(geometry=box(10, 10), path_class=CLASSES[0])] for _ in range(2)]
+    ready = small_project(tmp_path / "truth", truth)
+    made = predict_truth(ready.path, tmp_path / "predictions", default_label_map(CLASSES), entries=(1, 2))
+    project = small_project(tmp_path / "study", [[], []])
+    import_predictions(made, project, ImportSettings())
+    opened = open_project(project.path)
+    first, second = opened.entries
+    (wrong,), (right,) = first.objects(), second.objects()
+    first.replace_objects(remove={str(wrong.id)}, add=[])
+    second.replace_objects(remove={str(right.id)}, add=[replace(right, locked=True)])
+    for settings, names in ((ONE_CLASS, [first.name, second.name]), (SETTINGS, [second.name])):
+        report = export(open_project(project.path), tmp_path / f"{len(names)}", settings)
+        assert [slide.name for slide in report.slides] == names
+        assert list(report.skipped) == [first.name] * (2 - len(names))
+    tiles = read_tile_set(tmp_path / "2")
+    of_first = [tile for tile in tiles.tiles if tile.slide == first.name]
+    assert sum(tile.pixels.get(0, 0) for tile in of_first) == 40 * 30
+    assert not any(tile.pixels.get(TUMOR) for tile in of_first)
 
 
 def test_without_the_option_marks_of_a_review_are_no_tissue(project: Project, tmp_path: Path) -> None:
