@@ -12,8 +12,9 @@ from typing import Annotated, Final
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.provenance import is_prediction, run_of
 from qpkit.errors import ConfigError, ProjectError, QpkitError, or_else
+from qpkit.files import AnyPath
 from qpkit.progress import OnProgress, no_progress
-from qpkit.qupath import Entry, Project, QpData
+from qpkit.qupath import Entry, Project, QpData, open_project
 from qpkit.settings import Flag, Settings, pairs_of
 from qpkit.workflows.inputs.slides import entries_where
 
@@ -157,7 +158,7 @@ class EntryEdit:
 
 
 def edit_objects(
-    project: Project,
+    project: AnyPath,
     selection: Selection,
     change: Change,
     *,
@@ -169,7 +170,7 @@ def edit_objects(
     """Change objects, each entry in one safe write (see `Entry.edit`).
 
     Args:
-        project: QuPath has to be closed.
+        project: A project, or where it is. QuPath has to be closed.
         selection: Which objects.
         change: What becomes of them.
         entries: Only these entries, by name or id.
@@ -183,6 +184,7 @@ def edit_objects(
         ConfigError: No object of the chosen entries is selected, and its class, name, id or run is nowhere.
         FormatError: A file cannot be edited; entries before it are done, and it is named.
     """
+    project = open_project(project)
     chosen = entries_where(project.chosen(entries), where)
     if change.class_map:
         selection = replace(selection, classes=selection.classes or tuple(change.class_map))

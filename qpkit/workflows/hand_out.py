@@ -12,7 +12,7 @@ import numpy as np
 
 from qpkit.errors import ConfigError, FormatError
 from qpkit.files import AnyPath, new_folder, pretty_json, safe_names
-from qpkit.qupath import Project
+from qpkit.qupath import open_project
 from qpkit.qupath.project.copying import copy_project, drop_backups
 from qpkit.qupath.project.edits import set_metadata
 from qpkit.settings import FRACTION, Flag, Range, Settings
@@ -106,7 +106,7 @@ def shared_out(names: Sequence[str], settings: HandOutSettings) -> dict[str, lis
     return {reader: [name for name in names if name in own] for reader, own in given.items()}
 
 
-def hand_out(project: Project, out: AnyPath, settings: HandOutSettings) -> HandOut:
+def hand_out(project: AnyPath, out: AnyPath, settings: HandOutSettings) -> HandOut:
     """Make a project for each reader in a new folder, and write down who got what.
 
     Raises:
@@ -114,7 +114,7 @@ def hand_out(project: Project, out: AnyPath, settings: HandOutSettings) -> HandO
         ProjectError: An image is not found.
         OutputError: The folder is there already, or cannot be written.
     """
-    out = Path(out)
+    project, out = open_project(project), Path(out)
     names = [entry.name for entry in project.entries]
     if len(set(names)) < len(names):
         raise ConfigError(f"{project.path}: entries have the same name; rename them, or nobody can tell them apart")

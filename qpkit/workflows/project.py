@@ -17,7 +17,7 @@ from qpkit.core.tiles import SlideInfo
 from qpkit.errors import FormatError, ProjectError, QpkitError, listed
 from qpkit.files import AnyPath, paths_of
 from qpkit.progress import OnProgress, no_progress
-from qpkit.qupath import Project, add_image, create_project
+from qpkit.qupath import Project, add_image, create_project, open_project
 from qpkit.qupath.project.edits import set_metadata
 from qpkit.qupath.project.writer import BIOFORMATS, OPENSLIDE, require_no_project
 from qpkit.settings import Flag, Range, Settings, pairs_of
@@ -107,7 +107,7 @@ def new_project_of(
 
 
 def add_images(
-    project: Project,
+    project: AnyPath,
     images: AnyPath | Sequence[AnyPath],
     settings: ImageSettings = PLAIN_IMAGES,
     *,
@@ -116,7 +116,7 @@ def add_images(
     """Add slides as new entries, with thumbnails. All are opened first; those that cannot be are left out and reported.
 
     Args:
-        project: QuPath has to be closed.
+        project: A project, or where it is. QuPath has to be closed.
         images: Slide files, or folders of them; those that are entries already are left out and named in the report.
         settings: What is said of each of them.
         on_progress: Called with (done, total, name).
@@ -125,6 +125,7 @@ def add_images(
         FormatError: None of the slides can be opened.
         ProjectError: A file is missing, or the project changed in the meantime.
     """
+    project = open_project(project)
     there = {_same(path) for path in _paths_of(project)}
     wanted = _different(paths_of(images))
     ready, refused = _looked_at([image for image in wanted if _same(image) not in there], on_progress)
@@ -220,7 +221,7 @@ def _same(path: Path) -> str:
     return str(path.resolve())
 
 
-def write_metadata(project: Project, changes: Mapping[str, Mapping[str, str | None]]) -> int:
+def write_metadata(project: AnyPath, changes: Mapping[str, Mapping[str, str | None]]) -> int:
     """Set metadata of entries, named by id or name.
 
     Returns:
@@ -230,6 +231,7 @@ def write_metadata(project: Project, changes: Mapping[str, Mapping[str, str | No
         ProjectError: An entry does not exist, several have the name, it is named by name and by id, or the project
             changed in the meantime.
     """
+    project = open_project(project)
     by_id: dict[int, dict[str, str | None]] = {}
     faults = []
     for name, values in changes.items():

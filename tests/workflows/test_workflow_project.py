@@ -7,13 +7,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from small_project import set_image_uris, write_slide
+from small_project import set_image_uris, small_project, write_slide
 
+import qpkit
 from command_line import run
 from qpkit.errors import ConfigError, FormatError, OutputError, ProjectError
 from qpkit.qupath import create_project, open_project
@@ -228,3 +230,25 @@ def test_wrapped_servers_get_their_new_uri_inside(project_copy: Callable[[str], 
     set_image_uris(again, here)
     assert open_project(project.path).record["uri"] == project.path.absolute().as_uri()
     shutil.rmtree(project.folder)
+
+
+def test_an_open_project_and_its_path_are_the_same_to_every_function(tmp_path: Path) -> None:
+    projects = [small_project(tmp_path / name) for name in ("text", "open")]
+    ways: list[Any] = [str(projects[0].path), projects[1]]
+    settings = qpkit.ExportSettings(downsample=1, tile_size=64, store="none")
+    found = []
+    for project, place in zip(projects, ways, strict=True):
+        assert qpkit.open_project(projects[1]) is projects[1]
+        root = project.folder.parent
+        exported = qpkit.export(place, root / "tiles", settings)
+        change = qpkit.Change(class_name="Stroma")
+        edited = qpkit.edit_objects(place, qpkit.Selection(classes=("Tumor",)), change)
+        written = qpkit.write_metadata(place, {"a.tif": {"Site": "B"}})
+        place = place if isinstance(place, str) else qpkit.open_project(project.path)
+        handed = qpkit.hand_out(place, root / "readers", qpkit.HandOutSettings(readers=("Anna", "Bert")))
+        slide = write_slide(root / "more" / "c.tif", seed=9)
+        added = qpkit.add_images(place, slide)
+        with pytest.raises(ProjectError, match="nothing was imported"):
+            qpkit.review_project(place)
+        found.append((exported.tiles_kept, [e.changed for e in edited], written, handed.slides, len(added.added)))
+    assert found[0] == found[1]

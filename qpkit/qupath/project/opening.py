@@ -26,12 +26,14 @@ def open_project(path: AnyPath) -> Project:
     """Open a project; within `use_backend("paquo")` its objects go through a real QuPath.
 
     Args:
-        path: A .qpproj file, or a folder that holds exactly one.
+        path: A .qpproj file, or a folder that holds exactly one; a project that is open already is given back.
 
     Raises:
         ProjectError: There is none.
         FormatError: Damaged, foreign or of an unknown version.
     """
+    if isinstance(path, Project):
+        return path
     file = _project_file(Path(path))
     # Before the reading: what somebody writes meanwhile does not pass for what was read.
     stamp = Stamp.of(file)

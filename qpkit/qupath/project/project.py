@@ -44,6 +44,10 @@ class Project:
         """The project's folder."""
         return self.path.parent
 
+    def __fspath__(self) -> str:
+        """Where it is: an open project may be given wherever a path is asked for."""
+        return str(self.path)
+
     def entry(self, name: str) -> Entry:
         """Find an entry by its name.
 

@@ -6,28 +6,29 @@ import time
 from collections.abc import Sequence
 
 from qpkit.errors import ProjectError, or_else
+from qpkit.files import AnyPath
 from qpkit.predictions.ledger import Ledger, read_ledgers
 from qpkit.progress import OnProgress, Ticker, no_progress
-from qpkit.qupath import Project
+from qpkit.qupath import Project, open_project
 from qpkit.workflows.inputs.slides import entries_where
 from qpkit.workflows.review.entry import gone_rows, review_entry
-from qpkit.workflows.review.result import Reviewed, ReviewReport, ReviewSettings
+from qpkit.workflows.review.result import ALL_OUTCOMES, Reviewed, ReviewReport, ReviewSettings
 
 
 def review_project(
-    project: Project, settings: ReviewSettings, *, on_progress: OnProgress = no_progress
+    project: AnyPath, settings: ReviewSettings = ALL_OUTCOMES, *, on_progress: OnProgress = no_progress
 ) -> ReviewReport:
     """Say what became of everything that was imported; the project and its ledgers stay as they are.
 
     Args:
-        project: Its entries.
+        project: A project, or where it is.
         settings: Which of them, and which runs.
         on_progress: Called for each entry.
 
     Raises:
         ProjectError: An entry or a run does not exist, or nothing was imported.
     """
-    start = time.perf_counter()
+    start, project = time.perf_counter(), open_project(project)
     ledgers, damaged = read_ledgers(project.path.parent)
     notes = [f"{text}: what reviewers deleted is not known" for text in damaged]
     entries = entries_where(project.chosen(settings.entries), settings.where)

@@ -44,6 +44,10 @@ class ReviewSettings(Settings):
     where: Where = field(default_factory=dict)
 
 
+ALL_OUTCOMES: Final = ReviewSettings()
+"""Of every run and entry."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewed:
     """One object that was imported, or that people drew.

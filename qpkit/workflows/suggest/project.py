@@ -12,14 +12,15 @@ import shapely
 from qpkit.core.annotation import Annotation, PathClass, argb
 from qpkit.core.review import SUGGESTED_CLASS, SUGGESTION_KEY, is_suggestion
 from qpkit.errors import ProjectError
-from qpkit.qupath import Entry, Project
+from qpkit.files import AnyPath
+from qpkit.qupath import Entry, Project, open_project
 from qpkit.workflows.suggest.result import Suggestion, SuggestReport
 
 _CLASS: Final = PathClass((SUGGESTED_CLASS,), argb(255, 0, 200))
 _NAMESPACE: Final = uuid.UUID("2b0f4b0e-7f4e-4c55-9d0a-56c3b2a5f1d7")
 
 
-def write_suggestions(project: Project, report: SuggestReport) -> tuple[int, int]:
+def write_suggestions(project: AnyPath, report: SuggestReport) -> tuple[int, int]:
     """Put suggestions into a project, for those that are there.
 
     Returns:
@@ -28,7 +29,7 @@ def write_suggestions(project: Project, report: SuggestReport) -> tuple[int, int
     text = "/".join(f"{one.candidate.item.source.name} {one.candidate.region}" for one in report.suggestions)
     call = f"suggest-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     removed = 0
-    for entry in project.entries:
+    for entry in open_project(project).entries:
         own = [one for one in report.suggestions if _entry_id(one) == str(entry.id)]
         there = _suggestions(entry)
         made = [_annotation(one, call) for one in own]
