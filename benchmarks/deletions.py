@@ -1,22 +1,23 @@
-"""What deleted predictions are worth outside of regions, where there is one class: nothing, or background.
+"""What reviewers remove of predictions outside of regions, where there is one class: unknown, or background?
 
 python benchmarks/deletions.py PROJECT OUT [--class Tumor] [--learn P2] [--seeds 3] [--steps 160] [--epochs 4]
     [--imagenet efficientnet-lite0-57934424.pth] [--json FILE]
 
 PROJECT has slides with metadata "Split" (train, val, test), annotated inside Region*. OUT takes copies of it, tiles,
 runs and predictions; what is there is gone on with. For each seed a first model is trained on the training slides but
-for the one whose name begins with --learn. In a copy of the project this slide has no annotations. The model predicts
-it, and a made-up reviewer, who knows what PROJECT says, goes through the areas: one of which at least half lies inside
-Region* is accepted where at least half of that is of the class, else deleted. No region is drawn. Four trainings are
-compared on the test slides: without the slide (the first model), with its accepted areas alone (--removed ignore),
-with the deleted ones as background, and with PROJECT's own annotations. The best epoch is the one with the highest
-Dice on the validation slides.
+for the one whose name begins with --learn. It predicts the regions of this slide in a copy of the project, which then
+has no annotations there, regions neither. A made-up reviewer, who knows what PROJECT says, goes through the areas:
+nine tenths of the class are accepted, less than a tenth is deleted, others are cut back to what PROJECT says. Four
+trainings are compared on the test slides: without the slide (the first model), with what is left of its areas alone
+(--removed ignore), with what was removed as background, and with PROJECT's own annotations; the validation slides, on
+which the epoch with the highest Dice is chosen, stand beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,15 +32,18 @@ from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.qupath import Entry, Project
 from qpkit.qupath.project.copying import copy_project
 
-TESTED = qpkit.SlideSettings(where={"Split": "test"})
+SPLITS, REGION = ("test", "val"), "Region*"
+WITHIN = qpkit.PredictSettings(within=REGION)
 MEASURES = ("dice", "precision", "recall")
-HALF = 0.5
+ACCEPTED, DELETED = 0.9, 0.1
+"""Fraction of an area that is of the class, at least and at most."""
+BASE = "removed is unknown"
 
 
 def labels_of(class_name: str) -> LabelMap:
     """One class, and background elsewhere inside regions."""
     return LabelMap(
-        classes=(LabelClass(class_name, 1, (class_name,)),), unannotated="ignore", regions=("Region*",),
+        classes=(LabelClass(class_name, 1, (class_name,)),), unannotated="ignore", regions=(REGION,),
         ignored=("Ignore*",),
     )  # fmt: skip
 
@@ -50,33 +54,36 @@ def named(project: Project, name: str) -> Entry:
 
 
 def without_annotations(options: argparse.Namespace, folder: Path) -> Project:
-    """A copy of the project, without the annotations of one slide."""
+    """A copy of the project, without the annotations of one slide but its regions."""
     original = qpkit.open_project(options.project)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     copy = copy_project(original, folder, {entry.id: entry.name for entry in original.entries})
     entry = named(copy, options.learn)
-    entry.replace_objects(remove={str(item.id) for item in entry.objects()}, add=[])
+    entry.replace_objects(remove={str(item.id) for item in entry.objects() if item.class_name != REGION}, add=[])
     return qpkit.open_project(copy.path)
 
 
-def reviewed(project: Project, options: argparse.Namespace) -> tuple[int, int]:
-    """Accept and delete what was imported, as the reviewer does; gives how many of each."""
+def reviewed(project: Project, options: argparse.Namespace) -> str:
+    """Accept, cut back and delete what was imported, as the reviewer does; says how many of each."""
     truth = named(qpkit.open_project(options.project), options.learn).objects()
-    regions, tissue = (
-        shapely.union_all([shapely.make_valid(item.geometry) for item in truth if item.class_name == name])
-        for name in ("Region*", options.class_name)
-    )
+    tissue = shapely.union_all([shapely.make_valid(o.geometry) for o in truth if o.class_name == options.class_name])
     entry = named(project, options.learn)
-    accepted, deleted = [], []
-    for item in entry.objects():
-        seen = shapely.make_valid(item.geometry).intersection(regions)
-        if seen.area >= HALF * item.geometry.area:
-            (accepted if seen.intersection(tissue).area >= HALF * seen.area else deleted).append(item)
-    entry.replace_objects(
-        remove={str(item.id) for item in (*accepted, *deleted)}, add=[replace(item, locked=True) for item in accepted]
-    )
-    return len(accepted), len(deleted)
+    kept, counts = [], Counter[str]()
+    objects = entry.objects()
+    for item in objects:
+        if item.class_name != REGION:
+            shape = shapely.make_valid(item.geometry)
+            right = shape.intersection(tissue)
+            fraction = right.area / shape.area
+            what = "accepted" if fraction >= ACCEPTED else "deleted" if fraction <= DELETED else "cut back"
+            counts[what] += 1
+            if what != "deleted":
+                parts = [part for part in shapely.get_parts(right) if part.geom_type == "Polygon"]
+                shown = item.geometry if what == "accepted" else shapely.MultiPolygon(parts)
+                kept.append(replace(item, geometry=shown, shape=None, locked=True))
+    entry.replace_objects(remove={str(item.id) for item in objects}, add=kept)
+    return ", ".join(f"{count} areas {what}" for what, count in sorted(counts.items()))
 
 
 def trained(project: Path, run: Path, how: qpkit.ExportSettings, seed: int, recipe: Sequence[str]) -> Path:
@@ -100,7 +107,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     plain = qpkit.ExportSettings.of(
         labels=labels, split="metadata:Split", mpp=1, tile_size=128, store="none", only_annotated=True
     )
-    found: dict[str, list[list[float]]] = {}
+    found: dict[tuple[str, str], list[list[float]]] = {}
     for seed in range(options.seeds):
         folder = options.out / str(seed)
         ready = folder / "reviewed.txt"
@@ -108,35 +115,39 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
         if not ready.exists():
             project = without_annotations(options, folder / "project")
             trained(project.path, first, plain, seed, recipe)
-            slides = qpkit.SlideSettings(entries=(named(project, options.learn).name,))
-            qpkit.predict(first, [project.path], folder / "seen", slides=slides, overwrite=True)
+            slides, how = qpkit.SlideSettings(entries=(named(project, options.learn).name,)), WITHIN
+            qpkit.predict(first, [project], folder / "seen", how, slides=slides, overwrite=True)
             qpkit.import_predictions(folder / "seen", project.path, qpkit.ImportSettings(min_area_um2=500))
-            counts = reviewed(qpkit.open_project(project.path), options)
-            ready.write_text("{} areas accepted, {} deleted".format(*counts))
+            ready.write_text(reviewed(qpkit.open_project(project.path), options))
         print(f"seed {seed}: {ready.read_text()}", flush=True)
-        told = replace(plain, reviewed=True)
+        project_path, told = folder / "project", replace(plain, reviewed=True)
         ways = {
-            "without the slide": (folder / "project", plain, "first"),
-            "accepted areas alone": (folder / "project", replace(told, removed="ignore"), "accepted"),
-            "deleted areas are background": (folder / "project", told, "deleted"),
+            "without the slide": (project_path, plain, "first"),
+            BASE: (project_path, replace(told, removed="ignore"), "accepted"),
+            "removed is background": (project_path, told, "deleted"),
             "everything annotated": (options.project, plain, "everything"),
         }
-        for way, (project_path, how, name) in ways.items():
-            run = trained(project_path, folder / name, how, seed, recipe)
-            out = folder / f"{name}-predictions"
-            qpkit.predict(
-                run, [options.project], out, qpkit.PredictSettings(within="Region*"), slides=TESTED, overwrite=True
-            )
-            scores = qpkit.evaluate(out, [options.project], labels=labels, slides=TESTED).pooled.scores
-            found.setdefault(way, []).append([float(getattr(scores[options.class_name], m) or 0) for m in MEASURES])
-            print(f"seed {seed}, {way}: {found[way][-1]}", flush=True)
-    for way, scores_of in found.items():
-        for name, each in zip(MEASURES, zip(*scores_of, strict=True), strict=True):
-            base = mean(each_seed[MEASURES.index(name)] for each_seed in found["accepted areas alone"])
-            yield row(
-                f"{way} ({min(each):.3f} to {max(each):.3f})", mean(each), name,
-                against="accepted areas alone", ratio=mean(each) / base if base else None,
-            )  # fmt: skip
+        for way, (place, how, name) in ways.items():
+            run = trained(place, folder / name, how, seed, recipe)
+            for split in SPLITS:
+                score = scores_of(run, folder / f"{name}-{split}", split, options)
+                found.setdefault((split, way), []).append(score)
+                print(f"seed {seed}, {way}, {split}: {score}", flush=True)
+    for (split, way), each_seed in found.items():
+        base = [mean(each) for each in zip(*found[split, BASE], strict=True)]
+        for name, each, beside in zip(MEASURES, zip(*each_seed, strict=True), base, strict=True):
+            title = f"{split}: {way} ({min(each):.3f} to {max(each):.3f})"
+            yield row(title, mean(each), name, against=BASE, ratio=mean(each) / beside if beside else None)
+
+
+def scores_of(run: Path, out: Path, split: str, options: argparse.Namespace) -> list[float]:
+    """Dice, precision and recall of the class inside the regions of the slides of a split."""
+    slides = qpkit.SlideSettings(where={"Split": split})
+    if not out.exists():
+        qpkit.predict(run, [options.project], out, WITHIN, slides=slides)
+    labels = labels_of(options.class_name)
+    scores = qpkit.evaluate(out, [options.project], labels=labels, slides=slides).pooled.scores
+    return [float(getattr(scores[options.class_name], name) or 0) for name in MEASURES]
 
 
 def main() -> None:
