@@ -33,7 +33,7 @@ from qpkit.qupath import Entry, Project
 from qpkit.qupath.project.copying import copy_project
 
 SPLITS, REGION = ("test", "val"), "Region*"
-WITHIN = qpkit.PredictSettings(within=REGION)
+WITHIN, EVERY_SLIDE = qpkit.PredictSettings(within=REGION), qpkit.SlideSettings()
 MEASURES = ("dice", "precision", "recall")
 ACCEPTED, DELETED = 0.9, 0.1
 """Fraction of an area that is of the class, at least and at most."""
@@ -86,11 +86,18 @@ def reviewed(project: Project, options: argparse.Namespace) -> str:
     return ", ".join(f"{count} areas {what}" for what, count in sorted(counts.items()))
 
 
-def trained(project: Path, run: Path, how: qpkit.ExportSettings, seed: int, recipe: Sequence[str]) -> Path:
+def trained(
+    project: Path,
+    run: Path,
+    how: qpkit.ExportSettings,
+    seed: int,
+    recipe: Sequence[str],
+    slides: qpkit.SlideSettings = EVERY_SLIDE,
+) -> Path:
     """Export and train; a training that is there is gone on with."""
     tiles = run.with_name(f"{run.name}-tiles")
     if not (tiles / "export.json").exists():
-        qpkit.export([project], tiles, how)
+        qpkit.export([project], tiles, how, slides=slides)
     qpkit.train(tiles, run, "unet-resnet18", overrides=[*recipe, f"seed={seed}"], resume=run.exists())
     return run
 
@@ -114,7 +121,8 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
         first = folder / "first"
         if not ready.exists():
             project = without_annotations(options, folder / "project")
-            trained(project.path, first, plain, seed, recipe)
+            others = [entry.name for entry in project.entries if not entry.name.startswith(options.learn)]
+            trained(project.path, first, plain, seed, recipe, qpkit.SlideSettings(entries=tuple(others)))
             slides, how = qpkit.SlideSettings(entries=(named(project, options.learn).name,)), WITHIN
             qpkit.predict(first, [project], folder / "seen", how, slides=slides, overwrite=True)
             qpkit.import_predictions(folder / "seen", project.path, qpkit.ImportSettings(min_area_um2=500))

@@ -160,6 +160,11 @@ def _remarks(report: ExportReport) -> list[str]:
             ),
         )
         remarks += [f"{slide.name}: {count} {what}" for count, what in counted if count]
+        if slide.runs_gone:
+            remarks.append(
+                f"{slide.name}: nothing is left of run {listed(slide.runs_gone)}, so nothing is learned of it: cleared "
+                "away, or the data are of another time than the ledger; Reviewed* says that it was looked at"
+            )
         if slide.labels_from:
             px = slide.labels_from
             last = (

@@ -18,7 +18,6 @@ from qpkit.errors import ConfigError, LabelError, ProjectError, listed
 from qpkit.files import safe_names
 from qpkit.slides.base import require_plane
 from qpkit.workflows.export.jobs import SlideJob
-from qpkit.workflows.export.removed import changes, removed_of
 from qpkit.workflows.export.reviewed import ledger_hashes, reviewed_labels
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import objects_of
@@ -63,16 +62,12 @@ def plan_export(inputs: Sequence[SlideInput], settings: ExportSettings, classes:
     """
     if settings.downsample is None:
         require_mpp(inputs)
-    annotated, in_use = _survey(inputs, settings)
-    labels = _label_map(in_use, settings, classes)
-    used = [
-        item for item, says in zip(inputs, annotated, strict=True) if says or _has_background(item, labels, settings)
-    ]
-    skipped = [item.source.name for item in inputs if item not in used]
+    used, skipped, in_use = _survey(inputs, settings)
     _check_sources(used, settings)
     if settings.labels is not None:
         there = {item.class_name for one in used for item in one.objects() if item.class_name}
         require_known_classes(settings.labels, there | {str(item) for item in classes})
+    labels = _label_map(in_use, settings, classes)
     _require_drawn(labels, in_use)
     _check_um(labels, used)
     # The coarsest slide decides: finer tiles would have to enlarge it.
@@ -100,25 +95,22 @@ def _job_hash(jobs: Sequence[SlideJob]) -> str:
     return hashlib.sha256(msgspec.json.encode([facts, versions()], order="deterministic")).hexdigest()
 
 
-def _survey(inputs: Sequence[SlideInput], settings: ExportSettings) -> tuple[list[bool], dict[str, PathClass]]:
-    """Whether each slide has annotations (what nobody annotated is not a negative), and the classes in use."""
-    annotated, in_use = [], dict[str, PathClass]()
+def _survey(
+    inputs: Sequence[SlideInput], settings: ExportSettings
+) -> tuple[list[SlideInput], list[str], dict[str, PathClass]]:
+    """Slides with annotations, names of those without (what nobody annotated is not a negative), classes in use."""
+    used, skipped, in_use = [], [], dict[str, PathClass]()
     for item in inputs:
         annotations = objects_of(item, settings).draw
         in_use |= {str(a.path_class): a.path_class for a in annotations if a.path_class and _is_drawn(a, settings)}
-        annotated.append(bool(annotations))
-    if not any(annotated):
-        raise ProjectError(
-            f"none of {len(inputs)} slides has an annotation; annotate in QuPath and save, or pass --annotations"
-        )
-    return annotated, in_use
-
-
-def _has_background(item: SlideInput, labels: LabelMap, settings: ExportSettings) -> bool:
-    """Whether reviewers have removed something from a slide without annotations that is background now."""
-    if not settings.reviewed or settings.removed != "background":
-        return False
-    return any(removed_of(row, labels) is not None for row in changes(item, settings.plane))
+        if annotations:
+            used.append(item)
+        else:
+            skipped.append(item.source.name)
+    if not used:
+        how = "draw Reviewed* where predictions were looked at" if settings.reviewed else "pass --annotations"
+        raise ProjectError(f"none of {len(inputs)} slides has an annotation; annotate in QuPath and save, or {how}")
+    return used, skipped, in_use
 
 
 def _is_drawn(item: Annotation, settings: ExportSettings) -> bool:

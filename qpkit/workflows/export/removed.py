@@ -6,10 +6,9 @@ what was predicted to be of it, and is no more, is not of it. With several class
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -27,6 +26,19 @@ from qpkit.workflows.review.result import DECIDED, Reviewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What people did to the predictions on a plane of a slide.
+
+    Args:
+        rows: Those that they changed or deleted, where it is known how they were.
+        gone: Runs of which nothing at all is left there.
+    """
+
+    rows: list[Reviewed]
+    gone: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
     """What reviewers took away from the predictions of a slide.
 
@@ -34,31 +46,44 @@ class Removed:
         rejected: Deleted predictions, as they were.
         background: Predictions of which something outside all regions is background, as `removed_of` has it.
         unlearned: Deleted predictions outside all regions from which nothing is learned.
+        gone: Runs of these of which nothing is left on the slide.
     """
 
     rejected: list[Annotation]
     background: int
     unlearned: int
+    gone: tuple[str, ...]
 
 
-def changes(item: SlideInput, plane: Plane) -> list[Reviewed]:
-    """Predictions that people changed or deleted on a plane of a slide, where it is known how they were."""
+def changes(item: SlideInput, plane: Plane) -> Changes:
+    """Compare a slide with the ledgers of its project."""
     if item.entry is None or not on_plane(DEFAULT_PLANE, plane):  # where imports are
-        return []
+        return Changes(rows=[], gone=frozenset())
     ledgers, _ = read_ledgers(item.entry.project_path.parent)
     rows = review_entry(item.entry, ledgers).rows if ledgers else []
-    return [row for row in rows if row.outcome in DECIDED and row.outcome != "accepted" and row.then is not None]
+    rejected = {row.run for row in rows if row.outcome == "rejected"}
+    return Changes(
+        rows=[row for row in rows if row.outcome in DECIDED and row.outcome != "accepted" and row.then is not None],
+        gone=frozenset(rejected - {row.run for row in rows if row.objects}),
+    )
+
+
+def notes_on_ledgers(items: Iterable[SlideInput]) -> list[str]:
+    """Name the ledgers that cannot be read."""
+    folders = {item.entry.project_path.parent for item in items if item.entry is not None}
+    damaged = [text for folder in sorted(folders) for text in read_ledgers(folder)[1]]
+    return [f"{text}: what reviewers deleted is not known" for text in damaged]
 
 
 def removed_of(row: Reviewed, labels: LabelMap) -> BaseGeometry | None:
     """The part of a prediction where background is now: it was of the only class there is, and is no more.
 
     Args:
-        row: Of `changes`.
+        row: Of `Changes`.
         labels: Of the export.
 
     Returns:
-        An area in slide px; None where nothing is left of it, or nobody has said what is there.
+        An area in slide px; None where nothing was removed, or nobody has said what is there.
     """
     of_it = labels.class_of(row.predicted_class or None) if row.kind in labels.objects else None
     if of_it is None or labels.classes != (of_it,) or row.then is None:
@@ -69,18 +94,21 @@ def removed_of(row: Reviewed, labels: LabelMap) -> BaseGeometry | None:
 
 
 def with_removed(
-    found: ReviewedObjects, rows: Sequence[Reviewed], labels: LabelMap, plane: Plane, *, is_background: bool
+    found: ReviewedObjects, changed: Changes, labels: LabelMap, plane: Plane, *, is_background: bool
 ) -> tuple[ReviewedObjects, Removed]:
     """Let what was removed say that background is there; what nobody has looked at stays unknown.
 
     Args:
         found: Of `reviewed_objects`.
-        rows: Of `changes`.
+        changed: Of `changes`.
         labels, plane: Of the export.
-        is_background: Whether it says so outside of regions, too.
+        is_background: Whether it says so outside of regions, too. Of runs of which nothing is left it never does:
+            they may have been cleared away, or the data may be of another time than the ledger.
     """
     regions = shapely.union_all(areas_of([one.geometry for one in found.draw if one.class_name in labels.regions]))
-    removed = [removed_of(row, labels) if is_background else None for row in rows]
+    removed = [
+        removed_of(row, labels) if is_background and row.run not in changed.gone else None for row in changed.rows
+    ]
     areas = areas_of([area for area in removed if area is not None])
     outside = areas[~shapely.covers(regions, areas)]
     unknown = shapely.union_all(areas_of([one.geometry for one in found.unknown]))
@@ -88,11 +116,14 @@ def with_removed(
     if has_area(background):
         region = Annotation(geometry=background, path_class=PathClass((REVIEWED_CLASS,)), plane=plane)
         found = replace(found, draw=[*found.draw, region])
-    rejected = [(row.then, area) for row, area in zip(rows, removed, strict=True) if row.outcome == "rejected"]
-    shapes = areas_of([shape for shape, _ in rejected if shape is not None])
-    is_told = np.array([area is not None for _, area in rejected], bool)
+    rejected, unlearned = [], list[str]()
+    for row, area in zip(changed.rows, removed, strict=True):
+        if row.outcome == "rejected" and row.then is not None:
+            rejected.append(Annotation(geometry=row.then, path_class=PathClass(("rejected",)), plane=plane))
+            unlearned += [row.run] if area is None and not areas_of([row.then])[0].intersects(regions) else []
     return found, Removed(
-        rejected=[Annotation(geometry=one, path_class=PathClass(("rejected",)), plane=plane) for one in shapes],
+        rejected=rejected,
         background=len(outside),
-        unlearned=int((~is_told & ~shapely.intersects(shapes, regions)).sum()),
+        unlearned=len(unlearned),
+        gone=tuple(sorted(changed.gone & set(unlearned))),
     )

@@ -65,6 +65,7 @@ class SlideReport:
         removed_background: With --reviewed predictions of which something was removed outside all regions and is
             background there.
         rejected_unlearned: With --reviewed deleted predictions outside all regions, from which nothing is learned.
+        runs_gone: Runs of these of which nothing is left on the slide.
         labels_from: With --reviewed pixels of the kept tiles by where their labels come from, as TileRecord.origins.
     """
 
@@ -92,6 +93,7 @@ class SlideReport:
     labels_from: Mapping[str, int] = field(default_factory=dict)
     removed_background: int = 0
     rejected_unlearned: int = 0
+    runs_gone: tuple[str, ...] = ()
 
 
 class SlideExport:
@@ -116,8 +118,8 @@ class SlideExport:
         found = objects_of(item, settings)
         self._removed: Removed | None = None
         if settings.reviewed:
-            rows, is_background = changes(item, grid.plane), settings.removed == "background"
-            found, self._removed = with_removed(found, rows, labels, grid.plane, is_background=is_background)
+            changed, is_background = changes(item, grid.plane), settings.removed == "background"
+            found, self._removed = with_removed(found, changed, labels, grid.plane, is_background=is_background)
         self._annotations, self._unreviewed = found.draw, found.unknown
         truth = [o for o in self._annotations if is_prediction(o) and not (settings.reviewed and is_unsure(o))]
         self._reviewed = 0 if settings.with_predictions else len(truth)
@@ -204,6 +206,7 @@ class SlideExport:
             labels_from=self._labels_from,
             removed_background=self._removed.background if self._removed else 0,
             rejected_unlearned=self._removed.unlearned if self._removed else 0,
+            runs_gone=self._removed.gone if self._removed else (),
             seconds=time.perf_counter() - start,
         )
 

@@ -25,6 +25,7 @@ from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.workflows.export.jobs import SlideJob, SlideResult, forget_progress, run_slides, run_slides_on_cluster
 from qpkit.workflows.export.notes import note_on_colors, notes_on_slides
 from qpkit.workflows.export.plan import ExportPlan, plan_export
+from qpkit.workflows.export.removed import notes_on_ledgers
 from qpkit.workflows.export.settings import ExportSettings
 from qpkit.workflows.export.slide import SlideReport, snapshot_path
 from qpkit.workflows.inputs.slides import SlideInput
@@ -130,6 +131,7 @@ def finish_export(
     records, notes = _with_splits(every, [job.item for job in exported], plan.settings)
     notes += [_note_on_mpp(job.item) for job in exported if job.item.info.mpp_note]
     notes += [f"{job.item.source.name}: {job.item.source.note}" for job in exported if job.item.source.note]
+    notes += notes_on_ledgers(job.item for job in exported) if plan.settings.reviewed else []
     notes += note_on_colors([job.item.source for job in exported])
     if plan.settings.store == "nnunet":
         records = finish_dataset(root, records, plan.labels, name=out.resolve().name)

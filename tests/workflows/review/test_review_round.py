@@ -203,25 +203,31 @@ def test_a_deleted_prediction_says_nothing_of_others_on_top_of_it(project: Proje
     assert int((whole_mask(tmp_path / "tiles") != IGNORE).sum()) == 40 * 30
 
 
-def test_a_slide_of_which_all_was_deleted_teaches_background(tmp_path: Path) -> None:
-    truth = [[Annotation(geometry=box(10, 10), path_class=CLASSES[0])] for _ in range(2)]
-    ready = small_project(tmp_path / "truth", truth)
-    made = predict_truth(ready.path, tmp_path / "predictions", default_label_map(CLASSES), entries=(1, 2))
-    project = small_project(tmp_path / "study", [[], []])
-    import_predictions(made, project, ImportSettings())
+def test_nothing_is_learned_of_a_run_of_which_nothing_is_left(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = project.entries[0]
+    before = {str(o.id) for o in entry.objects()}
+    drawn = Annotation(geometry=box(200, 200), path_class=CLASSES[0])
+    entry.replace_objects(remove=before, add=[drawn])
+    report = export(open_project(project.path), tmp_path / "tiles", ONE_CLASS)
+    assert int((whole_mask(tmp_path / "tiles") != IGNORE).sum()) == 40 * 30
+    slide = report.slides[0]
+    assert (slide.removed_background, slide.rejected_unlearned) == (0, len(PREDICTED))
+    assert slide.runs_gone == ("run-1",)
+    region = Annotation(geometry=REVIEWED, path_class=PathClass((REVIEWED_CLASS,)))
     opened = open_project(project.path)
-    first, second = opened.entries
-    (wrong,), (right,) = first.objects(), second.objects()
-    first.replace_objects(remove={str(wrong.id)}, add=[])
-    second.replace_objects(remove={str(right.id)}, add=[replace(right, locked=True)])
-    for settings, names in ((ONE_CLASS, [first.name, second.name]), (SETTINGS, [second.name])):
-        report = export(open_project(project.path), tmp_path / f"{len(names)}", settings)
-        assert [slide.name for slide in report.slides] == names
-        assert list(report.skipped) == [first.name] * (2 - len(names))
-    tiles = read_tile_set(tmp_path / "2")
-    of_first = [tile for tile in tiles.tiles if tile.slide == first.name]
-    assert sum(tile.pixels.get(0, 0) for tile in of_first) == 40 * 30
-    assert not any(tile.pixels.get(TUMOR) for tile in of_first)
+    opened.entries[0].replace_objects(remove=(), add=[region])
+    labels = tmp_path / "labels.toml"
+    labels.write_text('[[class]]\nname = "Tumor"\nvalue = 1\nfrom = ["Tumor"]\n')
+    options = ("--reviewed", "--labels", labels, "--downsample", 1, "--tile-size", 64, "--tissue", "none")
+    ledger = project.path.parent / "qpkit" / "imports" / "run-1.parquet"
+    assert run("export", project.path, "-o", tmp_path / "looked at", *options) == 0
+    assert "nothing is left of run run-1" in "".join(capsys.readouterr())
+    assert (whole_mask(tmp_path / "looked at")[:150] == 0).all()
+    ledger.write_bytes(b"damaged")
+    assert run("export", project.path, "-o", tmp_path / "damaged", *options) == 0
+    assert "what reviewers deleted is not known" in "".join(capsys.readouterr())
 
 
 def test_without_the_option_marks_of_a_review_are_no_tissue(project: Project, tmp_path: Path) -> None:
