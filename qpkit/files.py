@@ -255,6 +255,16 @@ def require_free(path: Path, *, marker: str, overwrite: bool) -> None:
         raise OutputError(f"{path}: there is something already; choose another folder or pass --overwrite")
 
 
+def require_new(path: Path) -> None:
+    """Raise unless there is nothing at a path; for what is never written over.
+
+    Raises:
+        OutputError: There is something.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise OutputError(f"{path}: there is something already; choose another folder")
+
+
 def require_run_folder(path: Path, *, resume: bool) -> None:
     """Raise unless a training can begin in this folder, or go on in it; cheap, for before anything heavy is imported.
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from qpkit.errors import ConfigError, FormatError
-from qpkit.files import AnyPath, new_folder, pretty_json, safe_names
+from qpkit.files import AnyPath, new_folder, pretty_json, require_new, safe_names
 from qpkit.qupath import open_project
 from qpkit.qupath.project.copying import copy_project, drop_backups
 from qpkit.qupath.project.edits import set_metadata
@@ -115,6 +115,7 @@ def hand_out(project: AnyPath, out: AnyPath, settings: HandOutSettings) -> HandO
         OutputError: The folder is there already, or cannot be written.
     """
     project, out = open_project(project), Path(out)
+    require_new(out)
     names = [entry.name for entry in project.entries]
     if len(set(names)) < len(names):
         raise ConfigError(f"{project.path}: entries have the same name; rename them, or nobody can tell them apart")

@@ -49,11 +49,17 @@ def command(
         target = project or predictions
         if target is None or (project and predictions):
             raise ConfigError("--undo RUN takes the project alone: qpkit import-predictions --undo RUN PROJECT")
+        if settings != ImportSettings(dry_run=settings.dry_run) or geojson_only or from_masks or instances is not None:
+            raise ConfigError("--undo RUN PROJECT goes with --dry-run alone; leave out the other options")
         warn_of_stamps(open_project(target))
         show_imports(undo_import(target, undo, dry_run=settings.dry_run), target, start, dry_run=settings.dry_run)
         return
     if predictions is None or project is None:
         raise typer.BadParameter("DIR and PROJECT are needed")
+    if settings.dry_run and geojson_only is not None:
+        raise ConfigError(
+            "--dry-run says what would change in the project; leave out --geojson-only, which changes none"
+        )
     if settings.gzip and geojson_only is None:
         raise ConfigError("--gzip goes with --geojson-only")
     if not from_masks and instances is None and (labels or table_file):

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from qpkit.cli.shared.console import progress, say, table, took
+from qpkit.errors import listed
 from qpkit.workflows.compare.merge import MergeSettings, merge
 from qpkit.workflows.inputs.label_maps import read_label_map
 
@@ -35,6 +36,8 @@ def command(
     rows += [(name, who, None) for name, who in report.single.items()]
     rows += [(name, "nobody", None) for name in report.unread]
     table(f"Merged by {settings.rule}", ("slide", "read by", "objects"), rows)
+    if report.elsewhere:
+        say(f"note: LEFT OUT, not in the first project: {listed(report.elsewhere)}; name a project first that has all")
     for name, count in report.left_out.items():
         if count:
             say(f"note: {name}: {count:,} object(s) are left out: points, lines, or of no class that is drawn")

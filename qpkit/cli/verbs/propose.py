@@ -48,8 +48,8 @@ def command(
     """
     start = time.perf_counter()
     if undo:
-        if len(sources) != 1:
-            raise ConfigError("--undo goes with one project")
+        if len(sources) != 1 or geojson_only or slides != SlideSettings():
+            raise ConfigError("--undo goes with one project, of which it takes out all untouched proposals; no options")
         opened = open_project(sources[0])
         warn_of_stamps(opened)
         say(f"{undo_proposals(opened):,} proposal(s) taken out of {sources[0]}")

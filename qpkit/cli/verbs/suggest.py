@@ -49,7 +49,9 @@ def command(
     start = time.perf_counter()
     opened = open_project(project)
     if undo:
-        say(f"{remove_suggestions(opened, settings.entries):,} suggestion(s) taken out of {project}")
+        count = remove_suggestions(opened, settings.entries, dry_run=dry_run)
+        said = "would be taken out of" if dry_run else "taken out of"
+        say(f"{count:,} suggestion(s) {said} {project}")
         return
     if out is not None and out.suffix.lower() != ".png":
         raise ConfigError(f"{out}: the picture is PNG; its name has to end in .png")

@@ -13,8 +13,11 @@ from qpkit.qupath.project.images.uris import file_uri
 from qpkit.qupath.project.opening import open_project
 from qpkit.qupath.project.project import Project
 
-_LEFT: Final = ("data", "qpkit", "*.backup", "*.qpkit-backup", "*.qpproj", "*.lock")
-"""What a copy does not have: other entries' data, ledgers of imports, backups."""
+_BACKUPS: Final = ("*.backup", "*.qpkit-backup")
+
+_COPIED: Final = ("classifiers", "scripts")
+"""Folders that QuPath keeps beside the data of entries. What else lies in a project's folder (its slides, results,
+ledgers of imports) is none of a copy."""
 
 
 def copy_project(project: Project, folder: Path, names: Mapping[int, str], *, place: Path | None = None) -> Project:
@@ -35,12 +38,11 @@ def copy_project(project: Project, folder: Path, names: Mapping[int, str], *, pl
     images = [
         {**image, "imageName": names[image["entryID"]]} for image in record["images"] if image["entryID"] in names
     ]
-    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns(*_LEFT), dirs_exist_ok=True)
-    for entry in project.entries:
-        own = entry.files.data.parent
-        if entry.id in names and own.is_dir():
-            backups = shutil.ignore_patterns("*.backup", "*.qpkit-backup")
-            shutil.copytree(own, folder / own.relative_to(project.folder), ignore=backups)
+    own = [project.folder / name for name in _COPIED]
+    own += [entry.files.data.parent for entry in project.entries if entry.id in names]
+    for each in own:
+        if each.is_dir():
+            shutil.copytree(each, folder / each.relative_to(project.folder), ignore=shutil.ignore_patterns(*_BACKUPS))
     uri = file_uri((place or folder).resolve() / project.path.name)
     (folder / project.path.name).write_bytes(pretty_json({**record, "images": images, "uri": uri}))
     return open_project(folder)
@@ -48,6 +50,6 @@ def copy_project(project: Project, folder: Path, names: Mapping[int, str], *, pl
 
 def drop_backups(folder: Path) -> None:
     """Remove what edits of a fresh copy have put aside: the original is the backup, and a reader need not see it."""
-    for pattern in ("*.backup", "*.qpkit-backup"):
+    for pattern in _BACKUPS:
         for path in folder.rglob(pattern):
             path.unlink()

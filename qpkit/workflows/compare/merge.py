@@ -16,7 +16,7 @@ from qpkit.core.geometry import has_area
 from qpkit.core.labels import LabelMap
 from qpkit.core.review import is_mark
 from qpkit.errors import ConfigError, ProjectError, listed
-from qpkit.files import AnyPath, new_folder
+from qpkit.files import AnyPath, new_folder, require_new
 from qpkit.ops.scores.confusion import IGNORE_INDEX, class_indices
 from qpkit.ops.scores.consensus import Rule, consensus_table, pattern_count, patterns_of
 from qpkit.ops.vectors.sweep import trace
@@ -61,6 +61,7 @@ class MergeReport:
         merged: By slide that several have read, how many objects there are now.
         single: By slide that one has read, who it was; its objects were taken as they are.
         unread: Slides that nobody has read; they have no objects.
+        elsewhere: Slides of others that the first project does not have: they are left out.
         left_out: By slide that several have read, objects of theirs that are neither drawn nor a region: points and
             lines, kinds and classes that the label map does not draw.
     """
@@ -69,6 +70,7 @@ class MergeReport:
     merged: dict[str, int]
     single: dict[str, str]
     unread: list[str]
+    elsewhere: tuple[str, ...]
     left_out: Counter[str]
 
 
@@ -104,10 +106,14 @@ def merge(
     rules = common_label_map(readers, labels)
     if pattern_count(len(readers), len(rules.trained_values)) > _MOST_PATTERNS:
         raise ConfigError(f"{len(readers)} readers of {len(rules.trained_values)} classes are too many to merge")
-    tick = Ticker(len(base.entries), on_progress)
-    report = MergeReport(project=base, merged={}, single={}, unread=[], left_out=Counter())
+    read = {name for reader in readers for name in reader.items}
+    names = {entry.id: entry.name for entry in base.entries if entry.name in read or not settings.chooses_entries}
+    elsewhere = tuple(sorted(read - {entry.name for entry in base.entries}))
+    tick = Ticker(len(names), on_progress)
+    report = MergeReport(project=base, merged={}, single={}, unread=[], elsewhere=elsewhere, left_out=Counter())
+    require_new(out)
     with new_folder(out, marker=base.path.name) as root:
-        made = copy_project(base, root, {entry.id: entry.name for entry in base.entries}, place=out)
+        made = copy_project(base, root, names, place=out)
         for entry in made.entries:
             _put(entry, _objects_of(entry.name, [r for r in readers if entry.name in r.items], rules, settings, report))
             tick(entry.name)

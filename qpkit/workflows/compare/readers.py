@@ -21,7 +21,7 @@ from qpkit.qupath import open_project
 from qpkit.settings import words_of
 from qpkit.workflows.compare.settings import CompareSettings
 from qpkit.workflows.evaluate.truth import ground_truth
-from qpkit.workflows.inputs.paths import is_project
+from qpkit.workflows.inputs.paths import expanded, is_project
 from qpkit.workflows.inputs.slides import SlideInput, slide_inputs
 
 Draw = Callable[[Tile], NDArray[np.uint8]]
@@ -105,9 +105,10 @@ def readers_of(sources: Sequence[str], settings: CompareSettings) -> list[Reader
         raise ConfigError(f"--by {settings.by}: names the readers of one project; give one project, not {len(sources)}")
     if settings.by is not None:
         return _by_key(Path(sources[0]), settings.by, settings)
+    named = [_named(source) for source in sources]
+    expanded([path for _, path in named])  # for its error
     if len(sources) < 2:
         raise ConfigError("one reader alone cannot be compared; give a second project, or --by KEY")
-    named = [_named(source) for source in sources]
     names = [name for name, _ in named]
     if twice := sorted(name for name in set(names) if names.count(name) > 1):
         raise ConfigError(f"several readers are called {listed(twice)}; say NAME=PATH")

@@ -15,6 +15,7 @@ import shapely
 
 from qpkit.core.annotation import Annotation
 from qpkit.errors import ConfigError, FormatError, ProjectError, QpkitError, listed
+from qpkit.files import safe_names
 from qpkit.formats.shared.dicom_slides import is_dicom
 from qpkit.formats.shared.drawing import Drawing, ImageFacts
 from qpkit.qupath import Entry, Project, QpData
@@ -148,7 +149,7 @@ def entry_for(project: Project, drawing: Drawing, wanted: Sequence[str], stem: s
 
     Args:
         project: Where to look.
-        drawing: The objects; the name of their image is the entry's, with or without its ending.
+        drawing: The objects; the name of their image is the entry's, with or without its ending, or as a file's name.
         wanted: The entry that the user named, or none.
         stem: Name of the file that the objects came from; used where the image has none.
 
@@ -158,6 +159,9 @@ def entry_for(project: Project, drawing: Drawing, wanted: Sequence[str], stem: s
     """
     name = wanted[0] if len(wanted) == 1 else drawing.image.name or stem
     found = [e for e in project.entries if name in (e.name, str(e.id))] or project.called(name)
+    if not found:  # a file of a folder that `qpkit convert` has made
+        safe = safe_names([e.name for e in project.entries])
+        found = [e for e, own in zip(project.entries, safe, strict=True) if own == name]
     if not found and not wanted and drawing.image.name is None and len(project.entries) == 1:
         found = list(project.entries)
     if len(found) != 1:

@@ -39,8 +39,8 @@ def write_suggestions(project: AnyPath, report: SuggestReport) -> tuple[int, int
     return len(report.suggestions), removed
 
 
-def remove_suggestions(project: Project, entries: Sequence[str] = ()) -> int:
-    """Take all suggestions out that are still there as such; gives how many.
+def remove_suggestions(project: Project, entries: Sequence[str] = (), *, dry_run: bool = False) -> int:
+    """Take all suggestions out that are still there as such; gives how many. A dry run only counts them.
 
     Raises:
         ProjectError: There is none.
@@ -48,9 +48,9 @@ def remove_suggestions(project: Project, entries: Sequence[str] = ()) -> int:
     removed = 0
     for entry in project.chosen(entries):
         there = _suggestions(entry)
-        if there:
+        if there and not dry_run:
             entry.replace_objects(remove=set(there), add=())
-            removed += len(there)
+        removed += len(there)
     if not removed:
         raise ProjectError(f"{project.path}: no suggestion is there; those that became a Region* stay")
     return removed

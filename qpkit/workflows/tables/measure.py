@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -26,6 +26,8 @@ from qpkit.workflows.tables.places import Measured, MeasureReport, Place, rows_o
 
 ANNOTATIONS: Final = "annotations"
 PREDICTIONS: Final = "predictions"
+
+_PREDICTED, _AREA, _FRACTION = "Predicted ", ": Area ", ": Fraction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,9 @@ class MeasureSettings(Settings):
     where: Where = field(default_factory=dict)
 
 
+_DEFAULT: Final = MeasureSettings()
+
+
 def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgress = no_progress) -> MeasureReport:
     """Measure the objects of a project, or predicted rasters inside its regions.
 
@@ -64,40 +69,68 @@ def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgr
         FormatError: Data or rasters cannot be read.
     """
     rasters = None if settings.what in (ANNOTATIONS, PREDICTIONS) else _rasters(settings.what)
-    rows: list[Measured] = []
-    of_patient: dict[str, list[Place]] = defaultdict(list)
+    found: list[_Found] = []
     notes: list[str] = []
-    unknown: list[str] = []
     entries = entries_where(project.chosen(settings.entries), settings.where)
+    _require_known(project, entries, settings)
     tick = Ticker(len(entries), on_progress)
     for entry in entries:
         places = _places(entry, settings, rasters)
         tick(entry.name)
         if places is None:
             notes.append(f"{entry.name}: nothing to measure")
-            continue
-        regions, slide = places
-        patient = entry.metadata.get(settings.patient, "")
-        um2 = _um2_per_px(entry)
-        if um2 is None:
-            unknown.append(entry.name)
-        known = um2 is not None
-        for name, place in regions.items():
-            rows += rows_of("region", place, patient, entry.name, name, known=known, counted=rasters is None)
-        rows += rows_of("slide", slide, patient, entry.name, known=known, counted=rasters is None)
-        of_patient[patient].append(slide)
-    if not of_patient:
+        else:
+            found.append(_Found(entry, entry.metadata.get(settings.patient, ""), *places))
+    if not found:
         raise ProjectError(f"{project.path}: no entry has {settings.what} to measure")
+    unknown = [one.entry.name for one in found if _um2_per_px(one.entry) is None]
     if unknown:
         notes.append(f"no um/px is known for {listed(unknown)}: areas in px2 only")
-    known = not unknown
-    for patient, slides in of_patient.items():
+    classes = {name for one in found for name in one.slide.classes}
+    rows = partial(rows_of, counted=rasters is None)
+    of_regions, of_slides, of_patients = list[Measured](), list[Measured](), list[Measured]()
+    by_patient: dict[str, list[_Found]] = defaultdict(list)
+    for one in found:
+        which: dict[str, Any] = {"patient": one.patient, "slide": one.entry.name, "entry": str(one.entry.id)}
+        which |= {"known": _um2_per_px(one.entry) is not None, "classes": _complete([one], classes)}
+        for name, place in one.regions.items():
+            of_regions += rows("region", place, **which, region=name)
+        of_slides += rows("slide", one.slide, **which)
+        by_patient[one.patient].append(one)
+    for patient, own in by_patient.items():
         if patient:
-            rows += rows_of("patient", together(slides), patient, known=known, counted=rasters is None)
-    every = [slide for slides in of_patient.values() for slide in slides]
-    rows += rows_of("all", together(every), known=known, counted=rasters is None)
-    order = ("region", "slide", "patient", "all")
-    return MeasureReport(tuple(sorted(rows, key=lambda row: order.index(row.level))), tuple(notes))
+            place = together([one.slide for one in own])
+            of_patients += rows("patient", place, _complete(own, classes), patient=patient, known=not unknown)
+    of_all = rows("all", together([one.slide for one in found]), known=not unknown)
+    return MeasureReport((*of_regions, *of_slides, *of_patients, *of_all), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An entry, its patient ("" if nobody says), its regions by name, and all of it."""
+
+    entry: Entry
+    patient: str
+    regions: Mapping[str, Place]
+    slide: Place
+
+
+def _complete(found: Sequence[_Found], classes: set[str]) -> set[str] | None:
+    """All classes there are where regions say that everything was annotated: what is not there is 0."""
+    return classes if any(one.regions for one in found) else None
+
+
+def _require_known(project: Project, entries: Sequence[Entry], settings: MeasureSettings) -> None:
+    """Refuse a class of regions, or a key of patients, that was said and is nowhere."""
+    if settings.region != _DEFAULT.region:
+        there = {o.class_name for entry in entries if entry.has_data for o in entry.objects() if o.class_name}
+        for name in settings.region:
+            if name not in there:
+                raise ConfigError(f"--region {name}: no object is of that class; {or_else(name, sorted(there))}")
+    keys = {key for entry in entries for key in entry.metadata}
+    if settings.patient != _DEFAULT.patient and settings.patient not in keys:
+        why = or_else(settings.patient, sorted(keys)) if keys else "no entry has any metadata"
+        raise ConfigError(f"--patient {settings.patient}: no entry has this metadata; {why}")
 
 
 def write_measurements(project: Project, report: MeasureReport, settings: MeasureSettings) -> int:
@@ -112,27 +145,35 @@ def write_measurements(project: Project, report: MeasureReport, settings: Measur
     Raises:
         FormatError: A .qpdata must not be rewritten; entries before it are done.
     """
-    prefix = "" if settings.what == ANNOTATIONS else "Predicted "
+    prefix = "" if settings.what == ANNOTATIONS else _PREDICTED
     changed = 0
     for entry in entries_where(project.chosen(settings.entries), settings.where):
-        own = [row for row in report.rows if row.level == "region" and row.slide == entry.name]
-        if not own:
+        own = [row for row in report.rows if row.level == "region" and row.entry == str(entry.id)]
+        if not own and settings.what != ANNOTATIONS:
             continue
         objects = entry.objects()
         places = {id(o): number for number, o in enumerate(objects)}
         changes: dict[str | int, Annotation] = {}
         for name, region in _named(regions_of(objects, settings)):
-            found: dict[str, float] = {}
+            found = dict.fromkeys(_written(region.measurements, prefix), 0.0)
             for row in (row for row in own if row.region == name):
                 area = ("px^2", row.area_px2) if row.area_mm2 is None else ("µm^2", row.area_mm2 * 1e6)
-                found[f"{prefix}{row.class_name}: Area {area[0]}"] = round(area[1], 2)
-                found[f"{prefix}{row.class_name}: Fraction"] = round(row.fraction or 0.0, 6)
+                found[f"{prefix}{row.class_name}{_AREA}{area[0]}"] = round(area[1], 2)
+                found[f"{prefix}{row.class_name}{_FRACTION}"] = round(row.fraction or 0.0, 6)
             if any(region.measurements.get(key) != value for key, value in found.items()):
                 changes[places[id(region)]] = replace(region, measurements={**region.measurements, **found})
         if changes:
             entry.edit(partial(QpData.update, changes=changes))
             changed += len(changes)
     return changed
+
+
+def _written(measurements: Mapping[str, float], prefix: str) -> list[str]:
+    """Measurements that an earlier call has written: those of a class that is nowhere any more are 0."""
+    names = [key.removesuffix(_FRACTION) for key in measurements if key.endswith(_FRACTION)]
+    own = [name for name in names if name.startswith(_PREDICTED) == bool(prefix)]
+    areas = [f"{name}{_AREA}{unit}" for name in own for unit in ("px^2", "µm^2")]
+    return [*(key for key in areas if key in measurements), *(f"{name}{_FRACTION}" for name in own)]
 
 
 def regions_of(objects: Sequence[Annotation], settings: MeasureSettings) -> list[Annotation]:
@@ -169,7 +210,9 @@ def _places(
         chosen = [o for o in objects if is_prediction(o)]
     else:
         chosen = [o for o in drawn_by_people(objects) if o.class_name not in settings.region]
-    return (_of_objects(chosen, areas, um2)) if chosen else None
+    # Regions without annotations are measured, too: nothing was found there. Whether it was predicted nobody knows.
+    is_measured = bool(chosen or (areas and settings.what == ANNOTATIONS))
+    return _of_objects(chosen, areas, um2) if is_measured else None
 
 
 def _named(regions: Sequence[Annotation]) -> Iterable[tuple[str, Annotation]]:

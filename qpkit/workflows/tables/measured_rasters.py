@@ -41,7 +41,9 @@ def measure_rasters(predictions: PredictionSet, *, on_progress: OnProgress = no_
         unknown += [slide.name] if slide.mpp is None else []
         _, place = places_of_raster(predictions, slide, {}, um2)
         places.append(place)
-        rows += rows_of("slide", place, slide=slide.name, known=slide.mpp is not None, counted=False)
+        rows += rows_of(
+            "slide", place, slide=slide.name, entry=slide.entry or "", known=slide.mpp is not None, counted=False
+        )
         tick(slide.name)
     rows += rows_of("all", together(places), known=not unknown, counted=False)
     notes = (f"no um/px is known for {listed(unknown)}: areas in px2 only",) if unknown else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
@@ -19,7 +19,8 @@ class Measured:
 
     Args:
         level: What the place is: a region, a slide, all slides of a patient, or all.
-        patient, slide, region: Which; "" where it is about several. A region is called by its name, or its number.
+        patient, slide, entry, region: Which; "" where it is about several. Entries are named by their ids, which tell
+            those of one name apart; a region is called by its name, or its number.
         class_name: The class, "(none)" without one.
         objects: How many objects; in a region those of which at least half the area lies in it. None for rasters.
         area_px2: Level-0 px2 that they cover together.
@@ -33,6 +34,7 @@ class Measured:
     level: Level
     patient: str
     slide: str
+    entry: str
     region: str
     class_name: str
     objects: int | None
@@ -103,13 +105,23 @@ def together(places: Sequence[Place]) -> Place:
 
 
 def rows_of(
-    level: Level, place: Place, patient: str = "", slide: str = "", region: str = "", *, known: bool, counted: bool
+    level: Level,
+    place: Place,
+    classes: Iterable[str] | None = None,
+    patient: str = "",
+    slide: str = "",
+    entry: str = "",
+    region: str = "",
+    *,
+    known: bool,
+    counted: bool,
 ) -> list[Measured]:
     """Rows of a place, one for each class.
 
     Args:
-        level, patient, slide, region: As in `Measured`.
+        level, patient, slide, entry, region: As in `Measured`.
         place: The place.
+        classes: Of one that the place does not have there is nothing: 0. None: those that it has.
         known: Whether um per px are known.
         counted: Whether there are objects, not pixels.
     """
@@ -118,6 +130,7 @@ def rows_of(
             level=level,
             patient=patient,
             slide=slide,
+            entry=entry,
             region=region,
             class_name=name,
             objects=own.objects if counted else None,
@@ -127,5 +140,5 @@ def rows_of(
             of_mm2=place.whole.um2 / 1e6 if known else None,
             fraction=own.inside_px2 / place.whole.px2 if place.whole.px2 else None,
         )
-        for name, own in sorted(place.classes.items())
+        for name, own in ((name, place.classes.get(name, Sum())) for name in sorted(classes or place.classes))
     ]

@@ -125,6 +125,8 @@ def test_undo_gives_back_what_was_there(tmp_path: Path, capsys: pytest.CaptureFi
     project = _project(tmp_path)
     before = [entry.objects() for entry in project.entries]
     assert _propose(project, tmp_path / "out", "kmeans") == 0
+    assert run("propose", project.path, "--undo", "--geojson-only") == 1
+    assert "no options" in capsys.readouterr().err
     assert run("propose", project.path, "--undo") == 0
     assert "taken out" in capsys.readouterr().err
     assert [entry.objects() for entry in open_project(project.path).entries] == before

@@ -105,6 +105,11 @@ def test_what_cannot_be_compared_is_said(projects: tuple[Project, Project], sour
         found([f"{source}={projects[0].path}" for source in sources])
 
 
+def test_a_reader_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="nobody: there is no such file or folder"):
+        found([tmp_path / "nobody"])
+
+
 def test_readers_without_a_slide_in_common_are_refused(tmp_path: Path, projects: tuple[Project, Project]) -> None:
     other = small_project(tmp_path / "other", [[], [], drawn((0, 0, WIDTH // 2, HEIGHT // 2))])
     assert any("left out" in note for note in found([projects[0].path, f"o={other.path}"]).notes)

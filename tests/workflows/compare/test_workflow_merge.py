@@ -199,3 +199,36 @@ def test_the_commands_share_out_and_merge(tmp_path: Path, capsys: pytest.Capture
         assert run("project", "hand-out", project.path, "-o", out, "--readers", "A,B", "--overlap", wrong) == 1
     assert run("merge", out, "-o", tmp_path / "merged", "--mpp", MPP, "--rule", "staple") == 0
     assert len(open_project(tmp_path / "merged").entries) == 2
+
+
+def test_a_hand_out_may_lie_in_the_project_and_has_no_slides(tmp_path: Path) -> None:
+    project = small_project(tmp_path, [drawn((20, 20, 100, 100))] * 2)
+    slide = project.folder / "slides" / "large.svs"
+    slide.parent.mkdir()
+    slide.write_bytes(b"a slide")
+    (project.folder / "scripts").mkdir()
+    (project.folder / "scripts" / "own.groovy").write_text("print 1")
+    out = project.folder / "readers"
+    hand_out(project, out, HandOutSettings(readers=("Anna", "Bert")))
+    assert not [*out.rglob("*.svs")]
+    assert len([*out.rglob("own.groovy")]) == 2
+    with pytest.raises(OutputError) as refused:
+        hand_out(project, out, HandOutSettings(readers=("Anna", "Bert")))
+    assert "overwrite" not in str(refused.value)
+
+
+def test_slides_that_the_first_reader_does_not_have_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = [REGION, *drawn((20, 20, 100, 100))]
+    few, many = small_project(tmp_path / "a", [objects] * 2), small_project(tmp_path / "b", [objects] * 3)
+    assert run("merge", f"a={few.path}", f"b={many.path}", "-o", tmp_path / "merged", "--mpp", MPP) == 0
+    assert "LEFT OUT, not in the first project: c.tif" in "".join(capsys.readouterr())
+    assert run("merge", f"b={many.path}", f"a={few.path}", "-o", tmp_path / "all", "--mpp", MPP) == 0
+    assert [entry.name for entry in open_project(tmp_path / "all").entries] == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_entries_that_were_not_chosen_are_not_merged(three: list[str], tmp_path: Path) -> None:
+    report = merge(three, tmp_path / "merged", MergeSettings(mpp=MPP, entries=("a.tif",)))
+    assert [entry.name for entry in report.project.entries] == ["a.tif"]
+    assert not report.unread

@@ -27,6 +27,7 @@ from qpkit.formats.shared.drawing import Choices, Drawing, ImageFacts
 from qpkit.formats.shared.label_table import sidecar
 from qpkit.predictions import PredictionSet, SlidePrediction, create_raster, write_predictions
 from qpkit.qupath import QpData, open_project, read_geojson, write_geojson
+from qpkit.qupath.project.edits import write_project
 from qpkit.workflows.convert.convert import INFO_NAME, NO_FILE, NOT_MADE, PREDICTIONS, convert
 from qpkit.workflows.convert.formats import ALL_FORMATS
 from qpkit.workflows.convert.project import THERE, slide_facts
@@ -129,6 +130,24 @@ def test_a_project_becomes_one_coco_and_a_folder_of_others(study: Path, tmp_path
     convert(study, tmp_path / "one.annotations", ConvertSettings(entries=(entries[0].name,)))
     with pytest.raises(ProjectError, match="no entry 'nobody'"):
         convert(study, tmp_path / "two.annotations", ConvertSettings(entries=("nobody",)))
+
+
+@pytest.mark.parametrize("target", ["geojson", "halo", "gpkg"])
+def test_a_folder_of_files_finds_entries_whose_names_are_no_file_names(
+    target: str, study: Path, tmp_path: Path
+) -> None:
+    project = open_project(study)
+    odd = ["P1 [core A] biopsy.svs", "P1 [core B] biopsy.svs", "Schäfer (2).tif", "#4"]
+    images = [{**image, "imageName": name} for image, name in zip(project.record["images"], odd, strict=True)]
+    write_project(project, {**project.record, "images": images})
+    convert(study, tmp_path / "files", ConvertSettings(target_format=target))
+    empty = open_project(shutil.copytree(study if study.is_dir() else study.parent, tmp_path / "empty"))
+    for entry in empty.entries:
+        entry.replace_objects(remove={n for n, _ in enumerate(entry.objects())}, add=())
+    convert(tmp_path / "files", empty.path, ConvertSettings())
+    for entry, there in zip(open_project(study).entries, open_project(empty.path).entries, strict=True):
+        before, after = areas(entry.objects()), areas(there.objects())
+        assert after == {key: pytest.approx(area, rel=0.01) for key, area in before.items()}
 
 
 def test_images_of_one_darwin_item_come_into_the_entries_of_their_names(study: Path, tmp_path: Path) -> None:

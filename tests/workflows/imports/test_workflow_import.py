@@ -382,6 +382,14 @@ def test_an_import_is_taken_back_but_for_what_people_changed(
         main(["import-predictions", "--undo", "run-1", str(study), "--dry-run"])
     assert "nothing was changed" in capsys.readouterr().err
     assert files(study) == before
+    for option in (("--restore",), ("--geojson-only", str(tmp_path / "out")), ("--append",)):
+        with pytest.raises(SystemExit, match="1"):
+            main(["import-predictions", "--undo", "run-1", str(study), *option])
+        assert "--dry-run alone" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="1"):
+        main(["import-predictions", str(made.root), str(study), "--geojson-only", str(tmp_path / "out"), "--dry-run"])
+    assert "leave out --geojson-only" in capsys.readouterr().err
+    assert files(study) == before and not (tmp_path / "out").exists()
     reports = undo_import(open_project(study), "run-1")
     assert [(r.removed, r.kept_edited) for r in reports] == [(6, 0), (6, 1)]
     assert [o.comparable() for o in open_project(study).entry(name(4)).objects()][: len(human)] == human

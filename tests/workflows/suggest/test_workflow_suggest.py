@@ -87,6 +87,15 @@ def test_suggestions_are_written_replaced_and_taken_back_and_nothing_else_change
         remove_suggestions(project)
 
 
+def test_a_dry_run_takes_nothing_out(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    report = found(project, replace(SETTINGS, n=2))
+    write_suggestions(project, report)
+    before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+    assert run("suggest", project.path, "--undo", "--dry-run") == 0
+    assert "2 suggestion(s) would be taken out" in "".join(capsys.readouterr())
+    assert before == {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+
+
 def test_a_suggestion_is_no_tissue_and_no_region_of_an_export(project: Project, tmp_path: Path) -> None:
     settings = ExportSettings(downsample=1, tile_size=64, tissue=TissueRule(by="none"))
     plain = export_tiles(slide_inputs([project.path]), tmp_path / "plain", settings)

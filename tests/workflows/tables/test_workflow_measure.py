@@ -17,9 +17,10 @@ from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import ConfigError, ProjectError
 from qpkit.qupath import open_project
+from qpkit.qupath.project.edits import write_project
 from qpkit.workflows.imports.project import import_predictions
 from qpkit.workflows.imports.settings import ImportSettings
-from qpkit.workflows.tables.measure import MeasureSettings, measure
+from qpkit.workflows.tables.measure import MeasureSettings, measure, write_measurements
 from qpkit.workflows.tables.places import Measured
 
 UM2 = MPP**2
@@ -45,11 +46,12 @@ def rows(report_rows: tuple[Measured, ...], **wanted: str) -> list[Measured]:
 def test_overlaps_count_once_and_fractions_are_of_the_regions(tmp_path: Path) -> None:
     project = small_project(tmp_path, [OBJECTS, (OBJECTS[0],)])
     report = measure(project, MeasureSettings())
-    (tumor,) = rows(report.rows, level="region", region="A")
+    tumor, none = rows(report.rows, level="region", region="A")[::-1]
+    assert (none.class_name, none.objects, none.area_px2, none.fraction) == ("Stroma", 0, 0, 0)
     assert (tumor.class_name, tumor.objects, tumor.area_px2) == ("Tumor", 2, 60 * 40)
     assert (tumor.area_mm2, tumor.sum_mm2) == pytest.approx((2400 * UM2 / 1e6, 3200 * UM2 / 1e6))
     assert (tumor.of_mm2, tumor.fraction) == pytest.approx((1e4 * UM2 / 1e6, 0.24))
-    (stroma,) = rows(report.rows, level="region", region="Region* 2")
+    stroma, _ = rows(report.rows, level="region", region="Region* 2")
     assert (stroma.class_name, stroma.fraction) == ("Stroma", pytest.approx(0.04))
     slide = {row.class_name: row for row in rows(report.rows, level="slide", slide="a.tif")}
     assert {name: row.fraction for name, row in slide.items()} == pytest.approx({"Tumor": 0.12, "Stroma": 0.02})
@@ -61,6 +63,45 @@ def test_overlaps_count_once_and_fractions_are_of_the_regions(tmp_path: Path) ->
     assert {(row.patient, row.class_name) for row in patients} == {
         ("a.tif", "Tumor"), ("a.tif", "Stroma"), ("b.tif", "Tumor"),
     }  # fmt: skip
+
+
+def test_regions_in_which_nothing_was_found_count(tmp_path: Path) -> None:
+    project = small_project(tmp_path, [OBJECTS, OBJECTS[3:]])
+    report = measure(project, MeasureSettings())
+    (empty,) = rows(report.rows, level="slide", slide="b.tif", class_name="Tumor")
+    assert (empty.objects, empty.area_mm2, empty.fraction) == (0, 0, 0)
+    (every,) = rows(report.rows, level="all", class_name="Tumor")
+    assert every.fraction == pytest.approx(2400 / 4e4)
+    assert not report.notes
+
+
+def test_what_was_written_follows_what_is_there_in_entries_of_one_name(tmp_path: Path) -> None:
+    project = small_project(tmp_path, [OBJECTS, (OBJECTS[0], *OBJECTS[3:])])
+    record = {**project.record, "images": [{**image, "imageName": "one name"} for image in project.record["images"]]}
+    write_project(project, record)
+
+    def written() -> list[dict[str, float]]:
+        opened = open_project(project.path)
+        write_measurements(opened, measure(opened, MeasureSettings()), MeasureSettings())
+        found = [entry.objects() for entry in open_project(project.path).entries]
+        return [dict(next(o for o in objects if o.name == "A").measurements) for objects in found]
+
+    assert [one["Tumor: Fraction"] for one in written()] == [0.24, 0.16]
+    for class_name in ("Tumor", "Stroma"):
+        for entry in open_project(project.path).entries:
+            gone = {number for number, o in enumerate(entry.objects()) if o.class_name == class_name}
+            entry.replace_objects(remove=gone, add=())
+        for one in written():
+            assert set(one.values()) == {0.0} and "Tumor: Area µm^2" in one
+
+
+@pytest.mark.parametrize("option", [("--region", "Regoin*"), ("--patient", "Foo")])
+def test_a_misspelt_region_or_patient_is_refused(
+    option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = small_project(tmp_path, [OBJECTS])
+    assert run("measure", project.path, *option) == 1
+    assert option[1] in capsys.readouterr().err
 
 
 def test_predictions_and_their_rasters_measure_the_same(study: Path, tmp_path: Path) -> None:
@@ -100,6 +141,7 @@ def test_regions_get_what_was_measured_in_them_and_nothing_else_changes(
     after = open_project(project.path).entries[0].objects()
     assert after[3].measurements == {
         "Tumor: Area µm^2": pytest.approx(2400 * UM2, abs=0.01), "Tumor: Fraction": pytest.approx(0.24),
+        "Stroma: Area µm^2": 0, "Stroma: Fraction": 0,
     }  # fmt: skip
     assert after[4].measurements["Stroma: Fraction"] == pytest.approx(0.04)
     plain = [replace(o, measurements={}).comparable() for o in after]
