@@ -10,7 +10,8 @@ has no annotations there, regions neither. A made-up reviewer, who knows what PR
 nine tenths of the class are accepted, less than a tenth is deleted, others are cut back to what PROJECT says. Four
 trainings are compared on the test slides: without the slide (the first model), with what is left of its areas alone
 (--removed ignore), with what was removed as background, and with PROJECT's own annotations; the validation slides, on
-which the epoch with the highest Dice is chosen, stand beside them.
+which the epoch with the highest Dice is chosen, stand beside them. Half of the crops show the class, the others are any
+labelled tile: by tiles with and without it, those of which little is known would fill most of each batch.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     steps = max(1, options.steps // options.epochs)
     recipe = [
         *start, "data.crop_px=0", "data.batch_size=8", f"optim.epochs={options.epochs}",
-        f"optim.steps_per_epoch={steps}", "early_stopping.patience=0",
+        f"optim.steps_per_epoch={steps}", "early_stopping.patience=0", "sampler.foreground=0.5",
     ]  # fmt: skip
     labels = labels_of(options.class_name)
     plain = qpkit.ExportSettings.of(
