@@ -22,6 +22,9 @@ from qpkit.slides.base import not_rgb, on_background, require_plane
 from qpkit.slides.colors import WHITE
 from qpkit.slides.pixel_size import MAP_NOTE, UM_PER_TIFF_UNIT, with_pixel_size
 
+_HOW_GDAL_READS: Final = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+"""GDAL's short cut for PNG gives memory that nobody has written, instead of an error, where the file is cut off."""
+
 
 class RasterReader:
     """Reads windows of an 8-bit RGB, grey or palette picture, with alpha or without.
@@ -42,7 +45,8 @@ class RasterReader:
     def __init__(self, path: Path, *, background: tuple[int, int, int] = WHITE) -> None:
         self._path, self._background, self._one_thread = path, background, threading.Lock()
         try:
-            self._dataset = open_raster(path)
+            with rasterio.Env(**_HOW_GDAL_READS):
+                self._dataset = open_raster(path)
         except RasterioError as err:
             raise FormatError(f"{path}: no picture that GDAL knows") from err
         alpha = self._dataset.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
@@ -84,7 +88,7 @@ class RasterReader:
         """Read a rectangle; transparent pixels become background. Returns (height, width, 3) uint8."""
         require_plane(plane, self.info, str(self._path))
         try:
-            with self._one_thread:
+            with self._one_thread, rasterio.Env(**_HOW_GDAL_READS):
                 pixels = self._dataset.read(window=Window(x, y, width, height))
         except RasterioError as err:
             raise FormatError(f"{self._path}: pixels cannot be read ({err})") from err

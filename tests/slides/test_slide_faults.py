@@ -11,6 +11,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from rasterio.transform import from_origin
 
 from qpkit.core.tiles import Tile
@@ -46,6 +47,19 @@ def test_a_header_that_is_cut_off_is_refused(tmp_path: Path, name: str, kept: in
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(FormatError, match=r"slide\.\S+: cannot be opened as a slide"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("side", [128, 256, 512, 700])
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp"])
+def test_plain_pictures_that_are_cut_off_are_refused(tmp_path: Path, ending: str, side: int, kept: float) -> None:
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(picture(side, side)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: round(len(content) * kept)])
+    whole = Tile(col=0, row=0, x=0, y=0, width=side, height=side)
+    with pytest.raises(FormatError, match=rf"picture\.{ending}: "), open_slide(path) as slide:
+        slide.read(whole)
 
 
 @pytest.mark.parametrize("compression", [None, "deflate", "jpeg", "lzw"])
