@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qpkit.extras import extra
@@ -63,7 +64,8 @@ def predict(
         from qpkit_train.publishing.hub import local_model
 
     model = local_model(Path(run))
-    inputs = slide_inputs(paths, slides)
+    broken: dict[str, str] = {}
+    inputs = slide_inputs(paths, slides, broken=broken)
     return predict_inputs(
         model,
         inputs,
@@ -72,6 +74,7 @@ def predict(
         shard=shard,
         devices=devices,
         scheduler=scheduler,
+        broken=broken,
         overwrite=overwrite,
         on_progress=on_progress,
     )
@@ -113,7 +116,8 @@ def predict_into_project(
 
     model = local_model(Path(run))
     opened, settings, imports = open_project(project), settings or PredictSettings(), imports or ImportSettings()
-    inputs = slide_inputs([opened.path], slides)
+    broken: dict[str, str] = {}
+    inputs = slide_inputs([opened.path], slides, broken=broken)
     require_importable(inputs, card_of(*with_members(model, settings)).labels, opened, imports)
     with SlideImporter(opened, imports) as importer:
         report = predict_inputs(
@@ -123,6 +127,7 @@ def predict_into_project(
             settings,
             devices=devices,
             scheduler=scheduler,
+            broken=broken,
             overwrite=overwrite,
             on_slide=importer.put,
             on_progress=on_progress,
@@ -139,11 +144,12 @@ def predict_inputs(
     shard: tuple[int, int] | None = None,
     devices: Sequence[str] = (),
     scheduler: str | None = None,
+    broken: Mapping[str, str] = MappingProxyType({}),
     overwrite: bool,
     on_slide: OnSlide | None = None,
     on_progress: OnProgress,
 ) -> PredictReport:
-    """Predict slides, where `settings.within` says so only inside their annotations."""
+    """Predict slides, where `settings.within` says so only inside their annotations; `broken` ones are reported."""
     with extra("train"):
         from qpkit_train.inference.predict import predict as predict_sources
         from qpkit_train.inference.running.ensemble import with_members
@@ -159,6 +165,7 @@ def predict_inputs(
         shard=shard,
         devices=devices,
         scheduler=scheduler,
+        unopened=broken,
         overwrite=overwrite,
         on_slide=on_slide,
         on_progress=on_progress,

@@ -29,6 +29,7 @@ class DrawnTruth:
     Attributes:
         unannotated_px, glass_px: Of what was drawn, the pixels that nobody annotated and that count as background, and
             those left out as glass.
+        not_judged_px: Pixels that were annotated where nothing was predicted.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class DrawnTruth:
             unknown=truth.unknown,
             over_regions=True,
         )
-        self.unannotated_px = self.glass_px = self._overlap_px = 0
+        self.unannotated_px = self.glass_px = self.not_judged_px = self._overlap_px = 0
         self._tissue_notes: tuple[str, ...] = ()
         self._tissue: NDArray[np.bool_] | None = None
         if only_tissue and rules.unannotated == "background":
@@ -82,16 +83,26 @@ class DrawnTruth:
         self._overlap_px += overlap_px
         return numbers
 
-    def draw(self, tile: Tile) -> NDArray[np.uint8]:
-        """Draw the label mask of a tile: (h, w)."""
+    def draw(self, tile: Tile, judged: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+        """Draw the label mask of a tile: (h, w).
+
+        Args:
+            tile: The place.
+            judged: (h, w), where something was predicted: elsewhere nothing counts; None for everywhere.
+        """
+        ignore = self._rules.ignore
         truth = self._painting.draw(tile)
-        if self._rules.unannotated == "ignore":
-            return truth
-        # The two drawings differ only where nothing was drawn, not even what is unknown.
-        unannotated = truth != self._painting.draw(tile, unannotated="ignore")
+        unannotated = np.zeros(truth.shape, np.bool_)
+        if self._rules.unannotated == "background":
+            # The two drawings differ only where nothing was drawn, not even what is unknown.
+            unannotated = truth != self._painting.draw(tile, unannotated="ignore")
+        if judged is not None:
+            self.not_judged_px += int(np.count_nonzero(~judged & ~unannotated & (truth != ignore)))
+            truth[~judged] = ignore
+            unannotated &= judged
         if self._tissue is not None:
             glass = unannotated & ~tissue_of_tile(self._tissue, tile, *self._size)
-            truth[glass] = self._rules.ignore
+            truth[glass] = ignore
             unannotated &= ~glass
             self.glass_px += int(np.count_nonzero(glass))
         self.unannotated_px += int(np.count_nonzero(unannotated))

@@ -120,17 +120,12 @@ def count_slide(
     levels = confidence = None
     if slide.probabilities is not None:
         levels, confidence = empty_levels(len(values)), empty_levels(1)[0]
-    not_judged = 0
     lesions = LesionTally(background=rules.background, ignore=rules.ignore)
     is_drawn = settings.objects == "drawn"
     objects = RasterObjects(rules, truths.instances if is_drawn else None) if settings.objects else None
     for tile, labels, probabilities in _strips(predictions, slide):
         _check(labels, slide, predictions.label_map)
-        truth = truths.draw(tile)
-        if slide.within is not None:
-            not_predicted = (labels == rules.ignore) & (truth != rules.ignore)
-            not_judged += int(np.count_nonzero(not_predicted))
-            truth[not_predicted] = rules.ignore
+        truth = truths.draw(tile, None if slide.within is None else labels != rules.ignore)
         # A prediction that leaves a pixel open has called no class there.
         predicted = np.where(labels == rules.ignore, np.uint8(rules.background), labels)
         target, answer = class_indices(truth, values), class_indices(predicted, values)
@@ -157,7 +152,7 @@ def count_slide(
         unannotated_px=truths.unannotated_px,
         glass_px=truths.glass_px,
         origins=truth_objects.origins,
-        notes=truths.notes + _size_notes(slide, item, settings) + hidden + _within_notes(slide, not_judged),
+        notes=truths.notes + _size_notes(slide, item, settings) + hidden + _within_notes(slide, truths.not_judged_px),
         objects=totals,
     )
 

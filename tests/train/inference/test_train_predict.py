@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tiny_tiles import paint, square_mask, tiny_recipe, write_tiles
 
+import qpkit
 from qpkit.errors import ConfigError, FormatError, OutputError
 from qpkit.predictions import read_predictions
 from qpkit.slides import Crop, SlideSource, Turn
@@ -251,6 +253,23 @@ def test_a_slide_that_is_shown_turned_is_predicted_in_that_frame(run: Path, slid
     labels = read(tmp_path / "shown" / "s.labels.tif")
     assert (labels == 1).any()
     assert np.array_equal(labels, read(tmp_path / "file" / "s.labels.tif"))
+
+
+def test_a_slide_that_cannot_be_opened_is_left_out_and_named(run: Path, slide: Path, tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    shutil.copy(slide, tmp_path / "slides" / "good.tif")
+    (tmp_path / "slides" / "bad.svs").write_bytes(b"x")
+    how = qpkit.PredictSettings(tile_px=128, halo_px=32)
+    for shard in (None, (1, 1)):
+        out = tmp_path / f"out {shard}"
+        report = qpkit.predict(
+            run, tmp_path / "slides", out, how, slides=qpkit.SlideSettings(slide_mpp=0.25), shard=shard
+        )
+        assert [row.name for row in report.slides] == ["good.tif"]
+        assert report.is_partial
+        assert [name for name, _ in read_predictions(out).info["skipped"]] == ["bad.svs"]
+    again = qpkit.predict(run, tmp_path / "slides", out, how, slides=qpkit.SlideSettings(slide_mpp=0.25), shard=(1, 1))
+    assert dict(again.skipped).keys() == {"bad.svs"}
 
 
 def test_a_bad_slide_is_skipped_and_named_and_the_others_are_predicted(run: Path, slide: Path, tmp_path: Path) -> None:

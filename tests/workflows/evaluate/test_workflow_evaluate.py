@@ -333,6 +333,18 @@ def test_what_nobody_annotated_counts_where_the_user_says_so(study: Path, tmp_pa
     assert found.pooled.scores["Tumor"].precision == pytest.approx(tumour / px)
     assert found.pooled.scores["Tumor"].dice == found.pooled.baselines["Tumor"]["all this class"].dice
     assert any(f"{px - tumour:,} of {px:,} px were annotated by nobody" in note for note in found.notes)
+    # Of a prediction inside regions only what was predicted is told of.
+    half = np.ones((1024, 1408), np.uint8)
+    half[:, 700:] = rules.ignore
+    inside = predict_truth(study, tmp_path / "inside", rules, change=lambda labels: half, probabilities=False)
+    (slide,) = inside.slides
+    inside = replace(inside, slides=(msgspec.structs.replace(slide, within="Region*"),))
+    some = evaluate(inside, inputs, settings=EvaluateSettings(unannotated="background"))
+    judged = int(np.sum(some.pooled.confusion))
+    tumour_inside = some.pooled.scores["Tumor"].support
+    assert (judged, some.pooled.unannotated_px) == (1024 * 700, 1024 * 700 - tumour_inside)
+    assert 0 < tumour_inside < tumour
+    assert any(f"{tumour - tumour_inside:,} annotated px were not predicted" in note for note in some.notes)
     tissue = evaluate(made, inputs, settings=EvaluateSettings(unannotated="background", only_tissue=True)).pooled
     assert tissue.glass_px > 0.2 * px
     assert tissue.glass_px + np.sum(tissue.confusion) == px

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class Plan:
         thresholds: As used, by class name.
         limits: The same as (classes,) uint8.
         notes: What the user has to know of all of it.
+        unopened: Slides that could not even be opened, and why; they are none of the sources.
         job: Name of all that the rasters depend on.
     """
 
@@ -47,6 +49,7 @@ class Plan:
     thresholds: dict[str, float]
     limits: NDArray[np.uint8]
     notes: tuple[str, ...]
+    unopened: Mapping[str, str]
     job: str
 
 
@@ -55,6 +58,7 @@ def plan_predictions(
     sources: Sequence[SlideSource],
     settings: PredictSettings,
     areas: Mapping[str, Sequence[Annotation]] | None = None,
+    unopened: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Look at everything that can be wrong before a slide is opened.
 
@@ -82,6 +86,7 @@ def plan_predictions(
         thresholds=thresholds,
         limits=limits,
         notes=(*_notes(settings.thresholds, card), *_notes_on_size(used, card), *notes_on_colors(card, sources)),
+        unopened=dict(unopened),
         job=job_of(run_root, sources, used, areas),
     )
 

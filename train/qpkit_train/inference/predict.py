@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from qpkit.claims import forget_claims
@@ -51,6 +52,7 @@ def predict(
     shard: tuple[int, int] | None = None,
     devices: Sequence[str] = (),
     scheduler: str | None = None,
+    unopened: Mapping[str, str] = MappingProxyType({}),
     overwrite: bool = False,
     on_slide: OnSlide | None = None,
     on_progress: OnProgress = no_progress,
@@ -68,6 +70,7 @@ def predict(
         shard: (number, count), the first is 1: do only this part of the slides.
         devices: A process for each of these: "cpu", "mps" or the number of a GPU; none works in this process.
         scheduler: Do the slides on a Dask cluster, such as tcp://node1:8786.
+        unopened: Slides that could not even be opened, and why; the report names them.
         overwrite: Replace a folder that is there.
         on_slide: Called with the predictions of each slide when they are whole, in the folder where they still are.
             What it does in other threads is waited for before that folder gets its name.
@@ -81,7 +84,7 @@ def predict(
         OutputError: `out` is taken or cannot be written; slides that are done are kept.
     """
     started = time.perf_counter()
-    plan = plan_predictions(run_root, sources, settings, areas)
+    plan = plan_predictions(run_root, sources, settings, areas, unopened)
     number, count = shard or (1, 1)
     mine = range(len(sources))[number - 1 :: count]
     if shard is not None and is_done(out, plan.job):

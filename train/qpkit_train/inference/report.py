@@ -86,7 +86,8 @@ def report_on(
     missing = sum(item is None for item in found)
     told = [item for i, item in enumerate(found) if item is not None and (not missing or i in mine)]
     slides = tuple(item.report for item in told if item.report is not None)
-    skipped = tuple((item.name, item.failure) for item in told if item.failure)
+    failed = [(item.name, item.failure) for item in told if item.failure and item.name not in plan.unopened]
+    skipped = (*plan.unopened.items(), *failed)
     if not missing and not slides:
         reasons = listed((about(name, reason) for name, reason in skipped), joint="; ", most=3)
         raise FormatError(f"{plan.run_root}: nothing could be predicted: {reasons}")
