@@ -28,6 +28,7 @@ from qpkit.workflows.export.tiles import export_tiles
 from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.inputs.tissue_rule import TissueRule
 from qpkit.workflows.project import write_metadata
+from qpkit_train.inference.settings import PredictSettings
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
@@ -173,6 +174,13 @@ def test_what_cannot_be_cross_validated_is_said_before_any_training(tiles: Path,
         CrossValidationSettings(by=SplitRule("metadata", "Split"))
     with pytest.raises(ConfigError, match="3 or more"):
         CrossValidationSettings(folds=2)
+    for prediction, says in (
+        (PredictSettings(thresholds={"Tumour": 0.5}), "no such class"),
+        (PredictSettings(within="Nope*"), "--within Nope"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            cross_validate(tiles, out, ("unet-resnet18",), FOLDS, prediction=prediction)
+    assert not out.exists()
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="no cross-validation"):

@@ -101,6 +101,8 @@ def test_training_ends_with_a_report_that_a_browser_shows(make_tiles: MakeTiles,
     found = opened(tmp_path / "run/report.html")
     assert found == {"images": 4 + 3 * 2 * 2, "broken": 0, "fetched": 0, "overflow": found["overflow"]}
     assert found["overflow"] <= 0
+    assert run("report", tmp_path / "run", "--tiles", tmp_path / "nowhere") == 1
+    assert (tmp_path / "run/report.html").read_text() == text
     assert run("report", tmp_path / "run", "-o", tmp_path / "again.html") == 0
     assert (tmp_path / "again.html").read_text() == text
 

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from qpkit.dataset.manifest import require_tile_set
 from qpkit.errors import FormatError, QpkitError
 from qpkit.progress import OnProgress, no_progress
 from qpkit.report.pages.training import TrainingFacts, write_training_report
@@ -42,6 +43,8 @@ def write_training_page(
     state = read_state(run, run=opened.id)
     if state is None:
         raise FormatError(f"{run}: no epoch is finished yet; go on with qpkit train --resume")
+    if tiles is not None:
+        require_tile_set(tiles)
     evaluation, missing = _evaluated(opened, tiles, on_progress)
     facts = TrainingFacts(
         run=msgspec.to_builtins(opened.file) | {"status": status_of(opened.file)},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from qpkit.api.evaluate import evaluate
 from qpkit.api.import_tiles import tiles_of
 from qpkit.api.train import DEFAULT_RECIPE, train
 from qpkit.claims import claimed
+from qpkit.core.labels import LabelMap
 from qpkit.dataset import read_tile_set
 from qpkit.errors import ConfigError, QpkitError, listed
 from qpkit.extras import extra
@@ -36,7 +37,9 @@ from qpkit.rounds.cross_validation.study import Fold, Study, open_study, parts_o
 from qpkit.rounds.cross_validation.unseen import write_unseen
 from qpkit.workflows.evaluate.settings import EvaluateSettings
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
+from qpkit.workflows.inputs.slides import slide_inputs
 from qpkit.workflows.inputs.training_slides import origins_of
+from qpkit.workflows.inputs.within import areas_within
 
 if TYPE_CHECKING:
     from qpkit_train.inference.settings import PredictSettings
@@ -114,6 +117,8 @@ def cross_validate(
     chosen = _recipes(recipes, overrides)
     place, made = tiles_of(Path(tiles), Path(out), on_progress=on_progress)
     where = tuple(paths_of(places)) or tuple(origins_of(read_tile_set(place)))
+    if prediction is not None:
+        _require_predictable(prediction, read_tile_set(place).labels, where, slides)
     study = Study(Path(out), place, chosen, settings, where)
     notes = [*(made.notes if made is not None else ()), *open_study(study, metadata=path_of(metadata))]
     judged = replace(judged, patient=judged.patient or settings.patient)
@@ -138,6 +143,23 @@ def cross_validate(
     if failed and not results and not missing:
         raise ConfigError(f"no recipe could be cross-validated; the first, {failed[0][0]}: {failed[0][1]}")
     return found
+
+
+def _require_predictable(
+    prediction: PredictSettings, labels: LabelMap, places: Sequence[Path], slides: SlideSettings
+) -> None:
+    """Refuse what every fold would be refused for once it is trained.
+
+    Raises:
+        ConfigError: A threshold of a class that there is not, or no annotation inside which to predict.
+    """
+    with extra("train"):
+        from qpkit_train.inference.thresholds import threshold_levels
+
+    if isinstance(prediction.thresholds, Mapping):
+        threshold_levels(prediction.thresholds, labels)
+    if prediction.within is not None:
+        areas_within(slide_inputs(places, slides, broken={}), prediction.within)
 
 
 def _recipes(recipes: Recipe | str | Sequence[Recipe | str], overrides: Sequence[str]) -> tuple[Recipe, ...]:

@@ -239,7 +239,11 @@ def _assumed(
     if stated.single and len(there) > 1:
         raise ConfigError(f"--classes {stated.single}: masks have {len(there)} values ({shown}); say NAME=VALUE")
     if len(there) > 1 and 255 in there and not by_color:
-        raise ConfigError(f"{example}: value 255 beside {shown}: a class, or unknown? Say --classes ... ignore=255")
+        others = [key for key in there if key != 255]
+        raise ConfigError(
+            f"{example}: value 255 beside {listed(map(text, others), most=4)}: a class, or unknown? Say --classes "
+            f"NAME={others[0]}{' and so on' * (len(others) > 1)}, and --classes ignore=255 or NAME=255"
+        )
     palette = {value: color for mask in masks for value, color in mask.palette.items()}
     names = [stated.single or FOREGROUND] if len(there) == 1 else [text(key) for key in there]
     classes = tuple(

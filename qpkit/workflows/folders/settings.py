@@ -143,8 +143,8 @@ def with_dataset_file(folder: Path, said: FolderSettings, dataset: Path | None =
     unknown = [key for key in tables if key not in keys]
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; {or_else(unknown[0], keys)}")
-    read = {keys[key]: _value(keys[key], value, path.parent) for key, value in tables.items()}
     try:
+        read = {keys[key]: _value(keys[key], value, path.parent) for key, value in tables.items()}
         stated = FolderSettings.of(**read)
     except (ConfigError, TypeError, AttributeError, ValueError) as err:
         raise ConfigError(f"{path}: {err}") from err
@@ -159,6 +159,10 @@ def _value(name: str, value: Any, root: Path) -> Any:
     if name == "classes":
         texts = [_entry(key, item) for key, item in value.items()] if isinstance(value, Mapping) else value
         texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ConfigError(
+                'classes is a table, [classes] with NAME = VALUE in each line, or texts like "NAME=VALUE"'
+            )
         return tuple(str(root / t) if Path(t).suffix in TABLE_SUFFIXES and "=" not in t else t for t in texts)
     if name == "groups":
         return root / str(value)

@@ -111,6 +111,8 @@ def slide_inputs(
         raise FormatError(f"no slide can be read ({listed(failed)}); the first: {first}" if len(failed) > 1 else first)
     if broken is not None:
         broken.update(failed)
+    if not places:
+        raise ProjectError("no project and no slide was given")
     if not inputs:
         raise ProjectError(f"{listed(map(str, paths))}: no images in it; add images in QuPath first")
     return _unique_names([_with_mpp(item, settings.slide_mpp) for item in inputs])

@@ -63,6 +63,11 @@ def test_a_single_slide_trains_and_says_that_it_measures_itself(tmp_path: Path) 
     assert any("better than the model is" in note for note in report.notes)
 
 
+def test_an_override_that_is_none_is_refused_by_itself() -> None:
+    with pytest.raises(ConfigError, match=r"^--set 'optim.epochs' is not section.key=value$"):
+        tiny_recipe("optim.epochs")
+
+
 @pytest.mark.parametrize(
     "setting",
     [

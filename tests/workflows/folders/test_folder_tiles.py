@@ -244,7 +244,7 @@ BAD = {
     "jpeg": (FormatError, "JPEG changes the values"),
     "smooth": (FormatError, "smoothed"),
     "many": (ConfigError, "--instances CLASS"),
-    "255": (ConfigError, "255 beside"),
+    "255": (ConfigError, "value 255 beside 1: a class, or unknown? Say --classes NAME=1, and --classes ignore=255"),
     "empty": (ConfigError, "not background"),
     "twice": (FormatError, "both the image"),
     "unpaired": (ProjectError, "--images"),
@@ -254,6 +254,8 @@ BAD = {
     "column": (ConfigError, "--group-column"),
     "pattern": (ConfigError, "does not fit"),
     "toml": (ConfigError, "'tile-size'"),
+    "classes of a number": (ConfigError, "dataset.toml: classes is a table"),
+    "classes of tables": (ConfigError, "dataset.toml: classes is a table"),
     "partly": (ConfigError, "no train, val or test"),
 }
 
@@ -305,6 +307,10 @@ def spoil(folder: Path, kind: str) -> dict[str, object]:
         return {"group_pattern": r"^(\d+)"}
     elif kind == "toml":
         (folder / "dataset.toml").write_text("tile-size = 3\n")
+    elif kind == "classes of a number":
+        (folder / "dataset.toml").write_text("classes = 3\n")
+    elif kind == "classes of tables":
+        (folder / "dataset.toml").write_text('[[classes]]\nname = "Tumor"\nvalue = 1\n')
     return {}
 
 

@@ -124,8 +124,9 @@ def _parse(tables: Mapping[str, Any], *, source: str, overrides: Sequence[str], 
         if not faults:
             return recipe
     said = {text.partition("=")[0].strip() for text in words_of(overrides)}
-    own = [f"--set {fault}" for fault in faults if _about(fault) in said]
-    others = [fault for fault in faults if _about(fault) not in said]
+    own = [fault for fault in faults if fault.startswith("--set ")]
+    own += [f"--set {fault}" for fault in faults if _about(fault) in said]
+    others = [fault for fault in faults if fault not in own and _about(fault) not in said]
     raise ConfigError(listed(own + ([f"{source}: {others[0]}", *others[1:]] if others else []), joint="; "))
 
 
