@@ -79,6 +79,17 @@ def read_tiff_image(path: Path, series: int = 0, *, background: tuple[int, int, 
         raise FormatError(f"{path}: not a TIFF that can be read ({err})") from err
 
 
+def pages_of_one_size(path: Path) -> int:
+    """Count the pages of a file that are as large as the first one, which alone is read; 1 of what is no TIFF."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            first = tiff.pages[0]
+            alike = [p for p in tiff.pages if p.shape == first.shape and not p.subfiletype & (_REDUCED | _MASK)]
+            return max(1, len(alike))
+    except DAMAGED_IMAGE:
+        return 1
+
+
 def _image(tiff: Any, path: Path, vendor: str | None, series: int, background: tuple[int, int, int]) -> TiffImage:
     first = tiff.pages[0]
     channels = int((tiff.imagej_metadata or {}).get("channels", 1)) if tiff.is_imagej else 1

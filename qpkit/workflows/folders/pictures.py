@@ -13,6 +13,7 @@ from qpkit.core.tiles import Tile
 from qpkit.errors import FormatError, ProjectError, listed
 from qpkit.progress import OnProgress, Ticker, no_progress
 from qpkit.slides import SlideSource, open_source
+from qpkit.slides.tiff_levels import pages_of_one_size
 from qpkit.workflows.folders.mask_facts import MaskFacts, mask_facts
 from qpkit.workflows.folders.pairing import Pair, Pairing
 from qpkit.workflows.folders.settings import WithoutMask
@@ -31,6 +32,7 @@ class Picture:
         mpp: um per px, or None.
         mpp_note: Why it is None.
         reader: What reads the image.
+        pages: Pages of its size in the image's file; the first is read.
         pixels_sha256: Of the image's pixels, whatever file they lie in.
         mask: What the mask holds, or None.
     """
@@ -42,6 +44,7 @@ class Picture:
     mpp: float | None
     mpp_note: str
     reader: str
+    pages: int
     pixels_sha256: str
     mask: MaskFacts | None
 
@@ -128,15 +131,19 @@ def _picture(pair: Pair, name: str, mpp: float | None) -> Picture:
             mpp=slide.info.mpp,
             mpp_note=slide.info.mpp_note,
             reader=slide.reader.name,
+            pages=pages_of_one_size(pair.image),
             pixels_sha256=digest.hexdigest(),
             mask=mask,
         )
 
 
-def notes_on_mpp(pictures: Sequence[Picture]) -> list[str]:
-    """Say of how many images um/px are unknown, and whether they differ."""
+def notes_on_pictures(pictures: Sequence[Picture]) -> list[str]:
+    """Say of which images only one page is used, of how many um/px are unknown, and whether they differ."""
+    several = [f"{picture.name} ({picture.pages})" for picture in pictures if picture.pages > 1]
     unknown = [picture for picture in pictures if picture.mpp is None]
     notes = []
+    if several:
+        notes.append(f"{len(several):,} image(s) with several pages, of which the first is used: {listed(several)}")
     if unknown:
         notes.append(
             f"um/px of {len(unknown):,} image(s) is unknown ({unknown[0].mpp_note or 'not stated'}); --mpp states it"

@@ -17,7 +17,7 @@ from qpkit.workflows.folders.meaning import MaskMeaning, meaning_of
 from qpkit.workflows.folders.membership import Membership, memberships
 from qpkit.workflows.folders.numbered import NumberMeaning, number_meaning
 from qpkit.workflows.folders.pairing import find_pairs
-from qpkit.workflows.folders.pictures import Picture, look_at, notes_on_mpp
+from qpkit.workflows.folders.pictures import Picture, look_at, notes_on_pictures
 from qpkit.workflows.folders.settings import FolderSettings
 from qpkit.workflows.folders.stated_classes import parse_classes
 from qpkit.workflows.folders.tile_size import tile_size_for
@@ -89,7 +89,7 @@ def plan_import(folder: Path, settings: FolderSettings, *, on_progress: OnProgre
         tile_size=tile_size,
         settings=settings,
         paired=pairing.how,
-        notes=(*said, *notes, *notes_on_mpp(pictures), *told, *padded),
+        notes=(*said, *notes, *notes_on_pictures(pictures), *told, *padded),
         job=_job_hash(pictures, members, meaning, tile_size, settings),
     )
 

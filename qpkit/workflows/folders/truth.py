@@ -22,7 +22,7 @@ from qpkit.workflows.folders.meaning import IGNORED, MaskMeaning
 from qpkit.workflows.folders.membership import memberships
 from qpkit.workflows.folders.numbered import number_meaning
 from qpkit.workflows.folders.pairing import find_pairs
-from qpkit.workflows.folders.pictures import Picture, look_at, notes_on_mpp
+from qpkit.workflows.folders.pictures import Picture, look_at, notes_on_pictures
 from qpkit.workflows.folders.plan import AnyMeaning, mask_meaning
 from qpkit.workflows.folders.report import MASKS_KEY
 from qpkit.workflows.folders.settings import FolderSettings
@@ -78,7 +78,7 @@ def folder_truth(folder: Path, settings: FolderSettings, *, labels: LabelMap, ti
             ignored=tuple(dict.fromkeys((*labels.ignored, IGNORED))),
             unannotated="ignore",
         ),
-        notes=(*said, *notes, *notes_on_mpp(chosen), *unseen),
+        notes=(*said, *notes, *notes_on_pictures(chosen), *unseen),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -229,6 +230,19 @@ def test_um_per_px_are_stated_found_or_unknown(tmp_path: Path) -> None:
     stated = tiles_of(tmp_path / "data", mpp=0.25)
     assert stated.mpp == 0.25
     assert {tile.downsample for tile in stated.tiles} == {1.0}
+
+
+def test_of_several_pages_the_first_is_used_and_that_is_said(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "data")
+    one = tmp_path / "data/images/p1.png"
+    pixels = np.asarray(Image.open(one))
+    tifffile.imwrite(one.with_suffix(".tif"), np.stack([pixels, 255 - pixels]), photometric="rgb")
+    one.unlink()
+    report = qpkit.import_tiles(tmp_path / "data", tmp_path / "tiles")
+    assert any("several pages, of which the first is used: p1.tif (2)" in note for note in report.notes)
+    tiles = read_tile_set(tmp_path / "tiles")
+    (tile, *_) = [tile for tile in tiles.tiles if tile.slide == "p1.tif"]
+    assert np.array_equal(tiles.read_image(tile)[:50, :71], pixels)
 
 
 def test_small_images_make_small_tiles(tmp_path: Path) -> None:
