@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import rasterio
 import tifffile
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # what write raises has no public name
@@ -271,7 +272,8 @@ class RasterWriter:
         indexes = list(range(1, self.bands + 1)) if band is None else [band + 1]
         self._note_filled(stack, x, y, indexes[0] - 1)
         try:
-            self._dataset.write(stack, indexes, window=window)
+            with rasterio.Env():  # in which GDAL's errors are raised, and not printed
+                self._dataset.write(stack, indexes, window=window)
         except (RasterioError, CPLE_BaseError) as err:
             raise OutputError(f"{self._dataset.name}: raster cannot be written ({err}); is the disk full?") from err
 
@@ -332,7 +334,8 @@ def create_raster(
         "nodata": fill or None,  # what GDAL completes blocks with
     }
     # Not as its own context manager, which the thread that opens it would have to leave.
-    with contextlib.closing(open_raster(path, "w", **profile)) as dataset:
+    dataset = open_raster(path, "w", **profile)
+    try:
         if mpp is not None:
             per_cm = f"{1e4 / mpp:.6f}"
             dataset.update_tags(TIFFTAG_XRESOLUTION=per_cm, TIFFTAG_YRESOLUTION=per_cm, TIFFTAG_RESOLUTIONUNIT="3")
@@ -341,6 +344,9 @@ def create_raster(
         writer = RasterWriter(dataset, fill)
         yield writer
         dataset.nodata = None
+    finally:
+        with rasterio.Env():
+            dataset.close()
     _check_complete(path, writer.filled)
     try:
         complete(path, writer.filled, np.full((BLOCK, BLOCK), fill, dtype), nearest=nearest)

@@ -6,6 +6,7 @@ no raster. Its journal is: whoever claims the slide next goes on from it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -214,7 +215,10 @@ class Worker:
                 path.replace(self._root / path.name)
             shutil.rmtree(trials, ignore_errors=True)
             return Finished(name=source.name, report=report, row=row, notes=model.notes)
-        except (OutputError, ConfigError, MissingExtraError):  # not the fault of a slide: they end everything
+        except OutputError as err:
+            text = str(err).replace(f"{trial}{os.sep}", "")
+            raise OutputError(f"{text} What is done is kept: free some space, and the same command goes on") from err
+        except (ConfigError, MissingExtraError):  # not the fault of a slide: they end everything
             raise
         except QpkitError as err:
             return Finished(name=source.name, failure=str(err))
