@@ -40,6 +40,7 @@ only-tissue = false
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
+    (tmp_path / "project.qpproj").touch()
     (tmp_path / "study.toml").write_text(PROJECT)
     return tmp_path / "study.toml"
 
@@ -176,6 +177,16 @@ def test_what_a_study_cannot_say_is_one_line(study: Path, old: str, new: str, sa
     with pytest.raises(ConfigError, match=said) as caught:
         study_of(study)
     assert "study.toml" in str(caught.value)
+
+
+def test_a_source_that_is_not_there_leaves_nothing(
+    study: Path, played: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = study_of(study).source
+    source.rename(source.with_name("elsewhere.qpproj"))
+    assert run("run", study) == 1
+    assert "there is no such file or folder" in capsys.readouterr().err
+    assert not (study.parent / "made").exists()
 
 
 def test_a_study_that_is_not_there_or_no_toml(tmp_path: Path) -> None:

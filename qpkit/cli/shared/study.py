@@ -14,6 +14,7 @@ from qpkit.cli.shared.console import say
 from qpkit.cli.shared.verbs import VerbGroup
 from qpkit.errors import OutputError, listed
 from qpkit.files import pretty_json, replace_file
+from qpkit.workflows.inputs.paths import expanded
 from qpkit.workflows.study.source import changed, state_of, with_own_changes
 from qpkit.workflows.study.steps import Study, read_study
 
@@ -58,14 +59,17 @@ def run_study(study: Study) -> int:
     A step is done if the same command has ended well, what it made is there, and nothing that it needs is made anew.
 
     Raises:
+        ProjectError: Tiles are to be made, and there is no source.
         OutputError: The folder of the study cannot be written, or its record is damaged.
     """
     record = study.out / RECORD_NAME
+    done = _done(study, _read(record, dict[str, tuple[str, ...]]))
+    if any(step.kind.makes == TILES and step.kind.verb not in done for step in study.steps):
+        expanded([study.source])  # before anything is made, for its error
     try:
         study.out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(f"{study.out}: cannot be made ({err.strerror or err})") from err
-    done = _done(study, _read(record, dict[str, tuple[str, ...]]))
     made_of = _read(study.out / SOURCE_NAME, dict[str, str])
     if made_of and any(step.kind.makes == TILES and step.kind.verb in done for step in study.steps):
         _note_changes(made_of, state_of(study.source, out=study.out))

@@ -109,7 +109,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_a_full_disk_is_said_and_the_same_command_goes_on(folder: Path, size: int) -> None:
     """Where the journal, or a raster, does not fit."""
     run(folder, PixelModel(), out="whole")
-    with files_of_at_most(size), pytest.raises(OutputError, match="full.* the same command goes on"):
+    with files_of_at_most(size), pytest.raises(OutputError, match=r"full.* the same command goes on"):
         run(folder, PixelModel())
     assert not (folder / "out").exists()
     assert not list(folder.glob("out.shared-*/**/*.tif"))
