@@ -72,7 +72,7 @@ def measure(project: Project, settings: MeasureSettings, *, on_progress: OnProgr
     found: list[_Found] = []
     notes: list[str] = []
     entries = entries_where(project.chosen(settings.entries), settings.where)
-    _require_known(project, entries, settings)
+    _require_known(entries, settings)
     tick = Ticker(len(entries), on_progress)
     for entry in entries:
         places = _places(entry, settings, rasters)
@@ -120,7 +120,7 @@ def _complete(found: Sequence[_Found], classes: set[str]) -> set[str] | None:
     return classes if any(one.regions for one in found) else None
 
 
-def _require_known(project: Project, entries: Sequence[Entry], settings: MeasureSettings) -> None:
+def _require_known(entries: Sequence[Entry], settings: MeasureSettings) -> None:
     """Refuse a class of regions, or a key of patients, that was said and is nowhere."""
     if settings.region != _DEFAULT.region:
         there = {o.class_name for entry in entries if entry.has_data for o in entry.objects() if o.class_name}
@@ -169,11 +169,14 @@ def write_measurements(project: Project, report: MeasureReport, settings: Measur
 
 
 def _written(measurements: Mapping[str, float], prefix: str) -> list[str]:
-    """Measurements that an earlier call has written: those of a class that is nowhere any more are 0."""
-    names = [key.removesuffix(_FRACTION) for key in measurements if key.endswith(_FRACTION)]
-    own = [name for name in names if name.startswith(_PREDICTED) == bool(prefix)]
-    areas = [f"{name}{_AREA}{unit}" for name in own for unit in ("px^2", "µm^2")]
-    return [*(key for key in areas if key in measurements), *(f"{name}{_FRACTION}" for name in own)]
+    """Areas and fractions that an earlier call has written: of classes that are nowhere any more they are 0."""
+    found = []
+    for key in measurements:
+        name, is_area, _ = key.rpartition(_AREA)
+        fraction = f"{name}{_FRACTION}"
+        if is_area and fraction in measurements and name.startswith(_PREDICTED) == bool(prefix):
+            found += [key, fraction]
+    return found
 
 
 def regions_of(objects: Sequence[Annotation], settings: MeasureSettings) -> list[Annotation]:

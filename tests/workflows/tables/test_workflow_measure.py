@@ -86,13 +86,19 @@ def test_what_was_written_follows_what_is_there_in_entries_of_one_name(tmp_path:
         found = [entry.objects() for entry in open_project(project.path).entries]
         return [dict(next(o for o in objects if o.name == "A").measurements) for objects in found]
 
+    others = {"Nuclei: Fraction": 0.3, "Cells: Area µm^2": 7.0}
+    for entry in open_project(project.path).entries:
+        number, region = next((n, o) for n, o in enumerate(entry.objects()) if o.name == "A")
+        entry.replace_objects(remove={number}, add=[replace(region, measurements=others)])
     assert [one["Tumor: Fraction"] for one in written()] == [0.24, 0.16]
     for class_name in ("Tumor", "Stroma"):
         for entry in open_project(project.path).entries:
             gone = {number for number, o in enumerate(entry.objects()) if o.class_name == class_name}
             entry.replace_objects(remove=gone, add=())
         for one in written():
-            assert set(one.values()) == {0.0} and "Tumor: Area µm^2" in one
+            own = {key: value for key, value in one.items() if key not in others}
+            assert set(own.values()) == {0.0} and "Tumor: Area µm^2" in own
+            assert {key: one[key] for key in others} == others
 
 
 @pytest.mark.parametrize("option", [("--region", "Regoin*"), ("--patient", "Foo")])
