@@ -49,7 +49,10 @@ def command(
     start = time.perf_counter()
     opened = open_project(project)
     if undo:
-        count = remove_suggestions(opened, settings.entries, dry_run=dry_run)
+        slides = SuggestSettings(entries=settings.entries, where=settings.where)
+        if csv or out or predictions or encoder or settings != slides:
+            raise ConfigError("--undo goes with --entry, --where and --dry-run alone")
+        count = remove_suggestions(opened, slides, dry_run=dry_run)
         said = "would be taken out of" if dry_run else "taken out of"
         say(f"{count:,} suggestion(s) {said} {project}")
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
 from typing import Final
 
 import shapely
@@ -14,6 +13,8 @@ from qpkit.core.review import SUGGESTED_CLASS, SUGGESTION_KEY, is_suggestion
 from qpkit.errors import ProjectError
 from qpkit.files import AnyPath
 from qpkit.qupath import Entry, Project, open_project
+from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
+from qpkit.workflows.inputs.slides import entries_where
 from qpkit.workflows.suggest.result import Suggestion, SuggestReport
 
 _CLASS: Final = PathClass((SUGGESTED_CLASS,), argb(255, 0, 200))
@@ -39,14 +40,19 @@ def write_suggestions(project: AnyPath, report: SuggestReport) -> tuple[int, int
     return len(report.suggestions), removed
 
 
-def remove_suggestions(project: Project, entries: Sequence[str] = (), *, dry_run: bool = False) -> int:
+def remove_suggestions(project: Project, slides: SlideSettings = ALL_SLIDES, *, dry_run: bool = False) -> int:
     """Take all suggestions out that are still there as such; gives how many. A dry run only counts them.
 
+    Args:
+        project: QuPath has to be closed.
+        slides: Which entries.
+        dry_run: Change nothing.
+
     Raises:
-        ProjectError: There is none.
+        ProjectError: There is none, or an entry does not exist.
     """
     removed = 0
-    for entry in project.chosen(entries):
+    for entry in entries_where(project.chosen(slides.entries), slides.where):
         there = _suggestions(entry)
         if there and not dry_run:
             entry.replace_objects(remove=set(there), add=())

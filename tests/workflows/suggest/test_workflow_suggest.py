@@ -91,6 +91,9 @@ def test_a_dry_run_takes_nothing_out(project: Project, capsys: pytest.CaptureFix
     report = found(project, replace(SETTINGS, n=2))
     write_suggestions(project, report)
     before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+    for option in (("--csv", "s.csv"), ("--n", 3), ("--where", "Split=nothing")):
+        assert run("suggest", project.path, "--undo", *option) == 1
+    capsys.readouterr()
     assert run("suggest", project.path, "--undo", "--dry-run") == 0
     assert "2 suggestion(s) would be taken out" in "".join(capsys.readouterr())
     assert before == {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
