@@ -26,6 +26,7 @@ NAMES: Final = {
     "project": "study",
     "/data/study/project.qpproj": "study/project.qpproj",
     "/data/study/tiles": "tiles",
+    "moved/tiles": "tiles",
     "/data/study/run": "new-run",
     "/data/study/fold1": "tiles",
     "/data/study/run1": "new-run",
