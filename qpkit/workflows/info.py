@@ -27,6 +27,7 @@ from qpkit.qupath import Entry, QpData, open_project, read_geojson
 from qpkit.slides import AS_IN_FILE, EMBEDDED, Slide, open_slide
 from qpkit.slides.icc import profile_name
 from qpkit.slides.opening import is_zarr
+from qpkit.slides.tiff_levels import pages_of_one_size
 from qpkit.workflows.info_files import file_parts
 from qpkit.workflows.inputs.paths import is_project
 from qpkit.workflows.inputs.server_arguments import arguments_of
@@ -200,6 +201,7 @@ def _objects(kind: str, facts: dict[str, Any], objects: Sequence[Annotation]) ->
 def _slide(path: Path) -> Info:
     with open_slide(path) as slide:
         info, reader, profile = slide.info, slide.reader.name, _profile(slide)
+    pages = pages_of_one_size(path) if path.is_file() and info.size_z * info.size_t == 1 else 1
     return Info(
         kind="slide",
         facts={
@@ -210,6 +212,7 @@ def _slide(path: Path) -> Info:
             "magnification": info.magnification,
             "z planes": info.size_z,
             "time points": info.size_t,
+            **({"pages": f"{pages} of one size, of which the first is read"} if pages > 1 else {}),
             "ICC profile": profile,
             "reader": reader,
         },

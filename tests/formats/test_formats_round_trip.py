@@ -13,7 +13,7 @@ import shapely
 from format_strategies import CLASSES, IMAGE, PLAIN, drawings, left_of, runnable
 from hypothesis import given, settings
 
-from qpkit.core.annotation import Annotation
+from qpkit.core.annotation import Annotation, PathClass
 from qpkit.core.labels import default_label_map
 from qpkit.formats.format import Format, NothingHeldError
 from qpkit.formats.plugins.shapefile import BESIDE, READ_BESIDE
@@ -161,3 +161,14 @@ def test_blanks_around_a_name_in_a_shapefile_are_declared_lost(name: str) -> Non
     found, losses = round_trip(shapefile, [Annotation(geometry=shapely.box(1, 1, 50, 50), name=name)])
     assert [item.name for item in found.objects] == [name.strip() or None]
     assert losses["blanks at the ends of names left out"] == 1
+
+
+@pytest.mark.parametrize("name", ["gpkg", "parquet", "shapefile"])
+def test_a_class_called_unclassified_is_one_in_tables(name: str) -> None:
+    square = shapely.box(10, 10, 20, 20)
+    objects = [
+        Annotation(geometry=square, path_class=path_class) for path_class in (PathClass(("Unclassified",)), None)
+    ]
+    found, losses = round_trip(named(name, FORMATS), objects)
+    assert [item.class_name for item in found.objects] == ["Unclassified", None]
+    assert not losses

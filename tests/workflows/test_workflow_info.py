@@ -3,13 +3,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from predictions_made_up import predict_truth
 
 from qpkit.cli import main
 from qpkit.core.labels import LabelClass, LabelMap
 from qpkit.errors import FormatError
 from qpkit.workflows.info import describe
+from qpkit.workflows.inputs.slides import slide_inputs
 
 LABELS = LabelMap(classes=(LabelClass("Tumor", 1, ("Tumor",)),))
 
@@ -47,3 +50,15 @@ def test_info_shows_backups_and_every_file_that_is_written(study: Path, tmp_path
     (tmp_path / "bad.safetensors").write_bytes(b"1234567890")
     with pytest.raises(FormatError, match="damaged"):
         describe(tmp_path / "bad.safetensors")
+
+
+def test_pages_that_are_not_read_are_named(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 130, 170, 3), dtype=np.uint8)
+    path = tmp_path / "multi.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    assert describe(path).facts["pages"] == "3 of one size, of which the first is read"
+    (item,) = slide_inputs(path)
+    assert "3 pages" in item.source.note
+    tifffile.imwrite(path, pixels[0], photometric="rgb")
+    assert "pages" not in describe(path).facts
+    assert not slide_inputs(path)[0].source.note

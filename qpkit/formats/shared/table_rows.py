@@ -115,7 +115,7 @@ def object_of(row: Mapping[str, Any], geometry: BaseGeometry) -> Annotation:
     return Annotation(
         geometry=geometry,
         shape=shape if shape in _SHAPES else None,
-        path_class=read_class(_text(row, "class"), parse_color(_text(row, "color"))),
+        path_class=read_class(_text(row, "class"), parse_color(_text(row, "color")), none=""),  # which has no text here
         kind=kind if kind in _KINDS else "annotation",
         id=_text(row, "id"),
         plane=Plane(*(int(row.get(key, default) or 0) for key, default in (("c", -1), ("z", 0), ("t", 0)))),

@@ -13,6 +13,7 @@ from qpkit.errors import ConfigError, FormatError, ProjectError, listed, or_else
 from qpkit.files import AnyPath, path_of, paths_of, quick_hash, sha256
 from qpkit.qupath import Entry, open_project, read_geojson
 from qpkit.slides import AS_IN_FILE, SlideSource, open_source
+from qpkit.slides.tiff_levels import pages_of_one_size
 from qpkit.workflows.inputs.entry_view import entry_source, with_icc
 from qpkit.workflows.inputs.paths import fits_pattern, is_project, projects_or_slides
 from qpkit.workflows.inputs.settings import ALL_SLIDES, SlideSettings
@@ -158,9 +159,18 @@ def _input(source: Entry | Path, settings: SlideSettings, annotations: Path | No
     try:
         colors = with_icc(AS_IN_FILE, settings.icc)
         shown = SlideSource(name=source.name, path=source, reader=settings.reader, colors=colors)
-        return _open(shown, annotation_file=annotations)
+        return _with_note_on_pages(_open(shown, annotation_file=annotations))
     except FormatError as err:
         raise _UnreadableError(str(err)) from err
+
+
+def _with_note_on_pages(item: SlideInput) -> SlideInput:
+    """Say that a file has more pages than the one that is read."""
+    if item.info.size_z * item.info.size_t > 1 or not item.source.path.is_file():
+        return item
+    pages = pages_of_one_size(item.source.path)
+    note = f"has {pages} pages of one size, of which the first is read" if pages > 1 else ""
+    return replace(item, source=replace(item.source, note=note))
 
 
 def _entry_input(entry: Entry, settings: SlideSettings) -> SlideInput:
