@@ -50,7 +50,8 @@ class SimulateSettings(SuggestSettings):
         strategies: suggest (as qpkit suggest does it), random (the floor) and all (everything annotated, the ceiling);
             several with commas between them.
         seeds: Of training and of random regions; each repeats everything.
-        steps: Of every training, whatever is annotated. Default: as the recipe says, or 500 where it goes by the tiles.
+        steps: Of every training, whatever is annotated, rounded up to as many in each epoch of the recipe. Default: as
+            the recipe says, or 500 where it goes by the tiles.
         n: So many regions a round.
         area: So much a round, such as 4% (of what is annotated on the training slides) or 0.02mm2; 4% if nothing is
             said of --n and --minutes either.
