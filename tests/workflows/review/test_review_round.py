@@ -180,11 +180,14 @@ def test_what_is_cut_off_or_made_another_class_is_background_where_there_is_one_
         replace(moved, geometry=box(66, 160, 44)),
         replace(other, path_class=CLASSES[1]),
     ]
-    entry.replace_objects(remove={str(one.id) for one in (cut, moved, other)}, add=changed)
+    grown = there["across"]
+    changed.append(replace(grown, geometry=box(160, 120, 40, 70)))  # of which nothing was removed
+    entry.replace_objects(remove={str(one.id) for one in (cut, moved, other, grown)}, add=changed)
     report = export(open_project(project.path), tmp_path / "tiles", ONE_CLASS)
     mask = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
     for columns, value in (((10, 40), 1), ((40, 50), 0), ((60, 66), 0), ((66, 110), 1), ((110, 150), 0)):
         mask[160:190, slice(*columns)] = value
+    mask[120:190, 160:200] = 1
     assert np.array_equal(whole_mask(tmp_path / "tiles"), mask)
     assert report.slides[0].removed_background == 3
     assert report.slides[0].labels_from["rejected"] == 0  # nothing was deleted
